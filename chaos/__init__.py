@@ -1,0 +1,1 @@
+"""Chaos: a black box that breaks a cluster and counts what it lost."""

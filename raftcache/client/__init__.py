@@ -1,0 +1,1 @@
+"""The client: endpoints, retries, idempotency keys. A stranger to the server."""

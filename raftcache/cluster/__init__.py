@@ -1,0 +1,1 @@
+"""Who the members are, how they start, how they are."""

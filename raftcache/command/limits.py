@@ -1,0 +1,58 @@
+"""Every limit on what a caller may ask, with its reason; relations are asserted at import.
+
+A limit that an operator may move is a field of `config.Limits` and never exceeds its MAX here.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+KEY_SIZE_BYTES_MAX: Final = 1024
+"""A key is an address, not a document; and every key is held in memory on every node."""
+
+VALUE_SIZE_BYTES_DEFAULT: Final = 1 << 20
+"""1 MiB, as etcd (1.5 MiB a request), ZooKeeper (1 MiB) and memcached (1 MiB) have it."""
+
+VALUE_SIZE_BYTES_MAX: Final = 4 << 20
+"""What an operator may raise the value limit to: one value still fits in one frame."""
+
+CONTENT_TYPE_SIZE_BYTES_MAX: Final = 255
+"""Kept beside the value, with its length in one byte."""
+
+TOKEN_SIZE_BYTES_MAX: Final = 255
+"""An Idempotency-Key; UUIDs need 36."""
+
+TTL_MS_MAX: Final = 10 * 365 * 24 * 3600 * 1000
+"""Ten years: later is never, and sums of a time and a TTL stay far below 2**63."""
+
+INTEGER_MIN: Final = -(1 << 63)
+INTEGER_MAX: Final = (1 << 63) - 1
+"""Counters are signed 64-bit, as in Redis."""
+
+BATCH_SIZE_BYTES_MAX: Final = 1 << 20
+"""A batch is closed when it reaches this; one command larger than this travels alone."""
+
+BATCH_COMMANDS_MAX: Final = 4096
+"""Bounds the work of one apply: about 10 ms."""
+
+ENTRY_SIZE_BYTES_MAX: Final = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096
+"""One log entry: a batch that was almost full, its last command and their framing."""
+
+FRAME_SIZE_BYTES_MAX: Final = 16 << 20
+"""One message between nodes; holds any entry, and rows of entries are bounded below it."""
+
+REQUESTS_REMEMBERED_MAX: Final = 1 << 18
+"""Idempotency records. When the table is full of young ones, new tokens are refused (429):
+forgetting one early could apply its retry twice."""
+
+REQUESTS_REMEMBERED_MS: Final = 10 * 60 * 1000
+"""How long the first reply to an Idempotency-Key is kept, in cluster time."""
+
+EXPIRED_PER_ENTRY_MAX: Final = 1000
+"""Overdue keys removed by one entry, so that a million at once do not stop the node. The rest are
+already absent to every read and command; the leader ticks until they are gone."""
+
+assert KEY_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096 < ENTRY_SIZE_BYTES_MAX
+assert ENTRY_SIZE_BYTES_MAX * 2 < FRAME_SIZE_BYTES_MAX
+assert VALUE_SIZE_BYTES_DEFAULT <= VALUE_SIZE_BYTES_MAX
+assert TTL_MS_MAX < 1 << 62

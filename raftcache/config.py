@@ -1,0 +1,97 @@
+"""What a node is told, frozen; `load` (flags, environment, file) validates it once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+
+from raftcache.command import limits
+
+
+class Durability(StrEnum):
+    """When a write counts as stored on a node."""
+
+    FSYNC = "fsync"
+    """After fdatasync: survives a power cut. The default."""
+    OS = "os"
+    """After write: survives a crash of the process, not of the machine."""
+    MEMORY = "memory"
+    """At once, nothing on disk: survives only while a majority of the processes does."""
+
+
+class LogFormat(StrEnum):
+    HUMAN = "human"
+    JSON = "json"
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """host:port."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Seconds. heartbeat < election_min / 3; election_min < election_max."""
+
+    heartbeat_s: float = 0.06
+    election_min_s: float = 0.4
+    election_max_s: float = 0.8
+    request_timeout_s: float = 5.0
+    shutdown_timeout_s: float = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What a node takes on before it answers 413, 414, 429 or 503."""
+
+    value_size_bytes_max: int = limits.VALUE_SIZE_BYTES_DEFAULT
+    connections_max: int = 10_000
+    writes_pending_max: int = 20_000
+    reads_pending_max: int = 50_000
+    header_timeout_s: float = 10.0
+    """From the first byte of a request to the last of its headers and body, if nothing moves."""
+    keepalive_timeout_s: float = 600.0
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """When the log is compacted, and how much is kept."""
+
+    durability: Durability = Durability.FSYNC
+    segment_size_bytes: int = 64 << 20
+    snapshot_entries: int = 100_000
+    """A snapshot is taken after so many entries ..."""
+    snapshot_log_size_bytes: int = 256 << 20
+    """... or so many bytes of log, whichever comes first."""
+    trailing_entries: int = 5_000
+    """Entries kept behind a snapshot, so that a short absence needs no snapshot."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """One node's settings.
+
+    members: name -> Raft address of the initial cluster, this node included; empty with `join`.
+    """
+
+    name: str
+    data_dir: Path
+    http: Address
+    raft: Address
+    http_advertise: Address
+    raft_advertise: Address
+    members: dict[str, Address] = field(default_factory=dict)
+    join: str | None = None
+    insecure: bool = False
+    timing: Timing = Timing()
+    limits: Limits = Limits()
+    storage: Storage = Storage()
+    log_format: LogFormat = LogFormat.HUMAN
+    log_level: str = "info"

@@ -1,0 +1,109 @@
+"""Every error raftcache raises, in one tree.
+
+    RaftcacheError
+    ├── Refused                 the request certainly did not happen            definite
+    │   ├── BadRequest          the caller's mistake: say it again, differently
+    │   │   ├── TooLarge        a key, value, batch or frame over its limit
+    │   │   └── Misused         an idempotency key that already stands for another request
+    │   ├── NotLeader           no leader is known here just now: try again
+    │   └── Overloaded          a queue or table is full: try again later
+    ├── Unknown                 the request may have happened, or may yet        not definite
+    └── Fatal                   this node must stop: going on could break a promise
+        ├── Corrupt             bytes on disk or on the wire that cannot be what was written
+        └── BadConfig           the node was told something it cannot do
+
+`definite` says whether the request certainly did not happen; `status` is what HTTP answers.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class RaftcacheError(Exception):
+    """Root of the tree; `detail` is a sentence for the reader, never a traceback."""
+
+    status: ClassVar[int] = 500
+    title: ClassVar[str] = "internal error"
+    definite: ClassVar[bool] = False
+    retry_after_s: float | None = None
+
+    def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
+        super().__init__(detail or self.title)
+        self.detail = detail or self.title
+        if retry_after_s is not None:
+            self.retry_after_s = retry_after_s
+
+
+class Refused(RaftcacheError):
+    """The request certainly did not happen."""
+
+    status = 503
+    title = "refused"
+    definite = True
+
+
+class BadRequest(Refused):
+    """The request cannot mean anything: it is the caller's to mend."""
+
+    status = 400
+    title = "bad request"
+
+
+class TooLarge(BadRequest):
+    """A key, value, batch or frame over its named limit."""
+
+    status = 413
+    title = "too large"
+
+
+class Misused(BadRequest):
+    """An idempotency key that already stands for a different request."""
+
+    status = 422
+    title = "idempotency key reused for a different request"
+
+
+class NotLeader(Refused):
+    """No leader is known here; `leader` hints at one when there is a hint."""
+
+    title = "no leader"
+    retry_after_s = 1.0
+
+
+class Overloaded(Refused):
+    """A bounded queue or table is full; nothing was lost."""
+
+    status = 429
+    title = "too many requests"
+    retry_after_s = 1.0
+
+
+class Unknown(RaftcacheError):
+    """The outcome cannot be told: the write may have happened, or may yet happen."""
+
+    status = 503
+    title = "outcome unknown"
+    retry_after_s = 1.0
+
+
+class Fatal(RaftcacheError):
+    """The node must stop: going on could break what was promised."""
+
+    title = "the node must stop"
+
+
+class Corrupt(Fatal):
+    """Bytes that cannot be what was written; names the file and the offset."""
+
+    title = "corrupt data"
+
+    def __init__(self, path: str, offset_bytes: int, why: str) -> None:
+        super().__init__(f"{path}, offset {offset_bytes}: {why}")
+        self.path, self.offset_bytes, self.why = path, offset_bytes, why
+
+
+class BadConfig(Fatal):
+    """A setting, or a relation between two, that cannot work; the message names both values."""
+
+    title = "bad configuration"

@@ -1,0 +1,1 @@
+"""Consensus and durability. The only room that imports pysyncobj."""

@@ -1,0 +1,1 @@
+"""Front doors: bytes to calls and back; they decide nothing."""

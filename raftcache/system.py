@@ -1,0 +1,146 @@
+"""The real world: clock, dice, disk and worker thread. Only `node.py` and the client import it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import queue
+import random
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class SystemClock:
+    """The machine's clocks."""
+
+    monotonic_s = staticmethod(time.monotonic)
+
+    def wall_ms(self) -> int:
+        return time.time_ns() // 1_000_000
+
+
+class SystemDice:
+    """The machine's chance; `token` is fit for secrets, `random` is not."""
+
+    random = staticmethod(random.random)
+    token = staticmethod(secrets.token_bytes)
+
+
+class SystemFile:
+    """One open file descriptor."""
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def size_bytes(self) -> int:
+        return os.fstat(self._fd).st_size
+
+    def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
+        return os.pread(self._fd, size_bytes, offset_bytes)
+
+    def write_at(self, offset_bytes: int, data: bytes) -> None:
+        view = memoryview(data)
+        while view:  # pwrite may write less than asked, for instance when the disk fills up
+            written = os.pwrite(self._fd, view, offset_bytes)
+            offset_bytes += written
+            view = view[written:]
+
+    def sync(self) -> None:
+        os.fdatasync(self._fd)
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+class SystemDisk:
+    """Files below one folder of the machine's file system."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def make_folder(self, path: str) -> None:
+        folder = self._root / path
+        missing = [p for p in (folder, *folder.parents) if not p.exists()]
+        for p in reversed(missing):
+            p.mkdir(exist_ok=True)
+            _sync_folder(p.parent)
+
+    def names(self, folder: str) -> list[str]:
+        try:
+            return sorted(os.listdir(self._root / folder))
+        except FileNotFoundError:
+            return []
+
+    def exists(self, path: str) -> bool:
+        return (self._root / path).exists()
+
+    def open(self, path: str) -> SystemFile:
+        return SystemFile(os.open(self._root / path, os.O_RDWR | os.O_CLOEXEC))
+
+    def create(self, path: str, size_bytes: int = 0) -> SystemFile:
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC
+        fd = os.open(self._root / path, flags, 0o600)
+        try:
+            if size_bytes:
+                os.posix_fallocate(fd, 0, size_bytes)
+        except OSError:
+            os.close(fd)
+            raise
+        return SystemFile(fd)
+
+    def replace(self, source: str, target: str) -> None:
+        os.replace(self._root / source, self._root / target)
+
+    def remove(self, path: str) -> None:
+        os.remove(self._root / path)
+
+    def sync_folder(self, folder: str) -> None:
+        _sync_folder(self._root / folder)
+
+
+def _sync_folder(path: Path) -> None:
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+class ThreadLane:
+    """A thread that runs work in order and reports on the event loop it was made on."""
+
+    def __init__(self, name: str) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._work: queue.SimpleQueue[tuple[Callable[[], Any], Callable[..., None]] | None]
+        self._work = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def submit(
+        self, work: Callable[[], T], done: Callable[[T | None, Exception | None], None]
+    ) -> None:
+        self._work.put((work, done))
+
+    def close(self) -> None:
+        """Finish what was submitted, then end the thread; blocks until it has ended."""
+        self._work.put(None)
+        self._thread.join()
+
+    def _run(self) -> None:
+        while (job := self._work.get()) is not None:
+            work, done = job
+            result, error = None, None
+            try:
+                result = work()
+            except Exception as e:  # the caller on the loop decides what an error means
+                error = e
+            try:
+                self._loop.call_soon_threadsafe(done, result, error)
+            except RuntimeError:
+                return  # the loop is closed: nobody is left to tell
