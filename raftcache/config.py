@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 
-from raftcache.command import limits
-
 
 class Durability(StrEnum):
     """When a write counts as stored on a node."""
@@ -51,7 +49,8 @@ class Timing:
 class Limits:
     """What a node takes on before it answers 413, 414, 429 or 503."""
 
-    value_size_bytes_max: int = limits.VALUE_SIZE_BYTES_DEFAULT
+    value_size_bytes_max: int = 1 << 20
+    """1 MiB, as etcd (1.5 MiB a request), ZooKeeper and memcached (1 MiB) have it."""
     connections_max: int = 10_000
     writes_pending_max: int = 20_000
     reads_pending_max: int = 50_000

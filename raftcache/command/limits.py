@@ -10,11 +10,8 @@ from typing import Final
 KEY_SIZE_BYTES_MAX: Final = 1024
 """A key is an address, not a document; and every key is held in memory on every node."""
 
-VALUE_SIZE_BYTES_DEFAULT: Final = 1 << 20
-"""1 MiB, as etcd (1.5 MiB a request), ZooKeeper (1 MiB) and memcached (1 MiB) have it."""
-
 VALUE_SIZE_BYTES_MAX: Final = 4 << 20
-"""What an operator may raise the value limit to: one value still fits in one frame."""
+"""What an operator may raise the value limit (default 1 MiB) to: one value still fits in one frame."""
 
 CONTENT_TYPE_SIZE_BYTES_MAX: Final = 255
 """Kept beside the value, with its length in one byte."""
@@ -54,5 +51,4 @@ already absent to every read and command; the leader ticks until they are gone."
 
 assert KEY_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096 < ENTRY_SIZE_BYTES_MAX
 assert ENTRY_SIZE_BYTES_MAX * 2 < FRAME_SIZE_BYTES_MAX
-assert VALUE_SIZE_BYTES_DEFAULT <= VALUE_SIZE_BYTES_MAX
 assert TTL_MS_MAX < 1 << 62
