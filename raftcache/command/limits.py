@@ -11,7 +11,7 @@ KEY_SIZE_BYTES_MAX: Final = 1024
 """A key is an address, not a document; and every key is held in memory on every node."""
 
 VALUE_SIZE_BYTES_MAX: Final = 4 << 20
-"""What an operator may raise the value limit (default 1 MiB) to: one value still fits in one frame."""
+"""What an operator may raise the value limit (1 MiB) to: one value still fits in one frame."""
 
 CONTENT_TYPE_SIZE_BYTES_MAX: Final = 255
 """Kept beside the value, with its length in one byte."""
