@@ -1,4 +1,4 @@
-"""What a node is told, frozen; `load` (flags, environment, file) validates it once."""
+"""The settings of one node, frozen, with their defaults."""
 
 from __future__ import annotations
 

@@ -1,0 +1,24 @@
+"""What a node is told, frozen; `load` (flags, environment, file) validates it once."""
+
+from raftcache.config.load import advice, load
+from raftcache.config.shape import (
+    Address,
+    Config,
+    Durability,
+    Limits,
+    LogFormat,
+    Storage,
+    Timing,
+)
+
+__all__ = [
+    "Address",
+    "Config",
+    "Durability",
+    "Limits",
+    "LogFormat",
+    "Storage",
+    "Timing",
+    "advice",
+    "load",
+]
