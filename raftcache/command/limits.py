@@ -22,6 +22,9 @@ TOKEN_SIZE_BYTES_MAX: Final = 255
 TTL_MS_MAX: Final = 10 * 365 * 24 * 3600 * 1000
 """Ten years: later is never, and sums of a time and a TTL stay far below 2**63."""
 
+FINGERPRINT_SIZE_BYTES: Final = 16
+"""What a token stands for: XXH3, 128 bits."""
+
 INTEGER_MIN: Final = -(1 << 63)
 INTEGER_MAX: Final = (1 << 63) - 1
 """Counters are signed 64-bit, as in Redis."""
@@ -45,6 +48,10 @@ forgetting one early could apply its retry twice."""
 REQUESTS_REMEMBERED_MS: Final = 10 * 60 * 1000
 """How long the first reply to an Idempotency-Key is kept, in cluster time."""
 
+REQUESTS_FORGOTTEN_PER_ENTRY_MAX: Final = BATCH_COMMANDS_MAX
+"""Dead idempotency records dropped by one entry: no fewer than one entry can add. The rest count
+for nothing already."""
+
 EXPIRED_PER_ENTRY_MAX: Final = 1000
 """Overdue keys removed by one entry, so that a million at once do not stop the node. The rest are
 already absent to every read and command; the leader ticks until they are gone."""
@@ -52,3 +59,4 @@ already absent to every read and command; the leader ticks until they are gone."
 assert KEY_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096 < ENTRY_SIZE_BYTES_MAX
 assert ENTRY_SIZE_BYTES_MAX * 2 < FRAME_SIZE_BYTES_MAX
 assert TTL_MS_MAX < 1 << 62
+assert REQUESTS_FORGOTTEN_PER_ENTRY_MAX >= BATCH_COMMANDS_MAX

@@ -78,7 +78,7 @@ class Append(Struct, array_like=True, tag=4, frozen=True):
 
 
 class Expire(Struct, array_like=True, tag=5, frozen=True):
-    """Give an existing key a new deadline; a span of 0 or less removes it at once (EXPIRED)."""
+    """Give an existing key a new deadline; a span of 0 or less removes it at once (DELETED)."""
 
     key: bytes
     ttl_ms: int

@@ -1,0 +1,153 @@
+"""Commands to bytes and back: one MessagePack array per command, one array of those per batch.
+
+Decoding is strict about shape and silent about limits: bytes that are no batch raise Corrupt and
+stop a node, a field outside its limits is what `check` is for, and gets a reply.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import msgspec
+from xxhash import xxh3_128
+
+from raftcache.command.limits import (
+    BATCH_COMMANDS_MAX,
+    CONTENT_TYPE_SIZE_BYTES_MAX,
+    ENTRY_SIZE_BYTES_MAX,
+    FINGERPRINT_SIZE_BYTES,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    KEY_SIZE_BYTES_MAX,
+    TOKEN_SIZE_BYTES_MAX,
+    TTL_MS_MAX,
+    VALUE_SIZE_BYTES_MAX,
+)
+from raftcache.command.words import (
+    PRESENT,
+    Append,
+    Command,
+    Delete,
+    Expire,
+    Increment,
+    Once,
+    Persist,
+    Put,
+    Tick,
+    Touch,
+)
+from raftcache.errors import Corrupt
+
+_ARRAY16: Final = b"\xdc"
+assert BATCH_COMMANDS_MAX < 1 << 16
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(list[Command])
+
+
+def encode(command: Command) -> bytes:
+    """One command as bytes, to be put in a batch."""
+    return _encoder.encode(command)
+
+
+def batch(commands: Sequence[bytes]) -> bytes:
+    """Encoded commands as one batch: the body of a log entry. At most BATCH_COMMANDS_MAX."""
+    assert len(commands) <= BATCH_COMMANDS_MAX, len(commands)
+    joined = b"".join((_ARRAY16, len(commands).to_bytes(2, "big"), *commands))
+    assert len(joined) <= ENTRY_SIZE_BYTES_MAX, len(joined)
+    return joined
+
+
+def decode(data: bytes) -> list[Command]:
+    """The commands of one batch, in order; Corrupt for bytes that are not exactly one batch."""
+    try:
+        commands = _decoder.decode(data)
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise Corrupt("batch", 0, str(error)) from error
+    if len(commands) > BATCH_COMMANDS_MAX:
+        raise Corrupt("batch", 0, f"{len(commands)} commands, at most {BATCH_COMMANDS_MAX}")
+    return commands
+
+
+def fingerprint(method_and_target: bytes, body: bytes) -> bytes:
+    """What makes two requests the same one, in FINGERPRINT_SIZE_BYTES.
+
+    XXH3 finds mistakes, not malice: whoever can forge a collision only fools himself.
+    """
+    # The length first, so that no byte can move from the target to the body unnoticed.
+    hasher = xxh3_128(len(method_and_target).to_bytes(8, "big"))
+    hasher.update(method_and_target)
+    hasher.update(body)
+    return hasher.digest()
+
+
+def check(command: Command) -> str | None:
+    """Which field is outside its limits, as a sentence; None if none is."""
+    if isinstance(command, Tick):
+        return None
+    if not 1 <= len(command.key) <= KEY_SIZE_BYTES_MAX:
+        return f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one {len(command.key)}"
+    if not PRESENT <= command.only <= INTEGER_MAX:
+        return f"a precondition is a revision, {command.only} is none"
+    if command.once is not None and (why := _check_once(command.once)):
+        return why
+    return _CHECKS[type(command)](command)
+
+
+def _check_once(once: Once) -> str | None:
+    if not 1 <= len(once.token) <= TOKEN_SIZE_BYTES_MAX:
+        return (
+            f"an idempotency key has 1 to {TOKEN_SIZE_BYTES_MAX} bytes, this one {len(once.token)}"
+        )
+    if len(once.fingerprint) != FINGERPRINT_SIZE_BYTES:
+        return f"a fingerprint has {FINGERPRINT_SIZE_BYTES} bytes, not {len(once.fingerprint)}"
+    return None
+
+
+def _check_put(command: Put) -> str | None:
+    if len(command.value) > VALUE_SIZE_BYTES_MAX:
+        return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
+    if command.ttl_ms is not None and not 1 <= command.ttl_ms <= TTL_MS_MAX:
+        return f"a time to live is 1 to {TTL_MS_MAX} ms, not {command.ttl_ms}"
+    content_type = command.content_type
+    if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
+        return f"a content type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes"
+    if not (content_type.isascii() and content_type.isprintable()):
+        return "a content type is printable ASCII"
+    return None
+
+
+def _check_increment(command: Increment) -> str | None:
+    if not INTEGER_MIN <= command.by <= INTEGER_MAX:
+        return f"an increment is a signed 64-bit integer, {command.by} is none"
+    return None
+
+
+def _check_append(command: Append) -> str | None:
+    if not 0 <= command.size_bytes_max <= VALUE_SIZE_BYTES_MAX:
+        return f"a value limit is 0 to {VALUE_SIZE_BYTES_MAX} bytes, not {command.size_bytes_max}"
+    if len(command.value) > VALUE_SIZE_BYTES_MAX:
+        return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
+    return None
+
+
+def _check_expire(command: Expire) -> str | None:
+    if command.ttl_ms > TTL_MS_MAX:
+        return f"a time to live is at most {TTL_MS_MAX} ms, not {command.ttl_ms}"
+    return None
+
+
+def _nothing_more(command: object) -> str | None:
+    return None
+
+
+_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
+    Put: _check_put,
+    Delete: _nothing_more,
+    Increment: _check_increment,
+    Append: _check_append,
+    Expire: _check_expire,
+    Persist: _nothing_more,
+    Touch: _nothing_more,
+}

@@ -1,0 +1,231 @@
+"""The whole state as bytes, and back: canonical, so equal states give equal images.
+
+    image  = header, item*, record*, footer                     integers little-endian
+    header = "raftcach", format u32, items u64, records u64, first record u64, revision u64, now u64
+    item   = key size u16, packed size u32, key, packed item    in key order
+    record = size u16, packed record                            oldest first
+    footer = digest u64
+
+The digest covers all of it: each byte is in the hash of an item or of a record, in the term for
+the header, or decides where the others begin.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Final, TypeAlias
+
+from xxhash import xxh3_64_intdigest
+
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
+from raftcache.errors import Corrupt
+from raftcache.state import items
+from raftcache.state.keyspace import Keyspace
+from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX, Sessions
+
+FORMAT: Final = 1
+
+SLICE_SIZE_BYTES: Final = 64 << 10
+"""What a slice aims at; one large item may exceed it."""
+
+SLICE_KEYS_MAX: Final = 1000
+"""Keys looked at for one slice: about half a millisecond."""
+
+TIME_MS_MAX: Final = 1 << 62
+"""Cluster time stays below this, so that a time and a TTL fit in 63 bits."""
+
+_MAGIC: Final = b"raftcach"
+_HEADER: Final = struct.Struct("<8sIQQQQQ")
+_ITEM: Final = struct.Struct("<HI")
+_RECORD: Final = struct.Struct("<H")
+_FOOTER: Final = struct.Struct("<Q")
+_MOMENT: Final = struct.Struct("<QQQ")
+
+assert KEY_SIZE_BYTES_MAX < 1 << 16
+assert RECORD_SIZE_BYTES_MAX < 1 << 16
+
+
+class State:
+    """Everything an image holds; applied writes and cluster time count from 0."""
+
+    __slots__ = ("keyspace", "now_ms", "revision", "sessions")
+
+    def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
+        self.revision = revision
+        self.now_ms = now_ms
+        self.keyspace = Keyspace()
+        self.sessions = Sessions(first_record)
+
+    @property
+    def digest(self) -> int:
+        """64 bits over the whole state."""
+        moment = _MOMENT.pack(self.revision, self.now_ms, self.sessions.first)
+        terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
+        return terms % (1 << 64)
+
+
+def dump(state: State) -> Iterator[bytes]:
+    """The image of the state as of this call, in slices of bounded size and work.
+
+    The state may change between two slices. A slice may be empty. Closing the iterator, or
+    reaching its end, ends the dump; only one at a time.
+    """
+    slices = _slices(state)
+    next(slices)  # runs to the first yield: the state is captured now, not when it is first read
+    return slices
+
+
+def _slices(state: State) -> Iterator[bytes]:
+    keyspace, records = state.keyspace, state.sessions.records()
+    footer = _FOOTER.pack(state.digest)
+    header = _HEADER.pack(
+        _MAGIC,
+        FORMAT,
+        len(keyspace),
+        len(records),
+        state.sessions.first,
+        state.revision,
+        state.now_ms,
+    )
+    walk = keyspace.begin_pass()
+    try:
+        yield b""  # for dump()
+        yield header
+        while not walk.done:
+            taken = walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES)
+            yield b"".join(
+                part
+                for key, packed in taken
+                for part in (_ITEM.pack(len(key), len(packed)), key, packed)
+            )
+    finally:
+        keyspace.end_pass()
+    per_slice = SLICE_SIZE_BYTES // RECORD_SIZE_BYTES_MAX
+    for at in range(0, len(records), per_slice):
+        chunk = records[at : at + per_slice]
+        yield b"".join(part for packed in chunk for part in (_RECORD.pack(len(packed)), packed))
+    yield footer
+
+
+_Stage: TypeAlias = "Callable[[memoryview, int], int | None]"
+
+
+class Loader:
+    """Builds a state beside the one in use; the work of a feed is bounded by its size.
+
+    adopt: takes the finished state, on install.
+    """
+
+    def __init__(self, adopt: Callable[[State], None]) -> None:
+        self._adopt = adopt
+        self._pending = bytearray()  # fed, and not yet whole enough to be read
+        self._offset_bytes = 0  # of the first pending byte in the image
+        self._stage: _Stage = self._header
+        self._state = State()
+        self._last_key = b""
+        self._items_left = self._records_left = 0
+        self._complete = False
+
+    def feed(self, data: bytes) -> None:
+        """The next bytes of the image, split anywhere; Corrupt if they cannot be an image."""
+        self._pending += data
+        at = 0
+        with memoryview(self._pending) as view:
+            while (end := self._stage(view, at)) is not None:
+                assert at < end <= len(view)
+                self._offset_bytes += end - at
+                at = end
+        del self._pending[:at]
+
+    def install(self) -> None:
+        """Hand over the loaded state; Corrupt if the image has not come to its end."""
+        if not self._complete:
+            raise self._corrupt("the image ends early")
+        self._adopt(self._state)
+
+    # The stages: each reads one part of the image at an offset and returns where it ends, or None
+    # while the part is not whole yet.
+
+    def _header(self, view: memoryview, at: int) -> int | None:
+        end = at + _HEADER.size
+        if end > len(view):
+            return None
+        fields = _HEADER.unpack_from(view, at)
+        magic, version, self._items_left, self._records_left, first, revision, now_ms = fields
+        if magic != _MAGIC:
+            raise self._corrupt("this is no image")
+        if version != FORMAT:
+            raise self._corrupt(f"an image of format {version}; this version reads {FORMAT}")
+        if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
+            raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
+        self._state = State(revision, now_ms, first)
+        self._next_stage()
+        return end
+
+    def _item(self, view: memoryview, at: int) -> int | None:
+        key_at = at + _ITEM.size
+        if key_at > len(view):
+            return None
+        key_size_bytes, packed_size_bytes = _ITEM.unpack_from(view, at)
+        if not 1 <= key_size_bytes <= KEY_SIZE_BYTES_MAX:
+            raise self._corrupt(f"a key of {key_size_bytes} bytes")
+        if packed_size_bytes > items.PACKED_SIZE_BYTES_MAX:
+            raise self._corrupt(f"an item of {packed_size_bytes} bytes")
+        packed_at = key_at + key_size_bytes
+        end: int = packed_at + packed_size_bytes
+        if end > len(view):
+            return None
+        self._load_item(bytes(view[key_at:packed_at]), bytes(view[packed_at:end]))
+        self._items_left -= 1
+        self._next_stage()
+        return end
+
+    def _load_item(self, key: bytes, packed: bytes) -> None:
+        if key <= self._last_key:
+            raise self._corrupt("keys out of order")
+        if why := items.fault(packed, self._state.revision):
+            raise self._corrupt(why)
+        self._last_key = key
+        self._state.keyspace.put(key, packed, items.read_header(packed).deadline_ms, None)
+
+    def _record(self, view: memoryview, at: int) -> int | None:
+        packed_at = at + _RECORD.size
+        if packed_at > len(view):
+            return None
+        (size_bytes,) = _RECORD.unpack_from(view, at)
+        if size_bytes > RECORD_SIZE_BYTES_MAX:
+            raise self._corrupt(f"a record of {size_bytes} bytes")
+        end: int = packed_at + size_bytes
+        if end > len(view):
+            return None
+        if why := self._state.sessions.load(bytes(view[packed_at:end]), self._state.now_ms):
+            raise self._corrupt(why)
+        self._records_left -= 1
+        self._next_stage()
+        return end
+
+    def _footer(self, view: memoryview, at: int) -> int | None:
+        end = at + _FOOTER.size
+        if end > len(view):
+            return None
+        (digest,) = _FOOTER.unpack_from(view, at)
+        if digest != self._state.digest:
+            raise self._corrupt(f"digest {self._state.digest:016x}, written as {digest:016x}")
+        self._complete = True
+        self._stage = self._nothing
+        return end
+
+    def _nothing(self, view: memoryview, at: int) -> int | None:
+        if at < len(view):
+            raise self._corrupt("bytes after the end of the image")
+        return None
+
+    def _next_stage(self) -> None:
+        if self._items_left:
+            self._stage = self._item
+        else:
+            self._stage = self._record if self._records_left else self._footer
+
+    def _corrupt(self, why: str) -> Corrupt:
+        return Corrupt("image", self._offset_bytes, why)

@@ -1,0 +1,172 @@
+"""The keys and their items, in order, with their deadlines and a running digest.
+
+It knows no commands and takes no revisions: the machine decides what changes, this keeps the
+indexes, the digest and a dump in progress true to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from heapq import merge
+from itertools import islice
+from typing import Final
+
+from sortedcontainers import SortedDict, SortedList
+from xxhash import xxh3_64_intdigest
+
+from raftcache.command.words import Item
+from raftcache.state import items
+from raftcache.state.items import Stored
+
+_DEADLINE_SIZE_BYTES: Final = 8
+
+
+class Keyspace:
+    """Keys with packed items.
+
+    digest is the sum over the keys of a hash of key and item (AdHash: Bellare and Micciancio, A
+    New Paradigm for Collision-Free Hashing, 1997): any order of the same changes gives the same
+    sum, and a change costs the hashes of the old and the new item. The reader takes it modulo
+    2**64. size_bytes is the sum of the sizes of keys and packed items.
+    """
+
+    __slots__ = ("_deadlines", "_items", "_order", "_pass", "digest", "size_bytes")
+
+    def __init__(self) -> None:
+        self._items: dict[bytes, bytes] = {}
+        self._order = SortedList()
+        # Big-endian deadline + key: sorts as the pair does, in one object. A sorted list costs 2
+        # us more per renewal than a heap with stale entries, but never has to be cleaned up, and
+        # a million keys renewed just before their common deadline do not stop an apply.
+        self._deadlines = SortedList()
+        self._pass: Pass | None = None
+        self.digest = 0
+        self.size_bytes = 0
+
+    def __len__(self) -> int:
+        """Keys held, overdue ones that were not removed yet among them."""
+        return len(self._items)
+
+    def get(self, key: bytes, now_ms: int) -> Item | None:
+        """The key as a reader sees it at a cluster time."""
+        packed = self._items.get(key)
+        return None if packed is None else items.read(packed, now_ms)
+
+    def find(self, key: bytes) -> Stored | None:
+        """What is stored under the key, overdue or not."""
+        packed = self._items.get(key)
+        return None if packed is None else items.read_header(packed)
+
+    def put(self, key: bytes, packed: bytes, deadline_ms: int, old: Stored | None) -> None:
+        """Store an item; deadline_ms is the one packed in it, old what `find` returned."""
+        seed = xxh3_64_intdigest(key)
+        self.digest += xxh3_64_intdigest(packed, seed)
+        self.size_bytes += len(packed)
+        if old is None:
+            self._order.add(key)
+            self.size_bytes += len(key)
+            due_before = 0
+        else:
+            self.digest -= xxh3_64_intdigest(old.packed, seed)
+            self.size_bytes -= len(old.packed)
+            due_before = old.deadline_ms
+        if due_before != deadline_ms:
+            self._reschedule(key, due_before, deadline_ms)
+        if self._pass is not None:
+            self._pass.save(key, old)
+        self._items[key] = packed
+
+    def remove(self, key: bytes, old: Stored) -> None:
+        """Remove a key; old is what `find` returned."""
+        self.digest -= xxh3_64_intdigest(old.packed, xxh3_64_intdigest(key))
+        self.size_bytes -= len(key) + len(old.packed)
+        self._order.remove(key)
+        if old.deadline_ms:
+            self._reschedule(key, old.deadline_ms, 0)
+        if self._pass is not None:
+            self._pass.save(key, old)
+        del self._items[key]
+
+    def _reschedule(self, key: bytes, before_ms: int, after_ms: int) -> None:
+        if before_ms:
+            self._deadlines.remove(_due(before_ms, key))
+        if after_ms:
+            self._deadlines.add(_due(after_ms, key))
+
+    def next_deadline_ms(self) -> int | None:
+        """The earliest deadline of any key; None if no key has one."""
+        if not self._deadlines:
+            return None
+        return int.from_bytes(self._deadlines[0][:_DEADLINE_SIZE_BYTES], "big")
+
+    def overdue(self, now_ms: int, count_max: int) -> list[bytes]:
+        """The first keys whose deadline has come, in the order (deadline, key)."""
+        due = self._deadlines.irange(maximum=_due(now_ms + 1, b""))
+        return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(due, count_max)]
+
+    def begin_pass(self) -> Pass:
+        """Walk the keys as they are now, while they change; one pass at a time."""
+        assert self._pass is None, "a dump is already under way"
+        self._pass = Pass(self._items, self._order)
+        return self._pass
+
+    def end_pass(self) -> None:
+        """Stop saving old items for the pass."""
+        self._pass = None
+
+
+def _due(deadline_ms: int, key: bytes) -> bytes:
+    return deadline_ms.to_bytes(_DEADLINE_SIZE_BYTES, "big") + key
+
+
+class Pass:
+    """One walk over a keyspace, in key order, as it was when the walk began.
+
+    Nothing is copied beforehand: the first change to a key that was not passed yet saves what the
+    key held, so a pass costs only what changes while it lasts.
+    """
+
+    __slots__ = ("_items", "_order", "_passed", "_saved", "done")
+
+    def __init__(self, current: dict[bytes, bytes], order: Iterable[bytes]) -> None:
+        self._items = current
+        self._order: SortedList = order
+        self._passed = b""  # the last key passed; no key is empty
+        self._saved = (
+            SortedDict()
+        )  # key -> its packed item when the walk began, None if it had none
+        self.done = False
+
+    def save(self, key: bytes, old: Stored | None) -> None:
+        """A key is about to change: keep what it holds, unless it was passed or saved before."""
+        if key > self._passed:
+            self._saved.setdefault(key, None if old is None else old.packed)
+
+    def take(self, keys_max: int, size_bytes_max: int) -> list[tuple[bytes, bytes]]:
+        """The next keys with their packed items; ends with the first that passes a limit.
+
+        Empty also when it met nothing but keys younger than the pass: `done` tells the end.
+        """
+        taken: list[tuple[bytes, bytes]] = []
+        size_bytes = 0
+        after = {"minimum": self._passed, "inclusive": (False, True)}
+        keys = merge(self._order.irange(**after), self._saved.irange(**after))
+        passed: list[bytes] = []
+        for key in islice(keys, keys_max):
+            if passed and key == passed[-1]:
+                continue  # present now, and saved
+            passed.append(key)
+            packed = self._saved[key] if key in self._saved else self._items[key]
+            if packed is None:
+                continue  # younger than the pass
+            taken.append((key, packed))
+            size_bytes += len(key) + len(packed)
+            if size_bytes >= size_bytes_max:
+                break
+        else:
+            self.done = next(keys, None) is None
+        for key in passed:
+            self._saved.pop(key, None)
+        if passed:
+            self._passed = passed[-1]
+        return taken
