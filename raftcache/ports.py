@@ -7,7 +7,7 @@ Rooms take these as parameters, so that the same code runs under a simulator. Th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -33,6 +33,24 @@ class Dice(Protocol):
 
     def token(self, size_bytes: int) -> bytes:
         """Random bytes."""
+        ...
+
+
+class Timer(Protocol):
+    """A call that has not happened yet."""
+
+    def cancel(self) -> None: ...
+
+
+class Loop(Protocol):
+    """What asyncio's event loop offers, as far as consensus needs it."""
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> object:
+        """Call it after the calls already waiting; never from within this call."""
+        ...
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
+        """Call it in `delay` seconds."""
         ...
 
 

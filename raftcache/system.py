@@ -1,8 +1,9 @@
-"""The real world: clock, dice, disk and worker thread. Only `node.py` and the client import it."""
+"""The real world: clock, dice, disk, worker thread and log lines. Only `node.py` and the client import it."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import queue
 import random
@@ -10,8 +11,11 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeVar
+
+import orjson
 
 T = TypeVar("T")
 
@@ -144,3 +148,33 @@ class ThreadLane:
                 self._loop.call_soon_threadsafe(done, result, error)
             except RuntimeError:
                 return  # the loop is closed: nobody is left to tell
+
+
+_STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}
+
+
+class _Lines(logging.Formatter):
+    """One event, one line: what happened, then its fields; as JSON or for people."""
+
+    def __init__(self, as_json: bool) -> None:
+        super().__init__()
+        self._as_json = as_json
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = {k: v for k, v in record.__dict__.items() if k not in _STANDARD}
+        if record.exc_info:
+            fields["traceback"] = self.formatException(record.exc_info)
+        at = datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds")
+        if self._as_json:
+            head = {"time": at, "level": record.levelname.lower(), "logger": record.name}
+            event = head | {"event": record.getMessage()} | fields
+            return orjson.dumps(event, default=str).decode()
+        said = "".join(f" {k}={v}" for k, v in fields.items())
+        return f"{at} {record.levelname:<7} {record.getMessage()}{said}"
+
+
+def configure_logging(as_json: bool, level: str) -> None:
+    """Send this process's log to standard error, one line per event."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(_Lines(as_json))
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
-from typing import Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from raftcache.command.words import Command, Item, Reply
-from raftcache.errors import RaftcacheError
+from raftcache.command import codec
+from raftcache.command.words import Command, Item, Put, Reply, Tick
+from raftcache.errors import BadRequest, NotLeader, Overloaded, RaftcacheError, TooLarge
+from raftcache.raft.clustertime import ClusterTime
+from raftcache.raft.replica import Replica
+from raftcache.state.machine import Machine
 
 Outcome: TypeAlias = Reply | RaftcacheError
 """Committed (a Reply), refused (an error with definite=True), or unknown (errors.Unknown)."""
+
+ReadDone: TypeAlias = Callable[[Item | RaftcacheError | None], None]
 
 
 class Level(StrEnum):
     """How fresh a read is."""
 
     LINEARIZABLE = "linearizable"
+    """Sees every write acknowledged anywhere before it began (ReadIndex, on any node)."""
     LEASE = "lease"
+    """The same, from the leader without a round trip, if clocks drift by less than 10 %."""
     STALE = "stale"
+    """This node's own state, at most max_staleness behind its last contact with the leader."""
 
 
 class Want(Struct, frozen=True):
@@ -30,6 +39,9 @@ class Want(Struct, frozen=True):
     max_staleness_ms: int | None = None
 
 
+LINEARIZABLE: Final = Want()
+
+
 class Kv(Protocol):
     """Shape of the service, for front doors and their tests."""
 
@@ -37,12 +49,80 @@ class Kv(Protocol):
         """Replicate one command; done is called exactly once, later or at once, on the loop."""
         ...
 
-    def read(
-        self, key: bytes, want: Want, done: Callable[[Item | None | RaftcacheError], None]
-    ) -> None:
+    def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         """The key at the asked freshness; done is called exactly once, later or at once."""
         ...
 
     def now_ms(self) -> int:
         """This node's estimate of cluster time, for showing how long a key has left."""
         ...
+
+
+class KvService:
+    """The real one, over this node's replica and state machine."""
+
+    def __init__(
+        self,
+        replica: Replica,
+        machine: Machine,
+        time: ClusterTime,
+        value_size_bytes_max: int,
+        reads_pending_max: int,
+    ) -> None:
+        self._replica, self._machine, self._time = replica, machine, time
+        self._value_size_bytes_max = value_size_bytes_max
+        self._reads_pending_max = reads_pending_max
+        self._reads_pending = 0
+
+    def now_ms(self) -> int:
+        return self._time.now_ms()
+
+    def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
+        if isinstance(command, Put) and len(command.value) > self._value_size_bytes_max:
+            done(TooLarge(f"the value is over {self._value_size_bytes_max} bytes"))
+            return
+        wrong = codec.check(command)
+        if wrong is not None:
+            done(BadRequest(wrong))
+        else:
+            self._replica.propose(codec.encode(command), done)
+
+    def read(self, key: bytes, want: Want, done: ReadDone) -> None:
+        """See Kv. A linearizable read shares its round with all that arrive in the same turn."""
+        if want.level is Level.STALE:
+            self._read_stale(key, want.max_staleness_ms, done)
+        elif want.level is Level.LEASE and self._replica.holds_lease():
+            self._answer(key, done)
+        elif self._reads_pending >= self._reads_pending_max:
+            done(Overloaded(f"{self._reads_pending} reads are waiting already"))
+        else:
+            self._reads_pending += 1
+            self._replica.read_index(lambda index: self._confirmed(index, key, done))
+
+    def _confirmed(self, index: int | None, key: bytes, done: ReadDone) -> None:
+        self._reads_pending -= 1
+        if index is None:
+            done(NotLeader("no leader could confirm this read"))
+        else:
+            self._answer(key, done)
+
+    def _read_stale(self, key: bytes, max_staleness_ms: int | None, done: ReadDone) -> None:
+        age_ms = self._replica.contact_age_s * 1000
+        if max_staleness_ms is not None and age_ms > max_staleness_ms:
+            done(NotLeader(f"this node last heard a leader {age_ms:.0f} ms ago"))
+        else:
+            done(self._machine.get(key))
+
+    def _answer(self, key: bytes, done: ReadDone) -> None:
+        """From the local state, which is fresh enough; an overdue key waits for the log to say so."""
+        item = self._machine.get(key)
+        if item is not None and item.deadline_ms and item.deadline_ms <= self._time.now_ms():
+            self._replica.propose(_TICK, lambda outcome: self._after_tick(key, outcome, done))
+        else:
+            done(item)
+
+    def _after_tick(self, key: bytes, outcome: Outcome, done: ReadDone) -> None:
+        done(outcome if isinstance(outcome, RaftcacheError) else self._machine.get(key))
+
+
+_TICK: Final = codec.encode(Tick())

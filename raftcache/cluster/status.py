@@ -1,0 +1,78 @@
+"""How a node sees its cluster: the JSON of GET /v1/cluster, and the named checks of /readyz."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from raftcache.config import Config
+from raftcache.raft.replica import Replica, ReplicaStatus
+from raftcache.state.machine import Machine
+
+
+BEHIND_ENTRIES_MAX: Final = 1000
+"""Committed entries a ready node may still have to apply: a moment's work."""
+
+
+class NodeStatus:
+    """One node's view; every call reads the present, nothing is kept."""
+
+    def __init__(self, config: Config, cluster_id: str, replica: Replica, machine: Machine) -> None:
+        self._config, self._cluster_id = config, cluster_id
+        self._replica, self._machine = replica, machine
+
+    def cluster_status(self) -> dict[str, Any]:
+        """The fields of design.md, section 9; digest and applied_index belong together."""
+        status, machine = self._replica.status(), self._machine
+        return {
+            "cluster_id": self._cluster_id,
+            "node": self._config.name,
+            "role": status.role,
+            "leader": status.leader,
+            "term": status.term,
+            "commit_index": status.commit_index,
+            "applied_index": status.applied_index,
+            "revision": machine.revision,
+            "digest": f"{machine.digest:016x}",
+            "keys": machine.count,
+            "members": [self._member(name, status) for name in sorted(self._config.members)],
+        }
+
+    def _member(self, name: str, status: ReplicaStatus) -> dict[str, Any]:
+        mine = name == self._config.name
+        match = status.last_index if mine else status.match_indexes.get(name)
+        known = status.role == "leader" and match is not None
+        return {
+            "name": name,
+            "raft": str(self._config.members[name]),
+            "http": str(self._config.http_advertise) if mine else None,
+            "voter": True,
+            "match_index": match if known else None,
+            "lag": max(0, status.last_index - match) if known and match is not None else None,
+        }
+
+    def readiness(self) -> list[tuple[str, bool, str]]:
+        """(check, holds, detail): a node is ready when it can answer a linearizable read."""
+        status = self._replica.status()
+        patience_s = self._config.timing.election_max_s
+        heard = f"last heard a leader {status.contact_age_s:.1f} s ago"
+        behind = status.commit_index - status.applied_index
+        return [
+            ("leader", status.leader is not None, f"leader: {status.leader or 'none'}"),
+            ("contact", status.contact_age_s <= patience_s, heard),
+            ("applied", behind <= BEHIND_ENTRIES_MAX, f"{behind} entries to apply"),
+        ]
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for /metrics; names without their prefix."""
+        status, machine = self._replica.status(), self._machine
+        return {
+            "raft_term": status.term,
+            "raft_is_leader": float(status.role == "leader"),
+            "raft_commit_index": status.commit_index,
+            "raft_applied_index": status.applied_index,
+            "raft_last_index": status.last_index,
+            "raft_contact_age_seconds": status.contact_age_s,
+            "store_revision": machine.revision,
+            "store_keys": machine.count,
+            "store_size_bytes": machine.size_bytes,
+        }

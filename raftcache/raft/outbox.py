@@ -1,0 +1,129 @@
+"""Persist, then send: the order of effects of one node.
+
+The engine sends through an Outbox. A message that promises something about this node's log or
+vote is held until everything the log had recorded by then is on stable storage; all others leave
+at once, so that a slow disk holds up neither heartbeats nor reads. One block is written at a time;
+what arrives meanwhile goes into the next one, so that one fdatasync serves many.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from raftcache.ports import Lane
+from raftcache.raft.entries import Block
+from raftcache.raft.log import Log
+from raftcache.raft.stock import Node, Transport
+
+PROMISES: Final = frozenset(("next_node_idx", "request_vote", "response_vote"))
+"""An acknowledged entry, a candidacy (a vote for oneself) and a vote must survive a crash."""
+
+Message = dict[str, Any]
+
+
+class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
+    """The engine's transport: the links, behind the disk."""
+
+    def __init__(
+        self,
+        links: Transport,
+        log: Log,
+        write: Callable[[Block], None] | None,
+        lane: Lane,
+        on_durable: Callable[[Exception | None], None],
+    ) -> None:
+        """write: makes a block durable, on the lane; None where nothing needs to be.
+
+        on_durable is called on the loop when more has become durable, or with the error that
+        ended it: then nothing is sent or written any more.
+        """
+        super().__init__(None, None, [])
+        self._links, self._log, self._write, self._lane = links, log, write, lane
+        self._on_durable = on_durable
+        self._held: list[tuple[Node, Message]] = []  # depend on what is not even being written
+        self._next: list[tuple[Node, Message]] = []  # depend on the block being written
+        self._writing: Block | None = None
+        self._failed = False
+        self.complete: Callable[[Node, Message], Message] = lambda node, message: message
+        self.not_sent: Callable[[Node, Message], None] = lambda node, message: None
+        links.setOnMessageReceivedCallback(self._onMessageReceived)
+        links.setOnNodeConnectedCallback(self._onNodeConnected)
+        links.setOnNodeDisconnectedCallback(self._onNodeDisconnected)
+
+    # -- pysyncobj's Transport -----------------------------------------------------------------
+
+    ready = True
+
+    def tryGetReady(self) -> None:
+        pass
+
+    def addNode(self, node: Node) -> None:
+        self._links.addNode(node)
+
+    def dropNode(self, node: Node) -> None:
+        self._links.dropNode(node)
+
+    def destroy(self) -> None:
+        self._links.destroy()
+
+    def send(self, node: Node, message: Message) -> bool:
+        """Send now, or once what it promises is durable. False: it never left this node."""
+        if self._failed:
+            return False
+        message = self.complete(node, message)
+        if message["type"] in PROMISES and self._log.has_pending:
+            self._held.append((node, message))
+            return True
+        return self._send(node, message)
+
+    # -- the disk --------------------------------------------------------------------------------
+
+    @property
+    def is_idle(self) -> bool:
+        """Nothing waits for the disk."""
+        return self._writing is None and not self._log.has_pending
+
+    def settle(self) -> None:
+        """End a turn: start writing what it recorded, and push out what may leave."""
+        if self._writing is None and not self._failed:
+            block = self._log.take_block()
+            if block is not None:
+                self._begin(block)
+        self._links.flush()
+
+    def _begin(self, block: Block) -> None:
+        write = self._write
+        if not self._log.has_untaken:  # a large change comes in several blocks: wait for the last
+            self._next, self._held = self._held, []
+        if write is None:
+            self._log.block_durable(block)
+            self._release()
+            self._on_durable(None)
+            return
+        self._writing = block
+        self._lane.submit(lambda: write(block), self._written)
+
+    def _written(self, _: object, error: Exception | None) -> None:
+        block, self._writing = self._writing, None
+        assert block is not None
+        if error is not None:
+            self._failed = True
+            self._held, self._next = [], []
+        else:
+            self._log.block_durable(block)
+            self._release()
+        self._on_durable(error)
+
+    def _release(self) -> None:
+        due, self._next = self._next, []
+        if not self._log.has_pending:  # held while the block was written, and owed nothing more
+            due, self._held = due + self._held, []
+        for node, message in due:
+            self._send(node, message)
+
+    def _send(self, node: Node, message: Message) -> bool:
+        sent = bool(self._links.send(node, message))
+        if not sent:
+            self.not_sent(node, message)
+        return sent

@@ -1,0 +1,292 @@
+"""The door to consensus: propose, read_index, members, transfer, status. Nothing else leaves here.
+
+A replica owns one engine and drives it on the node's event loop: whatever happens (a message, a
+finished write to disk, a proposal, a timer) asks for a turn, and one turn does everything that is
+due. Proposals are committed in groups: what arrives while PIPELINE_BATCHES_MAX batches are in
+flight waits and goes into the next one.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any, Final, TypeAlias
+
+from msgspec import Struct
+
+from raftcache.command.codec import batch as encode_batch
+from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX
+from raftcache.errors import Fatal, NotLeader, Overloaded, RaftcacheError, Refused, Unknown
+from raftcache.ports import Clock, Loop, Timer
+from raftcache.raft.engine import SyncObj
+from raftcache.raft.outbox import Outbox
+from raftcache.raft.stock import FAIL_REASON
+
+PIPELINE_BATCHES_MAX: Final = 3
+"""Batches in flight: one being written, one on the wire, one being answered."""
+
+Done: TypeAlias = Callable[[Any], None]
+"""Called exactly once, with the state machine's reply or with a RaftcacheError."""
+
+
+class ReplicaStatus(Struct, frozen=True):
+    """What this node knows of its group, at one moment."""
+
+    role: str
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    last_index: int
+    match_indexes: dict[str, int]
+    contact_age_s: float
+
+
+class _Batch:
+    """Commands that travel together in one log entry."""
+
+    def __init__(self) -> None:
+        self.commands: list[bytes] = []
+        self.done: list[Done] = []
+        self.size_bytes = 0
+        self.deadline_s = 0.0
+
+    def is_full_for(self, command: bytes) -> bool:
+        return bool(self.commands) and (
+            len(self.commands) >= BATCH_COMMANDS_MAX
+            or self.size_bytes + len(command) > BATCH_SIZE_BYTES_MAX
+        )
+
+    def add(self, command: bytes, done: Done) -> None:
+        self.commands.append(command)
+        self.done.append(done)
+        self.size_bytes += len(command)
+
+    def end(self, outcomes: Sequence[Any]) -> None:
+        """Answer every caller; a second end (a reply after the timeout) finds nobody."""
+        waiting, self.done = self.done, []
+        for done, outcome in zip(waiting, outcomes, strict=bool(waiting)):
+            done(outcome)
+
+    def fail(self, error: RaftcacheError) -> None:
+        self.end([error] * len(self.done))
+
+
+class Replica:
+    """One node's part in the group. All methods on the event loop."""
+
+    def __init__(
+        self,
+        engine: SyncObj,
+        outbox: Outbox,
+        clock: Clock,
+        loop: Loop,
+        heartbeat_s: float,
+        request_timeout_s: float,
+        writes_pending_max: int,
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        """on_fatal is called once, when this node must stop; nothing is answered after that."""
+        self._engine, self._outbox, self._clock = engine, outbox, clock
+        self._heartbeat_s, self._request_timeout_s = heartbeat_s, request_timeout_s
+        self._writes_pending_max = writes_pending_max
+        self._on_fatal = on_fatal
+        self._loop = loop
+        self._open: deque[_Batch] = deque()  # not yet given to the engine
+        self._flying: deque[_Batch] = deque()  # in the order given; ended ones leave lazily
+        self._in_flight = 0
+        self._pending = 0
+        self._reads: list[Callable[[int | None], None]] = []
+        self._turn_due = False
+        self._timer: Timer | None = None
+        self._stopped = False
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._beat()
+
+    def stop(self) -> None:
+        """Take no more turns; everything still waiting ends as unknown."""
+        self._stopped = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for batch in self._open:
+            batch.fail(Refused("this node is shutting down", retry_after_s=1.0))
+        for batch in self._flying:
+            batch.fail(Unknown("this node is shutting down"))
+        self._end_reads(None)
+
+    # -- proposals -------------------------------------------------------------------------------
+
+    def propose(self, command: bytes, done: Done) -> None:
+        """Replicate one encoded command.
+
+        done gets the state machine's reply once a majority has it on stable storage and this node
+        has applied it; a Refused if it certainly will not happen; an Unknown if nobody can tell.
+        """
+        if self._pending >= self._writes_pending_max:
+            done(Overloaded(f"{self._pending} writes are waiting already"))
+        elif self._stopped or self._engine.leader is None:
+            done(NotLeader("no leader is known at this node"))
+        else:
+            if not self._open or self._open[-1].is_full_for(command):
+                self._open.append(_Batch())
+            self._open[-1].add(command, done)
+            self._pending += 1
+            self.wake()
+
+    def _launch(self) -> None:
+        while self._open and self._in_flight < PIPELINE_BATCHES_MAX:
+            batch = self._open.popleft()
+            batch.deadline_s = self._clock.monotonic_s() + self._request_timeout_s
+            self._flying.append(batch)
+            self._in_flight += 1
+            self._engine.propose(
+                encode_batch(batch.commands),
+                lambda replies, reason, batch=batch: self._landed(batch, replies, reason),
+            )
+
+    def _landed(self, batch: _Batch, replies: Sequence[Any] | None, reason: int) -> None:
+        self._in_flight -= 1
+        self._pending -= len(batch.done)
+        if reason == FAIL_REASON.SUCCESS:
+            assert replies is not None
+            batch.end(replies)
+        else:
+            batch.fail(_error_of(reason))
+        batch.commands = []
+        while self._flying and not self._flying[0].done:
+            self._flying.popleft()
+        if self._open:
+            self.wake()
+
+    def _expire(self) -> None:
+        """Rule 13: every proposal ends, even if the engine never hears of it again."""
+        now_s = self._clock.monotonic_s()
+        for batch in self._flying:
+            if batch.done and batch.deadline_s < now_s:
+                self._pending -= len(batch.done)
+                batch.fail(Unknown(f"no majority confirmed it in {self._request_timeout_s:g} s"))
+        if self._engine.leader is None:
+            waiting, self._open = self._open, deque()
+            for batch in waiting:
+                self._pending -= len(batch.done)
+                batch.fail(NotLeader("no leader is known at this node"))
+
+    # -- reads -----------------------------------------------------------------------------------
+
+    def read_index(self, ready: Callable[[int | None], None]) -> None:
+        """ready(index) once this node's state has everything acknowledged before this call.
+
+        ready(None) if nobody can vouch for that now. All calls of one turn share one round.
+        """
+        self._reads.append(ready)
+        self.wake()
+
+    def holds_lease(self) -> bool:
+        """This node is the leader, and nobody else can have become it."""
+        return self._engine.holds_lease()
+
+    @property
+    def contact_age_s(self) -> float:
+        """Age of the last sign of a live leader; the state here is at least that fresh."""
+        return self._engine.contact_age_s
+
+    def _begin_reads(self) -> None:
+        if self._reads:
+            reads, self._reads = self._reads, []
+
+            def ready(index: int | None) -> None:
+                for read in reads:
+                    read(index)
+
+            self._engine.read_index(ready)
+
+    def _end_reads(self, index: int | None) -> None:
+        reads, self._reads = self._reads, []
+        for read in reads:
+            read(index)
+
+    # -- the group -------------------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        return self._engine.is_leader
+
+    @property
+    def leader(self) -> str | None:
+        return self._engine.leader
+
+    def transfer(self, to: str | None, timeout_s: float) -> bool:
+        """Begin to hand leadership over; False if this node cannot. Watch `leader` for the end."""
+        begun = self._engine.transfer(to, timeout_s)
+        self.wake()
+        return begun
+
+    def status(self) -> ReplicaStatus:
+        engine = self._engine
+        role = "leader" if engine.is_leader else "candidate" if engine.is_candidate else "follower"
+        return ReplicaStatus(
+            role=role,
+            leader=engine.leader,
+            term=engine.raftCurrentTerm,
+            commit_index=engine.raftCommitIndex,
+            applied_index=engine.raftLastApplied,
+            last_index=engine.last_index,
+            match_indexes=engine.match_indexes if engine.is_leader else {},
+            contact_age_s=engine.contact_age_s,
+        )
+
+    # -- turns -----------------------------------------------------------------------------------
+
+    def wake(self) -> None:
+        """Ask for a turn; as many calls as happen before it share it."""
+        if not self._turn_due and not self._stopped:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _beat(self) -> None:
+        self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
+        self._expire()
+        self.wake()
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if self._stopped:
+            return
+        try:
+            self._begin_reads()
+            self._launch()
+            self._engine.tick()
+            self._outbox.settle()
+        except Exception as error:
+            self.fail(error)
+        else:
+            if self._engine.is_behind:
+                self.wake()
+
+    def fail(self, error: Exception) -> None:
+        """Stop for good: a promise could not be kept by going on."""
+        if not self._stopped:
+            self.stop()
+            self._on_fatal(error if isinstance(error, Fatal) else _as_fatal(error))
+
+
+def _as_fatal(error: Exception) -> Fatal:
+    fatal = Fatal(f"{type(error).__name__}: {error}")
+    fatal.__cause__ = error
+    return fatal
+
+
+def _error_of(reason: int) -> RaftcacheError:
+    """pysyncobj's reason, as an outcome: refused only where it certainly will not happen."""
+    if reason in (FAIL_REASON.MISSING_LEADER, FAIL_REASON.NOT_LEADER):
+        return NotLeader("the leader changed before it took the request")
+    if reason == FAIL_REASON.DISCARDED:
+        return NotLeader("a new leader discarded it")
+    if reason == FAIL_REASON.QUEUE_FULL:
+        return Overloaded("the proposal queue is full")
+    if reason == FAIL_REASON.REQUEST_DENIED:
+        return Refused("the leader denied it")
+    return Unknown("the leader changed, or was lost, before it said what became of it")

@@ -1,0 +1,80 @@
+"""ReadIndex: reads that are linearizable without a log entry (Raft dissertation, section 6.4).
+
+A leader that has committed in its own term notes its commit index, and may answer a read from any
+state that has applied that index once a majority has answered a message *sent after* the read
+arrived. All reads that wait share one such round. The lease is the same knowledge, kept: for less
+than the shortest election timeout after the *sending* of a message that a majority answered, no
+other leader can have been elected, because voters refuse while they hear a leader.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable
+from typing import Final, TypeAlias
+
+Ready: TypeAlias = Callable[[int | None], None]
+"""Called with the read index, or None when this node cannot vouch for one any more."""
+
+LEASE_DRIFT: Final = 0.1
+"""Clocks of two nodes may run apart by this fraction before a lease read could be stale."""
+
+
+class Rounds:
+    """The leader's side: who answered what, which reads wait for which message."""
+
+    def __init__(self) -> None:
+        self._answered: dict[Hashable, int] = {}
+        self._waiting: deque[tuple[int, int, Ready]] = deque()  # (seq to be answered, index, read)
+        self._arrived: list[Ready] = []
+        self._sent_s: deque[tuple[int, float]] = deque()
+        self._lease_s = float("-inf")
+
+    @property
+    def wants_message(self) -> bool:
+        """Reads have arrived that no message sent so far can confirm."""
+        return bool(self._arrived)
+
+    def add(self, ready: Ready) -> None:
+        self._arrived.append(ready)
+
+    def begin(self, next_seq: int, commit_index: int) -> None:
+        """Every message from `next_seq` on is sent after the reads that have arrived."""
+        for ready in self._arrived:
+            self._waiting.append((next_seq, commit_index, ready))
+        self._arrived = []
+
+    def sent(self, seq: int, now_s: float) -> None:
+        """A message that asks every voter was sent at `now_s`; for the lease."""
+        self._sent_s.append((seq, now_s))
+
+    def answered(self, peer: Hashable, seq: int) -> None:
+        if seq > self._answered.get(peer, 0):
+            self._answered[peer] = seq
+
+    def settle(self, peers: Iterable[Hashable], now_s: float) -> None:
+        """Finish the reads that a majority of the voters (this leader and `peers`) confirms."""
+        answers = sorted((self._answered.get(p, 0) for p in peers), reverse=True)
+        needed = (len(answers) + 1) // 2  # besides the leader itself
+        while self._waiting and (not needed or self._waiting[0][0] <= answers[needed - 1]):
+            _, index, ready = self._waiting.popleft()
+            ready(index)
+        if not needed:
+            self._lease_s = now_s
+            self._sent_s.clear()
+        while self._sent_s and self._sent_s[0][0] <= answers[needed - 1]:
+            self._lease_s = self._sent_s.popleft()[1]
+
+    def holds_lease(self, now_s: float, election_min_s: float) -> bool:
+        return now_s < self._lease_s + election_min_s * (1 - LEASE_DRIFT)
+
+    def end(self) -> None:
+        """Leadership is over or being handed on: nothing learnt so far counts any more."""
+        ended = [ready for _, _, ready in self._waiting] + self._arrived
+        self._answered.clear()
+        self._waiting.clear()
+        self._arrived = []
+        self._sent_s.clear()
+        self._lease_s = float("-inf")
+        for ready in ended:
+            ready(None)
