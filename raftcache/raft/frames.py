@@ -1,0 +1,324 @@
+"""The bytes between two nodes: frames of MessagePack, and the shape of every message. No IO.
+
+A frame is its body's size (4 bytes, little endian) and the body: one map with a `type`. What a
+peer sent is checked here, once, against the table of shapes: whoever handles a message may trust
+its fields and their types. What a message means is not checked here.
+
+A link begins with a greeting (hello, or refused) of at most HELLO_SIZE_BYTES_MAX: a stranger can
+make this node keep no more than that. Fields that this version does not know are dropped, so that
+a newer version may add some; types it does not know are refused, so a newer version must not send
+them to a link that speaks an older one.
+"""
+
+# No `from __future__ import annotations`: under Python 3.11 it hides NotRequired from TypedDict.
+import contextlib
+from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
+
+import msgspec
+from msgspec import Meta
+
+from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
+from raftcache.errors import BadRequest
+
+MAGIC: Final = "raftcache"
+
+VERSION_MIN: Final = 1
+VERSION_MAX: Final = 1
+"""The versions of this protocol that this node speaks."""
+
+HELLO_SIZE_BYTES_MAX: Final = 4096
+"""A greeting: two names, an id and a few numbers need far less."""
+
+HEADER_SIZE_BYTES: Final = 4
+
+Message: TypeAlias = dict[str, Any]
+
+Natural: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
+Version: TypeAlias = Annotated[int, Meta(ge=1, le=(1 << 15) - 1)]
+Entry: TypeAlias = tuple[bytes, Natural, Natural]
+"""(command, index, term)"""
+
+
+class BadFrame(BadRequest):
+    """Bytes from a peer that are no message; the link they came on cannot go on."""
+
+    title = "bad frame"
+
+
+# -- what links say to each other; the engine never sees these -----------------------------------
+
+
+class Hello(TypedDict):
+    """The first frame each way. Its shape holds for every version of the protocol."""
+
+    type: Literal["hello"]
+    magic: Literal["raftcache"]
+    version_min: Version
+    version_max: Version
+    cluster_id: str
+    name: str
+    incarnation: Natural
+    to: str
+
+
+class Refused(TypedDict):
+    """The last frame: why the sender closes the link."""
+
+    type: Literal["refused"]
+    reason: str
+    detail: str
+
+
+class Alive(TypedDict):
+    """Sent when there was nothing else to send for a while."""
+
+    type: Literal["alive"]
+
+
+# -- what engines say to each other --------------------------------------------------------------
+
+
+class AppendEntries(TypedDict):
+    type: Literal["append_entries"]
+    term: Natural
+    commit_index: Natural
+    seq: Natural
+    now: Natural
+    prevLogIdx: Natural
+    prevLogTerm: Natural
+    entries: list[Entry]
+
+
+class NextNodeIdx(TypedDict):
+    type: Literal["next_node_idx"]
+    term: Natural
+    seq: Natural
+    next_node_idx: Natural
+    reset: bool
+    success: bool
+
+
+class Ping(TypedDict):
+    type: Literal["ping"]
+    term: Natural
+    commit_index: Natural
+    seq: Natural
+    now: Natural
+
+
+class Pong(TypedDict):
+    type: Literal["pong"]
+    term: Natural
+    seq: Natural
+
+
+class RequestVote(TypedDict):
+    type: Literal["request_vote"]
+    term: Natural
+    last_log_index: Natural
+    last_log_term: Natural
+    force: bool
+
+
+class ResponseVote(TypedDict):
+    type: Literal["response_vote"]
+    term: Natural
+
+
+class PreVote(TypedDict):
+    type: Literal["pre_vote"]
+    term: Natural
+    last_log_index: Natural
+    last_log_term: Natural
+
+
+class PreVoteOk(TypedDict):
+    type: Literal["pre_vote_ok"]
+    term: Natural
+
+
+class Term(TypedDict):
+    type: Literal["term"]
+    term: Natural
+
+
+class TimeoutNow(TypedDict):
+    type: Literal["timeout_now"]
+    term: Natural
+
+
+class SnapshotChunk(TypedDict):
+    type: Literal["snapshot_chunk"]
+    term: Natural
+    commit_index: Natural
+    seq: Natural
+    now: Natural
+    index: Natural
+    index_term: Natural
+    offset: Natural
+    data: bytes
+    last: bool
+
+
+class SnapshotAck(TypedDict):
+    type: Literal["snapshot_ack"]
+    term: Natural
+    seq: Natural
+    index: Natural
+    offset: Natural
+
+
+class ApplyCommand(TypedDict):
+    type: Literal["apply_command"]
+    command: bytes
+    request_id: Natural
+
+
+class CommandPlaced(TypedDict):
+    type: Literal["apply_command_response"]
+    request_id: Natural
+    log_idx: Natural
+    log_term: Natural
+
+
+class CommandRefused(TypedDict):
+    type: Literal["apply_command_response"]
+    request_id: Natural
+    error: Natural
+
+
+class ReadIndex(TypedDict):
+    type: Literal["read_index"]
+    id: Natural
+
+
+class ReadIndexReply(TypedDict):
+    type: Literal["read_index_reply"]
+    id: Natural
+    index: Natural | None
+
+
+SHAPES: Final[dict[str, tuple[Any, ...]]] = {
+    "hello": (Hello,),
+    "refused": (Refused,),
+    "alive": (Alive,),
+    "append_entries": (AppendEntries,),
+    "next_node_idx": (NextNodeIdx,),
+    "ping": (Ping,),
+    "pong": (Pong,),
+    "request_vote": (RequestVote,),
+    "response_vote": (ResponseVote,),
+    "pre_vote": (PreVote,),
+    "pre_vote_ok": (PreVoteOk,),
+    "term": (Term,),
+    "timeout_now": (TimeoutNow,),
+    "snapshot_chunk": (SnapshotChunk,),
+    "snapshot_ack": (SnapshotAck,),
+    "apply_command": (ApplyCommand,),
+    "apply_command_response": (CommandPlaced, CommandRefused),
+    "read_index": (ReadIndex,),
+    "read_index_reply": (ReadIndexReply,),
+}
+"""type -> the shapes it may have, the likeliest first."""
+
+GREETINGS: Final = frozenset(("hello", "refused"))
+
+
+class _Kind(msgspec.Struct):
+    type: str
+
+
+_kind = msgspec.msgpack.Decoder(_Kind)
+_decoders = {
+    kind: [msgspec.msgpack.Decoder(shape) for shape in shapes] for kind, shapes in SHAPES.items()
+}
+_encoder = msgspec.msgpack.Encoder()
+
+
+def encode(message: Message) -> bytes:
+    """One frame, header and body.
+
+    The message must have one of the declared shapes and fit into a frame: the peer would cut the
+    link at anything else. Both are asserted, for they are the sender's faults, not the peer's.
+    """
+    assert _fits(message), f"not as declared in frames.py: {message['type']}, {sorted(message)}"
+    body = _encoder.encode(message)
+    assert len(body) <= FRAME_SIZE_BYTES_MAX, f"{message['type']} of {len(body)} bytes"
+    return len(body).to_bytes(HEADER_SIZE_BYTES, "little") + body
+
+
+def _fits(message: Message) -> bool:
+    shapes = SHAPES.get(message["type"], ())
+    return any(message.keys() == shape.__annotations__.keys() for shape in shapes)
+
+
+def decode(body: bytes | memoryview) -> Message:
+    """The message of one frame's body. Raises BadFrame, and nothing else."""
+    try:
+        kind = _kind.decode(body).type
+        if kind not in _decoders:
+            raise BadFrame(f"unknown type {kind[:40]!r}")
+        *others, last = _decoders[kind]
+        for decoder in others:
+            with contextlib.suppress(msgspec.ValidationError):
+                return decoder.decode(body)  # type: ignore[no-any-return]
+        return last.decode(body)  # type: ignore[no-any-return]
+    except (
+        ValueError,
+        RecursionError,
+    ) as e:  # msgspec's, bad UTF-8, arrays in arrays
+        raise BadFrame(str(e)) from e
+
+
+class FrameDecoder:
+    """One direction of one link: bytes in, split anywhere; messages out, in order.
+
+    Keeps at most one unfinished frame and one piece of input. After BadFrame it is not to be fed
+    again, and messages that came before the bad frame in the same piece are lost.
+    """
+
+    def __init__(self) -> None:
+        self._pending = bytearray()
+        self._greeted = False
+
+    def feed(self, data: bytes) -> list[Message]:
+        """The messages that end in this piece. Raises BadFrame."""
+        if not self._pending:
+            messages, used = self._split(data)
+            self._pending += memoryview(data)[used:]
+        else:
+            self._pending += data
+            messages, used = self._split(self._pending)
+            del self._pending[:used]
+        return messages
+
+    def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
+        """The messages at the start of data, and the size of their frames."""
+        messages, start = [], 0
+        with memoryview(data) as view:
+            while (body := start + HEADER_SIZE_BYTES) <= len(view):
+                end = body + self._size(view[start:body])
+                if end > len(view):
+                    break
+                messages.append(self._admit(decode(view[body:end])))
+                start = end
+        return messages, start
+
+    def _size(self, header: memoryview) -> int:
+        size_bytes = int.from_bytes(header, "little")
+        size_bytes_max = FRAME_SIZE_BYTES_MAX if self._greeted else HELLO_SIZE_BYTES_MAX
+        if size_bytes > size_bytes_max:
+            raise BadFrame(f"a frame of {size_bytes} bytes; the limit is {size_bytes_max}")
+        return size_bytes
+
+    def _admit(self, message: Message) -> Message:
+        kind = message["type"]
+        if not self._greeted and kind not in GREETINGS:
+            raise BadFrame(f"{kind} before the greeting")
+        if self._greeted and kind == "hello":
+            raise BadFrame("a second hello")
+        self._greeted = True
+        return message
+
+
+assert HELLO_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX

@@ -1,0 +1,246 @@
+"""One connection to a peer, and the rule of whom to talk to. `transport.py` owns connections.
+
+A connection is dialled or accepted, greeted (each side has said who it is), and then carries
+frames in order until it is closed. It decides nothing: what arrives goes to its owner.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Container
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final, Protocol, cast
+
+from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
+from raftcache.raft.frames import (
+    MAGIC,
+    VERSION_MAX,
+    VERSION_MIN,
+    BadFrame,
+    FrameDecoder,
+    Message,
+    encode,
+)
+
+PEER_BUFFER_SIZE_BYTES_MAX: Final = 32 << 20
+"""What may wait for one peer: two frames of the largest size. A peer that is further behind is cut
+off, which costs it nothing: Raft sends again what it lacks, from the log and in bounded pieces."""
+
+
+@dataclass(slots=True)
+class LinkCounters:
+    """What happened since the node started; plain integers, for the metrics to read."""
+
+    frames_sent: int = 0
+    frames_received: int = 0
+    bytes_sent: int = 0
+    bytes_received: int = 0
+    connects: int = 0
+    disconnects: int = 0
+    dials_failed: int = 0
+    refused: int = 0
+    """Greetings that this node refused."""
+    refused_by_peer: int = 0
+    bad_frames: int = 0
+    slow_peers: int = 0
+    """Links cut because more than PEER_BUFFER_SIZE_BYTES_MAX waited."""
+    silences: int = 0
+    """Links cut because nothing was heard in time, greetings included."""
+    half_open_evictions: int = 0
+
+
+class Refusal(StrEnum):
+    """Why a link is refused, as said to the peer and to the log."""
+
+    VERSION = "no common protocol version"
+    CLUSTER = "another cluster"
+    ITSELF = "this node itself"
+    ADDRESSEE = "meant for another node"
+    UNKNOWN = "not a member"
+    DIRECTION = "the other node dials"
+    STALE = "an earlier life of a connected node"
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who a node says it is.
+
+    incarnation: grows with every start of the node; a link of an earlier one never replaces one
+        of a later one.
+    """
+
+    name: str
+    cluster_id: str
+    incarnation: int
+
+    def hello(self, to: str) -> bytes:
+        """The greeting for the peer that this node means to reach, as a frame."""
+        return encode(
+            {
+                "type": "hello",
+                "magic": MAGIC,
+                "version_min": VERSION_MIN,
+                "version_max": VERSION_MAX,
+                "cluster_id": self.cluster_id,
+                "name": self.name,
+                "incarnation": self.incarnation,
+                "to": to,
+            }
+        )
+
+    def dials(self, peer: str) -> bool:
+        """Of every two nodes the one with the higher name dials, so that there is one link."""
+        return self.name > peer
+
+    def refusal(self, hello: Message, dialled: str | None, known: Container[str]) -> Refusal | None:
+        """Why not to talk to who sent this hello; None if it is the peer it should be.
+
+        dialled: whom this node meant to reach; None on a connection that it accepted.
+        """
+        name = hello["name"]
+        if common_version(hello) is None:
+            return Refusal.VERSION
+        if hello["cluster_id"] != self.cluster_id:
+            return Refusal.CLUSTER
+        if name == self.name:
+            return Refusal.ITSELF
+        if hello["to"] != self.name or dialled not in (None, name):
+            return Refusal.ADDRESSEE
+        if name not in known:
+            return Refusal.UNKNOWN
+        if dialled is None and self.dials(name):
+            return Refusal.DIRECTION
+        return None
+
+
+def common_version(hello: Message) -> int | None:
+    """The version both sides speak: the lower of the two highest, None if one is too old."""
+    version = min(VERSION_MAX, hello["version_max"])
+    return version if version >= max(VERSION_MIN, hello["version_min"]) else None
+
+
+class Owner(Protocol):
+    """What a connection tells its owner, on the loop."""
+
+    def on_open(self, connection: Connection) -> None: ...
+
+    def on_messages(self, connection: Connection, messages: list[Message]) -> None:
+        """At least one, in the order they were sent; never after the connection was closed."""
+        ...
+
+    def on_bad_frame(self, connection: Connection, error: BadFrame) -> None: ...
+
+    def on_closed(self, connection: Connection) -> None:
+        """Exactly once for each on_open, whoever closed it."""
+        ...
+
+
+class Connection(asyncio.Protocol):
+    """One TCP connection; `name` is the peer's once it is known, `dialled` if this side dialled.
+
+    quiet_beats and idle_beats count the owner's beats since something was heard from the greeted
+    peer (before that: since the connection was opened) and since something was sent.
+    """
+
+    def __init__(self, owner: Owner, counters: LinkCounters, dialled: str | None = None) -> None:
+        self.dialled = dialled
+        self.name: str | None = None
+        self.incarnation = 0
+        self.is_open = False
+        self.why = "closed by the peer"
+        self.closed = asyncio.Event()
+        self.quiet_beats = self.idle_beats = 0
+        self._owner, self._counters = owner, counters
+        self._transport: asyncio.Transport | None = None
+        self._decoder = FrameDecoder()
+        self._queue: list[bytes] = []
+        self._queued_size_bytes = 0
+
+    @property
+    def label(self) -> str:
+        """Whom to name in a log line, however little is known."""
+        if self.name or self.dialled:
+            return str(self.name or self.dialled)
+        address = self._transport and self._transport.get_extra_info("peername")
+        return str(address[0]) if address else "unknown"
+
+    # -- sending -------------------------------------------------------------------------------
+
+    def queue(self, frame: bytes) -> bool:
+        """Take a frame for the next flush. False if it will not be sent; never blocks."""
+        if not self.is_open:
+            return False
+        assert self._transport is not None
+        waiting = self._queued_size_bytes + self._transport.get_write_buffer_size()
+        if waiting + len(frame) > PEER_BUFFER_SIZE_BYTES_MAX:
+            self._counters.slow_peers += 1
+            self.abort("too slow")
+            return False
+        self._queue.append(frame)
+        self._queued_size_bytes += len(frame)
+        return True
+
+    def flush(self) -> None:
+        """Hand everything queued to the system, in one write."""
+        if self._queue and self.is_open:
+            assert self._transport is not None
+            self._transport.writelines(self._queue)
+            self._counters.frames_sent += len(self._queue)
+            self._counters.bytes_sent += self._queued_size_bytes
+            self.idle_beats = 0
+        self._queue, self._queued_size_bytes = [], 0
+
+    def send_now(self, frame: bytes) -> None:
+        self.queue(frame)
+        self.flush()
+
+    def refuse(self, refusal: Refusal, detail: str) -> None:
+        """Say why, and close."""
+        self.send_now(encode({"type": "refused", "reason": refusal, "detail": detail}))
+        self.is_open, self.why = False, f"refused: {refusal}"
+        if self._transport is not None:
+            self._transport.close()
+
+    def abort(self, why: str) -> None:
+        """Close at once: nothing that waits is sent, nothing more is received."""
+        if self.is_open:
+            self.is_open, self.why = False, why
+        if self._transport is not None:
+            self._transport.abort()
+
+    # -- asyncio.Protocol ----------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        # A frame is one write: waiting to fill a packet (Nagle) would only delay it.
+        sock = transport.get_extra_info("socket")
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.is_open = True
+        self._owner.on_open(self)
+
+    def data_received(self, data: bytes) -> None:
+        if not self.is_open:
+            return
+        if self.name is not None:  # a stranger gains no time by sending its hello byte by byte
+            self.quiet_beats = 0
+        self._counters.bytes_received += len(data)
+        try:
+            messages = self._decoder.feed(data)
+        except BadFrame as error:
+            self._owner.on_bad_frame(self, error)
+            return
+        self._counters.frames_received += len(messages)
+        if messages:
+            self._owner.on_messages(self, messages)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.is_open and error is not None:
+            self.why = str(error) or type(error).__name__
+        self.is_open = False
+        self.closed.set()
+        self._owner.on_closed(self)
+
+
+assert PEER_BUFFER_SIZE_BYTES_MAX >= 2 * FRAME_SIZE_BYTES_MAX

@@ -1,0 +1,376 @@
+"""Links: how a node reaches its peers. One TCP connection per pair, greeted, kept alive, bounded.
+
+It promises order on one connection and nothing else: any message may be lost with its connection,
+and nothing of an old connection is delivered after a new one was announced. Raft repairs the rest.
+It authenticates nobody: it only keeps strangers and mistakes apart (docs/decisions).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raftcache.config import Address
+from raftcache.errors import BadConfig
+from raftcache.ports import Clock, Dice
+from raftcache.raft.frames import BadFrame, Message, encode
+from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal
+
+HALF_OPEN_MAX: Final = 64
+"""Accepted connections that have not greeted yet; the oldest goes when there is one more, so that
+strangers who say nothing cannot keep peers out."""
+
+LOG_AGAIN_S: Final = 600.0
+"""The same complaint about the same peer is logged once in so many seconds."""
+
+LOGGED_MAX: Final = 1024
+"""Complaints remembered for that, since strangers choose their own names."""
+
+_ALIVE = encode({"type": "alive"})
+
+logger = logging.getLogger("raftcache.raft")
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """Seconds. Silence is counted in beats of this node's own timer, not read off a clock: so a
+    pause of this process is not mistaken for the silence of its peers.
+
+    beat_s: how often keep-alives and silences are looked after; all others round up to it.
+    """
+
+    beat_s: float = 0.25
+    alive_after_s: float = 0.5
+    silence_timeout_s: float = 3.0
+    handshake_timeout_s: float = 3.0
+    redial_min_s: float = 0.05
+    redial_max_s: float = 1.0
+
+    def beats(self, span_s: float) -> int:
+        return math.ceil(span_s / self.beat_s)
+
+
+class _Peer:
+    """A member this node should have a link to."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        self.connection: Connection | None = None
+        self.dialling: asyncio.Task[None] | None = None
+
+
+class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
+    """A pysyncobj Transport on asyncio; everything happens on one loop.
+
+    Calls back setOnNodeConnectedCallback(node), then setOnMessageReceivedCallback(node, message)
+    any number of times, then setOnNodeDisconnectedCallback(node), exactly once for each connected.
+    `on_activity` is called after a batch of messages was delivered. `send` and `flush` never call
+    back; `dropNode`, `set_address` and `stop` may report a disconnection before they return.
+    """
+
+    def __init__(
+        self,
+        identity: Identity,
+        listen: Address,
+        *,
+        clock: Clock,
+        dice: Dice,
+        counters: LinkCounters,
+        on_activity: Callable[[], None],
+        pace: Pace = Pace(),
+    ) -> None:
+        super().__init__(None, None, [])
+        self._identity, self._listen, self._pace = identity, listen, pace
+        self._clock, self._dice, self._counters = clock, dice, counters
+        self._on_activity = on_activity
+        self._peers: dict[str, _Peer] = {}
+        self._addresses: dict[str, Address] = {}
+        self._connections: set[Connection] = set()
+        self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
+        self._unflushed: set[Connection] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._logged_s: dict[tuple[str, str], float] = {}
+
+    # -- start and stop --------------------------------------------------------------------------
+
+    @property
+    def ready(self) -> bool:
+        """Started and not stopped; the engine does nothing before."""
+        return self._server is not None
+
+    @property
+    def listening(self) -> Address:
+        """Where this node can be reached; the real port where port 0 was asked for."""
+        assert self._server is not None
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return Address(host, port)
+
+    async def start(self) -> None:
+        """Listen, and dial the peers known so far. Raises BadConfig if the address is not free."""
+        assert self._server is None
+        loop = asyncio.get_running_loop()
+        host, port = self._listen.host, self._listen.port
+        try:
+            server = await loop.create_server(self._accept, host, port)
+        except OSError as e:
+            raise BadConfig(f"cannot listen for peers on {self._listen}: {e.strerror or e}") from e
+        self._server = server
+        self._timer = loop.call_later(self._pace.beat_s, self._beat)
+        for peer in self._peers.values():
+            self._redial(peer)
+
+    async def stop(self) -> None:
+        """Close everything; on return no task, socket or timer of this object is left."""
+        self._close()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        while self._connections:
+            await next(iter(self._connections)).closed.wait()
+
+    def destroy(self) -> None:
+        """pysyncobj's stop: calls nobody back any more, closes everything, does not wait."""
+        self.setOnMessageReceivedCallback(None)
+        self.setOnNodeConnectedCallback(None)
+        self.setOnNodeDisconnectedCallback(None)
+        self._close()
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        if self._timer is not None:
+            self._timer.cancel()
+        self._server = self._timer = None
+        for peer in list(self._peers.values()):
+            self._hang_up(peer, "stopping")
+        for connection in list(self._connections):
+            connection.abort("stopping")
+
+    # -- members ---------------------------------------------------------------------------------
+
+    def addNode(self, node: Node) -> None:
+        """Keep a link to this member from now on."""
+        assert node.id != self._identity.name
+        if node.id not in self._peers:
+            peer = self._peers[node.id] = _Peer(node)
+            self._redial(peer)
+
+    def dropNode(self, node: Node) -> None:
+        """Close the link to this member, and refuse it from now on."""
+        peer = self._peers.get(node.id)
+        if peer is not None:
+            self._hang_up(peer, "no longer a member")
+            del self._peers[node.id]
+
+    def set_address(self, name: str, address: Address) -> None:
+        """Where to dial a member, now or once it is added; a new address means a new link."""
+        if self._addresses.get(name) != address:
+            self._addresses[name] = address
+            peer = self._peers.get(name)
+            if peer is not None and self._identity.dials(name):
+                self._hang_up(peer, "its address changed")
+                self._redial(peer)
+
+    # -- sending ---------------------------------------------------------------------------------
+
+    def send(self, node: Node, message: Message) -> bool:
+        """Queue a message for the next flush. False: there is no link, and it will not be sent."""
+        connection = self._connection_to(node)
+        return connection is not None and self._queue(connection, encode(message))
+
+    def send_encoded(self, node: Node, frame: bytes) -> bool:
+        """`send` for a frame that frames.encode() made, perhaps for several peers."""
+        connection = self._connection_to(node)
+        return connection is not None and self._queue(connection, frame)
+
+    def flush(self) -> None:
+        """Write what was queued since the last flush: one write for each peer."""
+        for connection in self._unflushed:
+            connection.flush()
+        self._unflushed.clear()
+
+    def _connection_to(self, node: Node) -> Connection | None:
+        peer = self._peers.get(node.id)
+        return None if peer is None else peer.connection
+
+    def _queue(self, connection: Connection, frame: bytes) -> bool:
+        self._unflushed.add(connection)
+        return connection.queue(frame)
+
+    # -- dialling --------------------------------------------------------------------------------
+
+    def _redial(self, peer: _Peer) -> None:
+        """Begin to dial, if this node is ready, the one to dial, and knows where."""
+        name = peer.node.id
+        address = self._addresses.get(name)
+        if self.ready and address is not None and self._identity.dials(name):
+            assert peer.dialling is None
+            peer.dialling = asyncio.get_running_loop().create_task(self._dial(name, address))
+            self._tasks.add(peer.dialling)
+            peer.dialling.add_done_callback(self._tasks.discard)
+
+    def _hang_up(self, peer: _Peer, why: str) -> None:
+        if peer.dialling is not None:
+            peer.dialling.cancel()
+            peer.dialling = None
+        if peer.connection is not None:
+            self._part(peer.connection, why)
+
+    async def _dial(self, name: str, address: Address) -> None:
+        """One link after the other, until cancelled."""
+        pace, delay_s = self._pace, self._pace.redial_min_s
+        while True:
+            if await self._hold_link(name, address):
+                delay_s = pace.redial_min_s
+            await asyncio.sleep(delay_s * (0.5 + self._dice.random() / 2))
+            delay_s = min(2 * delay_s, pace.redial_max_s)
+
+    async def _hold_link(self, name: str, address: Address) -> bool:
+        """Dial once, and wait for the end of the link. False if there never was one."""
+        connection = Connection(self, self._counters, dialled=name)
+        loop = asyncio.get_running_loop()
+        try:
+            async with asyncio.timeout(self._pace.handshake_timeout_s):
+                await loop.create_connection(lambda: connection, address.host, address.port)
+            await connection.closed.wait()
+        except (OSError, UnicodeError) as e:  # UnicodeError: no name that DNS could know
+            self._counters.dials_failed += 1
+            self._complain("cannot reach peer", name, str(e) or "timed out", address=str(address))
+        finally:
+            connection.abort("hung up")
+        return connection.name is not None
+
+    def _accept(self) -> Connection:
+        return Connection(self, self._counters)
+
+    # -- what connections report -----------------------------------------------------------------
+
+    def on_open(self, connection: Connection) -> None:
+        self._connections.add(connection)
+        if not self.ready:
+            connection.abort("stopping")
+        elif connection.dialled is not None:
+            connection.send_now(self._identity.hello(connection.dialled))
+        else:
+            self._half_open[connection] = None
+            if len(self._half_open) > HALF_OPEN_MAX:
+                oldest = next(iter(self._half_open))
+                del self._half_open[oldest]
+                self._counters.half_open_evictions += 1
+                oldest.abort("too many half-open links")
+
+    def on_messages(self, connection: Connection, messages: list[Message]) -> None:
+        if connection.name is None:
+            self._greet(connection, messages.pop(0))
+        delivered = False
+        for message in messages:
+            peer = self._peers.get(connection.name or "")
+            if peer is None or peer.connection is not connection or not connection.is_open:
+                break  # dropped by the handler of an earlier message
+            if message["type"] == "refused":
+                self._refused(connection, message)
+            elif message["type"] != "alive":
+                self._onMessageReceived(peer.node, message)
+                delivered = True
+        if delivered:
+            self._on_activity()
+
+    def on_bad_frame(self, connection: Connection, error: BadFrame) -> None:
+        self._counters.bad_frames += 1
+        self._complain("bad frame", connection.label, error.detail)
+        self._part(connection, "bad frame")
+
+    def on_closed(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+        self._half_open.pop(connection, None)
+        self._part(connection, connection.why)
+
+    # -- greeting and parting --------------------------------------------------------------------
+
+    def _greet(self, connection: Connection, hello: Message) -> None:
+        if hello["type"] == "refused":
+            self._refused(connection, hello)
+            return
+        refusal = self._identity.refusal(hello, connection.dialled, self._peers)
+        name, incarnation = hello["name"], hello["incarnation"]
+        if refusal is None:
+            current = self._peers[name].connection
+            if current is not None and current.incarnation > incarnation:
+                refusal = Refusal.STALE
+        if refusal is not None:
+            self._refuse(connection, hello, refusal)
+            return
+        if connection.dialled is None:
+            connection.send_now(self._identity.hello(name))
+        self._join(connection, self._peers[name], incarnation)
+
+    def _join(self, connection: Connection, peer: _Peer, incarnation: int) -> None:
+        """This is the link to the peer from now on; an older one may be half dead."""
+        if peer.connection is not None:
+            self._part(peer.connection, "replaced by a newer link")
+        self._half_open.pop(connection, None)
+        connection.name, connection.incarnation = peer.node.id, incarnation
+        connection.quiet_beats = 0
+        peer.connection = connection
+        self._counters.connects += 1
+        logger.info("link up", extra={"peer": peer.node.id, "incarnation": incarnation})
+        self._onNodeConnected(peer.node)
+
+    def _part(self, connection: Connection, why: str) -> None:
+        """Close the connection; if it was the link to a peer, say that there is none now."""
+        connection.abort(why)
+        self._unflushed.discard(connection)
+        peer = self._peers.get(connection.name or "")
+        if peer is not None and peer.connection is connection:
+            peer.connection = None
+            self._counters.disconnects += 1
+            logger.info("link down", extra={"peer": peer.node.id, "reason": why})
+            self._onNodeDisconnected(peer.node)
+
+    def _refuse(self, connection: Connection, hello: Message, refusal: Refusal) -> None:
+        me, them = self._identity, hello["name"][:100]
+        self._counters.refused += 1
+        detail = (
+            f"{them!r} of cluster {hello['cluster_id'][:100]!r} asked for {hello['to'][:100]!r}"
+        )
+        self._complain("link refused", them, refusal, detail=detail)
+        connection.refuse(refusal, f"this is {me.name!r} of cluster {me.cluster_id!r}; {detail}")
+
+    def _refused(self, connection: Connection, message: Message) -> None:
+        self._counters.refused_by_peer += 1
+        reason, detail = message["reason"][:100], message["detail"][:400]
+        self._complain("link refused by peer", connection.label, reason, detail=detail)
+        self._part(connection, "refused by the peer")
+
+    def _complain(self, event: str, peer: str, reason: str, **fields: str) -> None:
+        """Log a warning, unless the same was logged a short while ago."""
+        now_s, key = self._clock.monotonic_s(), (peer, f"{event}: {reason}")
+        if now_s - self._logged_s.get(key, -math.inf) < LOG_AGAIN_S:
+            return
+        if len(self._logged_s) >= LOGGED_MAX:
+            self._logged_s.clear()
+        self._logged_s[key] = now_s
+        logger.warning(event, extra={"peer": peer, "reason": str(reason), **fields})
+
+    # -- keep-alive and silence ------------------------------------------------------------------
+
+    def _beat(self) -> None:
+        pace = self._pace
+        for connection in list(self._connections):
+            connection.quiet_beats += 1
+            connection.idle_beats += 1
+            greeted = connection.name is not None
+            timeout_s = pace.silence_timeout_s if greeted else pace.handshake_timeout_s
+            if connection.quiet_beats > pace.beats(timeout_s):
+                self._counters.silences += 1
+                self._part(connection, "silent" if greeted else "no greeting in time")
+            elif greeted and connection.idle_beats >= pace.beats(pace.alive_after_s):
+                connection.send_now(_ALIVE)
+        self._timer = asyncio.get_running_loop().call_later(pace.beat_s, self._beat)
