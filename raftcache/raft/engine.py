@@ -15,7 +15,7 @@ everything that the log recorded before it is durable; see outbox.py.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -24,9 +24,11 @@ from raftcache.errors import Fatal
 from raftcache.ports import Clock, StateMachine
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
+from raftcache.raft.entries import Entry
 from raftcache.raft.log import Log
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.rounds import Ready, Rounds
+from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 from raftcache.raft.window import Window
 
@@ -56,6 +58,8 @@ class Parts:
     log: Log
     outbox: Outbox
     compactor: Compactor
+    sender: Sender
+    receiving: Receiving
     clock: Clock
     time: ClusterTime
     incarnation: int
@@ -330,6 +334,7 @@ class SyncObj(_Base):
         )
         # Rule 1: never below match + 1, and never moved back by a success.
         self.__raftNextIndex[node] = max(next_index, self.__raftMatchIndex[node] + 1)
+        self.__parts.sender.installed(node, self.__raftMatchIndex[node])
 
     def __is_current(self, node: Node, message: Message) -> bool:
         return bool(
@@ -490,7 +495,7 @@ class SyncObj(_Base):
                 else:
                     callback(None, FAIL_REASON.DISCARDED)
 
-    def __apply(self, command: bytes, index: int) -> Any:
+    def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
         if command[:1] != REGULAR:
             return None
         stamp_ms = int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little")
@@ -548,7 +553,7 @@ class SyncObj(_Base):
         while window.is_open and self.__raftNextIndex[node] <= log.last_index:
             at = self.__raftNextIndex[node] - log.first_index
             if at <= 0:  # compacted away: send the snapshot, piece by piece
-                self.__parts.compactor.send(node, self.__send_chunk)
+                self.__parts.sender.send(node, self.__send_chunk)
                 return
             entries = self.__gather(at)
             size_bytes = sum(len(e[0]) for e in entries)
@@ -565,7 +570,7 @@ class SyncObj(_Base):
             self.__told[node] = self.__raftCommitIndex
             window.sent(self.__seq, size_bytes)
 
-    def __gather(self, at: int) -> list[tuple[bytes, int, int]]:
+    def __gather(self, at: int) -> list[Entry]:
         log, end, size_bytes = self.__raftLog, at, 0
         while end < len(log) and (
             end == at or size_bytes + len(log[end][0]) <= APPEND_SIZE_BYTES_MAX
@@ -615,7 +620,7 @@ class SyncObj(_Base):
                 self.__answer = (seq, self.__verified)
                 self.__sendNextNodeIdx(node, success=True)
 
-        self.__parts.compactor.receive(message, acknowledge, install)
+        self.__parts.receiving.receive(message, acknowledge, install)
 
     def __install(self, index: int, term: int, load: Callable[[], None]) -> None:
         """The snapshot is whole, verified and durable; the log follows it (rule 4)."""
@@ -638,7 +643,7 @@ class SyncObj(_Base):
         if self.__is_current(node, message):
             self.__lastResponseTime[node] = self.__clock()
             self.__rounds.answered(node, message["seq"])
-            self.__parts.compactor.acknowledged(node, message["index"], message["offset"])
+            self.__parts.sender.acknowledged(node, message["index"], message["offset"])
 
     def __deleteEntriesTo(self, toIDx: int) -> None:
         """Called by the parent when a snapshot is durable: some entries stay for the slow."""
@@ -666,7 +671,7 @@ class SyncObj(_Base):
     def __setState(self, state: int) -> None:
         if self.__raftState == LEADER and state != LEADER:
             self.__rounds.end()
-            self.__parts.compactor.stop_sending()
+            self.__parts.sender.stop()
         super().__setState(state)
 
     def __onBecomeLeader(self) -> None:
@@ -697,11 +702,11 @@ class SyncObj(_Base):
             self.__windows[node].reset()
             self.__fences[node] = self.__seq + 1
             self.__told.pop(node, None)
-            self.__parts.compactor.stop_sending(node)
+            self.__parts.sender.stop(node)
 
     def __onNodeDisconnected(self, node: Node) -> None:
         super().__onNodeDisconnected(node)
-        self.__parts.compactor.stop_sending(node)
+        self.__parts.sender.stop(node)
         if node == self.__raftLeader:
             self.__onLeaderChanged()
 

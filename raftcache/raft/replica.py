@@ -16,9 +16,11 @@ from msgspec import Struct
 
 from raftcache.command.codec import batch as encode_batch
 from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX
+from raftcache.config import Timing
 from raftcache.errors import Fatal, NotLeader, Overloaded, RaftcacheError, Refused, Unknown
 from raftcache.ports import Clock, Loop, Timer
 from raftcache.raft.engine import SyncObj
+from raftcache.raft.log import Log
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.stock import FAIL_REASON
 
@@ -79,17 +81,25 @@ class Replica:
         self,
         engine: SyncObj,
         outbox: Outbox,
+        log: Log,
         clock: Clock,
         loop: Loop,
-        heartbeat_s: float,
-        request_timeout_s: float,
+        timing: Timing,
         writes_pending_max: int,
+        log_size_bytes_max: int,
+        forget: Callable[[int], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        """on_fatal is called once, when this node must stop; nothing is answered after that."""
-        self._engine, self._outbox, self._clock = engine, outbox, clock
-        self._heartbeat_s, self._request_timeout_s = heartbeat_s, request_timeout_s
+        """forget(index): the log on disk may drop what is below, for a snapshot covers it.
+
+        on_fatal is called once, when this node must stop; nothing is answered after that.
+        """
+        self._engine, self._outbox, self._log, self._clock = engine, outbox, log, clock
+        self._heartbeat_s = timing.heartbeat_s
+        self._request_timeout_s = timing.request_timeout_s
         self._writes_pending_max = writes_pending_max
+        self._log_size_bytes_max = log_size_bytes_max
+        self._forget, self._forgotten_to = forget, log.first_index
         self._on_fatal = on_fatal
         self._loop = loop
         self._open: deque[_Batch] = deque()  # not yet given to the engine
@@ -249,6 +259,11 @@ class Replica:
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
         self._expire()
+        if self._log.size_bytes > self._log_size_bytes_max:
+            self._engine.forceLogCompaction()
+        if self._log.first_index > self._forgotten_to:
+            self._forgotten_to = self._log.first_index
+            self._forget(self._forgotten_to)
         self.wake()
 
     def _turn(self) -> None:

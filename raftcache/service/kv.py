@@ -114,7 +114,7 @@ class KvService:
             done(self._machine.get(key))
 
     def _answer(self, key: bytes, done: ReadDone) -> None:
-        """From the local state, which is fresh enough; an overdue key waits for the log to say so."""
+        """From the local state, fresh enough by now; an overdue key waits for the log to say so."""
         item = self._machine.get(key)
         if item is not None and item.deadline_ms and item.deadline_ms <= self._time.now_ms():
             self._replica.propose(_TICK, lambda outcome: self._after_tick(key, outcome, done))

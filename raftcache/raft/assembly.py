@@ -1,0 +1,199 @@
+"""Puts one replica together: first what the disk remembers, then the parts around the engine.
+
+The node and the simulator both start a replica through this door, so what is simulated is what
+runs. Order matters and is checked: the snapshot is loaded before the log that follows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final
+
+from msgspec import Struct
+
+from raftcache.config import Durability, Storage, Timing
+from raftcache.errors import Fatal
+from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
+from raftcache.raft import stock
+from raftcache.raft.clustertime import ClusterTime
+from raftcache.raft.compaction import Compactor
+from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, Parts, SyncObj
+from raftcache.raft.entries import Block, Recovered
+from raftcache.raft.log import Log
+from raftcache.raft.outbox import Outbox
+from raftcache.raft.replica import Replica
+from raftcache.raft.shipping import Receiving, Sender
+from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
+from raftcache.raft.stock import SyncObjConf, Transport
+from raftcache.raft.wal import Wal
+
+TRAILING_SHARE: Final = 8
+"""Entries kept behind a snapshot take at most one part in so many of the log's size limit."""
+
+NEVER_S: Final = 1e12
+"""For the engine's timers that are not used here."""
+
+
+class Identity(Struct, frozen=True):
+    """Who this node is, in which cluster, and in which of its lives."""
+
+    name: str
+    cluster_id: str
+    incarnation: int
+    members: Mapping[str, str]
+    """name -> Raft address of every member, this node included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Restored:
+    """What a node remembers: its state is in the machine, the rest is here."""
+
+    wal: Wal | None
+    log: Log
+    store: SnapshotStore
+    applied_index: int
+    logged_ms: int
+
+
+def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
+    """Read snapshot and log back. Blocking; raises Corrupt, and then nothing may be started.
+
+    Rule 7: a snapshot that does not verify is not skipped: without it, acknowledged entries that
+    the log no longer holds would be missing.
+    """
+    store = SnapshotStore(disk)
+    if storage.durability is Durability.MEMORY:
+        store.discard_all()
+        return Restored(None, Log(Recovered()), store, 1, 0)
+    meta = store.load_newest(machine)
+    sync = storage.durability is Durability.FSYNC
+    wal, recovered = Wal.open(disk, storage.segment_size_bytes, sync)
+    log = Log(recovered)
+    applied_index = 1
+    if meta is not None:
+        applied_index = meta.index
+        _tie(log, meta)
+    stamps = [_stamp_ms(log[-1].command)] if len(log) else []
+    return Restored(wal, log, store, applied_index, max([machine.now_ms, *stamps]))
+
+
+def _tie(log: Log, meta: SnapshotMeta) -> None:
+    """Rule 4: snapshot and log belong together by index and term; what follows it survives."""
+    at = meta.index - log.first_index
+    if len(log) and at < 0:
+        raise Fatal(
+            f"the log begins at {log.first_index}, behind the newest snapshot ({meta.index}): "
+            "entries between them are missing. Empty this node's data directory and let it rejoin."
+        )
+    if at >= len(log) or log[at].term != meta.term:
+        log.restart_at(meta.index, meta.term)
+
+
+def _stamp_ms(command: bytes) -> int:
+    """The cluster time in an entry; 0 in one of the engine's own."""
+    regular = command[:1] == REGULAR
+    return int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little") if regular else 0
+
+
+def assemble(
+    restored: Restored,
+    identity: Identity,
+    machine: StateMachine,
+    links: Transport,
+    timing: Timing,
+    storage: Storage,
+    writes_pending_max: int,
+    *,
+    clock: Clock,
+    dice: Dice,
+    loop: Loop,
+    log_lane: Lane,
+    bulk_lane: Lane,
+    on_fatal: Callable[[Exception], None],
+) -> tuple[Replica, ClusterTime]:
+    """A replica that is ready to start; the lanes must outlive it."""
+    stock.play(clock, dice)
+    time = ClusterTime(clock, restored.logged_ms)
+    log, wal, store = restored.log, restored.wal, restored.store
+    replica: Replica
+
+    def fail(error: Exception) -> None:
+        replica.fail(error)
+
+    def describe(index: int, term: int) -> SnapshotMeta:
+        return SnapshotMeta(
+            index=index,
+            term=term,
+            members=dict(identity.members),
+            cluster_id=identity.cluster_id,
+            now_ms=machine.now_ms,
+        )
+
+    def forget(index: int) -> None:
+        if wal is not None:
+            log_lane.submit(lambda: wal.drop_before(index), lambda _, e: fail(e) if e else None)
+
+    def durable(error: Exception | None) -> None:
+        fail(error) if error else replica.wake()
+
+    def write(block: Block) -> None:
+        assert wal is not None
+        wal.write(block)
+
+    compactor = Compactor(
+        store,
+        bulk_lane,
+        machine,
+        describe,
+        storage.trailing_entries,
+        storage.snapshot_log_size_bytes // TRAILING_SHARE,
+        lambda: replica.wake(),
+        fail,
+    )
+    outbox = Outbox(links, log, None if wal is None else write, log_lane, durable)
+    parts = Parts(
+        machine=machine,
+        log=log,
+        outbox=outbox,
+        compactor=compactor,
+        sender=Sender(store, bulk_lane, fail),
+        receiving=Receiving(store, bulk_lane, machine, lambda: replica.wake(), fail),
+        clock=clock,
+        time=time,
+        incarnation=identity.incarnation,
+        applied_index=restored.applied_index,
+    )
+    others = sorted(set(identity.members) - {identity.name})
+    conf = _engine_conf(log, compactor, timing, storage)
+    engine = SyncObj(identity.name, others, conf, parts)
+    replica = Replica(
+        engine,
+        outbox,
+        log,
+        clock,
+        loop,
+        timing,
+        writes_pending_max,
+        storage.snapshot_log_size_bytes,
+        forget,
+        on_fatal,
+    )
+    return replica, time
+
+
+def _engine_conf(log: Log, compactor: Compactor, timing: Timing, storage: Storage) -> SyncObjConf:
+    return SyncObjConf(
+        autoTick=False,
+        commandsWaitLeader=False,
+        appendEntriesUseBatch=True,  # the tick sends, once per turn
+        appendEntriesPeriod=timing.heartbeat_s,
+        raftMinTimeout=timing.election_min_s,
+        raftMaxTimeout=timing.election_max_s,
+        leaderFallbackTimeout=timing.election_max_s,
+        connectionTimeout=max(3.5, timing.election_max_s),
+        logCompactionMinEntries=max(2, storage.snapshot_entries + storage.trailing_entries),
+        logCompactionMinTime=NEVER_S,
+        journalFile=log,
+        fullDumpFile=compactor,
+    )

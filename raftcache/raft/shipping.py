@@ -1,0 +1,190 @@
+"""Snapshots on the wire: sent to a lagging peer in chunks, received, verified and installed whole.
+
+Files are read and written on the bulk lane. One chunk is on its way at a time; the receiver says
+where to go on from, so a lost chunk or a restarted transfer needs nothing special.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+from raftcache.errors import Corrupt
+from raftcache.ports import Lane, Loader, StateMachine
+from raftcache.raft.snapshots import RawReader, Receiver, SnapshotStore
+from raftcache.raft.stock import Node
+
+CHUNK_SIZE_BYTES: Final = 256 << 10
+"""One piece of a snapshot: its work on the loop is about a millisecond."""
+
+Message: TypeAlias = dict[str, Any]
+SendChunk: TypeAlias = Callable[[Node, Message], None]
+Install: TypeAlias = Callable[[int, int, Callable[[], None]], None]
+"""install(index, term, load): the snapshot is durable; load() puts its state in place."""
+
+logger = logging.getLogger("raftcache.raft")
+
+
+class _Transfer:
+    """A snapshot on its way to one peer; raw is None until the file is open."""
+
+    def __init__(self, node: Node, send_chunk: SendChunk) -> None:
+        self.node, self.send_chunk = node, send_chunk
+        self.raw: RawReader | None = None
+
+
+class Sender:
+    """The leader's side: at most one transfer to each peer."""
+
+    def __init__(
+        self, store: SnapshotStore, lane: Lane, on_fatal: Callable[[Exception], None]
+    ) -> None:
+        self._store, self._lane, self._on_fatal = store, lane, on_fatal
+        self._transfers: dict[Node, _Transfer] = {}
+
+    def send(self, node: Node, send_chunk: SendChunk) -> None:
+        """See that the newest snapshot is on its way to a peer; while it is, nothing more."""
+        if node not in self._transfers:
+            self._transfers[node] = transfer = _Transfer(node, send_chunk)
+            self._lane.submit(
+                self._store.open_newest, lambda raw, error: self._opened(transfer, raw, error)
+            )
+
+    def acknowledged(self, node: Node, index: int, offset: int) -> None:
+        """The peer has everything below this offset of the snapshot of this index."""
+        transfer = self._transfers.get(node)
+        if transfer is not None and transfer.raw is not None and transfer.raw.meta.index == index:
+            self._send_from(transfer, transfer.raw, offset)
+
+    def installed(self, node: Node, match_index: int) -> None:
+        """The peer holds everything up to match_index: a transfer of less is over."""
+        transfer = self._transfers.get(node)
+        if transfer is not None and transfer.raw and transfer.raw.meta.index <= match_index:
+            self.stop(node)
+
+    def stop(self, node: Node | None = None) -> None:
+        """End the transfer to one peer, or all of them."""
+        if node is None:
+            self._transfers.clear()
+        else:
+            self._transfers.pop(node, None)
+
+    def _is_current(self, transfer: _Transfer) -> bool:
+        return self._transfers.get(transfer.node) is transfer
+
+    def _opened(self, transfer: _Transfer, raw: RawReader | None, error: Exception | None) -> None:
+        if error is not None:
+            self._on_fatal(error)
+        elif self._is_current(transfer):
+            assert raw is not None, "the log was cut, so there is a snapshot"
+            transfer.raw = raw
+            fields = {"to": transfer.node.id, "index": raw.meta.index}
+            logger.info("sending a snapshot", extra=fields)
+            self._send_from(transfer, raw, 0)
+
+    def _send_from(self, transfer: _Transfer, raw: RawReader, offset: int) -> None:
+        def read(data: bytes | None, error: Exception | None) -> None:
+            if error is not None:
+                self._on_fatal(error)
+            elif data is not None and self._is_current(transfer):
+                last = offset + len(data) >= raw.size_bytes
+                chunk = {"index": raw.meta.index, "index_term": raw.meta.term, "offset": offset}
+                transfer.send_chunk(transfer.node, chunk | {"data": data, "last": last})
+
+        self._lane.submit(lambda: raw.read(offset, CHUNK_SIZE_BYTES), read)
+
+
+class _Arrival:
+    """A snapshot on its way from a leader."""
+
+    def __init__(self, index: int, index_term: int, loader: Loader) -> None:
+        self.index, self.index_term, self.loader = index, index_term, loader
+        self.offset = 0  # of the next chunk
+        self.file: Receiver | None = None  # opened and used on the lane only
+
+    def write(self, store: SnapshotStore, data: bytes, last: bool) -> list[bytes]:
+        """On the lane: put the chunk into the file; returns the slices of the image in it."""
+        if self.file is None:
+            self.file = store.receive(self.index, self.index_term)
+        slices = self.file.write(data)
+        if last:
+            self.file.finish()
+        return slices
+
+    def abandon(self) -> None:
+        """On the lane: leave nothing behind."""
+        if self.file is not None:
+            self.file.abort()
+
+
+class Receiving:
+    """The follower's side: at most one snapshot arriving; a new one replaces an unfinished one."""
+
+    def __init__(
+        self,
+        store: SnapshotStore,
+        lane: Lane,
+        machine: StateMachine,
+        on_progress: Callable[[], None],
+        on_fatal: Callable[[Exception], None],
+    ) -> None:
+        self._store, self._lane, self._machine = store, lane, machine
+        self._on_progress, self._on_fatal = on_progress, on_fatal
+        self._arrival: _Arrival | None = None
+        self.installed = 0
+
+    def receive(self, chunk: Message, acknowledge: Callable[[int], None], install: Install) -> None:
+        """Take one chunk; then acknowledge(offset of the next), or after the last one install.
+
+        A chunk that does not follow is dropped; one of another snapshot is answered with 0, so
+        that its sender begins anew.
+        """
+        arrival = self._arrival
+        if chunk["offset"] == 0:
+            self._abandon()
+            loader = self._machine.loader()
+            arrival = self._arrival = _Arrival(chunk["index"], chunk["index_term"], loader)
+        elif arrival is None or arrival.index != chunk["index"]:
+            acknowledge(0)
+            return
+        if arrival.offset == chunk["offset"]:
+            arrival.offset += len(chunk["data"])
+            next_offset = arrival.offset
+
+            def written(slices: list[bytes] | None, error: Exception | None) -> None:
+                if self._arrival is not arrival:
+                    return
+                if error is not None:
+                    self._refuse(error)
+                    acknowledge(0)
+                    return
+                for piece in slices or ():
+                    arrival.loader.feed(piece)
+                if not chunk["last"]:
+                    acknowledge(next_offset)
+                else:
+                    self._finish(arrival, install)
+                self._on_progress()
+
+            self._lane.submit(
+                lambda: arrival.write(self._store, chunk["data"], chunk["last"]), written
+            )
+
+    def _finish(self, arrival: _Arrival, install: Install) -> None:
+        self._arrival = None
+        self.installed += 1
+        install(arrival.index, arrival.index_term, arrival.loader.install)
+        self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
+
+    def _refuse(self, error: Exception) -> None:
+        """A damaged snapshot is dropped, and its sender begins anew; a bad disk is fatal."""
+        self._abandon()
+        logger.error("refused a snapshot", extra={"why": str(error)})
+        if not isinstance(error, Corrupt):
+            self._on_fatal(error)
+
+    def _abandon(self) -> None:
+        arrival, self._arrival = self._arrival, None
+        if arrival is not None:
+            self._lane.submit(arrival.abandon, lambda _, e: self._on_fatal(e) if e else None)
