@@ -1,0 +1,64 @@
+"""The client for code without an event loop: the same calls, each blocking until its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Sequence
+from functools import wraps
+from types import TracebackType
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+from raftcache.client.client import RaftcacheClient
+from raftcache.ports import Dice
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def _blocking(
+    method: Callable[Concatenate[RaftcacheClient, P], Coroutine[Any, Any, T]],
+) -> Callable[Concatenate[SyncClient, P], T]:
+    @wraps(method)
+    def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        return self._runner.run(method(self._client, *args, **kwargs))
+
+    return call
+
+
+class SyncClient:
+    """As RaftcacheClient, from one thread; open it with `with`."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        dice: Dice | None = None,
+    ) -> None:
+        self._client = RaftcacheClient(endpoints, timeout_s=timeout_s, dice=dice)
+        self._runner = asyncio.Runner()
+
+    def __enter__(self) -> SyncClient:
+        self._runner.run(self._client.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._client.__aexit__(kind, error, trace))
+        self._runner.close()
+
+    get = _blocking(RaftcacheClient.get)
+    head = _blocking(RaftcacheClient.head)
+    ttl = _blocking(RaftcacheClient.ttl)
+    put = _blocking(RaftcacheClient.put)
+    delete = _blocking(RaftcacheClient.delete)
+    incr = _blocking(RaftcacheClient.incr)
+    append = _blocking(RaftcacheClient.append)
+    expire = _blocking(RaftcacheClient.expire)
+    persist = _blocking(RaftcacheClient.persist)
+    cluster = _blocking(RaftcacheClient.cluster)
+    statuses = _blocking(RaftcacheClient.statuses)

@@ -1,0 +1,293 @@
+"""The async client: any endpoint will do, and a call ends as committed, refused or unknown.
+
+A write carries an Idempotency-Key made here, so that an attempt whose outcome is unknown is simply
+made again, elsewhere: it is applied once. Only a deadline that passes leaves an Unknown behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import Final, Literal
+from urllib.parse import quote
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from raftcache.client.endpoints import endpoints_from
+from raftcache.client.replies import (
+    Answer,
+    Found,
+    NodeStatus,
+    Written,
+    decoded,
+    error_of,
+    found,
+    written,
+)
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MS
+from raftcache.errors import BadRequest, Overloaded, RaftcacheError, Refused, TooLarge, Unknown
+from raftcache.ports import Dice
+from raftcache.system import SystemDice
+
+NO_DEADLINE: Final = -1
+"""ttl(): the key exists and stays."""
+
+TIMEOUT_S_MAX: Final = REQUESTS_REMEMBERED_MS / 1000 / 2
+"""A retry must come while the cluster still remembers the first attempt."""
+
+ATTEMPT_TIMEOUT_S: Final = 2.0
+"""After which a silent node is left for the next: longer than an election takes."""
+
+CONNECT_TIMEOUT_S: Final = 1.0
+PAUSE_S_MIN: Final = 0.02
+PAUSE_S_MAX: Final = 0.25
+"""Between two rounds through all endpoints: short beside an election, long beside a request."""
+
+Consistency = Literal["linearizable", "lease", "stale"]
+
+
+class _Request(Struct, frozen=True):
+    """One call, the same for every attempt. path_qs is encoded as it is sent."""
+
+    method: str
+    path_qs: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+
+    @property
+    def is_write(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+
+class RaftcacheClient:
+    """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
+
+    endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
+    timeout_s: what one call may take, all of its attempts together; at most TIMEOUT_S_MAX.
+
+    Every call raises BadRequest or a subclass for what no retry mends, Refused or a subclass when
+    the deadline passes and certainly nothing happened, Unknown when a write may have happened.
+    """
+
+    def __init__(
+        self,
+        endpoints: Sequence[str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        dice: Dice | None = None,
+    ) -> None:
+        self.endpoints = list(endpoints or endpoints_from(None, os.environ))
+        if not 0 < timeout_s <= TIMEOUT_S_MAX:
+            raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
+        self._timeout_s = timeout_s
+        self._dice = dice or SystemDice()
+        self._preferred = 0  # the endpoint that answered last
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> RaftcacheClient:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._session is not None, "closed before it was opened"
+        await self._session.close()
+
+    # --- reads ----------------------------------------------------------------------------------
+
+    async def get(
+        self,
+        key: bytes,
+        *,
+        consistency: Consistency = "linearizable",
+        max_staleness_ms: int | None = None,
+    ) -> Found | None:
+        """The key's value; None if there is no such key."""
+        query: dict[str, str | int] = {"consistency": consistency}
+        if max_staleness_ms is not None:
+            query["max_staleness"] = f"{max_staleness_ms}ms"
+        return found(await self._call(_Request("GET", _path(key, query))))
+
+    async def head(self, key: bytes) -> Found | None:
+        """As get, without the value."""
+        return found(await self._call(_Request("HEAD", _path(key))))
+
+    async def ttl(self, key: bytes) -> int | None:
+        """Milliseconds until the key goes; NO_DEADLINE if it stays, None if it is not there."""
+        entry = await self.head(key)
+        if entry is None:
+            return None
+        return NO_DEADLINE if entry.ttl_ms is None else entry.ttl_ms
+
+    async def cluster(self) -> NodeStatus:
+        """The status of whichever node answers first."""
+        return decoded(await self._call(_Request("GET", "/v1/cluster")), NodeStatus)
+
+    async def statuses(self, timeout_s: float = 1.0) -> dict[str, NodeStatus | RaftcacheError]:
+        """Every endpoint's own status, or why there is none; each is asked once, all at a time."""
+        got = await asyncio.gather(*(self._status(e, timeout_s) for e in self.endpoints))
+        return dict(zip(self.endpoints, got, strict=True))
+
+    # --- writes ---------------------------------------------------------------------------------
+
+    async def put(
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        content_type: str | None = None,
+        only_if_absent: bool = False,
+        only_if_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Written:
+        """Set the key: CREATED or CHANGED; PRECONDITION if it was not absent or had moved on."""
+        headers = {"Content-Type": content_type} if content_type else {}
+        if only_if_absent:
+            headers["If-None-Match"] = "*"
+        path = _path(key, {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"})
+        return await self._write("PUT", path, idempotency_key, value, headers, only_if_revision)
+
+    async def delete(
+        self,
+        key: bytes,
+        *,
+        only_if_revision: int | None = None,
+        idempotency_key: str | None = None,
+    ) -> Written:
+        """Remove the key: DELETED, MISSING or PRECONDITION."""
+        path = _path(key)
+        return await self._write("DELETE", path, idempotency_key, revision=only_if_revision)
+
+    async def incr(self, key: bytes, by: int = 1, *, idempotency_key: str | None = None) -> Written:
+        """Add to a counter; an absent one counts as 0. `number` is its new value."""
+        return await self._write("POST", _path(key, {"op": "incr", "by": by}), idempotency_key)
+
+    async def append(
+        self, key: bytes, value: bytes, *, idempotency_key: str | None = None
+    ) -> Written:
+        """Add bytes at the end; an absent value counts as empty. `number` is the new size."""
+        return await self._write("POST", _path(key, {"op": "append"}), idempotency_key, value)
+
+    async def expire(
+        self, key: bytes, ttl_ms: int, *, idempotency_key: str | None = None
+    ) -> Written:
+        """Give the key a new deadline, so far from now; MISSING if there is no such key."""
+        path = _path(key, {"op": "expire", "ttl": f"{ttl_ms}ms"})
+        return await self._write("POST", path, idempotency_key)
+
+    async def persist(self, key: bytes, *, idempotency_key: str | None = None) -> Written:
+        """Take the key's deadline away; MISSING if there is no such key."""
+        return await self._write("POST", _path(key, {"op": "persist"}), idempotency_key)
+
+    async def _write(
+        self,
+        method: str,
+        path_qs: str,
+        idempotency_key: str | None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        revision: int | None = None,
+    ) -> Written:
+        token = idempotency_key or self._dice.token(16).hex()
+        all_headers = {**(headers or {}), "Idempotency-Key": token}
+        if revision is not None:
+            all_headers["If-Match"] = f'"{revision}"'
+        return written(await self._call(_Request(method, path_qs, body, all_headers)))
+
+    # --- attempts -------------------------------------------------------------------------------
+
+    async def _call(self, request: _Request) -> Answer:
+        """The first conclusive answer of any endpoint, or the error the class promises."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._timeout_s
+        first, maybe = self._preferred, False
+        attempt = 0
+        while True:
+            index = (first + attempt) % len(self.endpoints)
+            got = await self._attempt(self.endpoints[index], request, deadline - now())
+            attempt += 1
+            if isinstance(got, Answer):
+                self._preferred = index
+                return got
+            maybe = maybe or (request.is_write and not got.definite)
+            pause_s = self._pause_s(attempt, got)
+            if isinstance(got, BadRequest) or now() + pause_s >= deadline:
+                raise _verdict(got, maybe, attempt)
+            await asyncio.sleep(pause_s)
+
+    def _pause_s(self, attempt: int, error: RaftcacheError) -> float:
+        """Another endpoint is tried at once; after a whole round, and under overload, later."""
+        if isinstance(error, Overloaded) and error.retry_after_s is not None:
+            return error.retry_after_s * (0.5 + self._dice.random())
+        rounds, rest = divmod(attempt, len(self.endpoints))
+        if rest:
+            return 0.0
+        return min(PAUSE_S_MIN * 2.0 ** min(rounds, 10), PAUSE_S_MAX) * (0.5 + self._dice.random())
+
+    async def _attempt(
+        self, endpoint: str, request: _Request, left_s: float
+    ) -> Answer | RaftcacheError:
+        """One request to one endpoint; what was never sent is refused, not unknown."""
+        assert self._session is not None, "open the client with `async with`"
+        attempt_s = min(ATTEMPT_TIMEOUT_S, left_s)
+        try:
+            async with self._session.request(
+                request.method,
+                URL(endpoint + request.path_qs, encoded=True),
+                data=request.body,
+                headers=request.headers,
+                timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
+                allow_redirects=False,
+            ) as response:
+                body = await response.read()
+                answer = Answer(endpoint, response.status, response.headers, body)
+        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+            return Refused(f"{endpoint} cannot be reached: {e.strerror or 'timed out'}")
+        except TimeoutError:
+            return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
+        except (aiohttp.ClientError, OSError) as e:
+            return Unknown(f"{endpoint} broke off: {str(e) or type(e).__name__}")
+        return error_of(answer) or answer
+
+    async def _status(self, endpoint: str, timeout_s: float) -> NodeStatus | RaftcacheError:
+        got = await self._attempt(endpoint, _Request("GET", "/v1/cluster"), timeout_s)
+        if isinstance(got, RaftcacheError):
+            return got
+        try:
+            return decoded(got, NodeStatus)
+        except RaftcacheError as e:
+            return e
+
+
+def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheError:
+    """What the caller is told in the end; an unknown attempt is never reported as a refusal."""
+    if maybe:
+        return Unknown(f"it may have happened, or may yet: after {attempts} attempts, {error}")
+    if isinstance(error, Unknown):  # a read: nothing can have happened
+        return Refused(f"after {attempts} attempts, {error}")
+    return error
+
+
+def _path(key: bytes, query: Mapping[str, str | int] | None = None) -> str:
+    """The path and query of a key; every byte of the key that is not plain is percent-encoded."""
+    if not key:
+        raise BadRequest("a key must not be empty")
+    if len(key) > KEY_SIZE_BYTES_MAX:
+        raise TooLarge(f"a key of {len(key)} bytes is over the limit of {KEY_SIZE_BYTES_MAX}")
+    # "." and ".." would be taken for steps in the path
+    encoded = quote(key, safe="") if key.strip(b".") else key.replace(b".", b"%2E").decode()
+    text = "&".join(f"{name}={value}" for name, value in (query or {}).items())
+    return f"/v1/kv/{encoded}" + (f"?{text}" if text else "")

@@ -1,0 +1,184 @@
+"""What the server says, as types: answers become Found, Written and NodeStatus, problems errors."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final, TypeVar
+
+import msgspec
+from msgspec import Struct
+
+from raftcache.command.words import Status
+from raftcache.errors import (
+    BadRequest,
+    Misused,
+    NotLeader,
+    Overloaded,
+    RaftcacheError,
+    Refused,
+    TooLarge,
+    Unknown,
+)
+
+T = TypeVar("T")
+
+
+class Answer(Struct, frozen=True):
+    """One HTTP response, whole."""
+
+    endpoint: str
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Found(Struct, frozen=True):
+    """A key's value and what is kept with it; ttl_ms is None without a deadline."""
+
+    value: bytes
+    content_type: str
+    revision: int
+    create_revision: int
+    version: int
+    ttl_ms: int | None
+    served_by: str
+
+
+class Written(Struct, frozen=True):
+    """The committed reply to a write.
+
+    status: what became of it; MISSING and PRECONDITION changed nothing.
+    revision: of the write; for PRECONDITION the key's current one, 0 if it is absent.
+    number: the new value of a counter (incr) or the new size (append).
+    replayed: this is the remembered reply to an earlier attempt.
+    """
+
+    status: Status
+    revision: int = 0
+    number: int = 0
+    replayed: bool = False
+
+    @property
+    def applied(self) -> bool:
+        """False when the key was missing or the condition did not hold."""
+        return self.status not in (Status.MISSING, Status.PRECONDITION)
+
+
+class Member(Struct, frozen=True):
+    """A member of the cluster, as one node knows it."""
+
+    name: str
+    raft: str
+    http: str | None = None
+    voter: bool = True
+    match_index: int | None = None
+    lag: int | None = None
+
+
+class NodeStatus(Struct, frozen=True):
+    """What a node says about itself and the cluster; digest and applied_index belong together."""
+
+    node: str
+    role: str
+    leader: str | None
+    term: int
+    commit_index: int
+    applied_index: int
+    revision: int
+    digest: str | int
+    cluster_id: str = ""
+    members: tuple[Member, ...] = ()
+
+
+class _Problem(Struct, frozen=True):
+    """RFC 9457, and `definite`."""
+
+    title: str = ""
+    detail: str = ""
+    definite: bool | None = None
+
+
+class _WriteBody(Struct, frozen=True):
+    """What the bodies of writes may hold."""
+
+    revision: int | None = None
+    deleted: int | None = None
+    number: int | None = None
+
+
+_BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded}
+
+
+def error_of(answer: Answer) -> RaftcacheError | None:
+    """The error that a response stands for; None for an answer, which 404 and 412 are too."""
+    if answer.status < 400 or answer.status in (404, 412):
+        return None
+    problem = _problem(answer)
+    detail = f"{answer.endpoint}: {problem.detail or problem.title or f'HTTP {answer.status}'}"
+    if known := _BY_STATUS.get(answer.status):
+        return known(detail, retry_after_s=_retry_after_s(answer))
+    if answer.status < 500:
+        return BadRequest(detail)
+    if not problem.definite:
+        return Unknown(detail)
+    return (NotLeader if problem.title == NotLeader.title else Refused)(detail)
+
+
+def found(answer: Answer) -> Found | None:
+    """The answer to GET or HEAD of a key; None for 404."""
+    if answer.status == 404:
+        return None
+    return Found(
+        value=answer.body,
+        content_type=answer.headers.get("Content-Type", ""),
+        revision=_revision(answer),
+        create_revision=_number(answer, "X-Raftcache-Create-Revision"),
+        version=_number(answer, "X-Raftcache-Version"),
+        ttl_ms=_number(answer, "X-Raftcache-TTL-Ms")
+        if "X-Raftcache-TTL-Ms" in answer.headers
+        else None,
+        served_by=answer.headers.get("X-Raftcache-Served-By", ""),
+    )
+
+
+def written(answer: Answer) -> Written:
+    """The answer to a write of a key."""
+    replayed = answer.headers.get("Idempotency-Replayed") == "true"
+    if answer.status == 404:
+        return Written(Status.MISSING, replayed=replayed)
+    if answer.status == 412:
+        return Written(Status.PRECONDITION, _revision(answer), replayed=replayed)
+    body = decoded(answer, _WriteBody) if answer.body else _WriteBody()
+    status = Status.CREATED if answer.status == 201 else Status.CHANGED
+    if body.deleted is not None:
+        status = Status.DELETED if body.deleted else Status.MISSING
+    revision = body.revision if body.revision is not None else _revision(answer)
+    return Written(status, revision, body.number or 0, replayed)
+
+
+def decoded(answer: Answer, shape: type[T]) -> T:
+    """The JSON body; a body of another shape is no raftcache's, so that nothing is known."""
+    try:
+        return msgspec.json.decode(answer.body, type=shape)
+    except msgspec.MsgspecError as e:
+        raise Unknown(f"{answer.endpoint} answers like no raftcache node: {e}") from None
+
+
+def _problem(answer: Answer) -> _Problem:
+    try:
+        return decoded(answer, _Problem)
+    except Unknown:
+        return _Problem()
+
+
+def _revision(answer: Answer) -> int:
+    return int(tag) if (tag := answer.headers.get("ETag", "").strip('"')).isdecimal() else 0
+
+
+def _number(answer: Answer, header: str) -> int:
+    return int(text) if (text := answer.headers.get(header, "")).isdecimal() else 0
+
+
+def _retry_after_s(answer: Answer) -> float | None:
+    text = answer.headers.get("Retry-After", "")
+    return float(text) if text.isdecimal() else None

@@ -1,0 +1,1 @@
+"""What several tests lean on: fakes of nodes, real nodes."""
