@@ -1,0 +1,63 @@
+"""The words of the log: entries, positions, and the blocks in which they become durable."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+NO_OP: Final = b"\x01"
+"""The engine's command that does nothing; also stands at the base of a log cut by a snapshot."""
+
+
+class Entry(NamedTuple):
+    """One entry of the log: the tuple that pysyncobj keeps and sends."""
+
+    command: bytes
+    index: int  # type: ignore[assignment]  # hides tuple.index, which nobody needs here
+    term: int
+
+
+class Position(NamedTuple):
+    """A place in the log: the entry of this index has this term."""
+
+    index: int  # type: ignore[assignment]
+    term: int
+
+
+START: Final = Position(0, 0)
+"""Before the first entry of a log that was never cut."""
+
+
+class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """All that changed in a log since the block before it, as one atomic step.
+
+    Every block says where it belongs, as AppendEntries does: drop what follows `prev`, then append
+    `entries`. So a truncation needs no record of its own, and any block can be the first of a log
+    whose older part is gone. With `restart` the log is dropped whole and begins anew after `prev`,
+    as it does when a snapshot was installed. The vote is in every block.
+    """
+
+    term: int
+    voted_for: str | None
+    restart: bool
+    prev: Position
+    entries: list[Entry]
+
+    @property
+    def last_index(self) -> int:
+        """The last index of the log once this block is in it."""
+        return self.entries[-1].index if self.entries else self.prev.index
+
+
+class Recovered(Struct, frozen=True):
+    """What a log on disk holds: its vote, its base, and the entries after the base.
+
+    torn_bytes: size of the unfinished block that a crash left behind and recovery cut.
+    """
+
+    entries: list[Entry] = []
+    base: Position = START
+    term: int = 0
+    voted_for: str | None = None
+    torn_bytes: int = 0

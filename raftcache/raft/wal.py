@@ -1,0 +1,286 @@
+"""The log on disk: segments of blocks, one write and one fdatasync for each block.
+
+`wal/<number>.seg`, numbered without gaps; blocks.py says what is in a segment and how a torn block
+is told from a damaged one. The rules that concern more than one segment:
+
+- A segment gets its name only when it is complete: made under a temporary name, header written,
+  synced, renamed, folder synced. So a `.seg` file that is short or has no header is damaged.
+- A new segment is made only after the last block of the one before it was synced. So only the last
+  segment may end torn, and every other one holds at least one block.
+- Every block tells the vote and the position it follows, so any segment's first block can begin
+  the log, and older segments are deleted whole: oldest first, each removal synced, so that a crash
+  leaves no gap. The exception is a segment followed by a block that truncates to before the
+  segment's begin: such a segment cannot be the first.
+- `restart` begins a new segment, so that everything older can be deleted.
+
+When a process dies between the write and the sync of a block, the next one reads the block from
+the page cache, though it may not be on the disk; and where the sync failed, Linux takes the page
+for clean, so that another sync would say yes and do nothing. Therefore open() writes the last
+block again, as it was, and syncs, before anyone may rely on it.
+
+With sync=False (durability "os") blocks reach the disk when the kernel likes: if the machine, not
+just the process, stops, the log may be found corrupt, or have lost its last blocks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from raftcache.errors import Corrupt, Fatal
+from raftcache.ports import Disk, File
+from raftcache.raft import blocks
+from raftcache.raft.datadir import REJOIN, WAL_FOLDER
+from raftcache.raft.entries import START, Block, Entry, Position, Recovered
+
+SEGMENT_SIZE_BYTES_MIN: Final = 1024
+"""A header and a little; real ones are MiBs."""
+
+_NAME: Final = re.compile(r"[0-9]{16}\.seg")
+_TEMPORARY: Final = f"{WAL_FOLDER}/new.tmp"
+
+
+@dataclass
+class _Segment:
+    """One segment; start_index is the index that its first block follows, None if it cannot be
+    the first of a log: a later block truncates to before it."""
+
+    number: int
+    is_empty: bool = True
+    start_index: int | None = None
+
+    @property
+    def path(self) -> str:
+        return f"{WAL_FOLDER}/{self.number:016d}.seg"
+
+
+class Wal:
+    """The log on disk. Blocking; one caller at a time, on the lane of the log.
+
+    Any OSError makes it unusable, since after a failed write or sync nobody can tell what is on
+    the disk: that call and all later ones raise Fatal, and nothing is tried again.
+    """
+
+    def __init__(self, disk: Disk, segment_size_bytes: int, sync: bool) -> None:
+        """Use open()."""
+        assert segment_size_bytes >= SEGMENT_SIZE_BYTES_MIN
+        self._disk, self._sync = disk, sync
+        self._segment_size_bytes = segment_size_bytes
+        self._segments: list[_Segment] = []
+        self._file: File | None = None  # the last segment's
+        self._file_size_bytes = 0
+        self._end = 0  # where the next block goes
+        self._sequence = 1  # of the next block
+        self._last_index = 0
+        self._failure: str | None = None
+
+    @classmethod
+    def open(cls, disk: Disk, segment_size_bytes: int, sync: bool) -> tuple[Wal, Recovered]:
+        """Read the log and make ready to append to it; what it returns is durable.
+
+        Cuts a torn block at the end. Raises Corrupt, naming file and offset, if an entry or vote
+        that was durable cannot be read back; OSError if the disk fails.
+        """
+        wal = cls(disk, segment_size_bytes, sync)
+        disk.make_folder(WAL_FOLDER)
+        if disk.exists(_TEMPORARY):
+            disk.remove(_TEMPORARY)
+        disk.sync_folder(WAL_FOLDER)
+        try:
+            recovered = wal._recover()
+        except Corrupt as e:
+            wal.close()
+            raise Corrupt(e.path, e.offset_bytes, f"{e.why}; {REJOIN}") from e
+        return wal, recovered
+
+    def write(self, block: Block) -> None:
+        """Append a block; durable on return (if sync). Raises Fatal."""
+        assert block.restart or block.prev.index <= self._last_index, "a block leaves a gap"
+        payload = blocks.encode_payload(block)
+        with self._fatal_if_it_fails():
+            end = self._end + blocks.stored_size_bytes(len(payload), self._end)
+            is_empty = self._segments[-1].is_empty
+            if end > self._file_size_bytes or (block.restart and not is_empty):
+                self._begin_segment(len(payload))
+            data = blocks.place_payload(payload, self._end, self._sequence)
+            assert self._file is not None
+            assert self._end + len(data) <= self._file_size_bytes
+            self._file.write_at(self._end, data)
+            if self._sync:
+                self._file.sync()
+        self._end = blocks.align(self._end + len(data))
+        self._sequence += 1
+        self._account(block)
+
+    def drop_before(self, index: int) -> None:
+        """Delete the segments that only hold entries below index; durable on return.
+
+        To be called when a durable snapshot covers them: the position before index stays known.
+        Raises Fatal.
+        """
+        first = 0
+        for i, segment in enumerate(self._segments):
+            if segment.start_index is not None and segment.start_index < index:
+                first = i
+        with self._fatal_if_it_fails():
+            for segment in self._segments[:first]:
+                self._disk.remove(segment.path)
+                self._disk.sync_folder(WAL_FOLDER)
+        del self._segments[:first]
+
+    def close(self) -> None:
+        """Close the file; what was written stays as durable as it was."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._failure = self._failure or "it is closed"
+
+    @contextmanager
+    def _fatal_if_it_fails(self) -> Iterator[None]:
+        if self._failure is not None:
+            raise Fatal(f"the log on disk cannot be used any more: {self._failure}")
+        try:
+            yield
+        except BaseException as e:  # whatever it was, the file may hold half a block now
+            where = self._segments[-1].path
+            self._failure = f"{where}: {e or type(e).__name__}"
+            if isinstance(e, OSError):
+                raise Fatal(f"the log on disk failed: {self._failure}") from e
+            raise
+
+    def _begin_segment(self, payload_size_bytes: int) -> None:
+        """Make the next segment, large enough for this payload; an empty last one is replaced."""
+        first = blocks.SECTOR_SIZE_BYTES
+        needed = first + blocks.stored_size_bytes(payload_size_bytes, first)
+        size_bytes = max(needed, self._segment_size_bytes)
+        size_bytes += -size_bytes % blocks.SECTOR_SIZE_BYTES
+        if not self._segments or not self._segments[-1].is_empty:
+            number = self._segments[-1].number + 1 if self._segments else 1
+            self._segments.append(_Segment(number))
+        segment = self._segments[-1]
+        file = self._disk.create(_TEMPORARY, size_bytes)
+        self._use(file, size_bytes, first)
+        file.write_at(0, blocks.encode_segment_header(segment.number, size_bytes))
+        file.sync()
+        self._disk.replace(_TEMPORARY, segment.path)
+        self._disk.sync_folder(WAL_FOLDER)
+
+    def _use(self, file: File, size_bytes: int, end: int) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._file, self._file_size_bytes, self._end = file, size_bytes, end
+
+    def _account(self, block: Block) -> None:
+        """Note a block that is in the last segment now."""
+        start_index, last = block.prev.index, self._segments[-1]
+        for segment in self._segments:
+            if segment.start_index is not None and segment.start_index > start_index:
+                segment.start_index = None
+        if last.is_empty:
+            last.is_empty, last.start_index = False, start_index
+        self._last_index = block.last_index
+
+    # Recovery.
+
+    def _recover(self) -> Recovered:
+        replay = _Replay()
+        numbers = _segment_numbers(self._disk)
+        if not numbers:
+            self._begin_segment(0)
+            return replay.recovered(0)
+        torn_bytes = 0
+        for number in numbers:
+            torn_bytes = self._recover_segment(number, number == numbers[-1], replay)
+        return replay.recovered(torn_bytes)
+
+    def _recover_segment(self, number: int, is_last: bool, replay: _Replay) -> int:
+        """Replay one segment; returns the size of the torn block that was cut."""
+        is_first = not self._segments
+        segment = _Segment(number)
+        self._segments.append(segment)
+        file = self._disk.open(segment.path)
+        self._use(file, file.size_bytes(), 0)
+        data = file.read_at(0, self._file_size_bytes)
+        blocks.check_segment_header(segment.path, number, data)
+        known = not is_first or number == 1
+        scan = blocks.scan_segment(segment.path, data, self._sequence if known else None)
+        if not scan.blocks and is_first and number > 1:
+            raise Corrupt(segment.path, scan.end, "nothing is here, and older segments are gone")
+        if not is_last and (scan.torn_end is not None or not scan.blocks):
+            raise Corrupt(segment.path, scan.end, "a block is missing before the next segment")
+        for at, sequence, block in scan.blocks:
+            replay.apply(segment.path, at, block)
+            self._account(block)
+            self._sequence = sequence + 1
+        self._end = scan.end
+        return _make_durable(file, data, scan) if is_last else 0
+
+
+def _make_durable(file: File, data: bytes, scan: blocks.Scan) -> int:
+    """Cut a torn end, or else write the last block again: see the module's docstring."""
+    torn_bytes = 0
+    if scan.torn_end is not None:
+        torn_bytes = scan.torn_end - scan.end
+        file.write_at(scan.end, bytes(torn_bytes))
+    elif scan.blocks:
+        last_at, _, _ = scan.blocks[-1]
+        file.write_at(last_at, data[last_at : scan.end])
+    file.sync()
+    return torn_bytes
+
+
+def _segment_numbers(disk: Disk) -> list[int]:
+    names = disk.names(WAL_FOLDER)
+    for name in names:
+        if not _NAME.fullmatch(name):
+            raise Corrupt(f"{WAL_FOLDER}/{name}", 0, "this is not a segment of the log")
+    numbers = [int(name.removesuffix(".seg")) for name in names]
+    for expected, number in enumerate(numbers, numbers[0] if numbers else 0):
+        if number != expected:
+            missing = _Segment(expected).path
+            raise Corrupt(missing, 0, f"this segment is missing, segment {number} is there")
+    return numbers
+
+
+class _Replay:
+    """Puts blocks back together into a log; what no log can have written is Corrupt."""
+
+    def __init__(self) -> None:
+        self._base: Position = START
+        self._entries: list[Entry] = []
+        self._term, self._voted_for = 0, None  # type: int, str | None
+        self._is_first = True
+
+    def recovered(self, torn_bytes: int) -> Recovered:
+        return Recovered(self._entries, self._base, self._term, self._voted_for, torn_bytes)
+
+    def apply(self, path: str, at: int, block: Block) -> None:
+        if block.term < self._term:
+            raise Corrupt(path, at, f"the term goes back from {self._term} to {block.term}")
+        self._term, self._voted_for = block.term, block.voted_for
+        if block.restart or self._is_first:
+            self._base, self._entries = block.prev, []
+            self._is_first = False
+        kept = block.prev.index - self._base.index
+        if not 0 <= kept <= len(self._entries):
+            why = f"the block follows index {block.prev.index}, which the log does not have"
+            raise Corrupt(path, at, why)
+        del self._entries[kept:]
+        if self._last() != block.prev:
+            why = f"the block follows {block.prev}, the log has {self._last()} there"
+            raise Corrupt(path, at, why)
+        for entry in block.entries:
+            last = self._last()
+            if entry.index != last.index + 1 or entry.term < last.term:
+                why = f"entry {entry.index} of term {entry.term} cannot follow {last}"
+                raise Corrupt(path, at, why)
+            self._entries.append(entry)
+
+    def _last(self) -> Position:
+        if not self._entries:
+            return self._base
+        last = self._entries[-1]
+        return Position(last.index, last.term)
