@@ -133,7 +133,7 @@ def _check_append(command: Append) -> str | None:
 
 
 def _check_expire(command: Expire) -> str | None:
-    if command.ttl_ms > TTL_MS_MAX:
+    if abs(command.ttl_ms) > TTL_MS_MAX:
         return f"a time to live is at most {TTL_MS_MAX} ms, not {command.ttl_ms}"
     return None
 

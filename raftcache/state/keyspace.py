@@ -104,6 +104,20 @@ class Keyspace:
         due = self._deadlines.irange(maximum=_due(now_ms + 1, b""))
         return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(due, count_max)]
 
+    def shed(self, count_max: int) -> bool:
+        """Free some keys of a keyspace that was replaced; whether any are left.
+
+        Freeing a million at once would stop the node for a tenth of a second.
+        """
+        if self._pass is not None:
+            return True  # a dump still reads them
+        for _ in range(min(count_max, len(self._items))):
+            self._items.popitem()
+            self._order.pop()
+            if self._deadlines:
+                self._deadlines.pop()
+        return bool(self._items)
+
     def begin_pass(self) -> Pass:
         """Walk the keys as they are now, while they change; one pass at a time."""
         assert self._pass is None, "a dump is already under way"

@@ -34,8 +34,10 @@ from raftcache.command.words import (
 from raftcache.state import image
 from raftcache.state.image import TIME_MS_MAX, Loader, State
 from raftcache.state.items import Stored, pack
+from raftcache.state.keyspace import Keyspace
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED)
+_SHED_PER_ENTRY: Final = 5000
 _INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
 
@@ -49,6 +51,7 @@ class Machine:
 
     def __init__(self) -> None:
         self._state = State()
+        self._replaced: Keyspace | None = None
         self._handlers: dict[type, Callable[[Any, Stored | None], Reply]] = {
             Put: self._put,
             Delete: self._delete,
@@ -81,6 +84,8 @@ class Machine:
             assert 0 < stored.deadline_ms <= now_ms
             self._remove(key, stored)
         state.sessions.forget(now_ms)
+        if self._replaced is not None and not self._replaced.shed(_SHED_PER_ENTRY):
+            self._replaced = None
 
     def _answer(self, command: Command) -> Reply:
         if check(command) is not None:
@@ -256,7 +261,7 @@ class Machine:
         return Loader(self._adopt)
 
     def _adopt(self, state: State) -> None:
-        self._state = state
+        self._replaced, self._state = self._state.keyspace, state
 
 
 def _holds(only: int, found: Stored | None) -> bool:

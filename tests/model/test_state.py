@@ -1,0 +1,210 @@
+"""The state machine against its plain reference, and its images against themselves.
+
+The limits are made tiny, so that short runs meet all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import islice
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from raftcache.command import codec
+from raftcache.command.words import (
+    Append,
+    Command,
+    Delete,
+    Expire,
+    Increment,
+    Once,
+    Persist,
+    Put,
+    Tick,
+    Touch,
+)
+from raftcache.errors import Corrupt
+from raftcache.state.machine import Machine
+from tests.model.state_reference import Reference
+
+EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS = 2, 3, 40
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _tiny_limits() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raftcache.state.machine.EXPIRED_PER_ENTRY_MAX", EXPIRED_MAX)
+        patch.setattr("raftcache.state.machine._SHED_PER_ENTRY", 2)
+        patch.setattr("raftcache.state.sessions.REQUESTS_FORGOTTEN_PER_ENTRY_MAX", 1)
+        patch.setattr("raftcache.state.sessions.REQUESTS_REMEMBERED_MAX", REMEMBERED_MAX)
+        patch.setattr("raftcache.state.sessions.REQUESTS_REMEMBERED_MS", REMEMBERED_MS)
+        patch.setattr("raftcache.state.image.REQUESTS_REMEMBERED_MAX", REMEMBERED_MAX)
+        patch.setattr("raftcache.state.image.SLICE_KEYS_MAX", 2)
+        patch.setattr("raftcache.state.image.SLICE_SIZE_BYTES", 100)
+        patch.setattr("raftcache.state.image.RECORD_SIZE_BYTES_MAX", 90)
+        yield
+
+
+KEYS = [b"a", b"b", b"ba", b"c", b"\xff", b"d" * 30]
+VALUES = [b"", b"0", b"7", b"-12", b"007", b"+1", b" 1", b"1_0", b"text", b"9223372036854775807"]
+
+keys = st.sampled_from([*KEYS * 4, b""])
+values = st.sampled_from(VALUES)
+spans = st.integers(1, 30)
+preconditions = st.one_of(st.sampled_from([-1] * 5 + [0, -2, -3]), st.integers(1, 25))
+onces = st.one_of(
+    st.none(),
+    st.builds(
+        Once,
+        st.sampled_from([b"t", b"u", b"v", b"w", b""]),
+        st.sampled_from([b"f" * 16, b"f" * 16, b"g" * 16]),
+    ),
+)
+common: dict[str, Any] = {"key": keys, "only": preconditions, "once": onces}
+content_types = st.sampled_from(["", "text/plain"])
+ttls = st.one_of(st.none(), spans, st.integers(0, 3))
+commands: st.SearchStrategy[Command] = st.one_of(
+    st.builds(Put, value=values, content_type=content_types, ttl_ms=ttls, **common),
+    st.builds(Put, key=keys, value=values, ttl_ms=spans),
+    st.builds(Delete, **common),
+    st.builds(Increment, by=st.sampled_from([1, -1, 0, 5, 2**63 - 1, -(2**63)]), **common),
+    st.builds(Append, value=values, size_bytes_max=st.sampled_from([100, 100, 4, 0, -1]), **common),
+    st.builds(Expire, ttl_ms=st.integers(-1, 30), **common),
+    st.builds(Persist, **common),
+    st.builds(Touch, **common),
+    st.just(Tick()),
+)
+entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
+logs = st.lists(entries, max_size=25)
+Log = list[tuple[int, list[Command]]]
+
+
+def batches(log: Log) -> Iterator[tuple[int, bytes]]:
+    """The entries of a log with their cluster times, some of which step back."""
+    now_ms = 1000
+    for step_ms, words in log:
+        now_ms += step_ms
+        yield now_ms, codec.batch([codec.encode(word) for word in words])
+
+
+def run(machine: Machine, log: Log) -> list[list[object]]:
+    return [list(machine.apply(now_ms, batch)) for now_ms, batch in batches(log)]
+
+
+def image_of(machine: Machine) -> bytes:
+    return b"".join(machine.dump())
+
+
+def restored(image: bytes, into: Machine | None = None) -> Machine:
+    machine = Machine() if into is None else into
+    loader = machine.loader()
+    loader.feed(image)
+    loader.install()
+    return machine
+
+
+@settings(max_examples=400, deadline=None)
+@given(logs)
+def test_it_does_what_the_reference_does(log: Log) -> None:
+    machine = Machine()
+    reference = Reference(EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS)
+    for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
+        replies = machine.apply(now_ms, batch)
+        assert [msgspec.structs.astuple(r) for r in replies] == reference.apply(now_ms, words)
+        assert machine.revision == reference.revision
+        assert machine.now_ms == reference.now
+        assert machine.count == len(reference.entries)
+        assert machine.next_deadline_ms() == reference.next_deadline()
+        for key in KEYS:
+            item, entry = machine.get(key), reference.get(key)
+            assert (item is None) == (entry is None)
+            if item is not None and entry is not None:
+                assert msgspec.structs.astuple(item) == (
+                    entry.value,
+                    entry.content_type,
+                    entry.created,
+                    entry.changed,
+                    entry.version,
+                    entry.deadline,
+                )
+
+
+@settings(max_examples=300, deadline=None)
+@given(logs, st.data())
+def test_a_restart_from_an_image_changes_nothing(log: Log, data: st.DataObject) -> None:
+    """Nothing that an image leaves out may influence what comes later."""
+    straight, restarted = Machine(), Machine()
+    run(restarted, data.draw(logs, label="what the other machine held before"))
+    restored(image_of(straight), into=restarted)
+    for now_ms, batch in batches(log):
+        if data.draw(st.integers(0, 4)) == 0:
+            before = restarted if data.draw(st.booleans()) else None
+            restarted = restored(image_of(restarted), into=before)
+        assert restarted.apply(now_ms, batch) == straight.apply(now_ms, batch)
+        assert restarted.digest == straight.digest
+        assert restarted.next_deadline_ms() == straight.next_deadline_ms()
+        assert restarted.size_bytes == straight.size_bytes
+        assert image_of(restarted) == image_of(straight)
+
+
+@settings(max_examples=300, deadline=None)
+@given(logs, logs, st.data())
+def test_a_dump_shows_the_moment_it_was_asked_for(
+    before: Log, during: Log, data: st.DataObject
+) -> None:
+    machine, undisturbed = Machine(), Machine()
+    run(machine, before)
+    run(undisturbed, before)
+    expected = image_of(machine)
+    dump = machine.dump()
+    slices: list[bytes] = []
+    for now_ms, batch in batches(during):
+        slices.extend(islice(dump, data.draw(st.integers(0, 2))))
+        assert machine.apply(now_ms, batch) == undisturbed.apply(now_ms, batch)
+    slices.extend(dump)
+    assert b"".join(slices) == expected
+    assert image_of(machine) == image_of(undisturbed)
+
+
+@settings(max_examples=100, deadline=None)
+@given(logs, st.data())
+def test_an_image_may_be_fed_in_any_pieces(log: Log, data: st.DataObject) -> None:
+    machine = Machine()
+    run(machine, log)
+    image = image_of(machine)
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(image)), max_size=10)))
+    loader = (other := Machine()).loader()
+    for start, end in zip([0, *cuts], [*cuts, len(image)], strict=True):
+        loader.feed(image[start:end])
+    loader.install()
+    assert image_of(other) == image
+    assert other.digest == machine.digest
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs, st.data())
+def test_a_damaged_image_is_corrupt_or_the_same(log: Log, data: st.DataObject) -> None:
+    machine = Machine()
+    run(machine, log)
+    image = bytearray(image_of(machine))
+    at = data.draw(st.integers(0, len(image) - 1))
+    image[at] ^= data.draw(st.integers(1, 255))
+    try:
+        other = restored(bytes(image))
+    except Corrupt:
+        return
+    assert image_of(other) == image_of(machine)
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs, logs)
+def test_states_are_equal_exactly_when_their_digests_are(one: Log, two: Log) -> None:
+    machines = Machine(), Machine()
+    run(machines[0], one)
+    run(machines[1], two)
+    images_equal = image_of(machines[0]) == image_of(machines[1])
+    assert (machines[0].digest == machines[1].digest) == images_equal

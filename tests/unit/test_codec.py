@@ -1,0 +1,196 @@
+"""The codec's shape, its limits, and the bytes that must never change."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import pytest
+
+from raftcache.command import codec
+from raftcache.command.limits import (
+    BATCH_COMMANDS_MAX,
+    CONTENT_TYPE_SIZE_BYTES_MAX,
+    ENTRY_SIZE_BYTES_MAX,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    KEY_SIZE_BYTES_MAX,
+    TOKEN_SIZE_BYTES_MAX,
+    TTL_MS_MAX,
+    VALUE_SIZE_BYTES_MAX,
+)
+from raftcache.command.words import (
+    ABSENT,
+    PRESENT,
+    Append,
+    Command,
+    Delete,
+    Expire,
+    Increment,
+    Once,
+    Persist,
+    Put,
+    Tick,
+    Touch,
+)
+from raftcache.errors import Corrupt
+
+ONCE = Once(b"token", b"f" * 16)
+
+WRITTEN: list[tuple[Command, str]] = [
+    (Put(b"k", b"v"), "9701c4016bc40176a0c0ffc0"),
+    (
+        Put(b"k", b"v", "text/plain", 30_000, 7, ONCE),
+        "9701c4016bc40176aa746578742f706c61696ecd75300792c405746f6b656ec41066666666666666666666"
+        "666666666666",
+    ),
+    (Delete(b"k", PRESENT), "9402c4016bfec0"),
+    (Increment(b"k", -5), "9503c4016bfbffc0"),
+    (Append(b"k", b"v", 100), "9604c4016bc4017664ffc0"),
+    (Expire(b"k", 250), "9505c4016bccfaffc0"),
+    (Persist(b"k", ABSENT), "9406c4016b00c0"),
+    (Touch(b"k"), "9407c4016bffc0"),
+    (Tick(), "9108"),
+]
+
+
+@pytest.mark.parametrize(("command", "written"), WRITTEN)
+def test_a_command_keeps_its_bytes(command: Command, written: str) -> None:
+    assert codec.encode(command).hex() == written
+    assert codec.decode(codec.batch([bytes.fromhex(written)])) == [command]
+
+
+@pytest.mark.parametrize("count", [0, 1, 15, 16, 17, BATCH_COMMANDS_MAX])
+def test_a_batch_keeps_the_order_of_its_commands(count: int) -> None:
+    commands: list[Command] = [Increment(b"k", i) for i in range(count)]
+    assert codec.decode(codec.batch([codec.encode(c) for c in commands])) == commands
+
+
+def test_a_batch_that_was_written_with_other_headers_is_read() -> None:
+    tick = codec.encode(Tick())
+    assert codec.decode(b"\x91" + tick) == [Tick()]
+    assert codec.decode(b"\xdd\x00\x00\x00\x01" + tick) == [Tick()]
+
+
+def test_a_field_of_a_later_version_is_passed_over() -> None:
+    assert codec.decode(bytes.fromhex("919507c4016bffc0c0")) == [Touch(b"k")]
+
+
+def test_a_field_of_a_later_version_may_be_missing() -> None:
+    assert codec.decode(bytes.fromhex("919207c4016b")) == [Touch(b"k")]
+
+
+TICK = codec.encode(Tick())
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        pytest.param(b"", id="nothing"),
+        pytest.param(TICK[:1], id="half"),
+        pytest.param(TICK, id="a command that is no batch"),
+        pytest.param(b"\xc0", id="nil"),
+        pytest.param(b"\x81\x01\x02", id="a map"),
+        pytest.param(b"\x92" + TICK, id="one command of two"),
+        pytest.param(b"\x91" + TICK + b"\x00", id="a byte too many"),
+        pytest.param(b"\x91\x91\x63", id="unknown tag"),
+        pytest.param(b"\x91\x90", id="no tag"),
+        pytest.param(b"\x91\x91\x01", id="required fields missing"),
+        pytest.param(b"\x91\x94\x05\xc4\x01k\xa11\xff", id="a field of the wrong type"),
+        pytest.param(b"\xdd\xff\xff\xff\xff" + TICK, id="four thousand million commands"),
+        pytest.param(b"\x91\x97\x08" + b"\x91" * 100_000, id="nested without end"),
+        pytest.param(b"\x91" * 100_000, id="a batch nested without end"),
+        pytest.param(
+            b"\xdc" + (BATCH_COMMANDS_MAX + 1).to_bytes(2, "big") + TICK * (BATCH_COMMANDS_MAX + 1),
+            id="more commands than a batch may hold",
+        ),
+    ],
+)
+def test_what_is_no_batch_is_corrupt(data: bytes) -> None:
+    with pytest.raises(Corrupt):
+        codec.decode(data)
+
+
+def test_a_batch_over_its_limits_is_never_made() -> None:
+    with pytest.raises(AssertionError):
+        codec.batch([TICK] * (BATCH_COMMANDS_MAX + 1))
+    with pytest.raises(AssertionError):
+        codec.batch([bytes(ENTRY_SIZE_BYTES_MAX)])
+
+
+def test_the_largest_commands_fit_an_entry() -> None:
+    once = Once(b"t" * TOKEN_SIZE_BYTES_MAX, b"f" * 16)
+    kind = "x" * CONTENT_TYPE_SIZE_BYTES_MAX
+    largest = Put(
+        b"k" * KEY_SIZE_BYTES_MAX, bytes(VALUE_SIZE_BYTES_MAX), kind, TTL_MS_MAX, INTEGER_MAX, once
+    )
+    assert codec.check(largest) is None
+    assert codec.decode(codec.batch([codec.encode(largest)])) == [largest]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(command for command, _ in WRITTEN),
+        Put(b"k" * KEY_SIZE_BYTES_MAX, b""),
+        Put(b"k", bytes(VALUE_SIZE_BYTES_MAX)),
+        Put(b"k", b"", "x" * CONTENT_TYPE_SIZE_BYTES_MAX),
+        Put(b"k", b"", ttl_ms=1),
+        Put(b"k", b"", ttl_ms=TTL_MS_MAX),
+        Put(b"k", b"", only=INTEGER_MAX),
+        Put(b"k", b"", once=Once(b"t" * TOKEN_SIZE_BYTES_MAX, bytes(16))),
+        Increment(b"k", INTEGER_MIN),
+        Increment(b"k", INTEGER_MAX),
+        Append(b"k", b"", VALUE_SIZE_BYTES_MAX),
+        Append(b"k", b"", 0),
+        Expire(b"k", 0),
+        Expire(b"k", -TTL_MS_MAX),
+        Expire(b"k", TTL_MS_MAX),
+    ],
+)
+def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
+    assert codec.check(command) is None
+
+
+@pytest.mark.parametrize(
+    ("command", "about"),
+    [
+        (Put(b"", b"v"), "a key has 1 to 1024 bytes, this one 0"),
+        (Delete(b"k" * (KEY_SIZE_BYTES_MAX + 1)), "a key has"),
+        (Put(b"k", bytes(VALUE_SIZE_BYTES_MAX + 1)), "a value has at most"),
+        (Put(b"k", b"", "x" * (CONTENT_TYPE_SIZE_BYTES_MAX + 1)), "a content type has at most"),
+        (Put(b"k", b"", "text/plain\r\nSet-Cookie: x"), "printable ASCII"),
+        (Put(b"k", b"", "é"), "printable ASCII"),
+        (Put(b"k", b"", "\udcff"), "printable ASCII"),
+        (Put(b"k", b"", ttl_ms=0), "a time to live is 1 to"),
+        (Put(b"k", b"", ttl_ms=TTL_MS_MAX + 1), "a time to live is 1 to"),
+        (Touch(b"k", only=-3), "a precondition is a revision"),
+        (Persist(b"k", only=INTEGER_MAX + 1), "a precondition is a revision"),
+        (Touch(b"k", once=Once(b"", bytes(16))), "an idempotency key has 1 to"),
+        (Touch(b"k", once=Once(bytes(TOKEN_SIZE_BYTES_MAX + 1), bytes(16))), "an idempotency key"),
+        (Touch(b"k", once=Once(b"t", bytes(15))), "a fingerprint has 16 bytes, not 15"),
+        (Increment(b"k", INTEGER_MAX + 1), "an increment is a signed 64-bit"),
+        (Increment(b"k", INTEGER_MIN - 1), "an increment is a signed 64-bit"),
+        (Append(b"k", bytes(VALUE_SIZE_BYTES_MAX + 1), VALUE_SIZE_BYTES_MAX), "a value has"),
+        (Append(b"k", b"", -1), "a value limit is 0 to"),
+        (Append(b"k", b"", VALUE_SIZE_BYTES_MAX + 1), "a value limit is 0 to"),
+        (Expire(b"k", TTL_MS_MAX + 1), "a time to live is at most"),
+        (Expire(b"k", -TTL_MS_MAX - 1), "a time to live is at most"),
+    ],
+)
+def test_a_field_outside_its_limits_is_named(command: Command, about: str) -> None:
+    why = codec.check(command)
+    assert why is not None
+    assert about in why
+
+
+def test_every_command_has_its_bytes_written_down() -> None:
+    assert {type(command) for command, _ in WRITTEN} == set(get_args(Command))
+
+
+def test_a_fingerprint_tells_requests_apart() -> None:
+    same = codec.fingerprint(b"PUT /v1/kv/k", b"body")
+    assert len(same) == 16
+    assert codec.fingerprint(b"PUT /v1/kv/k", b"body") == same
+    assert codec.fingerprint(b"PUT /v1/kv/k", b"body2") != same
+    assert codec.fingerprint(b"PUT /v1/kv/k2", b"body") != same
+    assert codec.fingerprint(b"PUT /v1/kv/kb", b"ody") != same
