@@ -8,6 +8,7 @@ us, finish requests in flight, then end the log; so that nobody is refused who c
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import signal
@@ -17,31 +18,20 @@ import uvloop
 
 from raftcache.cluster.status import NodeStatus
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
-from raftcache.config import Config, Durability, LogFormat
-from raftcache.errors import BadConfig, Fatal, RaftcacheError
+from raftcache.config import Config, LogFormat
+from raftcache.errors import BadConfig, Fatal
 from raftcache.raft import stock
-from raftcache.raft.clustertime import ClusterTime
-from raftcache.raft.compaction import Compactor
-from raftcache.raft.datadir import DataDir, cluster_id_of
-from raftcache.raft.engine import STAMP_SIZE_BYTES, Parts, SyncObj
-from raftcache.raft.entries import Block
-from raftcache.raft.log import Log
-from raftcache.raft.outbox import Outbox
+from raftcache.raft.assembly import assemble, restore
+from raftcache.raft.datadir import DirectoryLock, Identity, cluster_id_of, open_data_dir
+from raftcache.raft.peer import Identity as PeerIdentity
+from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
-from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.transport import Links
-from raftcache.raft.wal import Wal
 from raftcache.server.http import HttpServer
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
 from raftcache.state.machine import Machine
-from raftcache.system import (
-    SystemClock,
-    SystemDice,
-    SystemDisk,
-    ThreadLane,
-    configure_logging,
-)
+from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
 
 EXIT_STOPPED: Final = 0
 EXIT_BAD_CONFIG: Final = 2
@@ -81,21 +71,122 @@ class Node:
     """One member of one cluster, in one process."""
 
     def __init__(self, config: Config) -> None:
+        assert config.limits.value_size_bytes_max <= VALUE_SIZE_BYTES_MAX
+        if config.join is not None:
+            raise BadConfig("--join: this version cannot add members yet; start with --cluster")
         self._config = config
-        self._ended: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self._stack = contextlib.AsyncExitStack()
-        self._replica: Replica | None = None
+        self._loop = asyncio.get_running_loop()
+        self._ended: asyncio.Future[Exception | None] = self._loop.create_future()
+        self._undo = contextlib.AsyncExitStack()  # what start() did, to be undone in reverse
+        self._links: Links
+        self._replica: Replica
+        self._status: NodeStatus
+        self._stopping = False
 
     def ask_to_stop(self) -> None:
         """Let wait() return; what a signal does."""
-        self._end(None)
+        if not self._ended.done():
+            self._ended.set_result(None)
 
     async def wait(self) -> Exception | None:
         """Until the node is asked to stop (None) or must stop (the reason)."""
         return await self._ended
 
-    def _end(self, error: Exception | None) -> None:
+    def _fail(self, error: Exception) -> None:
+        logger.critical("the node must stop", extra={"why": str(error)})
         if not self._ended.done():
             self._ended.set_result(error)
-            if error is not None:
-                logger.critical("the node must stop", extra={"why": str(error)})
+
+    async def start(self) -> None:
+        """Everything, in order. If a step fails, stop() undoes those before it."""
+        config, disk = self._config, SystemDisk(self._config.data_dir)
+        lock = DirectoryLock(config.data_dir)
+        self._undo.callback(lock.release)
+        identity = open_data_dir(disk, config.name, cluster_id_of(config.members))
+        machine, lanes = Machine(), [ThreadLane("log"), ThreadLane("bulk")]
+        for lane in lanes:
+            self._undo.callback(lane.close)
+        restored = restore(disk, machine, config.storage)
+        if restored.wal is not None:
+            self._undo.callback(restored.wal.close)
+        clock, dice = SystemClock(), SystemDice()
+        self._links = self._link(identity, clock, dice)
+        self._replica, time = assemble(
+            restored,
+            identity,
+            {name: str(address) for name, address in config.members.items()},
+            machine,
+            self._links,
+            config.timing,
+            config.storage,
+            config.limits.writes_pending_max,
+            clock=clock,
+            dice=dice,
+            loop=self._loop,
+            log_lane=lanes[0],
+            bulk_lane=lanes[1],
+            on_fatal=self._fail,
+        )
+        await self._links.start()
+        self._undo.push_async_callback(self._links.stop)
+        self._replica.start()
+        self._undo.callback(self._replica.stop)
+        expiry = Expiry(self._replica, machine, time, self._loop, config.timing.heartbeat_s)
+        expiry.start()
+        self._undo.callback(expiry.stop)
+        limits = config.limits
+        kv = KvService(
+            self._replica, machine, time, limits.value_size_bytes_max, limits.reads_pending_max
+        )
+        self._status = NodeStatus(config, identity.cluster_id, self._replica, machine)
+        server = HttpServer(kv, self._status, config, clock)
+        await server.start()
+        self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
+        _calm_the_collector()
+        addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
+        logger.info("serving", extra={"node": config.name, **addresses})
+
+    def _link(self, identity: Identity, clock: SystemClock, dice: SystemDice) -> Links:
+        config = self._config
+        links = Links(
+            PeerIdentity(config.name, identity.cluster_id, identity.incarnation),
+            config.raft,
+            clock=clock,
+            dice=dice,
+            counters=LinkCounters(),
+            on_activity=lambda: self._replica.wake(),
+        )
+        for name, address in config.members.items():
+            if name != config.name:
+                links.set_address(name, address)
+                links.addNode(stock.Node(name))
+        return links
+
+    async def stop(self) -> None:
+        """Hand leadership over, then undo start() in reverse; safe after a failed start."""
+        if not self._stopping:
+            self._stopping = True
+            await self._hand_over()
+            await self._undo.aclose()
+            logger.info("stopped", extra={"node": self._config.name})
+
+    async def _hand_over(self) -> None:
+        """While this node leads and another can take over, let it; within the shutdown timeout."""
+        timing = self._config.timing
+        if hasattr(self, "_replica") and self._replica.transfer(None, timing.election_max_s):
+            deadline = self._loop.time() + 2 * timing.election_max_s
+            while self._replica.leader in (None, self._config.name):
+                if self._loop.time() > deadline:
+                    logger.warning("nobody took over the leadership in time")
+                    return
+                await asyncio.sleep(timing.heartbeat_s / 4)
+
+
+def _calm_the_collector() -> None:
+    """What was made so far lives as long as the process; the rest is mostly free of cycles.
+
+    Without this, a full collection walks every key in memory and stops the loop meanwhile.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)

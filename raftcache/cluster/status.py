@@ -8,7 +8,6 @@ from raftcache.config import Config
 from raftcache.raft.replica import Replica, ReplicaStatus
 from raftcache.state.machine import Machine
 
-
 BEHIND_ENTRIES_MAX: Final = 1000
 """Committed entries a ready node may still have to apply: a moment's work."""
 

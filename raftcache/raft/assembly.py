@@ -10,14 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from msgspec import Struct
-
 from raftcache.config import Durability, Storage, Timing
 from raftcache.errors import Fatal
 from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
 from raftcache.raft import stock
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
+from raftcache.raft.datadir import Identity
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, Parts, SyncObj
 from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
@@ -33,16 +32,6 @@ TRAILING_SHARE: Final = 8
 
 NEVER_S: Final = 1e12
 """For the engine's timers that are not used here."""
-
-
-class Identity(Struct, frozen=True):
-    """Who this node is, in which cluster, and in which of its lives."""
-
-    name: str
-    cluster_id: str
-    incarnation: int
-    members: Mapping[str, str]
-    """name -> Raft address of every member, this node included."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +88,7 @@ def _stamp_ms(command: bytes) -> int:
 def assemble(
     restored: Restored,
     identity: Identity,
+    members: Mapping[str, str],
     machine: StateMachine,
     links: Transport,
     timing: Timing,
@@ -112,7 +102,10 @@ def assemble(
     bulk_lane: Lane,
     on_fatal: Callable[[Exception], None],
 ) -> tuple[Replica, ClusterTime]:
-    """A replica that is ready to start; the lanes must outlive it."""
+    """A replica that is ready to start; the lanes must outlive it.
+
+    members: name -> Raft address of every voter, this node included.
+    """
     stock.play(clock, dice)
     time = ClusterTime(clock, restored.logged_ms)
     log, wal, store = restored.log, restored.wal, restored.store
@@ -125,7 +118,7 @@ def assemble(
         return SnapshotMeta(
             index=index,
             term=term,
-            members=dict(identity.members),
+            members=dict(members),
             cluster_id=identity.cluster_id,
             now_ms=machine.now_ms,
         )
@@ -164,9 +157,9 @@ def assemble(
         incarnation=identity.incarnation,
         applied_index=restored.applied_index,
     )
-    others = sorted(set(identity.members) - {identity.name})
+    others = sorted(set(members) - {identity.node})
     conf = _engine_conf(log, compactor, timing, storage)
-    engine = SyncObj(identity.name, others, conf, parts)
+    engine = SyncObj(identity.node, others, conf, parts)
     replica = Replica(
         engine,
         outbox,

@@ -75,6 +75,10 @@ class SyncObj(_Base):
         self.__clock: Callable[[], float] = parts.clock.monotonic_s
         self.__seq = 0  # numbers every message that a follower answers, in this incarnation
         self.__windows: dict[Node, Window] = {}
+        # The parent's, declared here for the type checker only.
+        self.__raftElectionDeadline: float
+        self.__transferInProgress: bool
+        self.__raftLeader: Node | None
         self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
@@ -381,11 +385,11 @@ class SyncObj(_Base):
         """A live leader is known here: this node is one with a quorum, or heard one just now."""
         since = self.__clock() - self.__conf.raftMinTimeout
         if self.__raftState != LEADER:
-            return self.__heard_s > since
-        return self.__responding(since) * 2 > len(self.__otherNodes) + 1
+            return bool(self.__heard_s > since)
+        return bool(self.__responding(since) * 2 > len(self.__otherNodes) + 1)
 
     def __responding(self, since_s: float) -> int:
-        return 1 + sum(self.__lastResponseTime[n] > since_s for n in self.__otherNodes)
+        return 1 + sum(bool(self.__lastResponseTime[n] > since_s) for n in self.__otherNodes)
 
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
@@ -577,7 +581,7 @@ class SyncObj(_Base):
         ):
             size_bytes += len(log[end][0])
             end += 1
-        return [tuple(e) for e in log[at:end]]
+        return list(log[at:end])
 
     def __headed(self, message: Message) -> Message:
         return message | {"term": self.__raftCurrentTerm, "commit_index": self.__raftCommitIndex}

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -99,7 +100,7 @@ class Replica:
         self._request_timeout_s = timing.request_timeout_s
         self._writes_pending_max = writes_pending_max
         self._log_size_bytes_max = log_size_bytes_max
-        self._forget, self._forgotten_to = forget, log.first_index
+        self._forget, self._forgotten_to = forget, 0
         self._on_fatal = on_fatal
         self._loop = loop
         self._open: deque[_Batch] = deque()  # not yet given to the engine
@@ -152,10 +153,7 @@ class Replica:
             batch.deadline_s = self._clock.monotonic_s() + self._request_timeout_s
             self._flying.append(batch)
             self._in_flight += 1
-            self._engine.propose(
-                encode_batch(batch.commands),
-                lambda replies, reason, batch=batch: self._landed(batch, replies, reason),
-            )
+            self._engine.propose(encode_batch(batch.commands), partial(self._landed, batch))
 
     def _landed(self, batch: _Batch, replies: Sequence[Any] | None, reason: int) -> None:
         self._in_flight -= 1

@@ -6,6 +6,7 @@ from typing import Final
 
 from raftcache.command import codec
 from raftcache.command.words import Tick
+from raftcache.ports import Loop, Timer
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
 from raftcache.state.machine import Machine
@@ -14,15 +15,27 @@ _TICK: Final = codec.encode(Tick())
 
 
 class Expiry:
-    """Called at every heartbeat; proposes at most one tick at a time."""
+    """Looks once in a while; proposes at most one tick at a time."""
 
-    def __init__(self, replica: Replica, machine: Machine, time: ClusterTime) -> None:
+    def __init__(
+        self, replica: Replica, machine: Machine, time: ClusterTime, loop: Loop, period_s: float
+    ) -> None:
+        """period_s: how late a tick may be; a read of an overdue key does not wait for it."""
         self._replica, self._machine, self._time = replica, machine, time
+        self._loop, self._period_s = loop, period_s
+        self._timer: Timer | None = None
         self._ticking = False
 
-    def beat(self) -> None:
-        if self._ticking or not self._replica.is_leader:
-            return
+    def start(self) -> None:
+        self._timer = self._loop.call_later(self._period_s, self.start)
+        if self._replica.is_leader and not self._ticking:
+            self._look()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _look(self) -> None:
         due_ms = self._machine.next_deadline_ms()
         if due_ms is not None and due_ms <= self._time.now_ms():
             self._ticking = True
