@@ -14,14 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from pysyncobj.node import Node
-from pysyncobj.transport import Transport
-
 from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal
+from raftcache.raft.stock import Node, Transport
 
 HALF_OPEN_MAX: Final = 64
 """Accepted connections that have not greeted yet; the oldest goes when there is one more, so that
@@ -72,7 +70,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     Calls back setOnNodeConnectedCallback(node), then setOnMessageReceivedCallback(node, message)
     any number of times, then setOnNodeDisconnectedCallback(node), exactly once for each connected.
     `on_activity` is called after a batch of messages was delivered. `send` and `flush` never call
-    back; `dropNode`, `set_address` and `stop` may report a disconnection before they return.
+    back; `dropNode`, `set_address` and `stop` may report a disconnection before they return. What
+    a callback raises closes the link it was about, and goes to the loop's exception handler.
     """
 
     def __init__(

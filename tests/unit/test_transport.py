@@ -1,0 +1,565 @@
+"""Links between nodes, over real sockets on loopback; each test on both event loops."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import time
+from typing import Any
+
+import pytest
+
+from raftcache.errors import BadConfig
+from raftcache.raft.frames import Message, encode
+from raftcache.raft.peer import PEER_BUFFER_SIZE_BYTES_MAX, Refusal, common_version
+from raftcache.raft.stock import Node
+from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S
+from tests.unit.seats import HASTY, Wire, hello, listener, on_both_loops, seat, started, until, wire
+
+# -- connecting ----------------------------------------------------------------------------------
+
+
+@on_both_loops
+async def test_three_nodes_connect_with_one_link_for_each_pair() -> None:
+    seats = [seat(n) for n in ("n1", "n2", "n3")]
+    async with started(*seats):
+        for one in seats:
+            one.knows(*(other for other in seats if other is not one))
+        await until(lambda: all(len(one.up) == 2 for one in seats))
+        assert [one.counters.connects for one in seats] == [2, 2, 2]
+        for one in seats:
+            for other in seats:
+                assert one is other or one.say(other.name, int(one.name[1:]))
+        await until(lambda: all(len(one.received) == 2 for one in seats))
+        assert seats[0].numbers("n2") == [2]
+        assert seats[2].numbers("n1") == [1]
+
+
+@on_both_loops
+async def test_members_and_addresses_may_be_known_before_the_start() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        n2.knows(n1)
+        assert not n2.links.ready
+        assert not n2.say("n1", 1)
+        async with started(n2):
+            await until(lambda: n1.up and n2.up)
+
+
+@on_both_loops
+async def test_small_frames_do_not_wait_for_large_ones() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        for one in (n1, n2):
+            (connection,) = one.links._connections
+            sock = connection._transport.get_extra_info("socket")
+            assert sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+@on_both_loops
+async def test_an_address_in_use_is_a_bad_configuration_that_names_it() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        second = seat("n2", port=n1.address.port)
+        with pytest.raises(BadConfig, match=str(n1.address)):
+            await second.links.start()
+        assert not second.links.ready
+        await second.links.stop()
+
+
+@on_both_loops
+async def test_a_peer_that_is_not_there_is_dialled_until_it_is() -> None:
+    n2, n1 = seat("n2"), seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        address = n1.address
+    async with started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", address)
+        await until(lambda: n2.counters.dials_failed >= 3)
+        n1 = seat("n1", port=address.port)
+        n1.links.addNode(Node("n2"))
+        async with started(n1):
+            await until(lambda: n1.up and n2.up)
+
+
+# -- messages ------------------------------------------------------------------------------------
+
+
+@on_both_loops
+async def test_messages_keep_their_order_under_load_both_ways() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        count = 3000
+        for number in range(count):
+            for one, other in ((n1, "n2"), (n2, "n1")):
+                if number % 100 == 0:  # large ones in between
+                    command = {"type": "apply_command", "command": bytes(1 << 17)}
+                    assert one.links.send(Node(other), command | {"request_id": number})
+                assert one.links.send(Node(other), {"type": "term", "term": number})
+                if number % 7 == 0:
+                    one.links.flush()
+            if number % 500 == 0:
+                await asyncio.sleep(0)
+        n1.links.flush()
+        n2.links.flush()
+        await until(lambda: len(n1.received) == len(n2.received) == count + count // 100)
+        for one, other in ((n1, "n2"), (n2, "n1")):
+            numbers = [m.get("term", m.get("request_id")) for _, m in one.received]
+            assert numbers == sorted(numbers)
+            assert {name for name, _ in one.received} == {other}
+            assert 0 < one.activity <= len(one.received)
+            assert one.counters.frames_received >= len(one.received)
+            assert one.counters.bytes_received > count // 100 * (1 << 17)
+
+
+@on_both_loops
+async def test_nothing_leaves_before_the_flush() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            await n2.greet()
+            await until(lambda: n1.up)
+            before = n1.counters.frames_sent
+            assert n1.links.send(Node("n2"), {"type": "term", "term": 1})
+            assert n1.links.send_encoded(Node("n2"), encode({"type": "term", "term": 2}))
+            assert n1.counters.frames_sent == before
+            n1.links.flush()
+            assert n1.counters.frames_sent == before + 2
+            assert (await n2.next())["type"] == "hello"
+            assert [(await n2.next())["term"], (await n2.next())["term"]] == [1, 2]
+
+
+@on_both_loops
+async def test_sending_to_nobody_is_false() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        assert n1.links.send(Node("n2"), {"type": "term", "term": 1}) is False
+        assert n1.links.send_encoded(Node("n9"), b"") is False
+
+
+# -- strangers -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"version_min": 2, "version_max": 9}, Refusal.VERSION),
+        ({"cluster_id": "dead"}, Refusal.CLUSTER),
+        ({"name": "n1"}, Refusal.ITSELF),
+        ({"to": "n3"}, Refusal.ADDRESSEE),
+        ({"name": "n4"}, Refusal.UNKNOWN),
+        ({"name": "n0"}, Refusal.DIRECTION),
+    ],
+    ids=lambda v: v.name if isinstance(v, Refusal) else "",
+)
+@on_both_loops
+async def test_a_stranger_is_told_why_it_is_refused(
+    changes: dict[str, Any], reason: Refusal, caplog: pytest.LogCaptureFixture
+) -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n0"))
+        n1.links.addNode(Node("n2"))
+        for _ in range(3):
+            async with wire(n1.address) as stranger:
+                await stranger.greet(**changes)
+                refused = await stranger.next()
+                assert refused["type"] == "refused"
+                assert refused["reason"] == reason
+                with pytest.raises(EOFError):
+                    await stranger.next()
+        assert n1.counters.refused == 3
+        assert n1.events == []
+    logged = [r for r in caplog.records if r.getMessage() == "link refused"]
+    assert [(r.levelno, vars(r)["reason"]) for r in logged] == [(logging.WARNING, reason)]
+
+
+@on_both_loops
+async def test_a_complaint_is_logged_again_after_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        for expected, later_s in ((1, 0.0), (1, LOG_AGAIN_S / 2), (2, LOG_AGAIN_S / 2)):
+            n1.clock.now_s += later_s
+            async with wire(n1.address) as stranger:
+                await stranger.greet()
+                await stranger.ends()
+            assert len(caplog.records) == expected
+
+
+@on_both_loops
+async def test_the_one_who_dials_checks_who_answers() -> None:
+    n2, wires = seat("n2"), list[Wire]()
+    async with listener(wires) as address, started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", address)
+        await until(lambda: wires)
+        assert (await wires[0].next()) == hello(name="n2", to="n1")
+        await wires[0].greet(name="n3", to="n2")
+        assert (await wires[0].next())["reason"] == Refusal.ADDRESSEE
+        await until(lambda: len(wires) >= 2)  # it tries again
+        await wires[1].greet(name="n1", to="n2")
+        await until(lambda: n2.up)
+        assert n2.events == [("up", "n1")]
+
+
+@on_both_loops
+async def test_a_node_that_dials_itself_refuses_itself() -> None:
+    n2 = seat("n2")
+    async with started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", n2.address)
+        await until(lambda: n2.counters.refused and n2.counters.refused_by_peer)
+        assert n2.events == []
+
+
+@on_both_loops
+async def test_nodes_of_two_clusters_stay_apart() -> None:
+    n1, n2 = seat("n1"), seat("n2", cluster="other")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.counters.refused >= 2 and n2.counters.refused_by_peer >= 2)
+        assert n1.events == n2.events == []
+
+
+def test_the_highest_common_version_is_spoken() -> None:
+    assert common_version(hello(version_min=1, version_max=5)) == 1
+    assert common_version(hello(version_min=2, version_max=5)) is None
+
+
+# -- bad bytes and bad manners -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.1\r\nHost: n1\r\n\r\n",
+        b"\x00\x00\x00\x00",
+        b"\x02\x00\x00\x00\xff\xff",
+        (4097).to_bytes(4, "little"),
+        encode({"type": "term", "term": 99}),
+    ],
+    ids=["http", "empty", "garbage", "hello too large", "message before hello"],
+)
+@on_both_loops
+async def test_a_stranger_that_does_not_greet_is_cut_off(data: bytes) -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as stranger:
+            await stranger.write(data)
+            await stranger.ends()
+        assert n1.counters.bad_frames == 1
+        assert n1.events == []
+        assert n1.received == []
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x02\x00\x00\x00\xff\xff",
+        ((16 << 20) + 1).to_bytes(4, "little"),
+        encode(hello()),
+    ],
+    ids=["garbage", "oversized", "second hello"],
+)
+@on_both_loops
+async def test_a_peer_that_sends_a_bad_frame_is_cut_off_and_may_come_back(data: bytes) -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        for round_ in (1, 2):
+            async with wire(n1.address) as n2:
+                await n2.greet()
+                await n2.write(encode({"type": "term", "term": round_}))
+                await until(lambda: len(n1.received) == round_)  # noqa: B023
+                await n2.write(data)
+                await n2.ends()
+            assert n1.counters.bad_frames == round_
+        assert n1.events == [("up", "n2"), ("down", "n2")] * 2
+
+
+@on_both_loops
+async def test_nothing_behind_a_bad_frame_is_delivered() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            good = encode({"type": "term", "term": 1})
+            await n2.write(encode(hello()))
+            await until(lambda: n1.up)
+            await n2.write(b"\x01\x00\x00\x00\xc1" + good)
+            with contextlib.suppress(ConnectionError):
+                await n2.write(good)
+            await n2.ends()
+        await until(lambda: not n1.up)
+        assert n1.received == []
+
+
+@on_both_loops
+async def test_half_open_connections_are_bounded_and_do_not_keep_peers_out() -> None:
+    n1 = seat("n1")
+    async with started(n1), contextlib.AsyncExitStack() as stack:
+        n1.links.addNode(Node("n2"))
+        strangers = [wire(n1.address) for _ in range(HALF_OPEN_MAX + 10)]
+        silent = [await stack.enter_async_context(stranger) for stranger in strangers]
+        await until(lambda: n1.counters.half_open_evictions == 10)
+        await asyncio.gather(*(one.ends() for one in silent[:10]))
+        n2 = await stack.enter_async_context(wire(n1.address))
+        await n2.greet()
+        await until(lambda: n1.up)
+        await until(lambda: len(n1.links._half_open) == HALF_OPEN_MAX - 1)
+
+
+@on_both_loops
+async def test_a_greeting_byte_by_byte_ends_in_time() -> None:
+    n1 = seat("n1", pace=HASTY)
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as slow:
+            with contextlib.suppress(ConnectionError):
+                for byte in encode(hello()):
+                    await slow.write(bytes([byte]))
+                    await asyncio.sleep(HASTY.beat_s)
+            await slow.ends()
+        assert n1.counters.silences == 1
+        assert n1.events == []
+
+
+@on_both_loops
+async def test_a_peer_that_does_not_read_is_cut_off_and_memory_stays_bounded() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            await n2.greet()
+            await until(lambda: n1.up)
+            (connection,) = n1.links._connections
+            n2.writer.transport.pause_reading()
+            frame = encode({"type": "apply_command", "command": bytes(1 << 20), "request_id": 1})
+            sent = 0
+            while n1.links.send_encoded(Node("n2"), frame):
+                n1.links.flush()
+                waiting = connection._transport.get_write_buffer_size()
+                assert waiting <= PEER_BUFFER_SIZE_BYTES_MAX
+                sent += 1
+                assert sent < 200
+                await asyncio.sleep(0)
+            assert sent * len(frame) > PEER_BUFFER_SIZE_BYTES_MAX / 2
+            assert n1.up, "sending never calls back"
+            assert n1.counters.slow_peers == 1
+            await until(lambda: not n1.up)
+            assert n1.events == [("up", "n2"), ("down", "n2")]
+
+
+@on_both_loops
+async def test_what_is_queued_in_one_turn_is_bounded_too() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            await n2.greet()
+            await until(lambda: n1.up)
+            frame = encode({"type": "apply_command", "command": bytes(1 << 20), "request_id": 1})
+            sent = [n1.links.send_encoded(Node("n2"), frame) for _ in range(40)]
+            assert sent.count(True) == PEER_BUFFER_SIZE_BYTES_MAX // len(frame)
+            assert sent == sorted(sent, reverse=True)
+            n1.links.flush()
+            await until(lambda: not n1.up)
+
+
+# -- silence -------------------------------------------------------------------------------------
+
+
+@on_both_loops
+async def test_idle_links_are_kept_alive() -> None:
+    n1, n2 = seat("n1", pace=HASTY), seat("n2", pace=HASTY)
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        # Many times the silence after which a link is cut.
+        await until(lambda: n1.counters.frames_received > 40 and n2.counters.frames_received > 40)
+        assert n1.events == [("up", "n2")]
+        assert n1.received == n2.received == []
+        assert n1.activity == 0
+
+
+@on_both_loops
+async def test_a_silent_peer_is_cut_off() -> None:
+    n1 = seat("n1", pace=HASTY)
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            await n2.greet()
+            await until(lambda: ("down", "n2") in n1.events)
+            await n2.ends()
+        assert n1.counters.silences == 1
+        assert n1.events == [("up", "n2"), ("down", "n2")]
+
+
+@on_both_loops
+async def test_a_pause_of_this_process_is_no_silence_of_its_peers() -> None:
+    n1, n2 = seat("n1", pace=HASTY), seat("n2", pace=HASTY)
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        before = n1.counters.frames_received
+        time.sleep(3 * HASTY.silence_timeout_s)  # noqa: ASYNC251  # the loop stands still
+        await until(lambda: n1.counters.frames_received > before + 10)
+        assert n1.events == [("up", "n2")]
+        assert n2.events == [("up", "n1")]
+
+
+@on_both_loops
+async def test_who_accepts_but_never_greets_is_dialled_again() -> None:
+    n2, wires = seat("n2", pace=HASTY), list[Wire]()
+    async with listener(wires) as address, started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", address)
+        await until(lambda: len(wires) >= 3)
+        assert n2.counters.silences >= 2
+        assert n2.events == []
+
+
+# -- changes -------------------------------------------------------------------------------------
+
+
+@on_both_loops
+async def test_a_peer_that_restarts_is_connected_again() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    n1.links.addNode(Node("n2"))
+    async with started(n2):
+        async with started(n1):
+            port = n1.address.port
+            n2.knows(n1)
+            await until(lambda: n1.up and n2.up)
+            assert n2.say("n1", 1)
+            await until(lambda: n1.numbers("n2") == [1])
+        await until(lambda: not n2.up)
+        assert not n2.say("n1", 2)
+        again = seat("n1", incarnation=2, port=port)
+        again.links.addNode(Node("n2"))
+        async with started(again):
+            await until(lambda: again.up and n2.up)
+            assert n2.say("n1", 3)
+            await until(lambda: again.received)
+            assert again.numbers("n2") == [3]
+        assert n2.events[:3] == [("up", "n1"), ("down", "n1"), ("up", "n1")]
+
+
+@pytest.mark.parametrize("incarnation", [5, 6], ids=["equal", "newer"])
+@on_both_loops
+async def test_a_second_link_replaces_the_first(incarnation: int) -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as old, wire(n1.address) as new:
+            await old.greet(incarnation=5)
+            await until(lambda: n1.up)
+            assert n1.links.send(Node("n2"), {"type": "term", "term": 1})  # not flushed
+            await new.greet(incarnation=incarnation)
+            await until(lambda: len(n1.events) == 3)
+            assert n1.events == [("up", "n2"), ("down", "n2"), ("up", "n2")]
+            with contextlib.suppress(ConnectionError):
+                await old.write(encode({"type": "term", "term": 66}))
+            await old.ends()
+            await new.write(encode({"type": "term", "term": 2}))
+            await until(lambda: n1.received)
+            assert n1.numbers("n2") == [2]
+            assert n1.say("n2", 3)
+            assert (await new.next())["type"] == "hello"
+            assert (await new.next())["term"] == 3, "nothing of the old link"
+
+
+@on_both_loops
+async def test_an_earlier_life_does_not_replace_a_later_one() -> None:
+    n1 = seat("n1")
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as new, wire(n1.address) as old:
+            await new.greet(incarnation=5)
+            await until(lambda: n1.up)
+            await old.greet(incarnation=4)
+            assert (await old.next())["reason"] == Refusal.STALE
+            assert n1.events == [("up", "n2")]
+
+
+@on_both_loops
+async def test_a_changed_address_means_a_new_link() -> None:
+    n2, first, second = seat("n2"), seat("n1"), seat("n1", incarnation=2)
+    for one in (first, second):
+        one.links.addNode(Node("n2"))
+    async with started(n2, first, second):
+        n2.knows(first)
+        await until(lambda: first.up and n2.up)
+        n2.links.set_address("n1", first.address)  # nothing new
+        assert n2.up
+        n2.links.set_address("n1", second.address)
+        assert not n2.up
+        await until(lambda: second.up and n2.up and not first.up)
+        assert n2.events == [("up", "n1"), ("down", "n1"), ("up", "n1")]
+
+
+@on_both_loops
+async def test_a_dropped_member_is_disconnected_and_refused() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        n1.links.dropNode(Node("n2"))
+        assert n1.events == [("up", "n2"), ("down", "n2")]
+        assert not n1.say("n2", 1)
+        await until(lambda: n1.counters.refused >= 2)
+        n2.links.dropNode(Node("n1"))
+        n1.links.addNode(Node("n2"))
+        n2.links.addNode(Node("n1"))  # its address is still known
+        await until(lambda: n1.up and n2.up)
+
+
+@on_both_loops
+async def test_a_handler_may_drop_the_sender_in_the_middle_of_a_batch() -> None:
+    n1 = seat("n1")
+
+    def drop(node: Node, message: Message) -> None:
+        n1.on_message(node, message)
+        n1.links.dropNode(node)
+
+    n1.links.setOnMessageReceivedCallback(drop)
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            frames = [encode({"type": "term", "term": i}) for i in range(5)]
+            await n2.write(encode(hello()) + b"".join(frames))
+            await n2.ends()
+        assert n1.numbers("n2") == [0]
+        assert n1.events == [("up", "n2"), ("down", "n2")]
+
+
+@on_both_loops
+async def test_destroy_calls_nobody_back() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n2):
+        await n1.links.start()
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        n1.links.destroy()
+        assert not n1.links.ready
+        await n1.links.stop()
+        assert n1.events == [("up", "n2")]
+        await until(lambda: not n2.up)
