@@ -81,10 +81,7 @@ def read_identity(disk: Disk) -> Identity | None:
             if disk.names(folder):
                 raise Corrupt(_META, 0, f"missing, though {folder}/ has files; {REJOIN}")
         return None
-    identity = _read(disk)
-    if disk.names(SNAPSHOTS_FOLDER) and not disk.names(WAL_FOLDER):
-        raise Corrupt(WAL_FOLDER, 0, f"empty, though there are snapshots; {REJOIN}")
-    return identity
+    return _read(disk)
 
 
 def open_data_dir(disk: Disk, node: str, cluster_id: str | None) -> Identity:

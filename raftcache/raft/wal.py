@@ -11,7 +11,7 @@ is told from a damaged one. The rules that concern more than one segment:
   the log, and older segments are deleted whole: oldest first, each removal synced, so that a crash
   leaves no gap. The exception is a segment followed by a block that truncates to before the
   segment's begin: such a segment cannot be the first.
-- `restart` begins a new segment, so that everything older can be deleted.
+- `restart` begins a new segment; when that is durable, everything older is deleted.
 
 When a process dies between the write and the sync of a block, the next one reads the block from
 the page cache, though it may not be on the disk; and where the sync failed, Linux takes the page
@@ -33,7 +33,7 @@ from typing import Final
 from raftcache.errors import Corrupt, Fatal
 from raftcache.ports import Disk, File
 from raftcache.raft import blocks
-from raftcache.raft.datadir import REJOIN, WAL_FOLDER
+from raftcache.raft.datadir import REJOIN, SNAPSHOTS_FOLDER, WAL_FOLDER
 from raftcache.raft.entries import START, Block, Entry, Position, Recovered
 
 SEGMENT_SIZE_BYTES_MIN: Final = 1024
@@ -114,6 +114,8 @@ class Wal:
         self._end = blocks.align(self._end + len(data))
         self._sequence += 1
         self._account(block)
+        if block.restart:
+            self._drop(len(self._segments) - 1)
 
     def drop_before(self, index: int) -> None:
         """Delete the segments that only hold entries below index; durable on return.
@@ -125,11 +127,14 @@ class Wal:
         for i, segment in enumerate(self._segments):
             if segment.start_index is not None and segment.start_index < index:
                 first = i
+        self._drop(first)
+
+    def _drop(self, count: int) -> None:
         with self._fatal_if_it_fails():
-            for segment in self._segments[:first]:
+            for segment in self._segments[:count]:
                 self._disk.remove(segment.path)
                 self._disk.sync_folder(WAL_FOLDER)
-        del self._segments[:first]
+        del self._segments[:count]
 
     def close(self) -> None:
         """Close the file; what was written stays as durable as it was."""
@@ -189,6 +194,8 @@ class Wal:
         replay = _Replay()
         numbers = _segment_numbers(self._disk)
         if not numbers:
+            if self._disk.names(SNAPSHOTS_FOLDER):
+                raise Corrupt(WAL_FOLDER, 0, "the log is missing, though there are snapshots")
             self._begin_segment(0)
             return replay.recovered(0)
         torn_bytes = 0
