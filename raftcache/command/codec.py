@@ -42,6 +42,9 @@ from raftcache.errors import Corrupt
 _ARRAY16: Final = b"\xdc"
 assert BATCH_COMMANDS_MAX < 1 << 16
 
+UNREADABLE: Final = (msgspec.MsgspecError, UnicodeDecodeError, RecursionError)
+"""All that msgspec raises for bad bytes: text that is no UTF-8 and deep nesting have their own."""
+
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(list[Command])
 
@@ -63,7 +66,7 @@ def decode(data: bytes) -> list[Command]:
     """The commands of one batch, in order; Corrupt for bytes that are not exactly one batch."""
     try:
         commands = _decoder.decode(data)
-    except (msgspec.MsgspecError, RecursionError) as error:
+    except UNREADABLE as error:
         raise Corrupt("batch", 0, str(error)) from error
     if len(commands) > BATCH_COMMANDS_MAX:
         raise Corrupt("batch", 0, f"{len(commands)} commands, at most {BATCH_COMMANDS_MAX}")

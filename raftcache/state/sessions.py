@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
+from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import (
     FINGERPRINT_SIZE_BYTES,
     REQUESTS_FORGOTTEN_PER_ENTRY_MAX,
@@ -102,7 +103,7 @@ class Sessions:
         """Add the next record of an image; why it cannot be one, or None."""
         try:
             record = _decoder.decode(packed)
-        except (msgspec.MsgspecError, RecursionError) as error:
+        except UNREADABLE as error:
             return str(error)
         if _encoder.encode(record) != packed:
             return "a record that was not written here"

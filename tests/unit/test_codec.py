@@ -96,6 +96,7 @@ TICK = codec.encode(Tick())
         pytest.param(b"\x91\x90", id="no tag"),
         pytest.param(b"\x91\x91\x01", id="required fields missing"),
         pytest.param(b"\x91\x94\x05\xc4\x01k\xa11\xff", id="a field of the wrong type"),
+        pytest.param(b"\x91\x94\x01\xc4\x01k\xc4\x01v\xa1\x80", id="text that is no UTF-8"),
         pytest.param(b"\xdd\xff\xff\xff\xff" + TICK, id="four thousand million commands"),
         pytest.param(b"\x91\x97\x08" + b"\x91" * 100_000, id="nested without end"),
         pytest.param(b"\x91" * 100_000, id="a batch nested without end"),
