@@ -114,6 +114,9 @@ def assemble(
     def fail(error: Exception) -> None:
         replica.fail(error)
 
+    def wake() -> None:
+        replica.wake()
+
     def describe(index: int, term: int) -> SnapshotMeta:
         return SnapshotMeta(
             index=index,
@@ -127,9 +130,6 @@ def assemble(
         if wal is not None:
             log_lane.submit(lambda: wal.drop_before(index), lambda _, e: fail(e) if e else None)
 
-    def durable(error: Exception | None) -> None:
-        fail(error) if error else replica.wake()
-
     def write(block: Block) -> None:
         assert wal is not None
         wal.write(block)
@@ -141,17 +141,17 @@ def assemble(
         describe,
         storage.trailing_entries,
         storage.snapshot_log_size_bytes // TRAILING_SHARE,
-        lambda: replica.wake(),
+        wake,
         fail,
     )
-    outbox = Outbox(links, log, None if wal is None else write, log_lane, durable)
+    outbox = Outbox(links, log, None if wal is None else write, log_lane, wake, fail)
     parts = Parts(
         machine=machine,
         log=log,
         outbox=outbox,
         compactor=compactor,
         sender=Sender(store, bulk_lane, fail),
-        receiving=Receiving(store, bulk_lane, machine, lambda: replica.wake(), fail),
+        receiving=Receiving(store, bulk_lane, machine, wake, fail),
         clock=clock,
         time=time,
         incarnation=identity.incarnation,

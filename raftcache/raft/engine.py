@@ -135,7 +135,7 @@ class SyncObj(_Base):
     @property
     def match_indexes(self) -> dict[str, int]:
         """Leader only: what each follower is known to hold durably."""
-        return {n.id: self.__raftMatchIndex[n] for n in self.__sorted_others()}
+        return {n.id: self.__raftMatchIndex.get(n, 0) for n in self.__sorted_others()}
 
     @property
     def contact_age_s(self) -> float:
@@ -262,7 +262,6 @@ class SyncObj(_Base):
         self.__answer = (message["seq"], last if matches else None)
         commit = min(message["commit_index"], self.__verified)
         super().__onMessageReceived(
-            self,
             node,
             message
             | {
@@ -334,7 +333,7 @@ class SyncObj(_Base):
         elif message["success"] and message["next_node_idx"] > self.__raftLog.last_index + 1:
             raise Fatal(f"{node.id} answers for entries that this leader does not have")
         super().__onMessageReceived(
-            self, node, message | {"reset": reset, "next_node_idx": message["next_node_idx"]}
+            node, message | {"reset": reset, "next_node_idx": message["next_node_idx"]}
         )
         # Rule 1: never below match + 1, and never moved back by a success.
         self.__raftNextIndex[node] = max(next_index, self.__raftMatchIndex[node] + 1)
@@ -701,7 +700,8 @@ class SyncObj(_Base):
         """A new link: what was on its way is gone, and the peer may have restarted."""
         super().__onNodeConnected(node)
         if self.__raftState == LEADER and node in self.__otherNodes:
-            self.__raftNextIndex[node] = self.__raftMatchIndex[node] + 1
+            match = self.__raftMatchIndex[node]
+            self.__raftNextIndex[node] = match + 1 if match else self.__raftLog.last_index
             self.__raftMatchIndex[node] = 0
             self.__windows[node].reset()
             self.__fences[node] = self.__seq + 1

@@ -31,23 +31,25 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         log: Log,
         write: Callable[[Block], None] | None,
         lane: Lane,
-        on_durable: Callable[[Exception | None], None],
+        on_durable: Callable[[], None],
+        on_fatal: Callable[[Exception], None],
     ) -> None:
         """write: makes a block durable, on the lane; None where nothing needs to be.
 
-        on_durable is called on the loop when more has become durable, or with the error that
-        ended it: then nothing is sent or written any more.
+        on_durable is called on the loop when more has become durable. on_fatal is called with an
+        error of the disk, or of the engine as it handled a message: from then on nothing is
+        delivered, written or sent any more.
         """
         super().__init__(None, None, [])
         self._links, self._log, self._write, self._lane = links, log, write, lane
-        self._on_durable = on_durable
+        self._on_durable, self._on_fatal = on_durable, on_fatal
         self._held: list[tuple[Node, Message]] = []  # depend on what is not even being written
         self._next: list[tuple[Node, Message]] = []  # depend on the block being written
         self._writing: Block | None = None
         self._failed = False
         self.complete: Callable[[Node, Message], Message] = lambda node, message: message
         self.not_sent: Callable[[Node, Message], None] = lambda node, message: None
-        links.setOnMessageReceivedCallback(self._onMessageReceived)
+        links.setOnMessageReceivedCallback(self._deliver)
         links.setOnNodeConnectedCallback(self._onNodeConnected)
         links.setOnNodeDisconnectedCallback(self._onNodeDisconnected)
 
@@ -99,7 +101,7 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if write is None:
             self._log.block_durable(block)
             self._release()
-            self._on_durable(None)
+            self._on_durable()
             return
         self._writing = block
         self._lane.submit(lambda: write(block), self._written)
@@ -108,12 +110,23 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         block, self._writing = self._writing, None
         assert block is not None
         if error is not None:
-            self._failed = True
-            self._held, self._next = [], []
-        else:
+            self._fail(error)
+        elif not self._failed:
             self._log.block_durable(block)
             self._release()
-        self._on_durable(error)
+            self._on_durable()
+
+    def _deliver(self, node: Node, message: Message) -> None:
+        if not self._failed:
+            try:
+                self._onMessageReceived(node, message)
+            except Exception as error:
+                self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._failed = True
+        self._held, self._next = [], []
+        self._on_fatal(error)
 
     def _release(self) -> None:
         due, self._next = self._next, []
