@@ -1,0 +1,102 @@
+"""Applying: entries to the state machine, and the end of every proposal (rules 8, 12, 13, 14)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
+from raftcache.errors import Fatal
+from raftcache.raft.engine import replication
+from raftcache.raft.engine.base import LEADER, REGULAR, STAMP_SIZE_BYTES, Message, Parts
+from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
+
+APPLY_SIZE_BYTES_MAX: Final = 1 << 20
+"""Entries applied in one turn, so that a long log does not hold up heartbeats."""
+
+
+class SyncObj(replication.SyncObj):
+    """What was proposed, and what became of it."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        self.__applied_term = 0
+        super().__init__(name, others, conf, parts)
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        if message["type"] == "apply_command":
+            self.__on_apply_command(node, message)
+        else:
+            super().__onMessageReceived(node, message)
+
+    @property
+    def is_behind(self) -> bool:
+        """Committed entries wait to be applied: tick again."""
+        return bool(self.__raftLastApplied < self.__raftCommitIndex)
+
+    def propose(self, batch: bytes, done: Callable[[Any, int], None]) -> None:
+        """Append a batch to the replicated log; done(replies, FAIL_REASON) exactly once."""
+        self._applyCommand(REGULAR + batch, done)
+
+    def __stamp_proposals(self) -> None:
+        """The leader decides what time it is for the entries it is about to append."""
+        queue = self.__commandsQueue
+        if self.__raftState != LEADER:
+            return
+        stamp = self.__parts.time.stamp_ms().to_bytes(STAMP_SIZE_BYTES, "little")
+        taken = []
+        while True:
+            try:
+                taken.append(queue.get_nowait())
+            except engine.Queue.Empty:
+                break
+        for command, callback in taken:
+            queue.put_nowait((REGULAR + stamp + command[1:], callback))
+
+    def __on_apply_command(self, node: Node, message: Message) -> None:
+        command = message["command"]
+        if self.__raftState != LEADER:
+            error = FAIL_REASON.NOT_LEADER
+        elif command[:1] != REGULAR or len(command) > ENTRY_SIZE_BYTES_MAX:
+            error = FAIL_REASON.REQUEST_DENIED
+        else:
+            super().__onMessageReceived(node, message)
+            return
+        super().__callErrCallback(error, (node, message["request_id"]))
+
+    def __applyLogEntries(self) -> None:
+        """Rule 8: applying is total, and what cannot be applied stops this node by its index."""
+        log, size_bytes = self.__raftLog, 0
+        while self.is_behind and size_bytes < APPLY_SIZE_BYTES_MAX:
+            command, index, term = log[self.__raftLastApplied + 1 - log.first_index]
+            assert index == self.__raftLastApplied + 1
+            replies = self.__apply(command, index)
+            self.__raftLastApplied = index
+            size_bytes += len(command)
+            if term > self.__applied_term:
+                self.__discard_older(term)
+            for waiting_term, callback in self.__commandsWaitingCommit.pop(index, ()):
+                if waiting_term == term:
+                    callback(replies, FAIL_REASON.SUCCESS)
+                else:
+                    callback(None, FAIL_REASON.DISCARDED)
+
+    def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
+        if command[:1] != REGULAR:
+            return None
+        stamp_ms = int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little")
+        self.__parts.time.applied(stamp_ms)
+        try:
+            return self.__parts.machine.apply(stamp_ms, command[1 + STAMP_SIZE_BYTES :])
+        except Exception as e:
+            raise Fatal(f"entry {index} cannot be applied: {type(e).__name__}: {e}") from e
+
+    def __discard_older(self, term: int) -> None:
+        """An entry of this term is committed: no proposal of an older term can follow it."""
+        self.__applied_term = term
+        for index, waiting in list(self.__commandsWaitingCommit.items()):
+            older = [callback for t, callback in waiting if t < term]
+            waiting[:] = [w for w in waiting if w[0] >= term]
+            if not waiting and index > self.__raftLastApplied:
+                del self.__commandsWaitingCommit[index]
+            for callback in older:
+                callback(None, FAIL_REASON.DISCARDED)

@@ -1,0 +1,111 @@
+"""What the layers of the engine share: its parts, its term and whom it hears."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from raftcache.errors import Fatal
+from raftcache.ports import Clock, StateMachine
+from raftcache.raft.clustertime import ClusterTime
+from raftcache.raft.compaction import Compactor
+from raftcache.raft.log import Log
+from raftcache.raft.outbox import Outbox
+from raftcache.raft.rounds import Rounds
+from raftcache.raft.shipping import Receiving, Sender
+from raftcache.raft.stock import Node, SyncObjConf, engine
+
+_Base: Any = engine.SyncObj
+
+FOLLOWER: Final = 0
+CANDIDATE: Final = 1
+LEADER: Final = 2
+
+REGULAR: Final = b"\x00"
+"""The first byte of an entry that holds a batch of commands; its stamp follows."""
+
+STAMP_SIZE_BYTES: Final = 8
+"""The entry's cluster time in milliseconds, little endian."""
+
+Message: TypeAlias = dict[str, Any]
+
+
+@dataclass(slots=True)
+class Parts:
+    """What an engine is made of; each belongs to this engine alone."""
+
+    machine: StateMachine
+    log: Log
+    outbox: Outbox
+    compactor: Compactor
+    sender: Sender
+    receiving: Receiving
+    clock: Clock
+    time: ClusterTime
+    incarnation: int
+    applied_index: int
+    """The index of the snapshot the machine was loaded from, 1 if there was none."""
+
+
+class SyncObj(_Base):
+    """The lowest layer; the classes above add one concern each."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        self.__parts = parts
+        self.__clock: Callable[[], float] = parts.clock.monotonic_s
+        self.__heard_s = parts.clock.monotonic_s()  # a restarted voter may have promised a lease
+        self.__verified = 0  # the log is the leader's up to here, in this term
+        self.__rounds = Rounds()
+        self.__raftLeader: Node | None  # the parent's, declared for the type checker only
+        nodes = [Node(n) for n in others]
+        _Base.__init__(self, Node(name), nodes, conf, transport=parts.outbox)
+        self.__commandsLocalCounter = parts.incarnation << 32  # rule 14: no reuse of request ids
+        self.__needLoadDumpFile = False
+        self.__raftLastApplied = self.__raftCommitIndex = parts.applied_index
+        self.__verified = parts.applied_index
+
+    def __hear_leader(self, node: Node, message: Message) -> None:
+        if self.__raftState == LEADER and message["term"] == self.__raftCurrentTerm:
+            raise Fatal(f"two leaders in term {message['term']}: {node.id} and this node")
+        if message["term"] > self.__raftCurrentTerm:
+            self.__onLeaderChanged()
+        self.__heard_s = self.__clock()
+        self.__parts.time.hear(message["now"])
+
+    def __adopt_term(self, term: int) -> None:
+        if term > self.__raftCurrentTerm:
+            self.__transferInProgress = False
+            self.__setCurrentTerm(term, None)
+
+    def __setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
+        assert term >= self.__raftCurrentTerm
+        if term > self.__raftCurrentTerm:  # what an earlier leader verified, the next may not have
+            self.__verified = self.__raftCommitIndex
+        super().__setCurrentTerm(term, votedForNodeId)
+
+    def __forget_leader(self) -> None:
+        self.__raftLeader = None
+        self.__onLeaderChanged()
+
+    def __is_current(self, node: Node, message: Message) -> bool:
+        return bool(
+            self.__raftState == LEADER
+            and message["term"] == self.__raftCurrentTerm
+            and node in self.__otherNodes
+        )
+
+    def __responding(self, since_s: float) -> int:
+        return 1 + sum(bool(self.__lastResponseTime[n] > since_s) for n in self.__otherNodes)
+
+    def __sorted_others(self) -> list[Node]:
+        """In a fixed order, so that one seed gives one trace."""
+        return sorted(self.__otherNodes, key=lambda n: n.id)
+
+    def __headed(self, message: Message) -> Message:
+        return message | {"term": self.__raftCurrentTerm, "commit_index": self.__raftCommitIndex}
+
+    def __deleteEntriesFrom(self, fromIDx: int) -> None:
+        if fromIDx <= self.__raftCommitIndex:
+            raise Fatal(f"truncation at {fromIDx}, but committed to {self.__raftCommitIndex}")
+        super().__deleteEntriesFrom(fromIDx)

@@ -1,0 +1,151 @@
+"""Elections: PreVote, stickiness, votes per node, check-quorum, transfer (rules 5, 9, 10)."""
+
+from __future__ import annotations
+
+from raftcache.raft.engine import base
+from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
+from raftcache.raft.stock import Node, SyncObjConf
+
+
+class SyncObj(base.SyncObj):
+    """Who leads."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        self.__votes: set[Node] = set()
+        self.__pre_votes: set[Node] | None = None  # who granted the running pre-vote
+        self.__pre_won = self.__forced = False
+        self.__transfer_to: Node | None = None
+        self.__transfer_until_s = 0.0
+        self.__lease_void_term = -1  # a transfer was tried in it: its target may yet force a vote
+        # The parent's, declared for the type checker only.
+        self.__raftElectionDeadline: float
+        self.__transferInProgress: bool
+        super().__init__(name, others, conf, parts)
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        match message["type"]:
+            case "pre_vote":
+                self.__on_pre_vote(node, message)
+            case "pre_vote_ok":
+                self.__on_pre_vote_ok(node, message)
+            case "request_vote":
+                self.__on_request_vote(node, message)
+            case "response_vote":
+                self.__on_response_vote(node, message)
+            case _:
+                super().__onMessageReceived(node, message)
+
+    def __hear_leader(self, node: Node, message: Message) -> None:
+        super().__hear_leader(node, message)
+        self.__pre_votes, self.__pre_won = None, False
+
+    def __hears_leader(self) -> bool:
+        """A live leader is known here: this node is one with a quorum, or heard one just now."""
+        since = self.__clock() - self.__conf.raftMinTimeout
+        if self.__raftState != LEADER:
+            return bool(self.__heard_s > since)
+        return bool(self.__responding(since) * 2 > len(self.__otherNodes) + 1)
+
+    def __elect(self, now_s: float) -> None:
+        """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
+        if self.__raftElectionDeadline >= now_s or not self.__connectedToAnyone():
+            return
+        self.__raftElectionDeadline = now_s + self.__generateRaftTimeout()
+        self.__forced, self.__transferInProgress = self.__transferInProgress, False
+        if not (self.__forced or self.__pre_won):
+            self.__pre_vote()
+            return
+        self.__pre_won, self.__votes = False, set()
+        self.__forget_leader()
+        self.__setState(CANDIDATE)
+        self.__setCurrentTerm(self.__raftCurrentTerm + 1, self.__selfNode.id)
+        self.__votesCount = 1
+        self.__ask_all("request_vote", self.__raftCurrentTerm)
+        if not self.__otherNodes:
+            self.__onBecomeLeader()
+
+    def __pre_vote(self) -> None:
+        self.__forget_leader()
+        self.__pre_votes = {self.__selfNode}
+        self.__ask_all("pre_vote", self.__raftCurrentTerm + 1)
+        self.__count_pre_votes()
+
+    def __ask_all(self, kind: str, term: int) -> None:
+        last = self.__raftLog[-1]
+        for node in self.__sorted_others():
+            self.__transport.send(
+                node,
+                {"type": kind, "term": term, "last_log_index": last[1], "last_log_term": last[2]},
+            )
+
+    def __on_pre_vote(self, node: Node, message: Message) -> None:
+        last = self.__raftLog[-1]
+        term, theirs = message["term"], (message["last_log_term"], message["last_log_index"])
+        if term <= self.__raftCurrentTerm:
+            self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
+        up_to_date = theirs >= (last[2], last[1])
+        if term >= self.__raftCurrentTerm and up_to_date and not self.__hears_leader():
+            self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
+
+    def __on_pre_vote_ok(self, node: Node, message: Message) -> None:
+        current = message["term"] == self.__raftCurrentTerm + 1
+        if self.__pre_votes is not None and current and node in self.__otherNodes:
+            self.__pre_votes.add(node)
+            self.__count_pre_votes()
+
+    def __count_pre_votes(self) -> None:
+        assert self.__pre_votes is not None
+        if len(self.__pre_votes) * 2 > len(self.__otherNodes) + 1:
+            self.__pre_votes, self.__pre_won = None, True
+            self.__raftElectionDeadline = float("-inf")  # elect on the next tick
+
+    def __on_request_vote(self, node: Node, message: Message) -> None:
+        """Rule 5: a voter that hears a live leader refuses (dissertation 4.2.3)."""
+        term = message["term"]
+        if term > self.__raftCurrentTerm and not message["force"] and self.__hears_leader():
+            return
+        voted_before = self.__votedForNodeId == node.id and term == self.__raftCurrentTerm
+        if voted_before and self.__raftState == FOLLOWER:  # the first answer may be lost
+            self.__transport.send(node, {"type": "response_vote", "term": term})
+            return
+        if term > self.__raftCurrentTerm:
+            self.__forget_leader()
+        super().__onMessageReceived(node, message)
+
+    def __on_response_vote(self, node: Node, message: Message) -> None:
+        """Rule 5: votes are counted per node, not per message."""
+        if message["term"] != self.__raftCurrentTerm or node not in self.__otherNodes:
+            return
+        if node not in self.__votes:
+            self.__votes.add(node)
+            super().__onMessageReceived(node, message)
+
+    def __check_quorum(self, now_s: float) -> None:
+        """Rule 9: a leader that a majority does not answer steps down by itself."""
+        since = now_s - self.__conf.leaderFallbackTimeout
+        if self.__responding(since) * 2 <= len(self.__otherNodes) + 1:
+            self.__setState(FOLLOWER)
+            self.__forget_leader()
+
+    def transfer(self, to: str | None, timeout_s: float) -> bool:
+        """Leader only: stop taking proposals, and hand over once the target has everything.
+
+        The target is `to`, or the follower that has the most. False if there is none. If it is
+        not done within timeout_s, this node goes on as leader.
+        """
+        candidates = [n for n in self.__sorted_others() if n in self.__connectedNodes]
+        candidates = [n for n in candidates if to is None or n.id == to]
+        if self.__raftState != LEADER or not candidates:
+            return False
+        self.__transfer_to = max(candidates, key=lambda n: self.__raftMatchIndex[n])
+        self.__transfer_until_s = self.__clock() + timeout_s
+        self.__lease_void_term = self.__raftCurrentTerm
+        return True
+
+    def __hand_over(self, now_s: float) -> None:
+        """Rule 10: transfer once the target has everything; proposals wait meanwhile."""
+        target = self.__transfer_to
+        if self.__raftState != LEADER or now_s > self.__transfer_until_s:
+            self.__transfer_to = None
+        elif self.__raftMatchIndex[target] == self.__raftLog.last_index:
+            self.transferLeadership(target)

@@ -1,0 +1,117 @@
+"""The engine as a whole: the tick, what a message's term means, what replica.py sees."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.raft.engine import installing
+from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
+from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
+
+_ASSERTS_TERM: Final = frozenset(("append_entries", "ping", "snapshot_chunk", "request_vote"))
+_REPORTS_TERM: Final = frozenset(("term", "next_node_idx", "pong", "snapshot_ack"))
+
+
+class SyncObj(installing.SyncObj):
+    """One node of one Raft group. Driven by `tick`; single-threaded; never blocks."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        super().__init__(name, others, conf, parts)
+        parts.outbox.complete, parts.outbox.not_sent = self.__complete, self.__not_sent
+
+    # -- what replica.py sees ------------------------------------------------------------------
+
+    @property
+    def is_leader(self) -> bool:
+        return bool(self.__raftState == LEADER)
+
+    @property
+    def is_candidate(self) -> bool:
+        return bool(self.__raftState == CANDIDATE or self.__pre_votes is not None)
+
+    @property
+    def leader(self) -> str | None:
+        return None if self.__raftLeader is None else str(self.__raftLeader.id)
+
+    @property
+    def has_committed_in_term(self) -> bool:
+        """Leader only: everything acknowledged by earlier leaders is committed here (5.4.2)."""
+        return self.is_leader and bool(self.__raftCommitIndex >= self.__noopIDx)
+
+    @property
+    def last_index(self) -> int:
+        return int(self.__raftLog.last_index)
+
+    @property
+    def match_indexes(self) -> dict[str, int]:
+        """Leader only: what each follower is known to hold durably."""
+        return {n.id: self.__raftMatchIndex.get(n, 0) for n in self.__sorted_others()}
+
+    @property
+    def contact_age_s(self) -> float:
+        """Seconds since the last message of a live leader; 0 on a leader with a quorum."""
+        return 0.0 if self.is_leader else self.__clock() - self.__heard_s
+
+    def tick(self) -> None:
+        """Do everything that is due: elect, commit, apply, send, compact, answer reads."""
+        self._onTick()
+
+    # -- the tick ------------------------------------------------------------------------------
+
+    def _onTick(self, timeToWait: float = 0.0) -> None:
+        now_s = self.__clock()
+        if self.__raftState == LEADER:
+            self.__advance_commit()
+            self.__check_quorum(now_s)
+        else:
+            self.__elect(now_s)
+        self.__applyLogEntries()
+        if self.__transfer_to is not None:
+            self.__hand_over(now_s)
+        else:
+            self.__stamp_proposals()
+            self._checkCommandsToApply()
+        self.__sendAppendEntries()
+        self.__rounds.settle(self.__otherNodes, now_s)
+        self.__answer_reads()
+        self.__tryLogCompaction()
+
+    # -- messages ------------------------------------------------------------------------------
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        kind, term = message["type"], message.get("term", 0)
+        if kind in _ASSERTS_TERM and term < self.__raftCurrentTerm:
+            # rule 5: silence would leave a node of a higher term stuck for ever
+            self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
+        elif kind in _REPORTS_TERM and term > self.__raftCurrentTerm:
+            self.__setCurrentTerm(term, None)
+            self.__setState(FOLLOWER)
+            self.__forget_leader()
+        elif kind != "term":
+            super().__onMessageReceived(node, message)
+
+    def __complete(self, node: Node, message: Message) -> Message:
+        kind = message["type"]
+        if kind in ("append_entries", "ping", "snapshot_chunk"):
+            self.__seq += 1
+            message["seq"] = self.__seq
+            message["now"] = self.__parts.time.now_ms()
+        elif kind == "request_vote":
+            message["force"] = self.__forced
+        return message
+
+    def __not_sent(self, node: Node, message: Message) -> None:
+        """It never left this node: that is definite, and the caller hears it at once."""
+        if message["type"] == "apply_command":
+            callback = self.__commandsWaitingReply.pop(message.get("request_id"), None)
+            if callback is not None:
+                callback(None, FAIL_REASON.MISSING_LEADER)
+        elif message["type"] == "read_index":
+            ready = self.__asked.pop(message["id"], None)
+            if ready is not None:
+                ready(None)
+
+    def __onNodeDisconnected(self, node: Node) -> None:
+        super().__onNodeDisconnected(node)
+        if node == self.__raftLeader:
+            self.__onLeaderChanged()

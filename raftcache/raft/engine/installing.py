@@ -1,0 +1,93 @@
+"""Installing: nothing commits until the whole of a snapshot is in place (rules 3, 4, 15)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from raftcache.raft.engine import reading
+from raftcache.raft.engine.base import LEADER, Message
+from raftcache.raft.stock import FAIL_REASON, Node
+
+
+class SyncObj(reading.SyncObj):
+    """What comes in place of entries that are no longer in the leader's log."""
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        match message["type"]:
+            case "snapshot_chunk":
+                self.__on_snapshot_chunk(node, message)
+            case "snapshot_ack":
+                self.__on_snapshot_ack(node, message)
+            case _:
+                super().__onMessageReceived(node, message)
+
+    def __on_snapshot_chunk(self, node: Node, message: Message) -> None:
+        self.__hear_leader(node, message)
+        self.__adopt_term(message["term"])
+        heartbeat = {"type": "append_entries", "term": message["term"], "commit_index": 0}
+        super().__onMessageReceived(node, heartbeat)
+        if message["index"] <= self.__raftCommitIndex:  # late: everything in it is here
+            self.__verified = max(self.__verified, self.__raftCommitIndex)
+            self.__answer = (message["seq"], self.__verified)
+            self.__sendNextNodeIdx(node, success=True)
+            return
+        term, seq = self.__raftCurrentTerm, message["seq"]
+
+        def acknowledge(offset: int) -> None:
+            ack = {"type": "snapshot_ack", "term": term, "seq": seq, "offset": offset}
+            self.__transport.send(node, ack | {"index": message["index"]})
+
+        def install(index: int, index_term: int, load: Callable[[], None]) -> None:
+            self.__install(index, index_term, load)
+            if self.__raftCurrentTerm == term:
+                self.__verified = max(self.__verified, index)
+                self.__answer = (seq, self.__verified)
+                self.__sendNextNodeIdx(node, success=True)
+
+        self.__parts.receiving.receive(message, acknowledge, install)
+
+    def __install(self, index: int, term: int, load: Callable[[], None]) -> None:
+        """The snapshot is whole, verified and durable; the log follows it (rule 4)."""
+        log = self.__raftLog
+        if index <= self.__raftLastApplied:
+            return
+        at = index - log.first_index
+        if at >= len(log) or log[at][2] != term:
+            log.restart_at(index, term)  # a tail that does not match is dropped
+        load()
+        self.__parts.time.applied(self.__parts.machine.now_ms)
+        self.__raftLastApplied = index
+        self.__raftCommitIndex = max(self.__raftCommitIndex, index)
+        self.__applied_term = max(self.__applied_term, term)
+        for waiting in [i for i in self.__commandsWaitingCommit if i <= index]:
+            for _, callback in self.__commandsWaitingCommit.pop(waiting):
+                callback(None, FAIL_REASON.UNKNOWN_OUTCOME)  # decided, but not told how
+
+    def __send_chunk(self, node: Node, chunk: Message) -> None:
+        if self.__raftState == LEADER and node in self.__connectedNodes:
+            message = {"type": "snapshot_chunk"} | chunk
+            self.__transport.send(node, self.__headed(message))
+
+    def __on_snapshot_ack(self, node: Node, message: Message) -> None:
+        if self.__is_current(node, message):
+            self.__lastResponseTime[node] = self.__clock()
+            self.__rounds.answered(node, message["seq"])
+            self.__parts.sender.acknowledged(node, message["index"], message["offset"])
+
+    def __deleteEntriesTo(self, toIDx: int) -> None:
+        """Called by the parent when a snapshot is durable: some entries stay for the slow."""
+        keep_from = self.__parts.compactor.keep_from(self.__raftLog, toIDx)
+        super().__deleteEntriesTo(keep_from)
+
+    def __setState(self, state: int) -> None:
+        if self.__raftState == LEADER and state != LEADER:
+            self.__parts.sender.stop()
+        super().__setState(state)
+
+    def __onNodeConnected(self, node: Node) -> None:
+        super().__onNodeConnected(node)
+        self.__parts.sender.stop(node)
+
+    def __onNodeDisconnected(self, node: Node) -> None:
+        super().__onNodeDisconnected(node)
+        self.__parts.sender.stop(node)

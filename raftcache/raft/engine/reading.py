@@ -1,0 +1,85 @@
+"""Reading: ReadIndex on any node, leases on the leader (rule 9); the account is in rounds.py."""
+
+from __future__ import annotations
+
+from raftcache.raft.engine import applying
+from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.rounds import Ready
+from raftcache.raft.stock import Node, SyncObjConf
+
+
+class SyncObj(applying.SyncObj):
+    """When the state here is fresh enough to answer from."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        self.__asked: dict[int, Ready] = {}  # read rounds this follower asked its leader for
+        self.__ask_id = 0
+        self.__ready: list[tuple[int, Ready]] = []  # reads that wait for an index to be applied
+        super().__init__(name, others, conf, parts)
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        match message["type"]:
+            case "read_index":
+                self.__on_read_index(node, message)
+            case "read_index_reply":
+                self.__on_read_index_reply(node, message)
+            case _:
+                super().__onMessageReceived(node, message)
+
+    def read_index(self, ready: Ready) -> None:
+        """ready(index) once the state here has everything acknowledged before this call."""
+        if self.__raftState == LEADER:
+            self.__rounds.add(lambda index: self.__await_applied(index, ready))
+        elif self.__raftLeader is None:
+            ready(None)
+        else:
+            self.__ask_id += 1
+            self.__asked[self.__ask_id] = ready
+            self.__transport.send(self.__raftLeader, {"type": "read_index", "id": self.__ask_id})
+
+    def holds_lease(self) -> bool:
+        return (
+            self.has_committed_in_term
+            and self.__lease_void_term != self.__raftCurrentTerm
+            and self.__rounds.holds_lease(self.__clock(), self.__conf.raftMinTimeout)
+        )
+
+    def __on_read_index(self, node: Node, message: Message) -> None:
+        def reply(index: int | None) -> None:
+            answer = {"type": "read_index_reply", "id": message["id"], "index": index}
+            self.__transport.send(node, answer)
+
+        if self.__raftState == LEADER:
+            self.__rounds.add(reply)
+        else:
+            reply(None)
+
+    def __on_read_index_reply(self, node: Node, message: Message) -> None:
+        ready = self.__asked.pop(message["id"], None)
+        if ready is not None:
+            self.__await_applied(message["index"], ready)
+
+    def __await_applied(self, index: int | None, ready: Ready) -> None:
+        if index is None or index <= self.__raftLastApplied:
+            ready(index)
+        else:
+            self.__ready.append((index, ready))
+
+    def __answer_reads(self) -> None:
+        if self.__ready:
+            applied = self.__raftLastApplied
+            due = [r for r in self.__ready if r[0] <= applied]
+            self.__ready = [r for r in self.__ready if r[0] > applied]
+            for index, ready in due:
+                ready(index)
+
+    def __onLeaderChanged(self) -> None:
+        super().__onLeaderChanged()
+        asked, self.__asked = self.__asked, {}
+        for ready in asked.values():
+            ready(None)
+
+    def __setState(self, state: int) -> None:
+        if self.__raftState == LEADER and state != LEADER:
+            self.__rounds.end()
+        super().__setState(state)

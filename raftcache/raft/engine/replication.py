@@ -1,0 +1,237 @@
+"""Replication: appends, acknowledgements, commit and flow control (rules 1, 2, 6, 12, 15)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.errors import Fatal
+from raftcache.raft.engine import elections
+from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.entries import Entry
+from raftcache.raft.stock import Node, SyncObjConf
+from raftcache.raft.window import Window
+
+APPEND_SIZE_BYTES_MAX: Final = 1 << 20
+"""Entries in one message; one entry above it travels alone and whole (rule 12)."""
+
+
+class SyncObj(elections.SyncObj):
+    """What is in the log, on whose disk."""
+
+    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+        self.__seq = 0  # numbers every message that a follower answers, in this incarnation
+        self.__answer: tuple[int, int | None] = (0, None)  # (seq, verified) for the next answer
+        self.__windows: dict[Node, Window] = {}
+        self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
+        self.__told: dict[Node, int] = {}  # the commit index each follower was last told
+        self.__ping_due_s = 0.0
+        super().__init__(name, others, conf, parts)
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        match message["type"]:
+            case "append_entries":
+                self.__on_append_entries(node, message)
+            case "ping":
+                self.__on_ping(node, message)
+            case "pong":
+                self.__on_pong(node, message)
+            case "next_node_idx":
+                self.__on_next_node_idx(node, message)
+            case _:
+                super().__onMessageReceived(node, message)
+
+    # -- the follower's side -------------------------------------------------------------------
+
+    def __on_append_entries(self, node: Node, message: Message) -> None:
+        """Rule 1 (Raft 5.3): delete only from the first entry whose term conflicts."""
+        self.__hear_leader(node, message)
+        self.__adopt_term(message["term"])
+        log = self.__raftLog
+        prev, prev_term = message["prevLogIdx"], message["prevLogTerm"]
+        entries = message["entries"]
+        last, first = prev + len(entries), log[0][1]
+        if prev < first:  # at and below the base everything is committed, hence equal
+            entries = entries[first - prev :]
+            prev, prev_term = first, log[0][2]
+        at = prev - first
+        matches = at < len(log) and log[at][2] == prev_term
+        if matches:
+            same = 0
+            for entry in entries:
+                if at + 1 >= len(log) or log[at + 1][2] != entry[2]:
+                    break
+                at, same = at + 1, same + 1
+            entries = entries[same:]
+            # Nothing conflicts: let the parent append behind our own tail, which is unverified
+            # but may well be right, instead of truncating it.
+            tail = log[at] if entries else log[-1]
+            prev, prev_term = tail[1], tail[2]
+            self.__verified = max(self.__verified, last)
+        self.__answer = (message["seq"], last if matches else None)
+        commit = min(message["commit_index"], self.__verified)
+        super().__onMessageReceived(
+            node,
+            message
+            | {
+                "prevLogIdx": prev,
+                "prevLogTerm": prev_term,
+                "entries": entries,
+                "commit_index": commit,
+            },
+        )
+
+    def __sendNextNodeIdx(
+        self, node: Node, reset: bool = False, nextNodeIdx: int | None = None, success: bool = False
+    ) -> None:
+        """Rule 2: an answer carries its term and the sequence it answers; a rejection, a hint."""
+        seq, verified = self.__answer
+        log = self.__raftLog
+        if success:
+            assert verified is not None
+            next_index = verified + 1
+        elif nextNodeIdx is None:  # my log is too short
+            next_index = log.last_index + 1
+        else:  # a conflict: skip its whole term (Raft 5.3, last paragraphs)
+            at = nextNodeIdx - log.first_index
+            term = log[at][2]
+            while at > 1 and log[at - 1][2] == term:
+                at -= 1
+            next_index = max(log[at][1], self.__raftCommitIndex + 1)
+        self.__transport.send(
+            node,
+            {
+                "type": "next_node_idx",
+                "next_node_idx": next_index,
+                "reset": reset,
+                "success": success,
+                "term": self.__raftCurrentTerm,
+                "seq": seq,
+            },
+        )
+
+    def __on_ping(self, node: Node, message: Message) -> None:
+        """A heartbeat and a read round: answered at once, it promises nothing about the log."""
+        self.__hear_leader(node, message)
+        self.__adopt_term(message["term"])
+        commit = min(message["commit_index"], self.__verified)
+        heartbeat = {"type": "append_entries", "term": message["term"], "commit_index": commit}
+        super().__onMessageReceived(node, heartbeat)
+        pong = {"type": "pong", "term": self.__raftCurrentTerm, "seq": message["seq"]}
+        self.__transport.send(node, pong)
+
+    # -- the leader's side: what came back -----------------------------------------------------
+
+    def __on_pong(self, node: Node, message: Message) -> None:
+        if self.__is_current(node, message):
+            self.__lastResponseTime[node] = self.__clock()
+            self.__rounds.answered(node, message["seq"])
+
+    def __on_next_node_idx(self, node: Node, message: Message) -> None:
+        if not self.__is_current(node, message):
+            return
+        seq = message["seq"]
+        self.__rounds.answered(node, seq)
+        self.__windows[node].answered(seq)
+        next_index = self.__raftNextIndex[node]
+        match = self.__raftMatchIndex[node]
+        reset = message["reset"] and seq >= self.__fences.get(node, 0)
+        if reset:
+            hint = min(message["next_node_idx"], self.__raftLog.last_index + 1)
+            next_index = max(match + 1, hint)
+            self.__fences[node] = self.__seq + 1  # what is on its way will be rejected as well
+            self.__windows[node].reset()
+        elif message["success"] and message["next_node_idx"] > self.__raftLog.last_index + 1:
+            raise Fatal(f"{node.id} answers for entries that this leader does not have")
+        super().__onMessageReceived(
+            node, message | {"reset": reset, "next_node_idx": message["next_node_idx"]}
+        )
+        # Rule 1: never below match + 1, and never moved back by a success.
+        self.__raftNextIndex[node] = max(next_index, self.__raftMatchIndex[node] + 1)
+        self.__parts.sender.installed(node, self.__raftMatchIndex[node])
+
+    def __advance_commit(self) -> None:
+        """Raft 5.3 and 5.4.2: a durable majority, in this term; the leader's own disk counts."""
+        log = self.__raftLog
+        held = [self.__raftMatchIndex[n] for n in self.__otherNodes]
+        held.append(log.durable_index)
+        majority = sorted(held, reverse=True)[len(held) // 2]
+        assert majority <= log.last_index
+        newer = majority > self.__raftCommitIndex
+        if newer and log[majority - log.first_index][2] == self.__raftCurrentTerm:
+            self.__raftCommitIndex = majority
+
+    # -- the leader's side: sending, bounded, probing, never rewinding ---------------------------
+
+    def __sendAppendEntries(self) -> None:
+        """Rule 15: what is due to each follower, within its window; else a ping if one is due."""
+        if self.__raftState != LEADER:
+            return
+        now_s = self.__clock()
+        ping = now_s >= self.__ping_due_s or self.__rounds.wants_message
+        if ping:
+            self.__ping_due_s = now_s + self.__conf.appendEntriesPeriod
+            if self.has_committed_in_term:
+                self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
+            self.__rounds.sent(self.__seq + 1, now_s)
+        for node in self.__sorted_others():
+            if node in self.__connectedNodes:
+                self.__feed(node)
+            if node in self.__connectedNodes and (ping or self.__is_untold(node)):
+                self.__told[node] = self.__raftCommitIndex
+                self.__transport.send(node, self.__headed({"type": "ping"}))
+
+    def __feed(self, node: Node) -> None:
+        log, window = self.__raftLog, self.__windows[node]
+        while window.is_open and self.__raftNextIndex[node] <= log.last_index:
+            at = self.__raftNextIndex[node] - log.first_index
+            if at <= 0:  # compacted away: send the snapshot, piece by piece
+                self.__parts.sender.send(node, self.__send_chunk)
+                return
+            entries = self.__gather(at)
+            size_bytes = sum(len(e[0]) for e in entries)
+            message = {
+                "type": "append_entries",
+                "entries": entries,
+                "prevLogIdx": log[at - 1][1],
+                "prevLogTerm": log[at - 1][2],
+            }
+            self.__transport.send(node, self.__headed(message))
+            if node not in self.__connectedNodes:
+                return
+            self.__raftNextIndex[node] = entries[-1][1] + 1
+            self.__told[node] = self.__raftCommitIndex
+            window.sent(self.__seq, size_bytes)
+
+    def __gather(self, at: int) -> list[Entry]:
+        log, end, size_bytes = self.__raftLog, at, 0
+        while end < len(log) and (
+            end == at or size_bytes + len(log[end][0]) <= APPEND_SIZE_BYTES_MAX
+        ):
+            size_bytes += len(log[end][0])
+            end += 1
+        return list(log[at:end])
+
+    def __is_untold(self, node: Node) -> bool:
+        """The follower could apply more than it knows of."""
+        return bool(self.__told.get(node, 0) < self.__raftCommitIndex)
+
+    # -- changes of role and links -----------------------------------------------------------------
+
+    def __onBecomeLeader(self) -> None:
+        self.__parts.time.lead()
+        self.__heard_s = self.__clock()
+        self.__windows = {n: Window() for n in self.__otherNodes}
+        self.__fences, self.__told = {}, {}
+        self.__ping_due_s = 0.0
+        super().__onBecomeLeader()
+
+    def __onNodeConnected(self, node: Node) -> None:
+        """A new link: what was on its way is gone, and the peer may have restarted."""
+        super().__onNodeConnected(node)
+        if self.__raftState == LEADER and node in self.__otherNodes:
+            match = self.__raftMatchIndex[node]
+            self.__raftNextIndex[node] = match + 1 if match else self.__raftLog.last_index
+            self.__raftMatchIndex[node] = 0
+            self.__windows[node].reset()
+            self.__fences[node] = self.__seq + 1
+            self.__told.pop(node, None)
