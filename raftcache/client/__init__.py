@@ -1,13 +1,14 @@
 """The client: endpoints, retries, idempotency keys. A stranger to the server."""
 
 from raftcache.client.blocking import SyncClient
-from raftcache.client.client import NO_DEADLINE, RaftcacheClient
+from raftcache.client.client import NO_DEADLINE, Consistency, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.replies import Found, Member, NodeStatus, Written
 from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
+    "Consistency",
     "Found",
     "Member",
     "NodeStatus",

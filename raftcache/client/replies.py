@@ -47,7 +47,8 @@ class Found(Struct, frozen=True):
 class Written(Struct, frozen=True):
     """The committed reply to a write.
 
-    status: what became of it; MISSING and PRECONDITION changed nothing.
+    status: what became of it. Only put tells CREATED from CHANGED; MISSING, PRECONDITION and
+        UNCHANGED changed nothing.
     revision: of the write; for PRECONDITION the key's current one, 0 if it is absent.
     number: the new value of a counter (incr) or the new size (append).
     replayed: this is the remembered reply to an earlier attempt.
@@ -99,11 +100,12 @@ class _Problem(Struct, frozen=True):
 
 
 class _WriteBody(Struct, frozen=True):
-    """What the bodies of writes may hold."""
+    """What the bodies of writes may hold: each operation has some of it."""
 
-    revision: int | None = None
+    revision: int = 0
     deleted: int | None = None
-    number: int | None = None
+    value: int | None = None
+    size: int | None = None
 
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded}
@@ -148,12 +150,14 @@ def written(answer: Answer) -> Written:
         return Written(Status.MISSING, replayed=replayed)
     if answer.status == 412:
         return Written(Status.PRECONDITION, _revision(answer), replayed=replayed)
-    body = decoded(answer, _WriteBody) if answer.body else _WriteBody()
-    status = Status.CREATED if answer.status == 201 else Status.CHANGED
+    body = decoded(answer, _WriteBody)
     if body.deleted is not None:
         status = Status.DELETED if body.deleted else Status.MISSING
-    revision = body.revision if body.revision is not None else _revision(answer)
-    return Written(status, revision, body.number or 0, replayed)
+    elif answer.status == 201:
+        status = Status.CREATED
+    else:  # what changed has a tag
+        status = Status.CHANGED if "ETag" in answer.headers else Status.UNCHANGED
+    return Written(status, body.revision, body.value or body.size or 0, replayed)
 
 
 def decoded(answer: Answer, shape: type[T]) -> T:

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import MISSING, fields
 from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any, Final, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from raftcache.config import text
-from raftcache.config.settings import SETTINGS, Setting
+from raftcache.config.settings import SETTINGS, TABLES, Setting
 from raftcache.config.shape import Address, Config, Limits, Storage, Timing
 from raftcache.errors import BadConfig
-
-_TABLES: Final = {"": Config, "timing": Timing, "limits": Limits, "storage": Storage}
 
 
 class _Said(NamedTuple):
@@ -75,8 +72,8 @@ def _collect(
             yield _parse(setting, variable, f"environment {setting.variable}")
         elif setting.name in from_file:
             yield _parse(setting, from_file[setting.name], f"file {path}")
-        elif (default := _default(setting)) is not None:
-            yield _Said(setting, default, "default")
+        elif setting.default is not None:
+            yield _Said(setting, setting.default, "default")
 
 
 def _parse(setting: Setting, said: str, source: str) -> _Said:
@@ -84,12 +81,6 @@ def _parse(setting: Setting, said: str, source: str) -> _Said:
         return _Said(setting, setting.parse(said), source)
     except ValueError as e:
         raise BadConfig(f"--{setting.name} {said!r} ({source}) {e}") from None
-
-
-def _default(setting: Setting) -> Any:  # noqa: ANN401 - as many types as settings
-    """What the dataclass has; None without one."""
-    of = next(f for f in fields(_TABLES[setting.table]) if f.name == setting.field)
-    return None if of.default is MISSING else of.default
 
 
 # --- the file -----------------------------------------------------------------------------------
@@ -112,7 +103,7 @@ def _read(path: Path, read_file: Callable[[Path], str]) -> dict[str, str]:
 
 def _tables(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """The tables that may be there, and the top, where everything else counts as a key."""
-    inner = {k: v for k, v in document.items() if k in _TABLES and isinstance(v, dict)}
+    inner = {k: v for k, v in document.items() if k in TABLES and isinstance(v, dict)}
     yield "", {k: v for k, v in document.items() if k not in inner}
     yield from inner.items()
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from raftcache.config import text
-from raftcache.config.shape import Durability, LogFormat
+from raftcache.config.shape import Config, Durability, Limits, LogFormat, Storage, Timing
+
+TABLES: Final = {"": Config, "timing": Timing, "limits": Limits, "storage": Storage}
+"""Of the file, and the dataclass that holds what each says."""
 
 VALUE_SIZE_BYTES_MAX: Final = 4 << 20
 """As command.limits has it, which stands above this room; a test keeps them equal."""
@@ -42,6 +45,12 @@ class Setting:
     def variable(self) -> str:
         """As the environment has it."""
         return "RAFTCACHE_" + self.key.upper()
+
+    @property
+    def default(self) -> Any:  # noqa: ANN401 - as many types as settings
+        """What the dataclass has; None without one."""
+        default = next(f for f in fields(TABLES[self.table]) if f.name == self.field).default
+        return None if default is MISSING else default
 
     @property
     def is_switch(self) -> bool:

@@ -103,13 +103,15 @@ class FakeNode:
                 return 200, {"deleted": int(revision > 0), "revision": store.revision}, {}
             case ("POST", "incr"):
                 value = str(int(value or b"0") + int(query["by"])).encode()
-                reply["number"] = int(value)
+                reply["value"], status = int(value), 200
             case ("POST", "append"):
                 value += body
-                reply["number"] = len(value)
+                reply["size"], status = len(value), 200
             case ("POST", "expire" | "persist" as op):
                 if not revision:
                     return 404, {"title": "no such key"}, {}
+                if op == "persist" and ttl_ms is None:
+                    return 200, {"revision": store.revision, "ttl_ms": None}, {}
                 ttl_ms = _ms(query.get("ttl")) if op == "expire" else None
         store.revision += 1
         store.applied += 1

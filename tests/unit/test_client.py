@@ -104,6 +104,7 @@ def test_every_call_and_its_typed_answer() -> None:
         assert await client.ttl(b"a") == 1500
         assert await client.persist(b"a") == Written(Status.CHANGED, 3)
         assert await client.ttl(b"a") == NO_DEADLINE
+        assert await client.persist(b"a") == Written(Status.UNCHANGED, 3)
         assert await client.expire(b"a", 60_000) == Written(Status.CHANGED, 4)
         assert await client.ttl(b"a") == 60_000
         assert await client.incr(b"a", 40) == Written(Status.CHANGED, 5, 42)
@@ -241,7 +242,7 @@ def test_a_write_is_repeated_with_the_same_idempotency_key_and_applied_once() ->
     async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
         nodes[0].moods = [acts_and_breaks_off]
         nodes[1].moods = [UNKNOWN]
-        assert await client.incr(b"n") == Written(Status.CREATED, 1, 1, replayed=True)
+        assert await client.incr(b"n") == Written(Status.CHANGED, 1, 1, replayed=True)
         await client.incr(b"n")
         tokens = [r.headers["Idempotency-Key"] for n in nodes for r in n.seen]
         assert len(tokens) == 4

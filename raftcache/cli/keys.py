@@ -1,0 +1,208 @@
+"""`get`, `set`, `delete` and the rest that work on one key. Keys and values are any bytes."""
+
+from __future__ import annotations
+
+import base64
+import os
+import sys
+from typing import Any, Final, NoReturn, get_args
+
+import click
+
+from raftcache.cli import exits
+from raftcache.cli.options import Duration, client_options, echo_json, open_client
+from raftcache.client import NO_DEADLINE, Consistency, Found, Status, Written
+from raftcache.config.text import show_duration
+
+
+class Bytes(click.ParamType[bytes]):
+    """An argument as the shell gave it, byte for byte."""
+
+    name = "bytes"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> bytes:
+        return value if isinstance(value, bytes) else os.fsencode(str(value))
+
+
+key_argument = click.argument("key", type=Bytes())
+value_argument = click.argument("value", type=Bytes())
+if_revision_option = click.option(
+    "--if-revision", type=click.IntRange(min=1), help="Only if the key is still at this revision."
+)
+
+
+@click.command()
+@key_argument
+@click.option(
+    "--consistency",
+    type=click.Choice(get_args(Consistency)),
+    default="linearizable",
+    show_default=True,
+)
+@client_options
+def get(
+    key: bytes, consistency: Consistency, endpoints: str | None, timeout_s: float, as_json: bool
+) -> None:
+    """Write a key's value to stdout, byte for byte."""
+    with open_client(endpoints, timeout_s) as client:
+        found = client.get(key, consistency=consistency)
+    if found is None:
+        _missing(as_json)
+    if as_json:
+        echo_json(_fields(found))
+    else:
+        click.echo(found.value, nl=False)
+
+
+@click.command("set")
+@key_argument
+@value_argument
+@click.option("--ttl", type=Duration(), help="After which the key goes: 250ms, 30s, 5m, 1h.")
+@click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
+@if_revision_option
+@client_options
+def set_(
+    key: bytes,
+    value: bytes,
+    ttl: float | None,
+    if_absent: bool,
+    if_revision: int | None,
+    endpoints: str | None,
+    timeout_s: float,
+    as_json: bool,
+) -> None:
+    """Set a key; VALUE - is read from stdin."""
+    if if_absent and if_revision is not None:
+        raise click.UsageError("--if-absent and --if-revision exclude each other")
+    with open_client(endpoints, timeout_s) as client:
+        written = client.put(
+            key,
+            _or_stdin(value),
+            ttl_ms=None if ttl is None else _ms(ttl),
+            only_if_absent=if_absent,
+            only_if_revision=if_revision,
+        )
+    _print(written, as_json)
+
+
+@click.command()
+@key_argument
+@if_revision_option
+@client_options
+def delete(
+    key: bytes, if_revision: int | None, endpoints: str | None, timeout_s: float, as_json: bool
+) -> None:
+    """Remove a key."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.delete(key, only_if_revision=if_revision)
+    _print(written, as_json)
+
+
+@click.command()
+@key_argument
+@click.option("--by", type=int, default=1, show_default=True)
+@client_options
+def incr(key: bytes, by: int, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Add to a counter, and print what it is now."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.incr(key, by)
+    _print(written, as_json, str(written.number))
+
+
+@click.command()
+@key_argument
+@value_argument
+@client_options
+def append(
+    key: bytes, value: bytes, endpoints: str | None, timeout_s: float, as_json: bool
+) -> None:
+    """Add bytes at a value's end, and print its new size; VALUE - is read from stdin."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.append(key, _or_stdin(value))
+    _print(written, as_json, str(written.number))
+
+
+@click.command()
+@key_argument
+@click.argument("ttl", type=Duration())
+@client_options
+def expire(key: bytes, ttl: float, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Give a key a deadline, TTL from now."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.expire(key, _ms(ttl))
+    _print(written, as_json)
+
+
+@click.command()
+@key_argument
+@client_options
+def persist(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Take a key's deadline away."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.persist(key)
+    _print(written, as_json)
+
+
+@click.command()
+@key_argument
+@client_options
+def ttl(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Print how long a key has left, or `none` if it stays."""
+    with open_client(endpoints, timeout_s) as client:
+        left_ms = client.ttl(key)
+    if left_ms is None:
+        _missing(as_json)
+    stays = left_ms == NO_DEADLINE
+    if as_json:
+        echo_json({"ttl_ms": None if stays else left_ms})
+    else:
+        click.echo("none" if stays else show_duration(left_ms / 1000))
+
+
+KEY_COMMANDS: Final = (get, set_, delete, incr, append, expire, persist, ttl)
+
+
+def _or_stdin(argument: bytes) -> bytes:
+    return sys.stdin.buffer.read() if argument == b"-" else argument
+
+
+def _ms(seconds: float) -> int:
+    return round(seconds * 1000)
+
+
+def _fields(found: Found) -> dict[str, Any]:
+    """For JSON, which has no bytes: `value` is null where it is no text."""
+    try:
+        text = found.value.decode()
+    except UnicodeDecodeError:
+        text = None
+    encoded = base64.b64encode(found.value).decode()
+    kept = {f: getattr(found, f) for f in found.__struct_fields__ if f != "value"}
+    return {"value": text, "value_base64": encoded} | kept
+
+
+def _print(written: Written, as_json: bool, text: str | None = None) -> None:
+    """What became of a write; exits with 1 if it changed nothing."""
+    word = written.status.name.lower()
+    if as_json:
+        fields = {f: getattr(written, f) for f in written.__struct_fields__}
+        echo_json(fields | {"status": word})
+    elif written.status is Status.MISSING:
+        click.echo("no such key", err=True)
+    elif written.status is Status.PRECONDITION:
+        now = f"it is at revision {written.revision}" if written.revision else "there is none"
+        click.echo(f"the condition does not hold: {now}", err=True)
+    else:
+        click.echo(text if text is not None else f"{word}, revision {written.revision}")
+    if not written.applied:
+        raise click.exceptions.Exit(exits.NOT_SO)
+
+
+def _missing(as_json: bool) -> NoReturn:
+    if as_json:
+        echo_json({"status": "missing"})
+    else:
+        click.echo("no such key", err=True)
+    raise click.exceptions.Exit(exits.NOT_SO)

@@ -1,0 +1,192 @@
+"""A cluster on this machine: one process per node, each with its own folder and log file.
+
+Processes are started by `sys.executable -m raftcache serve`, and stopped by the ids they were
+given, never by name. `<folder>/demo.json` says who runs where, for programs that watch or kill.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from raftcache.errors import BadConfig
+
+HOST: Final = "127.0.0.1"
+STATE_FILE: Final = "demo.json"
+STOP_TIMEOUT_S: Final = 15.0
+"""For a node that was asked to stop; longer than the shutdown timeout of its own."""
+
+
+@dataclass(frozen=True)
+class LocalNode:
+    """Where one node lives."""
+
+    name: str
+    http_port: int
+    raft_port: int
+    folder: Path
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.http_port}"
+
+    @property
+    def log(self) -> Path:
+        return self.folder / "node.log"
+
+
+def planned(folder: Path, size: int, base_http: int, base_raft: int) -> list[LocalNode]:
+    """n1, n2, ... at the bases plus 1, 2, ...; raises BadConfig if a port is taken or no port."""
+    nodes = [
+        LocalNode(f"n{i}", base_http + i, base_raft + i, folder / f"n{i}")
+        for i in range(1, size + 1)
+    ]
+    if {n.http_port for n in nodes} & {n.raft_port for n in nodes}:
+        raise BadConfig(f"--base-http {base_http} and --base-raft {base_raft} overlap")
+    for node in nodes:
+        _check_free(node.http_port, f"HTTP of {node.name}", f"--base-http {base_http}")
+        _check_free(node.raft_port, f"Raft of {node.name}", f"--base-raft {base_raft}")
+    return nodes
+
+
+def anywhere(folder: Path, size: int) -> list[LocalNode]:
+    """n1, n2, ... on ports that are free now."""
+    with ExitStack() as stack:
+        probes = [stack.enter_context(socket.socket()) for _ in range(2 * size)]
+        for probe in probes:
+            probe.bind((HOST, 0))
+        ports = iter([probe.getsockname()[1] for probe in probes])
+        return [
+            LocalNode(f"n{i}", next(ports), next(ports), folder / f"n{i}")
+            for i in range(1, size + 1)
+        ]
+
+
+def _check_free(port: int, what: str, option: str) -> None:
+    if not 1 <= port <= 65535:
+        raise BadConfig(f"{option} leads to port {port} for {what}; ports end at 65535")
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as the node itself does
+        try:
+            probe.bind((HOST, port))
+        except OSError as e:
+            raise BadConfig(
+                f"port {port}, {what}, cannot be used: {e.strerror or e}; "
+                f"choose others with {option.split()[0]}"
+            ) from None
+
+
+class LocalCluster:
+    """Starts, kills and stops the processes; use it with `with`, which stops what still runs."""
+
+    def __init__(self, folder: Path, nodes: Sequence[LocalNode]) -> None:
+        self.nodes = {node.name: node for node in nodes}
+        self._folder = folder
+        self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._members = ",".join(f"{n.name}={HOST}:{n.raft_port}" for n in nodes)
+
+    def __enter__(self) -> LocalCluster:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    @property
+    def urls(self) -> list[str]:
+        return [node.url for node in self.nodes.values()]
+
+    def start(self, name: str) -> None:
+        """Start a node that does not run; its output goes to the end of its log file."""
+        assert not self.is_running(name), f"{name} runs already"
+        node = self.nodes[name]
+        node.folder.mkdir(parents=True, exist_ok=True)
+        with node.log.open("ab") as log:
+            # A session of its own: Ctrl-C reaches this process alone, which then stops the nodes.
+            self._processes[name] = subprocess.Popen(
+                self._command(node),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._write_state()
+
+    def is_running(self, name: str) -> bool:
+        process = self._processes.get(name)
+        return process is not None and process.poll() is None
+
+    def ended(self) -> dict[str, int]:
+        """Nodes that were started and have ended, with their exit codes."""
+        codes = {name: process.poll() for name, process in self._processes.items()}
+        return {name: code for name, code in codes.items() if code is not None}
+
+    def kill(self, name: str) -> None:
+        """SIGKILL, and wait until it is gone."""
+        process = self._processes[name]
+        process.kill()
+        process.wait()
+
+    def stop(self) -> None:
+        """SIGTERM to all, wait, SIGKILL to those that remain; then nothing of it runs."""
+        for process in self._processes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGTERM)
+        for process in self._processes.values():
+            try:
+                process.wait(STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        (self._folder / STATE_FILE).unlink(missing_ok=True)
+
+    def log_tails(self, lines: int = 15) -> str:
+        """The last lines that each node wrote."""
+        return "\n".join(
+            f"--- {node.log}\n" + "\n".join(_last_lines(node.log, lines))
+            for node in self.nodes.values()
+        )
+
+    def _command(self, node: LocalNode) -> list[str]:
+        return [
+            *(sys.executable, "-m", "raftcache", "serve"),
+            *("--name", node.name),
+            *("--data-dir", str(node.folder)),
+            *("--http", f"{HOST}:{node.http_port}"),
+            *("--raft", f"{HOST}:{node.raft_port}"),
+            *("--cluster", self._members),
+        ]
+
+    def _write_state(self) -> None:
+        """Replaced as a whole, so that a reader never sees half of it."""
+        state = {
+            "pid": os.getpid(),
+            "nodes": [
+                {
+                    "name": name,
+                    "pid": process.pid,
+                    "http": self.nodes[name].url,
+                    "data_dir": str(self.nodes[name].folder),
+                    "log": str(self.nodes[name].log),
+                }
+                for name, process in self._processes.items()
+            ],
+        }
+        new = self._folder / f"{STATE_FILE}.new"
+        new.write_text(json.dumps(state, indent=2) + "\n")
+        new.replace(self._folder / STATE_FILE)
+
+
+def _last_lines(path: Path, lines: int) -> list[str]:
+    try:
+        return path.read_text(errors="replace").splitlines()[-lines:]
+    except FileNotFoundError:
+        return ["(no log)"]

@@ -1,0 +1,63 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any, TypeVar
+
+import click
+
+from raftcache.client import SyncClient, endpoints_from
+from raftcache.config.text import parse_duration_s
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class Duration(click.ParamType[float]):
+    """`250ms`, `30s`, `5m`, `1h`, as seconds."""
+
+    name = "duration"
+
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration_s(str(value))
+        except ValueError as e:
+            self.fail(f"{value!r} {e}", param, ctx)
+
+
+def client_options(command: F) -> F:
+    """--endpoints, --timeout and --json; the command gets `endpoints`, `timeout_s`, `as_json`."""
+    for option in (
+        click.option("--json", "as_json", is_flag=True, help="Print JSON."),
+        click.option(
+            "--timeout",
+            "timeout_s",
+            type=Duration(),
+            default="10s",
+            show_default=True,
+            help="For the whole call, with all of its attempts.",
+        ),
+        click.option(
+            "--endpoints",
+            metavar="URL,URL,...",
+            help="Nodes to ask; RAFTCACHE_ENDPOINTS, or the nodes of `raftcache demo`.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def open_client(endpoints: str | None, timeout_s: float) -> SyncClient:
+    """To be opened with `with`."""
+    return SyncClient(endpoints_from(endpoints, os.environ), timeout_s=timeout_s)
+
+
+def echo_json(fields: Mapping[str, Any]) -> None:
+    """One line."""
+    click.echo(json.dumps(fields))

@@ -1,0 +1,31 @@
+"""The `raftcache` command: its groups in one place; errors become one line and an exit code."""
+
+from __future__ import annotations
+
+import click
+
+from raftcache.cli import exits
+from raftcache.cli.demo import demo
+from raftcache.cli.keys import KEY_COMMANDS
+from raftcache.cli.serve import serve
+from raftcache.cli.status import status
+from raftcache.errors import RaftcacheError
+
+
+class _Root(click.Group):
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except RaftcacheError as e:
+            click.echo(f"raftcache: {e.title}: {e.detail}", err=True)
+            raise click.exceptions.Exit(exits.exit_code(e)) from None
+
+
+@click.group(cls=_Root, epilog=exits.__doc__)
+@click.version_option(package_name="raftcache")
+def main() -> None:
+    """A strongly consistent, Raft-replicated key-value cache."""
+
+
+for command in (serve, demo, status, *KEY_COMMANDS):
+    main.add_command(command)

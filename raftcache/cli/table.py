@@ -1,0 +1,80 @@
+"""The status of a cluster, as a table for people and as JSON for programs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import msgspec
+
+from raftcache.client import Member, NodeStatus
+from raftcache.errors import RaftcacheError
+
+HEADINGS: Final = (
+    "NODE",
+    "ROLE",
+    "TERM",
+    "COMMITTED",
+    "APPLIED",
+    "LAG",
+    "REVISION",
+    "DIGEST",
+    "HTTP",
+    "RAFT",
+)
+
+Statuses = Mapping[str, NodeStatus | RaftcacheError]
+
+
+def render(statuses: Statuses) -> str:
+    """One row for each endpoint asked; one that did not answer says why."""
+    rows = [_row(endpoint, said, statuses) for endpoint, said in statuses.items()]
+    full = [row for row in (HEADINGS, *rows) if len(row) == len(HEADINGS)]
+    widths = [max(len(row[i]) for row in full) for i in range(len(HEADINGS))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
+        for row in (HEADINGS, *rows)
+    )
+
+
+def as_fields(statuses: Statuses) -> dict[str, Any]:
+    """By endpoint: what a node says about itself, or `error`."""
+    return {
+        endpoint: {"error": str(said)}
+        if isinstance(said, RaftcacheError)
+        else msgspec.to_builtins(said)
+        for endpoint, said in statuses.items()
+    }
+
+
+def leader_of(statuses: Statuses) -> NodeStatus | None:
+    """The node that says it leads, in the highest term if an older one has not noticed yet."""
+    leaders = [s for s in statuses.values() if isinstance(s, NodeStatus) and s.role == "leader"]
+    return max(leaders, key=lambda s: s.term, default=None)
+
+
+def _row(endpoint: str, said: NodeStatus | RaftcacheError, statuses: Statuses) -> Sequence[str]:
+    if isinstance(said, RaftcacheError):
+        return ("?", str(said))
+    member = next((m for m in said.members if m.name == said.node), None)
+    return (
+        said.node,
+        said.role,
+        str(said.term),
+        str(said.commit_index),
+        str(said.applied_index),
+        _lag(said, statuses),
+        str(said.revision),
+        str(said.digest),
+        endpoint.removeprefix("http://"),
+        member.raft if member else "?",
+    )
+
+
+def _lag(said: NodeStatus, statuses: Statuses) -> str:
+    """Entries that this node has not stored yet, by what the leader knows of it."""
+    leader = leader_of(statuses)
+    member: Member | None = None
+    if leader is not None:
+        member = next((m for m in leader.members if m.name == said.node), None)
+    return "?" if member is None or member.lag is None else str(member.lag)
