@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote_to_bytes
 
 from aiohttp import web
+
+T = TypeVar("T")
 
 Mood = Callable[["FakeNode", web.Request], Awaitable[web.StreamResponse]]
 """How a node answers one request; without one it answers well."""
@@ -187,3 +190,21 @@ async def fake_cluster(size: int = 3) -> AsyncIterator[list[FakeNode]]:
     finally:
         for runner in runners:
             await runner.cleanup()
+
+
+@contextmanager
+def fake_cluster_aside(size: int = 3) -> Iterator[list[FakeNode]]:
+    """As fake_cluster, on a thread with a loop of its own, for callers that block."""
+    with asyncio.Runner() as runner, ThreadPoolExecutor(1) as thread:
+        loop = runner.get_loop()
+        thread.submit(loop.run_forever)
+
+        def call(work: Coroutine[Any, Any, T]) -> T:
+            return asyncio.run_coroutine_threadsafe(work, loop).result(10)
+
+        context = fake_cluster(size)
+        try:
+            yield call(context.__aenter__())
+        finally:
+            call(context.__aexit__(None, None, None))
+            loop.call_soon_threadsafe(loop.stop)
