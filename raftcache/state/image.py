@@ -13,7 +13,7 @@ the header, or decides where the others begin.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
@@ -65,7 +65,7 @@ class State:
         return terms % (1 << 64)
 
 
-def dump(state: State) -> Iterator[bytes]:
+def dump(state: State) -> Generator[bytes, None, None]:
     """The image of the state as of this call, in slices of bounded size and work.
 
     The state may change between two slices. A slice may be empty. Closing the iterator, or
@@ -76,7 +76,7 @@ def dump(state: State) -> Iterator[bytes]:
     return slices
 
 
-def _slices(state: State) -> Iterator[bytes]:
+def _slices(state: State) -> Generator[bytes, None, None]:
     keyspace, records = state.keyspace, state.sessions.records()
     footer = _FOOTER.pack(state.digest)
     header = _HEADER.pack(

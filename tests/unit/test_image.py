@@ -11,7 +11,6 @@ from raftcache.errors import Corrupt
 from raftcache.state import image, items
 from raftcache.state.image import Loader, State
 
-
 HEADER_SIZE_BYTES = 52
 RECORDS_AT = HEADER_SIZE_BYTES + 2 * 44
 """In the image of `state`, below."""

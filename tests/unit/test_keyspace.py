@@ -184,6 +184,7 @@ def test_a_pass_forgets_what_it_has_passed(keyspace: Keyspace) -> None:
     for key in (b"b", b"d", b"f"):
         put(keyspace, key, b"changed")
     taken(walk)
+    put(keyspace, b"d", b"changed when it was passed")
     assert not walk._saved
 
 

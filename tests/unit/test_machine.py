@@ -430,6 +430,13 @@ def test_a_reply_is_kept_for_its_time_and_no_longer(machine: Machine) -> None:
     assert too_late == Reply(S.CHANGED, 2, 2, number=2)
 
 
+def test_dead_records_leave_the_image(machine: Machine) -> None:
+    do(machine, Touch(K, once=once(b"a token of its own")))
+    assert b"a token of its own" in b"".join(machine.dump())
+    at(machine, 1000 + REQUESTS_REMEMBERED_MS)
+    assert b"a token of its own" not in b"".join(machine.dump())
+
+
 def test_a_full_table_refuses_new_tokens_and_answers_old_ones(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
