@@ -1,0 +1,22 @@
+"""A whole cluster in one process, under one virtual clock and one seed.
+
+The parts under test are the real ones, put together by the same code that the node uses; simulated
+are clocks, chance, links, disks, worker threads, crashes and clients. One seed is one run: the
+same seed gives the same trace, on any machine. A run has a *safety* phase with faults, then it
+*heals*, and then must become *live*: one leader, equal replicas, and an end to every call.
+
+    world       one run: makes the parts, keeps the verdict
+    schedule    virtual time: the queue of events, drifting clocks, the loop a node is given
+    network     links: delays, resets, partitions
+    lane        worker threads that take virtual time, and what a crash leaves of their work
+    member      one node, from its disk up, through any number of lives
+    nemesis     faults
+    clients     who proposes and reads, and what they were told
+    checker     what must hold after every step
+    profile     how fast, how faulty: drawn from the seed
+    stock       the engine as shipped, under the same faults: the simulator must find it wanting
+    mutations   our engine with one rule taken out: the simulator must notice
+
+    python -m tests.sim --seeds 1-500 --profile mixed --jobs 2
+    python -m tests.sim --seeds 17 --trace
+"""

@@ -1,0 +1,329 @@
+"""One node of the cluster: the real parts on simulated ground, through any number of lives."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from raftcache.command.codec import decode, encode
+from raftcache.command.words import Command, Increment, Once, Put
+from raftcache.config import Storage, Timing
+from raftcache.errors import Fatal, RaftcacheError
+from raftcache.raft import stock
+from raftcache.raft.assembly import Restored, assemble, restore
+from raftcache.raft.datadir import Identity, open_data_dir
+from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
+from raftcache.raft.entries import Block
+from raftcache.raft.log import Log
+from raftcache.raft.replica import Replica
+from raftcache.raft.wal import Wal
+from raftcache.state.machine import Machine
+from tests.sim.checker import Durable
+from tests.sim.lane import SimLane
+from tests.sim.network import Message, SimLinks
+from tests.sim.schedule import DriftingClock
+from tests.support.memory_disk import MemoryDisk
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+CLUSTER_ID = "simulated"
+TIMING = Timing(request_timeout_s=2.0)
+TRANSFER_TIMEOUT_S = 1.0
+
+
+class _Timer:
+    """A call that has not happened yet."""
+
+    def __init__(self) -> None:
+        self.cancelled = False
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+class Host:
+    """What a node stands on, whatever runs there: its clock, its links, its life and death."""
+
+    def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
+        self.world, self.name, self.clock = world, name, clock
+        self.life = 0
+        self.alive = False
+        self.paused_until_s = 0.0
+        self.links = SimLinks(world.network, name)
+
+    # -- the loop it is given (see ports.Loop) -----------------------------------------------------
+
+    def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
+        self.later(0, callback, *args)
+
+    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> _Timer:
+        timer = _Timer()
+        self.later(delay / self.clock.rate, lambda: timer.cancelled or callback(*args))
+        return timer
+
+    def later(self, delay_s: float, act: Callable[..., object], *args: Any) -> None:
+        """Let this life of the node do something; in order, and not while it is paused."""
+        self.world.schedule.after(delay_s, self._do, self.life, act, args)
+
+    def _do(self, life: int, act: Callable[..., object], args: tuple[Any, ...]) -> None:
+        if life != self.life or not self.alive:
+            return
+        if self.paused_until_s > self.world.schedule.now_s:
+            self.world.schedule.at(self.paused_until_s, self._do, life, act, args)
+            return
+        self.enter()
+        try:
+            act(*args)
+        except Exception as error:
+            self.world.fail_by(self, error)
+            return
+        self.leave()
+        self.world.checker.check(self)
+
+    def enter(self) -> None:
+        """The engines of all nodes share one module: what it reads is this node's now."""
+
+    def leave(self) -> None:
+        """A step is over."""
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def receive(self, sender: str, epoch: int, message: Message) -> None:
+        self.later(0, self._receive, sender, epoch, message)
+
+    def _receive(self, sender: str, epoch: int, message: Message) -> None:
+        self.world.note("{0} > {1} {2}", sender, self.name, message)
+        if self.links.receive(sender, epoch, message):
+            self.wake()
+
+    def link_up(self, peer: str, epoch: int) -> None:
+        """Known at once, so that no two links between the same nodes can overlap."""
+        self.links.epochs[peer] = epoch
+        self.later(0, self._link_up, peer, epoch)
+
+    def _link_up(self, peer: str, epoch: int) -> None:
+        if self.links.epochs.get(peer) == epoch:
+            self.links.up(peer, epoch)
+            self.wake()
+
+    def link_down(self, peer: str, epoch: int) -> None:
+        self.later(0, self._link_down, peer, epoch)
+
+    def _link_down(self, peer: str, epoch: int) -> None:
+        if self.links.epochs.get(peer, epoch) < epoch:
+            self.links.down(peer)
+            self.wake()
+
+    # -- life ------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        assert not self.alive
+        self.life += 1
+        self.paused_until_s = 0.0
+        self.links = SimLinks(self.world.network, self.name)
+        self.alive = True
+        self.enter()
+        try:
+            self.boot()
+        except Exception as error:
+            self.world.fail_by(self, error)
+            return
+        self.world.note("{0} starts its life {1}", self.name, self.life)
+        self.leave()
+        self.world.network.dial_all(self.name)
+
+    def crash(self) -> None:
+        if self.alive:
+            self.world.note("{0} crashes", self.name)
+            self.alive = False
+            self.lose()
+            self.links.epochs.clear()
+            self.world.network.cut_all(self.name)
+
+    def pause(self, seconds: float) -> None:
+        self.paused_until_s = max(self.paused_until_s, self.world.schedule.now_s + seconds)
+
+    # -- what a kind of node does ----------------------------------------------------------------
+
+    def boot(self) -> None: ...
+    def lose(self) -> None: ...
+    def wake(self) -> None: ...
+
+
+class WatchedMachine(Machine):
+    """The real state machine; every batch it applies is shown to the checker."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member = member
+
+    def apply(self, now_ms: int, batch: bytes) -> list[Any]:
+        replies = super().apply(now_ms, batch)
+        member = self._member
+        index = member.applied_index + 1
+        member.world.checker.applied(member, index, (now_ms, batch, self.digest))
+        return replies
+
+
+class WatchedWal:
+    """The real log on disk; every block that it made durable is noted."""
+
+    def __init__(self, wal: Wal, durable: Durable) -> None:
+        self._wal, self._durable = wal, durable
+        self.drop_before = wal.drop_before
+
+    def write(self, block: Block) -> None:
+        self._durable.writing = block
+        self._wal.write(block)
+        self._durable.wrote(block)
+
+
+class Member(Host):
+    """A node as node.py puts it together."""
+
+    engine: SyncObj
+    replica: Replica
+    log: Log
+    machine: WatchedMachine
+
+    def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
+        super().__init__(world, name, clock)
+        self.disk = MemoryDisk()
+        self.durable = Durable()
+        self._lanes: list[SimLane] = []
+        p = world.profile
+        self._storage = Storage(
+            segment_size_bytes=p.segment_size_bytes,
+            snapshot_entries=p.snapshot_entries,
+            snapshot_log_size_bytes=1 << 20,
+            trailing_entries=p.trailing_entries,
+        )
+
+    def boot(self) -> None:
+        world = self.world
+        identity = open_data_dir(self.disk, self.name, CLUSTER_ID)
+        assert identity.incarnation >= self.life
+        self.machine = WatchedMachine(self)
+        restored = restore(self.disk, self.machine, self._storage)
+        self.durable.recovered(restored.log, restored.applied_index)
+        self._assemble(restored, identity)
+        world.checker.started(self)
+        self.replica.start()
+
+    def _assemble(self, restored: Restored, identity: Identity) -> None:
+        assert restored.wal is not None
+        self._lanes = [SimLane(self), SimLane(self)]
+        self.replica, _ = assemble(
+            dataclasses.replace(restored, wal=WatchedWal(restored.wal, self.durable)),
+            identity,
+            {name: f"{name}:7500" for name in self.world.names},
+            self.machine,
+            self.links,
+            TIMING,
+            self._storage,
+            10_000,
+            clock=self.clock,
+            dice=self.world.dice,
+            loop=self,
+            log_lane=self._lanes[0],
+            bulk_lane=self._lanes[1],
+            on_fatal=lambda error: self.world.fail_by(self, error),
+        )
+        self.log, self.engine = restored.log, self.replica._engine
+
+    def lose(self) -> None:
+        for lane in self._lanes:
+            lane.crash()
+        if self.world.chance.random() < 0.7:
+            self.disk.crash(self.world.chance)
+        else:
+            self.disk.kill()
+
+    def enter(self) -> None:
+        stock.play(self.clock, self.world.dice)
+
+    def wake(self) -> None:
+        self.replica.wake()
+
+    # -- what clients do -------------------------------------------------------------------------
+
+    def propose(self, uid: int, ended: Callable[[str, str], None]) -> None:
+        """ended(outcome, why) with one of acknowledged, refused, unknown."""
+        number = b"%d" % uid
+        key = b"key%d" % (uid % 7)
+        command: Command = Put(key, number, ttl_ms=500 if uid % 5 == 0 else None)
+        if uid % 3 == 0:
+            command = Increment(key, uid, once=Once(number, number.rjust(16)))
+
+        def done(outcome: object) -> None:
+            if not isinstance(outcome, RaftcacheError):
+                ended("acknowledged", "")
+            else:
+                ended("refused" if outcome.definite else "unknown", outcome.detail)
+
+        self.replica.propose(encode(command), done)
+
+    def read(self, ready: Callable[[int | None], None]) -> None:
+        self.replica.read_index(ready)
+
+    def holds_lease(self) -> bool:
+        return self.replica.holds_lease()
+
+    def transfer(self, to: str | None) -> None:
+        self.replica.transfer(to, TRANSFER_TIMEOUT_S)
+
+    # -- what the checker looks at ---------------------------------------------------------------
+
+    @property
+    def term(self) -> int:
+        return int(self.engine.raftCurrentTerm)
+
+    @property
+    def is_leader(self) -> bool:
+        return self.engine.is_leader
+
+    @property
+    def commit_index(self) -> int:
+        return int(self.engine.raftCommitIndex)
+
+    @property
+    def applied_index(self) -> int:
+        return int(self.engine.raftLastApplied)
+
+    @property
+    def entries(self) -> Sequence[tuple[bytes, int, int]]:
+        return self.log
+
+    @property
+    def match_indexes(self) -> dict[str, int]:
+        return self.engine.match_indexes
+
+    def holds_durably(self, index: int, term: int) -> bool:
+        return self.durable.holds(index, term)
+
+    @staticmethod
+    def uids_of(command: bytes) -> Iterable[int]:
+        """Which proposals an entry holds."""
+        if command[:1] != REGULAR:
+            return ()
+        commands = decode(command[1 + STAMP_SIZE_BYTES :])
+        return [int(c.value if isinstance(c, Put) else c.once.token) for c in commands]
+
+    @staticmethod
+    def stamp_ms_of(command: bytes) -> int:
+        regular = command[:1] == REGULAR
+        return int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little") if regular else 0
+
+    @property
+    def digest(self) -> int:
+        return self.machine.digest
+
+
+def kind_of(error: Exception) -> str:
+    """A short name for what went wrong, so that failures can be counted by kind."""
+    causes = itertools.takewhile(lambda e: e is not None, (error, error.__cause__))
+    last = list(causes)[-1]
+    return "node stopped itself" if isinstance(last, Fatal) else f"{type(last).__name__}"

@@ -1,0 +1,188 @@
+"""Links between members: in order while they last, late, cut, one-way or for a while not at all.
+
+A link has an *epoch*, raised when it is cut and when it is made. A message belongs to the epoch it
+was sent in, and is lost with it; each end learns of a cut in its own time, and a new link is made
+only once both ends know.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from pysyncobj.node import Node
+from pysyncobj.transport import Transport
+
+from raftcache.raft import frames
+
+if TYPE_CHECKING:
+    from tests.sim.world import World
+
+Message: TypeAlias = dict[str, Any]
+
+LATENCY_S_MIN = 0.0005
+CALM_DELAY_S_MAX = 0.01
+
+
+class SimLinks(Transport):
+    """One member's end of its links; what pysyncobj asks of a transport."""
+
+    ready = True
+
+    def __init__(self, network: Network, name: str) -> None:
+        super().__init__(None, None, [])
+        self._network, self._name = network, name
+        self._queue: list[tuple[str, int, Message]] = []
+        self.epochs: dict[str, int] = {}
+        """peer -> the epoch of the link that this end knows of"""
+
+    def tryGetReady(self) -> None: ...
+    def waitReady(self) -> None: ...
+    def addNode(self, node: Node) -> None: ...
+    def dropNode(self, node: Node) -> None: ...
+    def destroy(self) -> None: ...
+
+    def send(self, node: Node, message: Message) -> bool:
+        epoch = self.epochs.get(node.id)
+        if epoch is None:
+            return False
+        self._queue.append((node.id, epoch, message))
+        return True
+
+    def flush(self) -> None:
+        queue, self._queue = self._queue, []
+        for to, epoch, message in queue:
+            if self.epochs.get(to) == epoch:
+                self._network.carry(self._name, to, epoch, message)
+
+    def up(self, peer: str, epoch: int) -> None:
+        self.epochs[peer] = epoch
+        self._onNodeConnected(self._network.nodes[peer])
+
+    def down(self, peer: str) -> None:
+        del self.epochs[peer]
+        self._onNodeDisconnected(self._network.nodes[peer])
+
+    def receive(self, sender: str, epoch: int, message: Message) -> bool:
+        """False: it came over a link that this end knows to be cut."""
+        if self.epochs.get(sender) != epoch:
+            return False
+        self._onMessageReceived(self._network.nodes[sender], message)
+        return True
+
+
+class _Link:
+    """What is between two members, whether it is up or not."""
+
+    def __init__(self, a: str, b: str) -> None:
+        self.ends = (a, b)
+        self.epoch = 0
+        self.dialling = False
+        self.arrival_s = {a: 0.0, b: 0.0}  # of the last message to this end: the next is no earlier
+        self.held: dict[str, list[tuple[str, int, Message]]] = {a: [], b: []}  # while cut off
+
+
+class Network:
+    """All links of one run."""
+
+    def __init__(self, world: World, names: list[str]) -> None:
+        self._world, self._names = world, names
+        self.nodes = {name: Node(name) for name in names}
+        self._blocked: set[tuple[str, str]] = set()
+        self._links: dict[tuple[str, str], _Link] = {}
+        for i, a in enumerate(names):
+            for b in names[i + 1 :]:
+                self._links[a, b] = self._links[b, a] = _Link(a, b)
+
+    # -- messages --------------------------------------------------------------------------------
+
+    def carry(self, sender: str, to: str, epoch: int, message: Message) -> None:
+        world, link = self._world, self._links[sender, to]
+        if link.epoch != epoch:
+            return
+        chance, profile = world.chance, world.profile
+        if profile.encode_frames and world.encodes:
+            message = frames.decode(frames.encode(message)[frames.HEADER_SIZE_BYTES :])
+        delay_s_max = profile.delay_s_max if world.faulty else CALM_DELAY_S_MAX
+        delay_s = chance.uniform(LATENCY_S_MIN, delay_s_max)
+        if world.faulty and chance.random() < profile.spike_chance:
+            delay_s += chance.uniform(0, 1)
+        link.arrival_s[to] = max(link.arrival_s[to], world.schedule.now_s + delay_s)
+        args = (link, sender, to, epoch, message)
+        world.schedule.at(link.arrival_s[to], self._arrive, *args)
+
+    def _arrive(self, link: _Link, sender: str, to: str, epoch: int, message: Message) -> None:
+        if link.epoch != epoch:
+            return
+        if (sender, to) in self._blocked:
+            link.held[to].append((sender, epoch, message))
+        else:
+            self._world.count["messages"] += 1
+            self._world.members[to].receive(sender, epoch, message)
+
+    # -- cuts ------------------------------------------------------------------------------------
+
+    def dial_all(self, name: str) -> None:
+        """A member has started: make its links."""
+        for other in self._names:
+            if other != name:
+                self._dial(self._links[name, other])
+
+    def cut_all(self, name: str) -> None:
+        """A member has crashed: its peers will notice."""
+        for other in self._names:
+            if other != name:
+                self.cut(name, other)
+
+    def cut(self, a: str, b: str) -> None:
+        """End the link, and lose what is on its way; both ends notice, perhaps late."""
+        world, link = self._world, self._links[a, b]
+        link.epoch += 1
+        link.held = {end: [] for end in link.ends}
+        for me, peer in (link.ends, link.ends[::-1]):
+            late = world.faulty and world.chance.random() < 0.2
+            delay_s = world.chance.uniform(0, 1.0 if late else 0.03)
+            world.schedule.after(delay_s, self._notice, link, me, peer, link.epoch)
+
+    def _notice(self, link: _Link, me: str, peer: str, epoch: int) -> None:
+        self._world.members[me].link_down(peer, epoch)
+        self._dial(link)
+
+    def _dial(self, link: _Link) -> None:
+        if not link.dialling:
+            link.dialling = True
+            self._world.schedule.after(self._world.chance.uniform(0.02, 0.4), self._connect, link)
+
+    def _connect(self, link: _Link) -> None:
+        link.dialling = False
+        a, b = (self._world.members[end] for end in link.ends)
+        if not (a.alive and b.alive):
+            return  # whoever starts will dial
+        epochs = (a.links.epochs.get(b.name), b.links.epochs.get(a.name))
+        if epochs == (link.epoch, link.epoch):
+            return
+        if epochs != (None, None) or self._blocked & {link.ends, link.ends[::-1]}:
+            self._dial(link)
+            return
+        link.epoch += 1
+        link.arrival_s = dict.fromkeys(link.ends, self._world.schedule.now_s)
+        a.link_up(b.name, link.epoch)
+        b.link_up(a.name, link.epoch)
+
+    # -- partitions ------------------------------------------------------------------------------
+
+    def block(self, ways: set[tuple[str, str]]) -> None:
+        """Nothing arrives these ways (from, to) until unblock(); it is held, not lost."""
+        self._blocked |= ways
+
+    def unblock(self) -> None:
+        """What was held arrives at once, before anything that was sent after it."""
+        self._blocked = set()
+        for i, a in enumerate(self._names):
+            for b in self._names[i + 1 :]:
+                link = self._links[a, b]
+                for to in link.ends:
+                    held, link.held[to] = link.held[to], []
+                    for sender, epoch, message in held:
+                        self._world.schedule.after(
+                            0, self._arrive, link, sender, to, epoch, message
+                        )

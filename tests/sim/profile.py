@@ -1,0 +1,92 @@
+"""How large, how fast and how faulty a run is: drawn from its seed, within a named profile."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import Final
+
+NEVER: Final = 1 << 60
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Rates are events in a second of virtual time; 0 is never."""
+
+    size: int
+    duration_s: float = 20.0
+    heal_at_s: float = 14.0
+    quiet_from_s: float = 17.0
+    # links
+    delay_s_max: float = 0.02
+    spike_chance: float = 0.0
+    reset_rate: float = 0.0
+    encode_frames: bool = False
+    # faults
+    crash_rate: float = 0.0
+    partition_rate: float = 0.0
+    pause_rate: float = 0.0
+    transfer_rate: float = 0.0
+    drift: float = 0.04
+    # disks
+    sync_s_max: float = 0.005
+    slow_sync_chance: float = 0.01
+    segment_size_bytes: int = 8192
+    # sizes that are tiny here, so that their limits are met
+    snapshot_entries: int = NEVER
+    trailing_entries: int = 0
+    chunk_size_bytes: int = 300
+    append_size_bytes: int = 1 << 20
+    apply_size_bytes: int = 1 << 20
+    window_messages: int = 64
+    # clients
+    client_gap_s: float = 0.05
+    burst_chance: float = 0.05
+    burst: int = 30
+
+
+def draw(name: str, chance: random.Random) -> Profile:
+    """A profile of this kind; every choice comes from `chance`."""
+    pick = chance.choice
+    mixed = Profile(
+        size=3 if chance.random() < 0.65 else 5,
+        delay_s_max=pick((0.005, 0.02, 0.08)),
+        spike_chance=pick((0.0, 0.0, 0.02)),
+        reset_rate=pick((0.0, 0.4, 2.0)),
+        encode_frames=chance.random() < 0.12,
+        crash_rate=pick((0.0, 0.15, 0.5)),
+        partition_rate=pick((0.0, 0.2, 0.5)),
+        pause_rate=pick((0.0, 0.2)),
+        transfer_rate=pick((0.0, 0.2)),
+        sync_s_max=pick((0.002, 0.01, 0.05)),
+        segment_size_bytes=pick((1024, 8192)),
+        snapshot_entries=pick((20, 60, NEVER)),
+        trailing_entries=pick((0, 5, 20)),
+        chunk_size_bytes=pick((100, 1000, 1 << 18)),
+        append_size_bytes=pick((200, 2000, 1 << 20)),
+        apply_size_bytes=pick((100, 1 << 20)),
+        window_messages=pick((1, 3, 64)),
+        client_gap_s=pick((0.02, 0.05, 0.2)),
+    )
+    return _PROFILES[name](mixed)
+
+
+def _calm(p: Profile) -> Profile:
+    quiet = dict.fromkeys(("reset_rate", "crash_rate", "partition_rate", "pause_rate"), 0.0)
+    return replace(p, spike_chance=0.0, transfer_rate=0.0, **quiet)
+
+
+_PROFILES: Final = {
+    "mixed": lambda p: p,
+    "calm": _calm,
+    "single": lambda p: replace(p, size=1, crash_rate=0.5, reset_rate=0.0, transfer_rate=0.0),
+    "crashes": lambda p: replace(p, crash_rate=1.0, sync_s_max=0.05),
+    "partitions": lambda p: replace(p, partition_rate=1.0, reset_rate=1.0),
+    "snapshots": lambda p: replace(
+        p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=100, crash_rate=0.3
+    ),
+    "transfers": lambda p: replace(p, transfer_rate=1.0, partition_rate=0.3),
+    "bursts": lambda p: replace(p, burst_chance=0.3, burst=60, client_gap_s=0.03),
+}
+
+NAMES: Final = tuple(_PROFILES)

@@ -1,0 +1,152 @@
+"""One run of one seed: a cluster, its clients, its faults, and the verdict."""
+
+from __future__ import annotations
+
+import random
+import traceback
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from raftcache.raft import shipping, window
+from raftcache.raft.engine import applying, replication
+from tests.sim import profile as profiles
+from tests.sim.checker import Checker
+from tests.sim.clients import Clients
+from tests.sim.member import Host, Member, kind_of
+from tests.sim.nemesis import Nemesis
+from tests.sim.network import Network
+from tests.sim.profile import Profile
+from tests.sim.schedule import DriftingClock, Schedule, SeededDice
+
+STEPS_MAX = 1_000_000
+FIRST_REQUEST_S = 1.0
+WALL_MS = 1_700_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What was violated first, and where."""
+
+    kind: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended; verdict None: everything held."""
+
+    seed: int
+    size: int
+    verdict: Verdict | None
+    count: Counter[str]
+    trace: int
+    """A checksum over everything that happened."""
+
+
+class World:
+    """Everything in one run; the parts find each other through it."""
+
+    encodes = True
+
+    def __init__(
+        self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Any = None
+    ) -> None:
+        self.chance = random.Random(f"simulation {seed}")
+        self.dice = SeededDice(self.chance)
+        self.seed, self._tell = seed, tell
+        drawn = profiles.draw(profile, self.chance) if isinstance(profile, str) else profile
+        self.profile = drawn
+        self.schedule = Schedule()
+        self.count: Counter[str] = Counter()
+        self.faulty = True
+        self.verdict: Verdict | None = None
+        self.trace = 0
+        self.names = [f"n{i + 1}" for i in range(drawn.size)]
+        self.network = Network(self, self.names)
+        self.checker, self.clients = Checker(self), Clients(self)
+        self.nemesis = Nemesis(self)
+        self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in self.names}
+
+    def _clock(self) -> DriftingClock:
+        drift, chance = self.profile.drift, self.chance
+        wall_ms = WALL_MS + chance.randint(-3_600_000, 3_600_000)
+        rate = chance.uniform(1 - drift, 1 + drift)
+        return DriftingClock(self.schedule, rate, chance.uniform(0, 1000), wall_ms)
+
+    def run(self) -> Result:
+        """Play it to the end, or to the first violation."""
+        self.note("{0}", self.profile)
+        with self._small_limits():
+            for member in self.members.values():
+                member.start()
+            self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
+            self.schedule.at(0.5, self.nemesis.strike)
+            self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
+            self.schedule.run(self.profile.duration_s, self._is_over)
+        if self.verdict is None:
+            self._check_liveness()
+        return Result(self.seed, len(self.names), self.verdict, self.count, self.trace)
+
+    @contextmanager
+    def _small_limits(self) -> Iterator[None]:
+        p = self.profile
+        with (
+            mock.patch.object(replication, "APPEND_SIZE_BYTES_MAX", p.append_size_bytes),
+            mock.patch.object(applying, "APPLY_SIZE_BYTES_MAX", p.apply_size_bytes),
+            mock.patch.object(window, "WINDOW_MESSAGES_MAX", p.window_messages),
+            mock.patch.object(shipping, "CHUNK_SIZE_BYTES", p.chunk_size_bytes),
+        ):
+            yield
+
+    def _is_over(self) -> bool:
+        if self.schedule.steps > STEPS_MAX:
+            self.fail("runaway", f"{STEPS_MAX} steps")
+        return self.verdict is not None
+
+    # -- what happened -----------------------------------------------------------------------------
+
+    def note(self, text: str, *args: object) -> None:
+        """One line of the trace."""
+        line = f"{self.schedule.now_s:.6f} " + text.format(*args)
+        self.trace = zlib.crc32(line.encode(), self.trace)
+        if self._tell is not None:
+            self._tell(line)
+
+    def fail(self, kind: str, detail: str) -> None:
+        """Something did not hold; the first time counts."""
+        if self.verdict is None:
+            self.note("VIOLATION {0}: {1}", kind, detail)
+            self.verdict = Verdict(kind, f"{detail}, at {self.schedule.now_s:.3f} s")
+
+    def fail_by(self, member: Host, error: Exception) -> None:
+        """A node stopped itself, or its code broke."""
+        lines = "".join(traceback.format_exception(error)[-6:])
+        self.fail(kind_of(error), f"{member.name}: {error}\n{lines}")
+
+    def _check_liveness(self) -> None:
+        """After the healing: one leader, equal replicas, and an end to every call."""
+        members = list(self.members.values())
+        leaders = [m.name for m in members if m.is_leader]
+        indexes = {m.name: (m.term, m.commit_index, m.applied_index) for m in members}
+        last = self.checker.last_committed
+        state = f"leaders {leaders}, term and indexes {indexes}, last committed {last}"
+        if len(leaders) != 1:
+            self.fail("liveness: not one leader", state)
+        elif any(m.applied_index != last for m in members):
+            self.fail("liveness: not converged", state)
+        elif len({m.digest for m in members}) != 1:
+            self.fail("liveness: digests differ", state)
+        elif self.clients.acknowledged_at_s < self.profile.quiet_from_s - 1:
+            self.fail("liveness: no progress after the healing", state)
+        elif self.clients.still_waiting:
+            self.fail("liveness: a call never ended", f"{self.clients.still_waiting[:5]}; {state}")
+
+
+def run(seed: int, profile: str | Profile = "mixed", make: type[Host] = Member) -> Result:
+    """Play one seed."""
+    return World(seed, profile, make).run()
