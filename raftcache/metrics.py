@@ -1,1 +1,79 @@
 """Plain counters that the hot path may touch, and the collector that shows them to Prometheus."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+PREFIX: Final = "raftcache_"
+CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+@dataclass(slots=True)
+class HttpCounters:
+    """What the HTTP front door counts; written on the event loop only."""
+
+    answers: defaultdict[tuple[str, int], int] = field(default_factory=lambda: defaultdict(int))
+    """(method, status) -> answers given."""
+    connections_open: int = 0
+    connections_accepted: int = 0
+    connections_refused: int = 0
+    """Turned away because connections_max were open."""
+    connections_stalled: int = 0
+    """Closed because the client stopped in the middle of sending or reading."""
+
+
+class Metrics:
+    """One node's page of metrics; reads its sources at every call of page()."""
+
+    def __init__(self, http: HttpCounters, gauges: Callable[[], Mapping[str, float]]) -> None:
+        self._registry = CollectorRegistry()
+        self._registry.register(_Sources(http, gauges))
+
+    def page(self) -> bytes:
+        """The text that Prometheus reads, of CONTENT_TYPE."""
+        return generate_latest(self._registry)
+
+
+class _Sources(Collector):
+    def __init__(self, http: HttpCounters, gauges: Callable[[], Mapping[str, float]]) -> None:
+        self._http, self._gauges = http, gauges
+
+    def describe(self) -> list[Metric]:
+        """Nothing beforehand: the registry would otherwise collect once to learn the names."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        yield from _http_families(self._http)
+        for name, value in sorted(self._gauges().items()):
+            name = name if name.startswith(PREFIX) else PREFIX + name
+            yield GaugeMetricFamily(name, name.removeprefix(PREFIX).replace("_", " "), value)
+
+
+def _http_families(http: HttpCounters) -> Iterator[Metric]:
+    requests = CounterMetricFamily(
+        PREFIX + "http_requests",
+        "Requests answered, by method and class of status.",
+        labels=("method", "status"),
+    )
+    by_class: Counter[tuple[str, str]] = Counter()
+    for (method, status), answers in http.answers.items():
+        by_class[method, f"{status // 100}xx"] += answers
+    for labels, answers in sorted(by_class.items()):
+        requests.add_metric(labels, answers)
+    yield requests
+    yield GaugeMetricFamily(PREFIX + "http_connections", "Connections open.", http.connections_open)
+    for what, number in (
+        ("accepted", http.connections_accepted),
+        ("refused", http.connections_refused),
+        ("stalled", http.connections_stalled),
+    ):
+        yield CounterMetricFamily(
+            f"{PREFIX}http_connections_{what}", f"Connections {what}.", number
+        )

@@ -1,0 +1,252 @@
+"""One HTTP connection: aiohttp's protocol with our manners.
+
+What it changes: everything that goes wrong is answered as a problem, there are no timers per
+connection (one sweep a second looks at them all), and connections have a limit. What it leaves to
+its parent: parsing, and running requests one after the other through the aiohttp application.
+
+It leans on attributes that aiohttp keeps to itself, so aiohttp is pinned exactly; the integration
+tests walk through every one of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from email.utils import formatdate
+from typing import Final, cast
+
+from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
+from multidict import CIMultiDict
+
+from raftcache.config import Limits
+from raftcache.metrics import HttpCounters
+from raftcache.server.replies import (
+    WRITES,
+    Answer,
+    answer_error,
+    http_refusal,
+    problem,
+    render,
+    retry_after,
+)
+
+TARGET_SIZE_BYTES_MAX: Final[int] = 16 << 10
+"""A request line: four keys, every byte of them percent-encoded, fit in it."""
+FIELD_SIZE_BYTES_MAX: Final[int] = 8 << 10
+"""One header field. Other than the target's limit, so that an error tells which was passed."""
+FIELDS_MAX: Final = 64
+
+PROGRESS_SIZE_BYTES: Final = 16 << 10
+"""What a slow client must send or read in every header_timeout_s, while it owes us any."""
+
+SERVER: Final = "raftcache"
+
+logger = logging.getLogger("raftcache.http")
+
+assert TARGET_SIZE_BYTES_MAX != FIELD_SIZE_BYTES_MAX
+
+
+class Port:
+    """What all connections of one listening port share."""
+
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, limits: Limits, counters: HttpCounters
+    ) -> None:
+        self.loop, self.limits, self.counters = loop, limits, counters
+        self.connections: dict[Connection, asyncio.Transport] = {}
+        self.date = b""
+
+    def set_date(self, wall_ms: int) -> None:
+        """The Date line of the answers to come; once a second is exact enough (RFC 9110, 6.6.1)."""
+        self.date = f"Date: {formatdate(wall_ms / 1000, usegmt=True)}\r\n".encode()
+
+    def sweep(self, now_s: float) -> None:
+        """Close the connections whose time is over."""
+        for connection, transport in list(self.connections.items()):
+            connection.check(transport, now_s)
+
+
+class Connection(RequestHandler):
+    """An HTTP/1 connection; see the module."""
+
+    __slots__ = ("_body", "_busy", "_ends", "_partial", "_port", "_progress", "_since_s")
+
+    def __init__(self, port: Port, manager: web.Server) -> None:
+        super().__init__(
+            manager,
+            loop=port.loop,
+            keepalive_timeout=0,
+            logger=logger,
+            access_log=None,  # type: ignore[arg-type]
+            max_line_size=TARGET_SIZE_BYTES_MAX,
+            max_field_size=FIELD_SIZE_BYTES_MAX,
+            max_headers=FIELDS_MAX,
+            lingering_time=port.limits.header_timeout_s,
+            auto_decompress=False,  # a value is kept as it came
+        )
+        self._port = port
+        self._busy = False
+        """The application has requests of ours that it has not answered whole."""
+        self._body: StreamReader | None = None
+        """The body that is still arriving."""
+        self._partial = False
+        """The last bytes ended no request: the headers of one have begun."""
+        self._ends = False
+        """The client has said that it will send no more, and waits for what it is owed."""
+        self._progress: tuple[int, bool, int, int] = (0, False, 0, 0)
+        self._since_s = 0.0
+
+    # Coming and going.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = cast("asyncio.Transport", transport)
+        port = self._port
+        if len(port.connections) >= port.limits.connections_max:
+            self._turn_away(transport)
+            return
+        port.connections[self] = transport
+        port.counters.connections_accepted += 1
+        port.counters.connections_open = len(port.connections)
+        super().connection_made(transport)
+
+    def _turn_away(self, transport: asyncio.Transport) -> None:
+        self._port.counters.connections_refused += 1
+        self._manager, self._force_close = None, True  # as after connection_lost
+        detail = f"this node serves at most {self._port.limits.connections_max} connections"
+        answer = problem(503, "too many connections", detail, True, retry_after(1))
+        transport.write(render(answer, self._port.date, close=True))
+        transport.close()
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self._port.connections.pop(self, None)
+        self._port.counters.connections_open = len(self._port.connections)
+        super().connection_lost(exc)
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        """True keeps the connection until what the client is owed has been sent."""
+        self._ends = self._body is None and not self.is_idle
+        return self._ends
+
+    def hand_over(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
+        """Put a request into the queue of the application."""
+        self._busy = True
+        self._messages.append((message, payload))
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the client is owed nothing."""
+        return not self._busy
+
+    # Time: no timer per connection or request. The parent's own is set at once and does nothing.
+
+    def _process_keepalive(self) -> None:
+        pass
+
+    def check(self, transport: asyncio.Transport, now_s: float) -> None:
+        """Close the connection if its client stalled or left it idle; called by the sweep.
+
+        A client that owes us the rest of a request, or the reading of its answers, must move in
+        every header_timeout_s: by finishing a request, or by PROGRESS_SIZE_BYTES. Headers that
+        trickle in are no progress.
+        """
+        if self._ends and self.is_idle:
+            self.force_close()
+            return
+        owes = self._paused or transport.is_closing() or self._awaits_client()
+        sent = 0 if self._body is None else self._body.total_bytes
+        unread = transport.get_write_buffer_size()
+        step = PROGRESS_SIZE_BYTES
+        progress = (self._request_count, owes, sent // step, unread // step)
+        limits = self._port.limits
+        if progress != self._progress:
+            self._progress, self._since_s = progress, now_s
+        elif owes and now_s - self._since_s >= limits.header_timeout_s:
+            self._cut_off(transport)
+        elif self.is_idle and now_s - self._since_s >= limits.keepalive_timeout_s:
+            self.force_close()
+
+    def _awaits_client(self) -> bool:
+        if self._reading_paused or self._buffer_paused:
+            return False  # we do not listen, so it cannot move
+        return self._partial or self._body is not None
+
+    def _cut_off(self, transport: asyncio.Transport) -> None:
+        self._port.counters.connections_stalled += 1
+        if self._paused or transport.is_closing():
+            transport.abort()  # close() would wait for the client to read
+            return
+        if self.is_idle:
+            answer = http_refusal(408, "the request did not arrive in time", write=True)
+            transport.write(render(answer, self._port.date, close=True))
+        self.force_close()
+
+    # Problems.
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """The answer to what a handler or the parser raised."""
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            raise ConnectionError("the answer could not be finished") from exc
+        write = request.method in WRITES
+        if not isinstance(exc, HttpProcessingError | RequestPayloadError):
+            return to_response(answer_error(exc or RuntimeError(message), write=write))
+        detail = (message or str(exc)).partition("\n")[0].rstrip(":")
+        response = to_response(http_refusal(_status_of(exc), detail, write=write))
+        response.force_close()  # what follows on this connection has no meaning any more
+        return response
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Every answer of the application passes here, errors of the router among them."""
+        if isinstance(resp, web.HTTPException):
+            resp = _as_problem(resp, request)
+        if not resp.prepared:
+            resp.headers["Server"] = SERVER
+            if self._close:
+                resp.force_close()
+        self._port.counters.answers[request.method, resp.status] += 1
+        resp, lost = await super().finish_response(request, resp, start_time)
+        # Not when start() waits again, which is two turns of the loop later: by then the next
+        # request is here, and one cold request would make all that follow it cold.
+        self._busy = bool(self._messages) or not resp.keep_alive or not request.content.is_eof()
+        return resp, lost
+
+
+def _status_of(error: BaseException) -> int:
+    """414 or 431 for what was too long, else 400."""
+    limit = error.args[1] if isinstance(error, LineTooLong) else None
+    if limit == TARGET_SIZE_BYTES_MAX:
+        return 414
+    return 431 if limit == FIELD_SIZE_BYTES_MAX else 400
+
+
+def _as_problem(error: web.HTTPException, request: web.BaseRequest) -> web.Response:
+    headers = b""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        headers = f"Allow: {', '.join(sorted(error.allowed_methods))}\r\n".encode()
+    detail = (error.text or error.reason).partition("\n")[0]
+    return to_response(
+        http_refusal(error.status, detail, write=request.method in WRITES, headers=headers)
+    )
+
+
+def to_response(answer: Answer) -> web.Response:
+    """An answer as aiohttp has it."""
+    headers: CIMultiDict[str] = CIMultiDict()
+    for line in answer.headers.decode("latin-1").splitlines():
+        name, _, value = line.partition(": ")
+        headers.add(name, value)
+    return web.Response(status=answer.status, headers=headers, body=answer.body)

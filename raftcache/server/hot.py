@@ -1,0 +1,325 @@
+"""The hot path: requests for keys, answered as soon as the parser has them.
+
+The parent runs a task, a Request and a Response for every request; measured, that is two thirds of
+the cost of a GET. Here a complete request for /v1/kv/{key} goes straight to the door, and its
+answer to a slot of its connection. Slots keep the order; all answers that are ready at the end of
+a turn of the loop leave in one write per connection. Everything else (other paths, long bodies,
+HTTP/1.0, `Connection: close`, `Expect`, upgrades, what the parser refuses) goes to the aiohttp
+application through the parent's queue.
+
+Order on one connection, hot and cold requests mixed, rests on two rules:
+
+1. A request is hot only while the application owes nothing; otherwise it joins its queue.
+2. The application gets a request only when no slot is left; until then the request is held.
+
+A client that pipelines without reading is bounded on three sides: PIPELINED_MAX requests are parsed
+ahead, then the socket is not read; when UNSENT_SIZE_BYTES_MAX of answers are ready and not sent, or
+the transport says that its buffer is full, the next requests are cold, and the application waits
+for the client to read before it answers each of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import Final
+
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
+from aiohttp.web_protocol import (
+    MAX_MSG_QUEUE_SIZE,
+    RequestPayloadError,
+    _ErrInfo,
+)
+
+from raftcache.config import Limits
+from raftcache.metrics import HttpCounters
+from raftcache.server.connection import Connection, Port
+from raftcache.server.kv_door import KvDoor
+from raftcache.server.kv_request import PREFIX
+from raftcache.server.replies import Answer, closing, render
+
+PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2
+"""Requests of one connection between the parser and their answer. Below the parser's own limit:
+when it stops, the socket is paused already, so that someone will come back to resume both."""
+
+UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
+"""Answers of one connection that are ready and not written yet, before requests turn cold."""
+
+LATE_BODY_SIZE_BYTES_MAX: Final = 64 << 10
+"""A longer body that is still arriving is cold: the application reads it with flow control."""
+
+
+class HotPort(Port):
+    """A Port whose connections have the hot path; door takes what is hot."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        counters: HttpCounters,
+        door: KvDoor,
+    ) -> None:
+        super().__init__(loop, limits, counters)
+        self.door = door
+        self._dirty: list[HotConnection] = []
+
+    def flush_soon(self, connection: HotConnection) -> None:
+        """Write what the connection has ready, once, at the end of this turn of the loop."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+
+class _Slot:
+    """The place of one answer in its connection's order."""
+
+    __slots__ = ("_connection", "_method", "reply")
+
+    def __init__(self, connection: HotConnection, method: str) -> None:
+        self._connection, self._method = connection, method
+        self.reply = b""
+
+    def fill(self, answer: Answer) -> None:
+        assert not self.reply, "a request was answered twice"
+        connection = self._connection
+        port = connection._port
+        port.counters.answers[self._method, answer.status] += 1
+        self.reply = render(answer, port.date, bare=self._method == "HEAD")
+        connection._filled(self)
+
+
+class HotConnection(Connection):
+    """A Connection with the hot path beside its parent's queue."""
+
+    __slots__ = ("_deaf", "_dirty", "_drained", "_held", "_late", "_slots", "_unsent_size_bytes")
+
+    _port: HotPort
+
+    def __init__(self, port: HotPort, manager: web.Server) -> None:
+        super().__init__(port, manager)
+        self._slots: deque[_Slot] = deque()
+        self._held: deque[tuple[RawRequestMessage | _ErrInfo, StreamReader]] = deque()
+        """Cold requests behind slots, and all that came after them."""
+        self._dirty = False
+        self._unsent_size_bytes = 0
+        """Of answers that wait in slots."""
+        self._late: RawRequestMessage | None = None
+        """A hot request whose short body (`_body`) is still arriving."""
+        self._deaf = False
+        """Nothing more is heard from this client; it gets what it is owed."""
+        self._drained: asyncio.Future[None] | None = None
+        # The parent compares its own queue with these.
+        self._max_msg_queue_size = PIPELINED_MAX
+        self._msg_queue_resume_size = PIPELINED_MAX // 2
+
+    # In.
+
+    def data_received(self, data: bytes) -> None:
+        """As the parent's, but what can be answered at once is.
+
+        Every message that the parser gave is counted as consumed: a hot one when its answer is
+        written, a cold one by the parent when its turn comes.
+        """
+        if self._force_close or self._close or self._deaf:
+            return
+        if self._upgraded:  # held back by the parent until the application has declined
+            super().data_received(data)
+            return
+        assert self._parser is not None
+        try:
+            messages, self._upgraded, tail = self._parser.feed_data(data)
+        except HttpProcessingError as error:
+            self._break_off(error)
+            return
+        if self._body is not None:
+            self._continue_body(self._body)
+        elif data:
+            self._partial = not messages
+        for message, payload in messages:
+            self._request_count += 1
+            if not self._is_plain(message, payload):
+                self._queue(message, payload)
+            elif payload.is_eof():
+                self._serve_or_queue(message, payload)
+            else:
+                self._late, self._body = message, payload
+        if tail:
+            self._message_tail = tail
+        if not self._buffer_paused and self._pipelined() >= PIPELINED_MAX:
+            self._pause_reading_for_buffer()
+
+    def _is_plain(self, message: RawRequestMessage, payload: StreamReader) -> bool:
+        """Whether the request, once it is complete, can be answered past the parent."""
+        return (
+            message.path.startswith(PREFIX)
+            and not message.should_close
+            and not message.upgrade
+            and message.version is HttpVersion11
+            and (payload is EMPTY_PAYLOAD or _is_plain_body(message, payload))
+        )
+
+    def _serve_or_queue(self, message: RawRequestMessage, payload: StreamReader) -> None:
+        """A plain request is hot if rule 1 and the client's pace allow it."""
+        free = not self._busy and not self._held and not self._paused
+        if not free or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
+            self._queue(message, payload)
+            return
+        slot = _Slot(self, message.method)
+        self._slots.append(slot)
+        body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
+        self._port.door.handle(message.method, message.path, message.headers, body, slot.fill)
+
+    def _queue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
+        """For the application: rule 2."""
+        if not payload.is_eof():
+            self._body = payload
+        if self._slots:
+            self._held.append((message, payload))
+        else:
+            self.hand_over(message, payload)
+
+    def _continue_body(self, body: StreamReader) -> None:
+        """More of the body has come, and perhaps its end."""
+        if not body.is_eof():
+            return
+        late, self._body, self._late = self._late, None, None
+        if late is not None:
+            self._serve_or_queue(late, body)
+            return
+        waiting = self._held or self._messages
+        if not waiting or waiting[-1][1] is not body:
+            # The parent took this request before its end had come, and the parser does not count
+            # down for a request that it has not counted yet.
+            assert self._parser is not None
+            self._parser.message_consumed()
+
+    def _break_off(self, error: HttpProcessingError) -> None:
+        """The parser refused the bytes: answer what came before them, then 400, then close."""
+        body, late = self._body, self._late
+        if body is not None and not body.is_eof():
+            body.set_exception(RequestPayloadError(error.message))
+            body.feed_eof()
+            if late is not None:
+                self._queue(late, body)
+        else:
+            if body is not None and late is not None:
+                self._serve_or_queue(late, body)
+            self._queue(_ErrInfo(400, error, error.message), EMPTY_PAYLOAD)
+        self._deaf = True
+
+    # Out.
+
+    def _filled(self, slot: _Slot) -> None:
+        self._unsent_size_bytes += len(slot.reply)
+        if not self._dirty and self.transport is not None and self._slots[0] is slot:
+            self._dirty = True
+            self._port.flush_soon(self)
+
+    def flush(self) -> None:
+        """Write the answers that are ready and in order."""
+        self._dirty = False
+        transport, parser, slots = self.transport, self._parser, self._slots
+        if transport is None or parser is None:
+            return
+        ready: list[bytes] = []
+        while slots and slots[0].reply:
+            ready.append(slots.popleft().reply)
+            parser.message_consumed()
+        assert ready, "a flush without an answer"
+        if self._deaf and not slots and not self._held:
+            ready[-1] = closing(ready[-1])
+        replies = ready[0] if len(ready) == 1 else b"".join(ready)
+        self._unsent_size_bytes -= len(replies)
+        transport.write(replies)
+        if not slots:
+            self._all_sent()
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
+
+    def _all_sent(self) -> None:
+        held = self._held
+        if not held and (self._deaf or self._ends):
+            self.force_close()
+        while held:
+            self.hand_over(*held.popleft())
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # Back-pressure.
+
+    def _pipelined(self) -> int:
+        return len(self._messages) + len(self._held) + len(self._slots)
+
+    def pause_writing(self) -> None:
+        """The client does not read: hear nothing more from it until it does."""
+        super().pause_writing()
+        self._pause_reading_for_buffer()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._buffer_paused:
+            self._resume_reading_if_drained()
+
+    def resume_reading(self, resume_parser: bool = True) -> None:
+        # The parent's parses again in any case, and at every body's end: in the middle of
+        # data_received that would let later requests pass earlier ones.
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def _resume_reading_if_drained(self) -> None:
+        """As the parent's, but slots and unsent answers hold the socket too."""
+        if self._paused or self._pipelined() > self._msg_queue_resume_size:
+            return
+        if self._message_tail and len(self._message_tail) >= self._read_bufsize:
+            return
+        if not self._upgraded:
+            self.data_received(b"")  # what the parser kept back when it was full
+            if self._paused or self._pipelined() >= PIPELINED_MAX:
+                return
+        self._resume_reading_for_buffer()
+
+    # The end.
+
+    @property
+    def is_idle(self) -> bool:
+        return not self._busy and not self._slots
+
+    def close(self) -> None:
+        """Hear nothing more; what is being answered will be, and then the connection closes."""
+        if self._slots:
+            self._deaf = True
+        else:
+            super().close()
+
+    async def shutdown(self, timeout: float | None = 15.0) -> None:  # noqa: ASYNC109 (aiohttp's)
+        """Give what is being answered so many seconds, then close."""
+        if self._slots:
+            self._drained = self._loop.create_future()
+            await asyncio.wait((self._drained,), timeout=timeout)
+        await super().shutdown(timeout)
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        super().connection_lost(exc)
+        self._slots.clear()  # what is committed stays so; there is only nobody left to tell
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+
+def _is_plain_body(message: RawRequestMessage, payload: StreamReader) -> bool:
+    """Complete, or short and of known length; and nobody waits for a 100 Continue."""
+    headers = message.headers
+    if hdrs.EXPECT in headers:
+        return False
+    return (
+        payload.is_eof()
+        or int(headers.get(hdrs.CONTENT_LENGTH, LATE_BODY_SIZE_BYTES_MAX + 1))
+        <= LATE_BODY_SIZE_BYTES_MAX
+    )

@@ -1,0 +1,210 @@
+"""The HTTP front door: one port for keys, operations and metrics.
+
+`/v1/kv/{key}` is answered by `hot.py` as a rule, and by the application below when a request is
+not plain; both ask the same KvDoor, so a caller cannot tell which it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any, Final, Protocol
+from urllib.parse import urlsplit
+
+import orjson
+from aiohttp import HttpVersion11, hdrs, web
+
+from raftcache import metrics
+from raftcache.config import Config
+from raftcache.errors import BadConfig, TooLarge
+from raftcache.metrics import HttpCounters, Metrics
+from raftcache.ports import Clock
+from raftcache.server.connection import to_response
+from raftcache.server.hot import HotConnection, HotPort
+from raftcache.server.kv_door import KvDoor
+from raftcache.server.kv_request import PREFIX
+from raftcache.server.query import only_known, parse_query
+from raftcache.server.replies import Answer
+from raftcache.service.kv import Kv
+
+BACKLOG: Final = 1024
+"""Connections the kernel may hold before we accept them."""
+
+SWEEP_S: Final = 1.0
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+logger = logging.getLogger("raftcache.http")
+
+
+class NodeView(Protocol):
+    """What the front door shows of its node; every call reads the present."""
+
+    def cluster_status(self) -> dict[str, Any]:
+        """The JSON of GET /v1/cluster."""
+        ...
+
+    def readiness(self) -> list[tuple[str, bool, str]]:
+        """(check, holds, detail); a node is ready when all hold."""
+        ...
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for /metrics, by name; the prefix is added."""
+        ...
+
+
+class HttpServer:
+    """Listens on config.http from start() to stop()."""
+
+    def __init__(
+        self,
+        kv: Kv,
+        node: NodeView,
+        config: Config,
+        clock: Clock,
+        counters: HttpCounters | None = None,
+    ) -> None:
+        self._node, self._config, self._clock = node, config, clock
+        self._counters = counters or HttpCounters()
+        self._metrics = Metrics(self._counters, node.gauges)
+        limits = config.limits
+        self._door = KvDoor(kv, config.name, limits.value_size_bytes_max)
+        # A sweep is as fine as the shortest time it watches over.
+        self._sweep_s = min(SWEEP_S, limits.header_timeout_s / 4, limits.keepalive_timeout_s / 4)
+        self._port: HotPort | None = None
+        self._runner: web.AppRunner | None = None
+        self._listener: asyncio.Server | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def port(self) -> int:
+        """The port listened on: the configured one, or the one the system chose for 0."""
+        assert self._listener is not None, "not started"
+        port: int = self._listener.sockets[0].getsockname()[1]
+        return port
+
+    async def start(self) -> None:
+        """Listen. Raises BadConfig when the address cannot be had."""
+        assert self._runner is None, "started twice"
+        loop = asyncio.get_running_loop()
+        self._port = port = HotPort(loop, self._config.limits, self._counters, self._door)
+        self._runner = web.AppRunner(self._application(), handle_signals=False)
+        await self._runner.setup()
+        manager = self._runner.server
+        assert manager is not None
+        address = self._config.http
+        try:
+            self._listener = await loop.create_server(
+                lambda: HotConnection(port, manager),
+                address.host,
+                address.port,
+                backlog=BACKLOG,
+            )
+        except OSError as error:
+            await self._runner.cleanup()
+            raise BadConfig(f"http {address}: cannot listen: {error.strerror}") from error
+        self._sweep(port)
+
+    async def stop(self, timeout_s: float) -> None:
+        """Accept nothing more, finish what is being answered, close; timeout_s at most."""
+        if self._listener is None or self._runner is None or self._port is None:
+            return
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self._listener.close()
+        manager = self._runner.server
+        assert manager is not None
+        manager.pre_shutdown()
+        await manager.shutdown(timeout_s)
+        await self._runner.cleanup()
+        for transport in list(self._port.connections.values()):
+            transport.abort()  # its client reads nothing; closing would wait for it
+
+    def _sweep(self, port: HotPort) -> None:
+        port.set_date(self._clock.wall_ms())
+        port.sweep(self._clock.monotonic_s())
+        self._sweeper = port.loop.call_later(self._sweep_s, self._sweep, port)
+
+    # The application.
+
+    def _application(self) -> web.Application:
+        application = web.Application(client_max_size=self._config.limits.value_size_bytes_max)
+        router = application.router
+        router.add_route("*", PREFIX + "{key:.*}", self._kv, expect_handler=self._expect)
+        for path, handler, parameters in (
+            ("/v1/cluster", self._cluster, ()),
+            ("/livez", self._livez, ()),
+            ("/readyz", self._readyz, ("verbose",)),
+            ("/metrics", self._page, ()),
+        ):
+            router.add_get(path, _with_parameters(handler, parameters))
+        return application
+
+    async def _kv(self, request: web.Request) -> web.StreamResponse:
+        """A request for a key that was not hot: gather its body, then ask the same door."""
+        self._check_length(request)
+        await request.writer.drain()  # answers that the client has not read yet come first
+        body = await request.read()
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def send(answer: Answer) -> None:
+            if not future.done():  # cancelled, when the node stops before the outcome is known
+                future.set_result(answer)
+
+        self._door.handle(request.method, _target(request), request.headers, body, send)
+        return to_response(await future)
+
+    async def _expect(self, request: web.Request) -> None:
+        """Expect: a value that is too long is refused before it is sent (RFC 9110, 10.1.1)."""
+        if request.headers[hdrs.EXPECT].lower() != "100-continue":
+            raise web.HTTPExpectationFailed(text="only 100-continue can be expected")
+        self._check_length(request)
+        if request.version == HttpVersion11:
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # the answer itself has not begun
+
+    def _check_length(self, request: web.Request) -> None:
+        size_bytes_max = self._config.limits.value_size_bytes_max
+        if (request.content_length or 0) > size_bytes_max:
+            raise TooLarge(f"a value has at most {size_bytes_max} bytes")
+
+    async def _cluster(self, request: web.Request) -> web.Response:
+        return _json(self._node.cluster_status())
+
+    async def _livez(self, request: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _readyz(self, request: web.Request) -> web.Response:
+        checks = self._node.readiness()
+        ready = all(holds for _, holds, _ in checks)
+        lines = [f"[{'+' if holds else '-'}] {name}: {detail}" for name, holds, detail in checks]
+        shown = lines if "verbose" in request.query or not ready else []
+        text = "\n".join([*shown, "ready" if ready else "not ready", ""])
+        return web.Response(status=200 if ready else 503, text=text)
+
+    async def _page(self, request: web.Request) -> web.Response:
+        return web.Response(
+            body=self._metrics.page(), headers={hdrs.CONTENT_TYPE: metrics.CONTENT_TYPE}
+        )
+
+
+def _with_parameters(handler: Handler, known: tuple[str, ...]) -> Handler:
+    async def checked(request: web.Request) -> web.StreamResponse:
+        only_known(parse_query(_target(request).partition("?")[2]), known)
+        return await handler(request)
+
+    return checked
+
+
+def _target(request: web.Request) -> str:
+    """Path and query as they came; without scheme and host, if a proxy left them there."""
+    target = request.raw_path
+    if target.startswith("/"):
+        return target
+    parts = urlsplit(target)
+    return parts.path + (f"?{parts.query}" if parts.query else "")
+
+
+def _json(body: object) -> web.Response:
+    return web.Response(body=orjson.dumps(body), headers={hdrs.CONTENT_TYPE: "application/json"})

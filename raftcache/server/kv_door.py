@@ -1,0 +1,204 @@
+"""/v1/kv/{key}, without IO: asks the service what a request means, and words its outcome.
+
+Nothing is decided here but what HTTP says: whether a write happens is the service's affair.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from aiohttp import hdrs
+
+from raftcache.command.words import (
+    Append,
+    Command,
+    Delete,
+    Expire,
+    Increment,
+    Item,
+    Persist,
+    Put,
+    Reply,
+    Status,
+    Tick,
+    Touch,
+)
+from raftcache.errors import BadRequest, RaftcacheError
+from raftcache.server.kv_request import (
+    Headers,
+    list_header,
+    read_command,
+    read_key,
+    read_want,
+)
+from raftcache.server.replies import (
+    REFUSED,
+    WRITES,
+    Answer,
+    answer_error,
+    http_refusal,
+    problem,
+    refusal,
+    retry_after,
+)
+from raftcache.service.kv import Kv, Outcome
+
+DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
+_READ_METHODS: Final = ("GET", "HEAD")
+_WRITE_METHODS: Final = ("PUT", "POST", "DELETE")
+_ALLOW: Final = f"Allow: {', '.join(_READ_METHODS + _WRITE_METHODS)}\r\n".encode()
+
+Send = Callable[[Answer], None]
+
+
+class KvDoor:
+    """Answers requests for keys; node is the name that answers show."""
+
+    def __init__(self, kv: Kv, node: str, value_size_bytes_max: int) -> None:
+        self._kv = kv
+        self._value_size_bytes_max = value_size_bytes_max
+        self._served_by = f"X-Raftcache-Served-By: {node}\r\n".encode("ascii")
+        # Built once: a cache is asked for much that it does not have.
+        missing = REFUSED[Status.MISSING]
+        self._missing = problem(*missing, _REASONS[Status.MISSING], headers=self._served_by)
+
+    def handle(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
+        """Answer one request; send is called exactly once, later or at once, on the loop.
+
+        target: path and query as they came, undecoded. Raises nothing.
+        """
+        try:
+            if method in _READ_METHODS:
+                self._read(target, headers, body, send)
+            elif method in _WRITE_METHODS:
+                self._write(method, target, headers, body, send)
+            else:
+                write = method in WRITES
+                send(http_refusal(405, "a key has no such method", write=write, headers=_ALLOW))
+        except Exception as error:
+            send(answer_error(error, write=method in WRITES))
+
+    def _read(self, target: str, headers: Headers, body: bytes, send: Send) -> None:
+        path, _, query = target.partition("?")
+        key, want = read_key(path), read_want(query)
+        if body:
+            raise BadRequest("a read takes no body")
+        known = list_header(headers, hdrs.IF_NONE_MATCH)
+
+        def done(found: Item | RaftcacheError | None) -> None:
+            try:
+                answer = self._found(found, known)
+            except Exception as error:
+                answer = answer_error(error, write=False)
+            send(answer)
+
+        self._kv.read(key, want, done)
+
+    def _write(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
+        command = read_command(method, target, headers, body, self._value_size_bytes_max)
+
+        def done(outcome: Outcome) -> None:
+            try:
+                answer = self._written(command, outcome)
+            except Exception as error:
+                answer = answer_error(error, write=True)
+            send(answer)
+
+        self._kv.write(command, done)
+
+    # What outcomes look like.
+
+    def _found(self, found: Item | RaftcacheError | None, known: str | None) -> Answer:
+        if found is None:
+            return self._missing
+        if isinstance(found, RaftcacheError):
+            return refusal(found, write=False)
+        if known is not None and _is_known(found.mod_revision, known):
+            lines = b'ETag: "%d"\r\n' % found.mod_revision
+            return Answer(304, lines + self._served_by)
+        lines = (
+            b'Content-Type: %b\r\nETag: "%d"\r\nX-Raftcache-Create-Revision: %d\r\n'
+            b"X-Raftcache-Version: %d\r\n%b%b"
+        ) % (
+            (found.content_type or DEFAULT_CONTENT_TYPE).encode("ascii"),
+            found.mod_revision,
+            found.create_revision,
+            found.version,
+            self._ttl_line(found.deadline_ms) if found.deadline_ms else b"",
+            self._served_by,
+        )
+        return Answer(200, lines, found.value)
+
+    def _ttl_line(self, deadline_ms: int) -> bytes:
+        return b"X-Raftcache-TTL-Ms: %d\r\n" % self._left_ms(deadline_ms)
+
+    def _left_ms(self, deadline_ms: int) -> int:
+        return max(0, deadline_ms - self._kv.now_ms())
+
+    def _written(self, command: Command, outcome: Outcome) -> Answer:
+        if isinstance(outcome, RaftcacheError):
+            return refusal(outcome, write=True)
+        if outcome.status in REFUSED:
+            return self._refused(outcome)
+        status = 201 if outcome.status is Status.CREATED and type(command) is Put else 200
+        changed = outcome.status is Status.CREATED or outcome.status is Status.CHANGED
+        lines = b"Content-Type: application/json\r\n%bX-Raftcache-Revision: %d\r\n%b%b%b" % (
+            b'ETag: "%d"\r\n' % outcome.revision if changed else b"",
+            outcome.revision,
+            self._ttl_line(outcome.deadline_ms) if outcome.deadline_ms else b"",
+            b"Idempotency-Replayed: true\r\n" if outcome.replayed else b"",
+            self._served_by,
+        )
+        return Answer(status, lines, self._body(command, outcome))
+
+    def _body(self, command: Command, reply: Reply) -> bytes:
+        match command:
+            case Put():
+                return b'{"revision":%d,"version":%d}' % (reply.revision, reply.version)
+            case Delete():
+                return b'{"deleted":%d,"revision":%d}' % (reply.count, reply.revision)
+            case Increment():
+                return b'{"value":%d,"revision":%d}' % (reply.number, reply.revision)
+            case Append():
+                return b'{"size":%d,"revision":%d}' % (reply.number, reply.revision)
+            case Expire():
+                # The span that was asked for, not what is left: a replay says the same.
+                return b'{"revision":%d,"ttl_ms":%d}' % (reply.revision, command.ttl_ms)
+            case Persist() | Touch():
+                left = b"%d" % self._left_ms(reply.deadline_ms) if reply.deadline_ms else b"null"
+                return b'{"revision":%d,"ttl_ms":%b}' % (reply.revision, left)
+            case Tick():
+                raise AssertionError("no request means a tick")
+
+    def _refused(self, reply: Reply) -> Answer:
+        status, title = REFUSED[reply.status]
+        lines = b"Idempotency-Replayed: true\r\n" if reply.replayed else b""
+        if reply.status is Status.FULL:
+            lines += retry_after(1)
+        if reply.status is not Status.PRECONDITION:
+            return problem(status, title, _REASONS[reply.status], True, lines + self._served_by)
+        if reply.revision:
+            lines += b'ETag: "%d"\r\n' % reply.revision
+            detail = f"the key is at revision {reply.revision}"
+        else:
+            detail = "there is no such key"
+        lines += self._served_by
+        return problem(status, title, detail, True, lines, revision=reply.revision)
+
+
+_REASONS: Final = {
+    Status.MISSING: "there is no such key",
+    Status.NOT_INTEGER: "the value is no signed 64-bit decimal integer",
+    Status.OVERFLOW: "the sum would leave the signed 64-bit range",
+    Status.TOO_LARGE: "the value would grow over its limit",
+    Status.MISUSED: "this Idempotency-Key stands for another request",
+    Status.FULL: "too many young idempotency keys are remembered; nothing was forgotten",
+    Status.INVALID: "a field is outside its limits",
+}
+
+
+def _is_known(revision: int, tags: str) -> bool:
+    """Whether If-None-Match names this revision, compared weakly (RFC 9110, 13.1.2)."""
+    tag = f'"{revision}"'
+    return any(one.strip().removeprefix("W/") in (tag, "*") for one in tags.split(","))

@@ -1,0 +1,219 @@
+"""What a request for /v1/kv/{key} means: a key, and how fresh a read or which command.
+
+Pure. Everything that cannot mean anything raises BadRequest, or a class below it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from aiohttp import hdrs
+from multidict import CIMultiDict, CIMultiDictProxy, istr
+
+from raftcache.command.codec import fingerprint
+from raftcache.command.limits import (
+    CONTENT_TYPE_SIZE_BYTES_MAX,
+    INTEGER_MAX,
+    INTEGER_MIN,
+    KEY_SIZE_BYTES_MAX,
+    TOKEN_SIZE_BYTES_MAX,
+)
+from raftcache.command.words import (
+    ABSENT,
+    ANY,
+    PRESENT,
+    Append,
+    Command,
+    Delete,
+    Expire,
+    Increment,
+    Once,
+    Persist,
+    Put,
+    Touch,
+)
+from raftcache.errors import BadRequest, TooLarge
+from raftcache.server.query import only_known, parse_duration_ms, parse_query, shown, unescape
+from raftcache.server.replies import KeyTooLong, UnsupportedEncoding
+from raftcache.service.kv import LINEARIZABLE, Level, Want
+
+PREFIX: Final = "/v1/kv/"
+
+Headers = CIMultiDict[str] | CIMultiDictProxy[str]
+
+_IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
+_VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_REVISION: Final = re.compile(r'"([1-9][0-9]{0,18})"')
+_INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
+_GET_QUERY: Final = frozenset({"consistency", "max_staleness"})
+_OP_QUERY: Final = {
+    "incr": frozenset({"op", "by"}),
+    "expire": frozenset({"op", "ttl"}),
+    "persist": frozenset({"op"}),
+    "append": frozenset({"op"}),
+    "touch": frozenset({"op"}),
+}
+
+
+def read_key(path: str) -> bytes:
+    """The key that a path below PREFIX names; BadRequest, KeyTooLong."""
+    key = unescape(path[len(PREFIX) :])
+    if not key:
+        raise BadRequest("the key is empty")
+    if len(key) > KEY_SIZE_BYTES_MAX:
+        raise KeyTooLong(f"a key has at most {KEY_SIZE_BYTES_MAX} bytes, this one {len(key)}")
+    return key
+
+
+def read_want(raw_query: str) -> Want:
+    """The freshness that a read asks for."""
+    if not raw_query:
+        return LINEARIZABLE
+    query = parse_query(raw_query)
+    only_known(query, _GET_QUERY)
+    asked = query.get("consistency", Level.LINEARIZABLE)
+    try:
+        level = Level(asked)
+    except ValueError:
+        levels = ", ".join(Level)
+        raise BadRequest(f"consistency={shown(asked)} is none of {levels}") from None
+    if "max_staleness" not in query:
+        return Want(level)
+    if level is not Level.STALE:
+        raise BadRequest("max_staleness goes with consistency=stale only")
+    return Want(level, parse_duration_ms("max_staleness", query["max_staleness"]))
+
+
+def read_command(
+    method: str, target: str, headers: Headers, body: bytes, value_size_bytes_max: int
+) -> Command:
+    """The command that a PUT, POST or DELETE stands for.
+
+    target: path and query as they came, undecoded.
+    """
+    path, _, raw_query = target.partition("?")
+    key = read_key(path)
+    if body:
+        _check_body(headers, body, value_size_bytes_max)
+    only = _only(headers)
+    once = _once(method, target, headers, body)
+    query = parse_query(raw_query) if raw_query else {}
+    if method == "PUT":
+        return _put(key, query, headers, body, only, once)
+    if method == "POST":
+        return _operation(key, query, body, value_size_bytes_max, only, once)
+    only_known(query, ())
+    _no_body("DELETE", body)
+    _no_absence("DELETE", only)
+    return Delete(key, only, once)
+
+
+def _check_body(headers: Headers, body: bytes, value_size_bytes_max: int) -> None:
+    if len(body) > value_size_bytes_max:
+        raise TooLarge(f"a value has at most {value_size_bytes_max} bytes")
+    encoding = headers.get(hdrs.CONTENT_ENCODING, "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedEncoding(
+            f"Content-Encoding {shown(encoding)} would not be kept with the value"
+        )
+
+
+def _put(
+    key: bytes, query: dict[str, str], headers: Headers, body: bytes, only: int, once: Once | None
+) -> Put:
+    ttl_ms = None
+    if query:
+        only_known(query, ("ttl",))
+        ttl_ms = parse_duration_ms("ttl", query["ttl"])
+    content_type = headers.get(hdrs.CONTENT_TYPE, "")
+    if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
+        raise BadRequest(f"a Content-Type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes")
+    if not (content_type.isascii() and content_type.isprintable()):
+        raise BadRequest("a Content-Type is printable ASCII")
+    return Put(key, body, content_type, ttl_ms, only, once)
+
+
+def _operation(
+    key: bytes,
+    query: dict[str, str],
+    body: bytes,
+    value_size_bytes_max: int,
+    only: int,
+    once: Once | None,
+) -> Command:
+    op = query.get("op", "")
+    if op not in _OP_QUERY:
+        raise BadRequest(f"op={shown(op)} is none of {', '.join(_OP_QUERY)}")
+    only_known(query, _OP_QUERY[op])
+    if op == "append":
+        return Append(key, body, value_size_bytes_max, only, once)
+    _no_body(f"op={op}", body)
+    if op == "incr":
+        return Increment(key, _integer("by", query.get("by", "1")), only, once)
+    _no_absence(f"op={op}", only)
+    if op == "expire":
+        if "ttl" not in query:
+            raise BadRequest("op=expire needs a ttl")
+        return Expire(key, parse_duration_ms("ttl", query["ttl"]), only, once)
+    return Persist(key, only, once) if op == "persist" else Touch(key, only, once)
+
+
+def list_header(headers: Headers, name: istr) -> str | None:
+    """A header that is a list, its lines joined as RFC 9110 (5.3) has it; None without one."""
+    if name not in headers:  # almost always, and the cheapest question
+        return None
+    return ", ".join(headers.getall(name))
+
+
+def _only(headers: Headers) -> int:
+    """The precondition of a write, as `words` has it."""
+    match = list_header(headers, hdrs.IF_MATCH)
+    none_match = list_header(headers, hdrs.IF_NONE_MATCH)
+    if match is None and none_match is None:
+        return ANY
+    if match is None:
+        if none_match != "*":
+            raise BadRequest("a write knows If-None-Match only with *")
+        return ABSENT
+    if none_match is not None:
+        raise BadRequest("If-Match and If-None-Match exclude each other")
+    if match == "*":
+        return PRESENT
+    tag = _REVISION.fullmatch(match)
+    if tag is None or int(tag[1]) > INTEGER_MAX:
+        raise BadRequest(f'If-Match {shown(match)} is neither * nor one strong ETag like "17"')
+    return int(tag[1])
+
+
+def _once(method: str, target: str, headers: Headers, body: bytes) -> Once | None:
+    """The mark of a write with an Idempotency-Key.
+
+    Its fingerprint covers all that the command is made of: method, target, preconditions, type
+    and body.
+    """
+    token = list_header(headers, _IDEMPOTENCY_KEY)
+    if token is None:
+        return None
+    if len(token) > TOKEN_SIZE_BYTES_MAX or not _VISIBLE.fullmatch(token):
+        raise BadRequest(f"an Idempotency-Key is 1 to {TOKEN_SIZE_BYTES_MAX} visible characters")
+    covered = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.CONTENT_TYPE)
+    lines = [f"{name}: {list_header(headers, name) or ''}" for name in covered]
+    request = "\n".join((f"{method} {target}", *lines)).encode("utf-8", "surrogateescape")
+    return Once(token.encode("ascii"), fingerprint(request, body))
+
+
+def _integer(name: str, text: str) -> int:
+    if not _INTEGER.fullmatch(text) or not INTEGER_MIN <= int(text) <= INTEGER_MAX:
+        raise BadRequest(f"{name}={shown(text)} is no signed 64-bit decimal integer")
+    return int(text)
+
+
+def _no_body(what: str, body: bytes) -> None:
+    if body:
+        raise BadRequest(f"{what} takes no body")
+
+
+def _no_absence(what: str, only: int) -> None:
+    if only == ABSENT:
+        raise BadRequest(f"{what} means nothing with If-None-Match: *")

@@ -1,0 +1,141 @@
+"""What HTTP answers to every outcome: one table, and problems as RFC 9457 has them.
+
+Errors bring their status and title from `errors.py`; the table below adds what a Reply may say and
+what only HTTP refuses. A caller never sees a traceback: it goes to the log, under a reference.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from http import HTTPStatus
+from itertools import count
+from typing import Final
+
+import orjson
+from msgspec import Struct
+
+from raftcache.command.words import Status
+from raftcache.errors import BadRequest, Misused, Overloaded, RaftcacheError, TooLarge
+
+logger = logging.getLogger("raftcache.http")
+
+
+class KeyTooLong(TooLarge):
+    """A key over KEY_SIZE_BYTES_MAX: to HTTP, the target is too long."""
+
+    status = 414
+    title = "key too long"
+
+
+class UnsupportedEncoding(BadRequest):
+    """A Content-Encoding: it would be lost, since only the Content-Type is kept with a value."""
+
+    status = 415
+    title = "content encoding not supported"
+
+
+WRITES: Final = frozenset({"PUT", "POST", "DELETE", "PATCH"})
+"""Methods whose problems say `definite`."""
+
+REFUSED: Final[dict[Status, tuple[int, str]]] = {
+    Status.MISSING: (404, "no such key"),
+    Status.PRECONDITION: (412, "precondition failed"),
+    Status.NOT_INTEGER: (409, "the value is no integer"),
+    Status.OVERFLOW: (409, "the integer would overflow"),
+    Status.TOO_LARGE: (TooLarge.status, TooLarge.title),
+    Status.MISUSED: (Misused.status, Misused.title),
+    Status.FULL: (Overloaded.status, Overloaded.title),
+    Status.INVALID: (BadRequest.status, BadRequest.title),
+}
+"""Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
+
+_STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
+_CLOSE: Final = b"Connection: close\r\n"
+_references: Final = count(1)
+
+
+class Answer(Struct, frozen=True, gc=False):
+    """One HTTP answer, not yet bytes.
+
+    headers: whole lines, each ended by CRLF; all but Content-Length, Connection and Date.
+    body: as GET has it; whoever writes the answer leaves it out for HEAD.
+    """
+
+    status: int
+    headers: bytes
+    body: bytes = b""
+
+
+def render(answer: Answer, date: bytes, *, bare: bool = False, close: bool = False) -> bytes:
+    """The bytes of an HTTP/1.1 answer.
+
+    date: the whole Date line. bare: leave the body out, for HEAD. close: say that no other
+    answer follows.
+    """
+    line, body = _STATUS_LINES[answer.status], answer.body
+    if close:
+        date += _CLOSE
+    if answer.status == 304:
+        return b"%b%b%b\r\n" % (line, date, answer.headers)
+    shown = b"" if bare else body
+    return b"%b%b%bContent-Length: %d\r\n\r\n%b" % (line, date, answer.headers, len(body), shown)
+
+
+def closing(reply: bytes) -> bytes:
+    """A rendered answer that now is to be the last."""
+    return reply.replace(b"\r\n", b"\r\n" + _CLOSE, 1)
+
+
+def problem(
+    status: int,
+    title: str,
+    detail: str,
+    definite: bool | None = None,
+    headers: bytes = b"",
+    **more: object,
+) -> Answer:
+    """An `application/problem+json` answer (RFC 9457).
+
+    definite: for writes, whether it certainly did not happen; None where nothing could happen.
+    """
+    kind = "urn:raftcache:" + title.lower().replace(" ", "-")
+    body = {"type": kind, "title": title, "status": status, "detail": detail, **more}
+    if definite is not None:
+        body["definite"] = definite
+    lines = b"Content-Type: application/problem+json\r\n" + headers
+    return Answer(status, lines, orjson.dumps(body))
+
+
+def refusal(error: RaftcacheError, *, write: bool) -> Answer:
+    """The answer to an error of ours; `definite` only for writes."""
+    headers = b"" if error.retry_after_s is None else retry_after(error.retry_after_s)
+    return problem(
+        error.status, error.title, error.detail, error.definite if write else None, headers
+    )
+
+
+def retry_after(delay_s: float) -> bytes:
+    """A Retry-After line: whole seconds, at least one."""
+    return b"Retry-After: %d\r\n" % max(1, math.ceil(delay_s))
+
+
+def http_refusal(status: int, detail: str, *, write: bool, headers: bytes = b"") -> Answer:
+    """An answer that HTTP itself asks for (404, 408, 417 ...), before any command was built."""
+    title = HTTPStatus(status).phrase.lower()
+    return problem(status, title, detail, True if write else None, headers)
+
+
+def unexpected(error: BaseException, *, write: bool) -> Answer:
+    """The last resort, for a mistake of ours: a 500 with the reference of its line in the log."""
+    reference = f"e{next(_references)}"
+    logger.error("unexpected error", exc_info=error, extra={"reference": reference})
+    detail = f"this node made a mistake; its log tells more under {reference}"
+    return problem(500, "internal error", detail, False if write else None, reference=reference)
+
+
+def answer_error(error: BaseException, *, write: bool) -> Answer:
+    """The answer to any exception."""
+    if isinstance(error, RaftcacheError):
+        return refusal(error, write=write)
+    return unexpected(error, write=write)
