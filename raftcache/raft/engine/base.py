@@ -73,6 +73,11 @@ class SyncObj(_Base):
         self.__heard_s = self.__clock()
         self.__parts.time.hear(message["now"])
 
+    def __note_heartbeat(self, node: Node, term: int, commit_index: int) -> None:
+        """Past the layers above, to the parent: this leader is alive, and has committed so much."""
+        heartbeat = {"type": "append_entries", "term": term, "commit_index": commit_index}
+        super().__onMessageReceived(node, heartbeat)
+
     def __adopt_term(self, term: int) -> None:
         if term > self.__raftCurrentTerm:
             self.__transferInProgress = False

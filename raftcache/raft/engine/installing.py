@@ -24,8 +24,7 @@ class SyncObj(reading.SyncObj):
     def __on_snapshot_chunk(self, node: Node, message: Message) -> None:
         self.__hear_leader(node, message)
         self.__adopt_term(message["term"])
-        heartbeat = {"type": "append_entries", "term": message["term"], "commit_index": 0}
-        super().__onMessageReceived(node, heartbeat)
+        self.__note_heartbeat(node, message["term"], 0)
         if message["index"] <= self.__raftCommitIndex:  # late: everything in it is here
             self.__verified = max(self.__verified, self.__raftCommitIndex)
             self.__answer = (message["seq"], self.__verified)

@@ -114,8 +114,7 @@ class SyncObj(elections.SyncObj):
         self.__hear_leader(node, message)
         self.__adopt_term(message["term"])
         commit = min(message["commit_index"], self.__verified)
-        heartbeat = {"type": "append_entries", "term": message["term"], "commit_index": commit}
-        super().__onMessageReceived(node, heartbeat)
+        self.__note_heartbeat(node, message["term"], commit)
         pong = {"type": "pong", "term": self.__raftCurrentTerm, "seq": message["seq"]}
         self.__transport.send(node, pong)
 
