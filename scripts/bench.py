@@ -33,6 +33,15 @@ request = function()
   return wrk.format("PUT", "/v1/kv/key" .. math.random(n), nil, string.rep("x", 64))
 end
 """
+FILL_LUA = """
+local first, n = 0, {keys}
+setup = function(thread) thread:set("first", first); first = first + n / 2 end
+local i = 0
+request = function()
+  i = i + 1
+  return wrk.format("PUT", "/v1/kv/key" .. (first + i % (n / 2) + 1), nil, string.rep("x", 64))
+end
+"""
 GET_LUA = """
 local n = {keys}
 request = function() return wrk.format("GET", "/v1/kv/key" .. math.random(n)) end
@@ -270,6 +279,8 @@ def main() -> None:
         try:
             for system in systems:
                 system.start()  # type: ignore[attr-defined]
+                if isinstance(system, Raftcache):  # etcd answers 200 for keys that do not exist
+                    wrk(system.url, FILL_LUA.format(keys=KEYS), 32, 3, Path(name))
             rows = measure(systems, connections, args.rounds, args.seconds, Path(name))
         finally:
             for system in systems:
