@@ -1,0 +1,239 @@
+"""Kill the leader again and again under load: nothing acknowledged is lost, nothing done twice.
+
+    python -m chaos.kill_leader [--kills 10] [--seed N] [--json]     starts a cluster of its own
+    python -m chaos.kill_leader --demo ./.raftcache                  uses a running `raftcache demo`
+
+Exits with 0 if every promise held, 1 if one was broken or the cluster did not recover.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import secrets
+import shutil
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Coroutine, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+
+from chaos.cluster import Cluster, DemoCluster, OwnCluster, Trouble, settled, statuses, until
+from chaos.history import Increments, Puts, Verdict, judge, longest_gap_s
+from chaos.writers import PATIENT_S, Writers
+from raftcache.client import NodeStatus, RaftcacheClient
+from raftcache.errors import RaftcacheError
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was done and seen; times without writes in milliseconds, one for each kill."""
+
+    seed: int
+    nodes: int
+    kills: int
+    without_writes_ms: list[int]
+    without_writes_median_ms: int
+    without_writes_worst_ms: int
+    acknowledged: int
+    refused: int
+    unknown_resolved: int
+    lost: int
+    duplicates: int
+    digest: str
+    applied_index: int
+    problems: list[str]
+
+    def text(self) -> str:
+        """For people."""
+        lines = [
+            f"seed {self.seed}, {self.nodes} nodes, leader killed {self.kills} times",
+            f"time without writes: median {self.without_writes_median_ms} ms, "
+            f"worst {self.without_writes_worst_ms} ms",
+            f"acknowledged writes checked: {self.acknowledged} on every node "
+            f"(refused {self.refused}, unknown and resolved {self.unknown_resolved})",
+            f"lost: {self.lost}",
+            f"duplicates: {self.duplicates}",
+            f"digest of all states at index {self.applied_index}: {self.digest}",
+            *self.problems,
+        ]
+        return "\n".join(lines)
+
+
+@click.command(help=__doc__)
+@click.option("--kills", type=click.IntRange(1), default=10, show_default=True)
+@click.option("--nodes", type=click.IntRange(3, 9), default=3, show_default=True)
+@click.option("--seed", type=int, help="Of the pauses between kills; printed in any case.")
+@click.option(
+    "--demo",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder of a running `raftcache demo`; it restarts what is killed.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
+def main(kills: int, nodes: int, seed: int | None, demo: Path | None, as_json: bool) -> None:
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    progress(f"seed {seed}")
+    try:
+        with _cluster(demo, nodes) as cluster:
+            report = asyncio.run(_until_signal(run(cluster, kills, seed)))
+            click.echo(json.dumps(asdict(report)) if as_json else report.text())
+            if report.problems:
+                raise Trouble("a promise was broken")
+    except (Trouble, RaftcacheError) as e:
+        progress(f"FAILED: {e}")
+        sys.exit(1)
+    except asyncio.CancelledError:
+        progress("stopped")
+        sys.exit(1)
+
+
+async def run(cluster: Cluster, kills: int, seed: int) -> Report:
+    """The whole of it: write, kill, heal, and judge."""
+    dice = random.Random(seed)
+    prefix = f"chaos:{secrets.token_hex(4)}:"  # a seed may be run twice on one cluster
+    urls = list(cluster.urls.values())
+    gaps: list[float] = []
+    async with RaftcacheClient(urls, timeout_s=PATIENT_S) as client, Writers(urls, prefix) as load:
+        await settled(client)
+        load.start()
+        for number in range(1, kills + 1):
+            await asyncio.sleep(dice.uniform(0.3, 1.0))  # some load on a healthy cluster
+            gaps.append(await _kill_once(cluster, client, load, dice, f"{number}/{kills}"))
+        await load.stop()
+        await settled(client)
+        verdict = await _verdict(cluster, load)
+        states = await _side_by_side(client)
+        report = _report(seed, gaps, load, verdict, states)
+        if not report.problems:
+            await _tidy(client, load)
+    return report
+
+
+async def _kill_once(
+    cluster: Cluster, client: RaftcacheClient, load: Writers, dice: random.Random, label: str
+) -> float:
+    """One failover; returns the longest time without an acknowledged write, in seconds."""
+
+    async def leader_now() -> str | None:
+        seen = await statuses(client)
+        leads = [status for status in seen.values() if status.role == "leader"]
+        return max(leads, key=lambda s: s.term).node if leads else None
+
+    async def writes_go_on() -> bool:
+        load.check()
+        return load.acknowledged >= before + 10
+
+    name = await until(leader_now, "no node leads")
+    killed_at = time.monotonic()
+    cluster.kill(name)
+    before = load.acknowledged
+    await until(writes_go_on, f"no writes after {name} was killed")
+    await asyncio.sleep(dice.uniform(0.0, 0.5))
+    await cluster.revive(name)
+    await settled(client)
+    gap_s = longest_gap_s(load.acknowledged_at, killed_at, time.monotonic())
+    progress(f"{label}: {name} killed, {gap_s * 1000:.0f} ms without writes, back again")
+    return gap_s
+
+
+async def _verdict(cluster: Cluster, load: Writers) -> Verdict:
+    """Read every key through every node, linearizable, and judge."""
+    final: dict[str, dict[str, int]] = {}
+    for name, url in cluster.urls.items():
+        async with RaftcacheClient([url], timeout_s=PATIENT_S) as client:
+            found = {key: await client.get(key.encode()) for key in (*load.puts, *load.increments)}
+        final[name] = {key: int(f.value) if f else 0 for key, f in found.items()}
+    return judge(load.puts, load.increments, final)
+
+
+async def _side_by_side(client: RaftcacheClient) -> dict[str, NodeStatus]:
+    """Every node's status at one and the same applied index."""
+
+    async def look() -> dict[str, NodeStatus] | None:
+        seen = await statuses(client)
+        indexes = {status.applied_index for status in seen.values()}
+        return seen if len(seen) == len(client.endpoints) and len(indexes) == 1 else None
+
+    return await until(look, "the nodes did not come to one index")
+
+
+async def _tidy(client: RaftcacheClient, load: Writers) -> None:
+    """Leave no keys behind in somebody's cluster; after a failure they are evidence."""
+    for key in (*load.puts, *load.increments):
+        await client.delete(key.encode())
+
+
+def _report(
+    seed: int,
+    gaps: list[float],
+    load: Writers,
+    verdict: Verdict,
+    states: dict[str, NodeStatus],
+) -> Report:
+    digests = {name: str(status.digest) for name, status in states.items()}
+    index = next(iter(states.values())).applied_index
+    problems = list(verdict.sentences)
+    if len(set(digests.values())) > 1:
+        problems.append(f"the states differ at index {index}: {digests}")
+    histories: list[Puts | Increments] = [*load.puts.values(), *load.increments.values()]
+    gaps_ms = [round(gap * 1000) for gap in gaps]
+    return Report(
+        seed=seed,
+        nodes=len(states),
+        kills=len(gaps),
+        without_writes_ms=gaps_ms,
+        without_writes_median_ms=round(statistics.median(gaps_ms)),
+        without_writes_worst_ms=max(gaps_ms),
+        acknowledged=load.acknowledged,
+        refused=sum(h.refused for h in histories),
+        unknown_resolved=sum(h.unknown for h in histories),
+        lost=verdict.lost,
+        duplicates=verdict.duplicates,
+        digest=" ".join(sorted(set(digests.values()))),
+        applied_index=index,
+        problems=problems,
+    )
+
+
+@contextmanager
+def _cluster(demo: Path | None, nodes: int) -> Iterator[Cluster]:
+    """The demo's, or one of its own, whose folder stays if something goes wrong."""
+    if demo is not None:
+        yield DemoCluster(demo)
+        return
+    folder = Path(tempfile.mkdtemp(prefix="raftcache-chaos-"))
+    try:
+        with OwnCluster(folder, nodes) as cluster:
+            yield cluster
+    except (Trouble, RaftcacheError):
+        progress(f"data and logs are kept in {folder}")
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)
+
+
+async def _until_signal(work: Coroutine[Any, Any, Report]) -> Report:
+    """The work's result; CancelledError after Ctrl-C or SIGTERM, when it has cleaned up."""
+    task = asyncio.ensure_future(work)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+    return await task
+
+
+def progress(text: str) -> None:
+    """One line on stderr."""
+    click.echo(text, err=True)
+
+
+if __name__ == "__main__":
+    main()
