@@ -34,12 +34,10 @@ request = function()
 end
 """
 FILL_LUA = """
-local first, n = 0, {keys}
-setup = function(thread) thread:set("first", first); first = first + n / 2 end
-local i = 0
+local i, n = 0, {keys}
 request = function()
-  i = i + 1
-  return wrk.format("PUT", "/v1/kv/key" .. (first + i % (n / 2) + 1), nil, string.rep("x", 64))
+  i = i % n + 1
+  return wrk.format("PUT", "/v1/kv/key" .. i, nil, string.rep("x", 64))
 end
 """
 GET_LUA = """
@@ -196,10 +194,12 @@ def wait_for(look: Callable[[], str | None], what: str, timeout_s: float = 30) -
     raise SystemExit(f"{what} did not appear in {timeout_s:g} s")
 
 
-def wrk(url: str, lua: str, connections: int, seconds: float, folder: Path) -> dict[str, float]:
+def wrk(
+    url: str, lua: str, connections: int, seconds: float, folder: Path, threads: int = 2
+) -> dict[str, float]:
     script = folder / "wrk.lua"
     script.write_text(lua)
-    threads = min(2, connections)
+    threads = min(threads, connections)
     out = subprocess.run(
         ["wrk", "-t", str(threads), "-c", str(connections), "-d", f"{seconds:g}s", "--latency"]
         + ["-s", str(script), url],
@@ -280,7 +280,7 @@ def main() -> None:
             for system in systems:
                 system.start()  # type: ignore[attr-defined]
                 if isinstance(system, Raftcache):  # etcd answers 200 for keys that do not exist
-                    wrk(system.url, FILL_LUA.format(keys=KEYS), 32, 3, Path(name))
+                    wrk(system.url, FILL_LUA.format(keys=KEYS), 32, 3, Path(name), threads=1)
             rows = measure(systems, connections, args.rounds, args.seconds, Path(name))
         finally:
             for system in systems:
