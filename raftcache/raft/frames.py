@@ -263,10 +263,7 @@ def decode(body: bytes | memoryview) -> Message:
             with contextlib.suppress(msgspec.ValidationError):
                 return decoder.decode(body)  # type: ignore[no-any-return]
         return last.decode(body)  # type: ignore[no-any-return]
-    except (
-        ValueError,
-        RecursionError,
-    ) as e:  # msgspec's, bad UTF-8, arrays in arrays
+    except (ValueError, RecursionError) as e:  # msgspec's and bad UTF-8; arrays in arrays
         raise BadFrame(str(e)) from e
 
 

@@ -236,11 +236,15 @@ class Connection(asyncio.Protocol):
             self._owner.on_messages(self, messages)
 
     def connection_lost(self, error: Exception | None) -> None:
+        """The end; heard once, however often it is said."""
+        if self.closed.is_set():
+            return
         if self.is_open and error is not None:
             self.why = str(error) or type(error).__name__
         self.is_open = False
         self.closed.set()
-        self._owner.on_closed(self)
+        if self._transport is not None:
+            self._owner.on_closed(self)
 
 
 assert PEER_BUFFER_SIZE_BYTES_MAX >= 2 * FRAME_SIZE_BYTES_MAX

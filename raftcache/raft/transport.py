@@ -55,6 +55,24 @@ class Pace:
         return math.ceil(span_s / self.beat_s)
 
 
+class Backoff:
+    """How long to wait before dialling again: twice as long each time, and never in step with
+    other nodes, who lost the same peer at the same moment."""
+
+    def __init__(self, pace: Pace, dice: Dice) -> None:
+        self._min_s, self._max_s, self._dice = pace.redial_min_s, pace.redial_max_s, dice
+        self.reset()
+
+    def reset(self) -> None:
+        self._span_s = self._min_s
+
+    def next_s(self) -> float:
+        """Between half of the current span and all of it."""
+        span_s = self._span_s
+        self._span_s = min(2 * span_s, self._max_s)
+        return span_s * (0.5 + self._dice.random() / 2)
+
+
 class _Peer:
     """A member this node should have a link to."""
 
@@ -224,26 +242,28 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     async def _dial(self, name: str, address: Address) -> None:
         """One link after the other, until cancelled."""
-        pace, delay_s = self._pace, self._pace.redial_min_s
+        backoff = Backoff(self._pace, self._dice)
         while True:
             if await self._hold_link(name, address):
-                delay_s = pace.redial_min_s
-            await asyncio.sleep(delay_s * (0.5 + self._dice.random() / 2))
-            delay_s = min(2 * delay_s, pace.redial_max_s)
+                backoff.reset()
+            await asyncio.sleep(backoff.next_s())
 
     async def _hold_link(self, name: str, address: Address) -> bool:
         """Dial once, and wait for the end of the link. False if there never was one."""
         connection = Connection(self, self._counters, dialled=name)
-        loop = asyncio.get_running_loop()
+        loop, reached = asyncio.get_running_loop(), False
         try:
             async with asyncio.timeout(self._pace.handshake_timeout_s):
                 await loop.create_connection(lambda: connection, address.host, address.port)
+            reached = True
             await connection.closed.wait()
         except (OSError, UnicodeError) as e:  # UnicodeError: no name that DNS could know
             self._counters.dials_failed += 1
             self._complain("cannot reach peer", name, str(e) or "timed out", address=str(address))
         finally:
             connection.abort("hung up")
+            if not reached:  # cancelled right after connection_made: uvloop never reports the end
+                connection.connection_lost(None)
         return connection.name is not None
 
     def _accept(self) -> Connection:
@@ -271,7 +291,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         delivered = False
         for message in messages:
             peer = self._peers.get(connection.name or "")
-            if peer is None or peer.connection is not connection or not connection.is_open:
+            if peer is None or peer.connection is not connection:
                 break  # dropped by the handler of an earlier message
             if message["type"] == "refused":
                 self._refused(connection, message)

@@ -148,7 +148,8 @@ async def started(*seats: Seat) -> AsyncIterator[None]:
         yield
     finally:
         for one in seats:
-            await one.links.stop()
+            async with asyncio.timeout(DEADLINE_S):
+                await one.links.stop()
             assert not one.links.ready
             assert not one.up
 

@@ -13,10 +13,25 @@ import pytest
 
 from raftcache.errors import BadConfig
 from raftcache.raft.frames import Message, encode
-from raftcache.raft.peer import PEER_BUFFER_SIZE_BYTES_MAX, Refusal, common_version
+from raftcache.raft.peer import (
+    PEER_BUFFER_SIZE_BYTES_MAX,
+    Refusal,
+)
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S
-from tests.unit.seats import HASTY, Wire, hello, listener, on_both_loops, seat, started, until, wire
+from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S, Backoff, Pace
+from tests.unit.seats import (
+    DEADLINE_S,
+    HASTY,
+    SeededDice,
+    Wire,
+    hello,
+    listener,
+    on_both_loops,
+    seat,
+    started,
+    until,
+    wire,
+)
 
 # -- connecting ----------------------------------------------------------------------------------
 
@@ -87,6 +102,49 @@ async def test_a_peer_that_is_not_there_is_dialled_until_it_is() -> None:
         n1.links.addNode(Node("n2"))
         async with started(n1):
             await until(lambda: n1.up and n2.up)
+
+
+def test_redials_slow_down_within_bounds_and_start_afresh_after_a_link() -> None:
+    pace = Pace(redial_min_s=0.05, redial_max_s=1.0)
+    backoff = Backoff(pace, SeededDice())
+    spans_s = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+    waits_s = [backoff.next_s() for _ in spans_s]
+    assert all(s / 2 <= w <= s for s, w in zip(spans_s, waits_s, strict=True))
+    assert len(set(waits_s[-3:])) == 3, "the same span, but never the same wait"
+    backoff.reset()
+    assert backoff.next_s() <= 0.05
+
+
+@on_both_loops
+async def test_a_link_that_was_up_is_dialled_again_without_delay() -> None:
+    # Without a fresh start after each link the last wait would be a minute, past every deadline.
+    n2, wires = seat("n2", pace=Pace(redial_min_s=0.001, redial_max_s=1000.0)), list[Wire]()
+    async with listener(wires) as address, started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", address)
+        for links in range(1, 18):
+            await until(lambda: len(wires) == links)  # noqa: B023
+            await wires[-1].greet(name="n1", to="n2")
+            await until(lambda: n2.counters.connects == links)  # noqa: B023
+            await wires[-1].close()
+
+
+@pytest.mark.parametrize("turns", range(12))
+@on_both_loops
+async def test_stopping_and_dropping_end_the_dialling_at_every_moment(turns: int) -> None:
+    n1, n2, n3 = seat("n1"), seat("n2"), seat("n3")
+    async with started(n1, n2, n3):
+        for one in (n2, n3):
+            one.knows(n1)
+            n1.links.addNode(Node(one.name))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        n3.links.dropNode(Node("n1"))
+        await until(lambda: not n3.links._connections and not n3.links._tasks)
+        async with asyncio.timeout(DEADLINE_S):
+            await n2.links.stop()
+        assert not n2.links._connections
+        assert not n2.links._tasks
 
 
 # -- messages ------------------------------------------------------------------------------------
@@ -232,11 +290,6 @@ async def test_nodes_of_two_clusters_stay_apart() -> None:
         n2.knows(n1)
         await until(lambda: n1.counters.refused >= 2 and n2.counters.refused_by_peer >= 2)
         assert n1.events == n2.events == []
-
-
-def test_the_highest_common_version_is_spoken() -> None:
-    assert common_version(hello(version_min=1, version_max=5)) == 1
-    assert common_version(hello(version_min=2, version_max=5)) is None
 
 
 # -- bad bytes and bad manners -------------------------------------------------------------------
@@ -540,6 +593,26 @@ async def test_a_handler_may_drop_the_sender_in_the_middle_of_a_batch() -> None:
         n1.links.dropNode(node)
 
     n1.links.setOnMessageReceivedCallback(drop)
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            frames = [encode({"type": "term", "term": i}) for i in range(5)]
+            await n2.write(encode(hello()) + b"".join(frames))
+            await n2.ends()
+        assert n1.numbers("n2") == [0]
+        assert n1.events == [("up", "n2"), ("down", "n2")]
+
+
+@on_both_loops
+async def test_a_sender_dropped_and_taken_back_in_one_batch_starts_afresh() -> None:
+    n1 = seat("n1")
+
+    def renew(node: Node, message: Message) -> None:
+        n1.on_message(node, message)
+        n1.links.dropNode(node)
+        n1.links.addNode(node)
+
+    n1.links.setOnMessageReceivedCallback(renew)
     async with started(n1):
         n1.links.addNode(Node("n2"))
         async with wire(n1.address) as n2:
