@@ -5,8 +5,8 @@ one sector that holds the segment's header; then blocks follow each other, each 
 
     header (32 bytes)   magic, payload length, block sequence, xxh3 of the payload as stored,
                         xxh3 of the header's fields before it
-    payload             the Block in MessagePack, with a mark put at the start of every sector
-                        that it reaches into
+    payload             the Block in MessagePack, with a mark put at its end, and at the start of
+                        every sector that it reaches into
 
 The block sequence grows by one from block to block over the whole log, and seeds the payload's
 checksum. A block is one write, and is synced before the next one is written.
@@ -21,16 +21,18 @@ zero* within its range. A finished block has none: its first sector holds the he
 one starts with the mark (compare the fixups of NTFS). Both have several bits set, so that one
 flipped bit cannot clear them; and it matters not what the payload contains, zeros or blocks.
 
+The mark at the end serves where writes stop at any byte: a full disk, a disk of smaller sectors.
+
 From that, with `rest` = everything in the segment after the place in question:
 
 1. Header zero, rest zero: the clean end (or a block of which nothing was written).
 2. Header zero, something in the rest. Torn if the header's sector was not written (it is zero up to
    its end) and no header of a higher sequence is in the rest. Else damage.
 3. Header neither zero nor valid. A crash leaves it whole or zero, so this is damage; except where
-   the rest is zero: no finished block looks so, since a payload is never all zero. (A stray bit in
-   free space, or a disk with smaller sectors.) Torn.
-4. Header valid, payload not. Torn if one of the block's sectors after the first is all zero, and
-   the rest after the block is zero. Else damage.
+   the rest is zero: no finished block looks so, since a payload is never all zero. (A write that
+   stopped in the header, or a stray bit in free space.) Torn.
+4. Header valid, payload not. Torn if one of the block's sectors after the first is all zero, or its
+   last byte is, and the rest after the block is zero. Else damage.
 5. Header and payload valid, but not the next sequence, or no Block: damage.
 
 And a later segment that holds anything turns torn into damage (wal.py): a block is written only
@@ -104,19 +106,20 @@ def encode_payload(block: Block) -> bytes:
 
 
 def stored_size_bytes(payload_size_bytes: int, offset_bytes: int) -> int:
-    """Bytes from the header to the last of the payload, with marks, for a block at this offset."""
-    room = _room_in_first_sector(offset_bytes)
-    beyond = max(0, payload_size_bytes - room)
+    """Bytes from the header to the mark at the end, for a block at this offset."""
+    size_bytes = payload_size_bytes + len(_MARK)
+    beyond = max(0, size_bytes - _room_in_first_sector(offset_bytes))
     marks = -(-beyond // (SECTOR_SIZE_BYTES - 1))
-    return _HEADER.size + payload_size_bytes + marks
+    return _HEADER.size + size_bytes + marks
 
 
 def place_payload(payload: bytes, offset_bytes: int, sequence: int) -> bytes:
     """The bytes to write at this offset."""
     assert offset_bytes % ALIGNMENT_BYTES == 0
     room, step = _room_in_first_sector(offset_bytes), SECTOR_SIZE_BYTES - 1
-    parts = [payload[:room]]
-    parts += [payload[i : i + step] for i in range(room, len(payload), step)]
+    marked = payload + _MARK
+    parts = [marked[:room]]
+    parts += [marked[i : i + step] for i in range(room, len(marked), step)]
     stored = _MARK.join(parts)
     check = xxh3_64_intdigest(stored, seed=sequence)
     fields = _HEADER_FIELDS.pack(_MAGIC, len(payload), sequence, check)
@@ -218,6 +221,8 @@ def _judge_bad_payload(path: str, data: bytes, at: int, end: int, used: int) -> 
     """Return if the block between these offsets is torn (case 4), else raise Corrupt."""
     if used > align(end):
         raise Corrupt(path, at, "the block is damaged, and others follow it")
+    if data[end - 1] == 0:
+        return
     second = at + SECTOR_SIZE_BYTES - at % SECTOR_SIZE_BYTES
     for sector in range(second, end, SECTOR_SIZE_BYTES):
         if not any(data[sector : min(sector + SECTOR_SIZE_BYTES, end)]):
@@ -227,7 +232,8 @@ def _judge_bad_payload(path: str, data: bytes, at: int, end: int, used: int) -> 
 
 def _decode(path: str, at: int, stored: bytes) -> Block:
     payload = bytearray(stored)
-    del payload[_room_in_first_sector(at) :: SECTOR_SIZE_BYTES]  # the marks
+    del payload[_room_in_first_sector(at) :: SECTOR_SIZE_BYTES]  # the marks of sectors
+    del payload[-len(_MARK) :]
     try:
         return _decoder.decode(payload)
     except msgspec.MsgspecError as e:
