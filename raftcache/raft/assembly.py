@@ -17,7 +17,7 @@ from raftcache.raft import stock
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.datadir import Identity
-from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, Parts, SyncObj
+from raftcache.raft.engine import Parts, SyncObj, last_stamp_ms
 from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
 from raftcache.raft.outbox import Outbox
@@ -63,8 +63,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     if meta is not None:
         applied_index = meta.index
         _tie(log, meta)
-    stamps = [_stamp_ms(log[-1].command)] if len(log) else []
-    return Restored(wal, log, store, applied_index, max([machine.now_ms, *stamps]))
+    return Restored(wal, log, store, applied_index, max(machine.now_ms, last_stamp_ms(log)))
 
 
 def _tie(log: Log, meta: SnapshotMeta) -> None:
@@ -77,12 +76,6 @@ def _tie(log: Log, meta: SnapshotMeta) -> None:
         )
     if at >= len(log) or log[at].term != meta.term:
         log.restart_at(meta.index, meta.term)
-
-
-def _stamp_ms(command: bytes) -> int:
-    """The cluster time in an entry; 0 in one of the engine's own."""
-    regular = command[:1] == REGULAR
-    return int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little") if regular else 0
 
 
 def assemble(

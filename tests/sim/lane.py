@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tests.sim.member import Member
 
 SLOW_FACTOR: Final = 20
+CALM_SYNC_S_MAX: Final = 0.005
 _READS: Final = ("open", "read")
 
 
@@ -58,8 +59,9 @@ class SimLane:
 
     def _begin(self) -> None:
         chance, profile = self._world.chance, self._world.profile
-        delay_s = chance.uniform(0, profile.sync_s_max)
-        if self._world.faulty and chance.random() < profile.slow_sync_chance:
+        faulty = self._world.faulty
+        delay_s = chance.uniform(0, profile.sync_s_max if faulty else CALM_SYNC_S_MAX)
+        if faulty and chance.random() < profile.slow_sync_chance:
             delay_s *= SLOW_FACTOR
         self._world.schedule.after(delay_s, self._finish)
 

@@ -53,6 +53,7 @@ class Host:
         self.alive = False
         self.paused_until_s = 0.0
         self.links = SimLinks(world.network, name)
+        clock.on_read = self._perhaps_stall
 
     # -- the loop it is given (see ports.Loop) -----------------------------------------------------
 
@@ -74,6 +75,7 @@ class Host:
         if self.paused_until_s > self.world.schedule.now_s:
             self.world.schedule.at(self.paused_until_s, self._do, life, act, args)
             return
+        self.clock.ahead_s = 0.0
         self.enter()
         try:
             act(*args)
@@ -82,6 +84,14 @@ class Host:
             return
         self.leave()
         self.world.checker.check(self)
+
+    def _perhaps_stall(self) -> None:
+        """Time passes in the middle of a step: what the node reads from now on is later."""
+        world = self.world
+        if world.faulty and world.chance.random() < world.profile.stall_chance:
+            self.clock.ahead_s += world.chance.uniform(0.01, 1)
+            self.pause(self.clock.ahead_s)
+            world.count["stalls"] += 1
 
     def enter(self) -> None:
         """The engines of all nodes share one module: what it reads is this node's now."""
@@ -122,7 +132,7 @@ class Host:
     def start(self) -> None:
         assert not self.alive
         self.life += 1
-        self.paused_until_s = 0.0
+        self.paused_until_s = self.clock.ahead_s = 0.0
         self.links = SimLinks(self.world.network, self.name)
         self.alive = True
         self.enter()

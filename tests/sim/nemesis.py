@@ -59,12 +59,19 @@ class Nemesis:
         else:
             victims = [self._chance.choice(world.names)]
         for name in victims:
-            if world.members[name].alive:
-                world.count["crashes"] += 1
-                world.clients.crashed(name)
-                world.members[name].crash()
-                down_s = self._chance.choice(DOWN_S) * self._chance.uniform(0.5, 1.5)
-                world.schedule.after(down_s, self._restart, name)
+            self._crash_one(name, self._chance.choice(DOWN_S) * self._chance.uniform(0.5, 1.5))
+
+    def crash_late(self) -> None:
+        """All is well and quiet; one member restarts."""
+        self._crash_one(self._chance.choice(self._world.names), DOWN_S[0])
+
+    def _crash_one(self, name: str, down_s: float) -> None:
+        world = self._world
+        if world.members[name].alive:
+            world.count["crashes"] += 1
+            world.clients.crashed(name)
+            world.members[name].crash()
+            world.schedule.after(down_s, self._restart, name)
 
     def _restart(self, name: str) -> None:
         if not self._world.members[name].alive:

@@ -11,10 +11,16 @@ NEVER: Final = 1 << 60
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """Rates are events in a second of virtual time; 0 is never."""
+    """Rates are events in a second of virtual time; 0 is never.
+
+    late_crash: one member restarts when no more writes come: it must catch up without them.
+    drift: clocks run at rates within 1 - drift and 1 + drift.
+    stall_chance: that a node stops in the middle of a step (a long collection of garbage, a
+    machine that is suspended), each time it reads its clock.
+    """
 
     size: int
-    duration_s: float = 20.0
+    duration_s: float = 21.0
     heal_at_s: float = 14.0
     quiet_from_s: float = 17.0
     # links
@@ -25,9 +31,11 @@ class Profile:
     # faults
     crash_rate: float = 0.0
     partition_rate: float = 0.0
+    late_crash: bool = False
     pause_rate: float = 0.0
     transfer_rate: float = 0.0
     drift: float = 0.04
+    stall_chance: float = 0.0
     # disks
     sync_s_max: float = 0.005
     slow_sync_chance: float = 0.01
@@ -35,7 +43,7 @@ class Profile:
     # sizes that are tiny here, so that their limits are met
     snapshot_entries: int = NEVER
     trailing_entries: int = 0
-    chunk_size_bytes: int = 300
+    chunk_size_bytes: int = 2000
     append_size_bytes: int = 1 << 20
     apply_size_bytes: int = 1 << 20
     window_messages: int = 64
@@ -56,13 +64,15 @@ def draw(name: str, chance: random.Random) -> Profile:
         encode_frames=chance.random() < 0.12,
         crash_rate=pick((0.0, 0.15, 0.5)),
         partition_rate=pick((0.0, 0.2, 0.5)),
+        late_crash=chance.random() < 0.3,
         pause_rate=pick((0.0, 0.2)),
         transfer_rate=pick((0.0, 0.2)),
+        stall_chance=pick((0.0, 3e-5)),
         sync_s_max=pick((0.002, 0.01, 0.05)),
         segment_size_bytes=pick((1024, 8192)),
         snapshot_entries=pick((20, 60, NEVER)),
         trailing_entries=pick((0, 5, 20)),
-        chunk_size_bytes=pick((100, 1000, 1 << 18)),
+        chunk_size_bytes=pick((2000, 10_000, 1 << 18)),
         append_size_bytes=pick((200, 2000, 1 << 20)),
         apply_size_bytes=pick((100, 1 << 20)),
         window_messages=pick((1, 3, 64)),
@@ -72,8 +82,8 @@ def draw(name: str, chance: random.Random) -> Profile:
 
 
 def _calm(p: Profile) -> Profile:
-    quiet = dict.fromkeys(("reset_rate", "crash_rate", "partition_rate", "pause_rate"), 0.0)
-    return replace(p, spike_chance=0.0, transfer_rate=0.0, **quiet)
+    quiet = dict.fromkeys(("reset_rate", "crash_rate", "partition_rate", "stall_chance"), 0.0)
+    return replace(p, spike_chance=0.0, pause_rate=0.0, transfer_rate=0.0, **quiet)
 
 
 _PROFILES: Final = {
@@ -83,7 +93,7 @@ _PROFILES: Final = {
     "crashes": lambda p: replace(p, crash_rate=1.0, sync_s_max=0.05),
     "partitions": lambda p: replace(p, partition_rate=1.0, reset_rate=1.0),
     "snapshots": lambda p: replace(
-        p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=100, crash_rate=0.3
+        p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=2000, crash_rate=0.3
     ),
     "transfers": lambda p: replace(p, transfer_rate=1.0, partition_rate=0.3),
     "bursts": lambda p: replace(p, burst_chance=0.3, burst=60, client_gap_s=0.03),

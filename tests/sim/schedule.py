@@ -41,9 +41,13 @@ class DriftingClock:
     def __init__(self, schedule: Schedule, rate: float, offset_s: float, wall_ms: int) -> None:
         self._schedule, self.rate = schedule, rate
         self._offset_s, self._wall_ms = offset_s, wall_ms
+        self.on_read: Callable[[], object] = lambda: None
+        self.ahead_s = 0.0
+        """How far the node is in a step that takes time, beyond what has happened elsewhere."""
 
     def monotonic_s(self) -> float:
-        return self._offset_s + self._schedule.now_s * self.rate
+        self.on_read()
+        return self._offset_s + (self._schedule.now_s + self.ahead_s) * self.rate
 
     def wall_ms(self) -> int:
         return self._wall_ms + int(self._schedule.now_s * self.rate * 1000)

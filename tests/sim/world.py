@@ -87,6 +87,8 @@ class World:
             self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
             self.schedule.at(0.5, self.nemesis.strike)
             self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
+            if self.profile.late_crash:
+                self.schedule.at(self.profile.quiet_from_s + 1, self.nemesis.crash_late)
             self.schedule.run(self.profile.duration_s, self._is_over)
         if self.verdict is None:
             self._check_liveness()
@@ -141,7 +143,7 @@ class World:
             self.fail("liveness: not converged", state)
         elif len({m.digest for m in members}) != 1:
             self.fail("liveness: digests differ", state)
-        elif self.clients.acknowledged_at_s < self.profile.quiet_from_s - 1:
+        elif self.clients.acknowledged_at_s < self.profile.heal_at_s + 0.5:
             self.fail("liveness: no progress after the healing", state)
         elif self.clients.still_waiting:
             self.fail("liveness: a call never ended", f"{self.clients.still_waiting[:5]}; {state}")

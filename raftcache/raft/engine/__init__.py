@@ -20,7 +20,13 @@ before its own disk has the entry), sending of entries (no flow control), the an
 (no term, no sequence) and applying (one bad entry stopped every node for ever).
 """
 
-from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES, Parts
+from raftcache.raft.engine.base import (
+    REGULAR,
+    STAMP_SIZE_BYTES,
+    Parts,
+    last_stamp_ms,
+    stamp_ms_of,
+)
 from raftcache.raft.engine.engine import SyncObj
 
-__all__ = ["REGULAR", "STAMP_SIZE_BYTES", "Parts", "SyncObj"]
+__all__ = ["REGULAR", "STAMP_SIZE_BYTES", "Parts", "SyncObj", "last_stamp_ms", "stamp_ms_of"]

@@ -8,7 +8,14 @@ from typing import Any, Final
 from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
 from raftcache.errors import Fatal
 from raftcache.raft.engine import replication
-from raftcache.raft.engine.base import LEADER, REGULAR, STAMP_SIZE_BYTES, Message, Parts
+from raftcache.raft.engine.base import (
+    LEADER,
+    REGULAR,
+    STAMP_SIZE_BYTES,
+    Message,
+    Parts,
+    stamp_ms_of,
+)
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 
 APPLY_SIZE_BYTES_MAX: Final = 1 << 20
@@ -37,20 +44,26 @@ class SyncObj(replication.SyncObj):
         """Append a batch to the replicated log; done(replies, FAIL_REASON) exactly once."""
         self._applyCommand(REGULAR + batch, done)
 
-    def __stamp_proposals(self) -> None:
-        """The leader decides what time it is for the entries it is about to append."""
-        queue = self.__commandsQueue
-        if self.__raftState != LEADER:
-            return
+    def __append_proposals(self) -> None:
+        """Leader only: stamp what was proposed with the time it is now, and append all of it.
+
+        In place of the parent's, which stops after a while: what it left would be stamped twice.
+        """
+        log, term = self.__raftLog, self.__raftCurrentTerm
         stamp = self.__parts.time.stamp_ms().to_bytes(STAMP_SIZE_BYTES, "little")
-        taken = []
         while True:
             try:
-                taken.append(queue.get_nowait())
+                command, callback = self.__commandsQueue.get_nowait()
             except engine.Queue.Empty:
-                break
-        for command, callback in taken:
-            queue.put_nowait((REGULAR + stamp + command[1:], callback))
+                return
+            index = log.last_index + 1
+            log.add(REGULAR + stamp + command[1:], index, term)
+            if isinstance(callback, tuple):  # a follower's: it waits for the entry by itself
+                node, request_id = callback
+                place = {"request_id": request_id, "log_idx": index, "log_term": term}
+                self.__transport.send(node, {"type": "apply_command_response"} | place)
+            else:
+                self.__commandsWaitingCommit[index].append((term, callback))
 
     def __on_apply_command(self, node: Node, message: Message) -> None:
         command = message["command"]
@@ -83,7 +96,7 @@ class SyncObj(replication.SyncObj):
     def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
         if command[:1] != REGULAR:
             return None
-        stamp_ms = int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little")
+        stamp_ms = stamp_ms_of(command)
         self.__parts.time.applied(stamp_ms)
         try:
             return self.__parts.machine.apply(stamp_ms, command[1 + STAMP_SIZE_BYTES :])

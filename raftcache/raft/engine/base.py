@@ -31,6 +31,21 @@ STAMP_SIZE_BYTES: Final = 8
 Message: TypeAlias = dict[str, Any]
 
 
+def stamp_ms_of(command: bytes) -> int:
+    """The cluster time in an entry; 0 in one of the engine's own."""
+    if command[:1] != REGULAR:
+        return 0
+    return int.from_bytes(command[1 : 1 + STAMP_SIZE_BYTES], "little")
+
+
+def last_stamp_ms(log: Log) -> int:
+    """The highest cluster time in a log, which is the last one; 0 if no entry has one.
+
+    The last entry may be one without: each leader begins with such a one.
+    """
+    return next((stamp for entry in reversed(log) if (stamp := stamp_ms_of(entry.command))), 0)
+
+
 @dataclass(slots=True)
 class Parts:
     """What an engine is made of; each belongs to this engine alone."""

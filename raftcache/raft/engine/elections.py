@@ -102,9 +102,10 @@ class SyncObj(base.SyncObj):
     def __on_request_vote(self, node: Node, message: Message) -> None:
         """Rule 5: a voter that hears a live leader refuses (dissertation 4.2.3)."""
         term = message["term"]
-        if term > self.__raftCurrentTerm and not message["force"] and self.__hears_leader():
-            return
         voted_before = self.__votedForNodeId == node.id and term == self.__raftCurrentTerm
+        # Also in the current term: it may have come by another message than a vote.
+        if not (voted_before or message["force"]) and self.__hears_leader():
+            return
         if voted_before and self.__raftState == FOLLOWER:  # the first answer may be lost
             self.__transport.send(node, {"type": "response_vote", "term": term})
             return

@@ -68,8 +68,9 @@ class SyncObj(installing.SyncObj):
         self.__applyLogEntries()
         if self.__transfer_to is not None:
             self.__hand_over(now_s)
+        elif self.__raftState == LEADER:
+            self.__append_proposals()
         else:
-            self.__stamp_proposals()
             self._checkCommandsToApply()
         self.__sendAppendEntries()
         self.__rounds.settle(self.__otherNodes, now_s)

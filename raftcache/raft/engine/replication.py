@@ -6,7 +6,7 @@ from typing import Final
 
 from raftcache.errors import Fatal
 from raftcache.raft.engine import elections
-from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.engine.base import LEADER, Message, Parts, last_stamp_ms
 from raftcache.raft.entries import Entry
 from raftcache.raft.stock import Node, SyncObjConf
 from raftcache.raft.window import Window
@@ -166,10 +166,11 @@ class SyncObj(elections.SyncObj):
         if self.__raftState != LEADER:
             return
         now_s = self.__clock()
-        ping = now_s >= self.__ping_due_s or self.__rounds.wants_message
+        asked = self.__rounds.wants_message and self.has_committed_in_term
+        ping = asked or now_s >= self.__ping_due_s
         if ping:
             self.__ping_due_s = now_s + self.__conf.appendEntriesPeriod
-            if self.has_committed_in_term:
+            if asked:
                 self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
             self.__rounds.sent(self.__seq + 1, now_s)
         for node in self.__sorted_others():
@@ -217,6 +218,7 @@ class SyncObj(elections.SyncObj):
     # -- changes of role and links -----------------------------------------------------------------
 
     def __onBecomeLeader(self) -> None:
+        self.__parts.time.applied(last_stamp_ms(self.__raftLog))  # or will be, if this one leads on
         self.__parts.time.lead()
         self.__heard_s = self.__clock()
         self.__windows = {n: Window() for n in self.__otherNodes}
@@ -228,8 +230,9 @@ class SyncObj(elections.SyncObj):
         """A new link: what was on its way is gone, and the peer may have restarted."""
         super().__onNodeConnected(node)
         if self.__raftState == LEADER and node in self.__otherNodes:
-            match = self.__raftMatchIndex[node]
-            self.__raftNextIndex[node] = match + 1 if match else self.__raftLog.last_index
+            match, last = self.__raftMatchIndex[node], self.__raftLog.last_index
+            # At least one entry: by it a restarted follower learns how much of its log is ours.
+            self.__raftNextIndex[node] = min(match + 1, last) if match else last
             self.__raftMatchIndex[node] = 0
             self.__windows[node].reset()
             self.__fences[node] = self.__seq + 1
