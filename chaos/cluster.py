@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -190,8 +191,18 @@ async def until(look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
 
 
 def _free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for probe in probes:
-            probe.bind(("127.0.0.1", 0))
-        return [probe.getsockname()[1] for probe in probes]
+    """From a random one on, below those that systems give to outgoing connections.
+
+    Among those, a client that tries to reach a dead node may be given the node's own port.
+    """
+    free: list[int] = []
+    for port in range(random.randrange(20_000, 31_000), 32_000):
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        free.append(port)
+        if len(free) == count:
+            return free
+    raise Trouble("there are not enough free ports")

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -22,6 +22,8 @@ from raftcache.errors import BadConfig
 
 HOST: Final = "127.0.0.1"
 STATE_FILE: Final = "demo.json"
+PORT_MIN: Final = 20_000
+PORT_MAX: Final = 32_000
 STOP_TIMEOUT_S: Final = 15.0
 """For a node that was asked to stop; longer than the shutdown timeout of its own."""
 
@@ -59,16 +61,32 @@ def planned(folder: Path, size: int, base_http: int, base_raft: int) -> list[Loc
 
 
 def anywhere(folder: Path, size: int) -> list[LocalNode]:
-    """n1, n2, ... on ports that are free now."""
-    with ExitStack() as stack:
-        probes = [stack.enter_context(socket.socket()) for _ in range(2 * size)]
-        for probe in probes:
-            probe.bind((HOST, 0))
-        ports = iter([probe.getsockname()[1] for probe in probes])
-        return [
-            LocalNode(f"n{i}", next(ports), next(ports), folder / f"n{i}")
-            for i in range(1, size + 1)
-        ]
+    """n1, n2, ... on ports that are free now; raises BadConfig if there are none."""
+    ports = iter(_free_ports(2 * size))
+    return [
+        LocalNode(f"n{i}", next(ports), next(ports), folder / f"n{i}") for i in range(1, size + 1)
+    ]
+
+
+def _free_ports(count: int) -> list[int]:
+    """From a random one on, below those that systems give to outgoing connections.
+
+    Among those, a client that tries to reach a dead node may be given the node's own port.
+    """
+    free: list[int] = []
+    first = random.randrange(PORT_MIN, PORT_MAX - 1000)
+    for port in range(first, PORT_MAX):
+        with socket.socket() as probe:
+            try:
+                probe.bind((HOST, port))
+            except OSError:
+                continue
+        free.append(port)
+        if len(free) == count:
+            return free
+    raise BadConfig(
+        f"there are no {count} free ports from {first} on: use --base-http, --base-raft"
+    )
 
 
 def _check_free(port: int, what: str, option: str) -> None:

@@ -62,8 +62,8 @@ class Show:
         """The cluster as it is: drawn in place, or printed when something changed."""
         if self._redraws:
             click.clear()
-            parts = (self._introduction, table.render(statuses), *self._notes)
-            click.echo("\n\n".join(parts[:2]) + "\n\n" + "\n".join(parts[2:]))
+            parts = (self._introduction, table.render(statuses), "\n".join(self._notes))
+            click.echo("\n\n".join(parts))
         elif (shape := _shape(statuses)) != self._shape:
             self._shape = shape
             if self._as_json:

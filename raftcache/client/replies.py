@@ -121,9 +121,9 @@ def error_of(answer: Answer) -> RaftcacheError | None:
         return known(detail, retry_after_s=_retry_after_s(answer))
     if answer.status < 500:
         return BadRequest(detail)
-    if not problem.definite:
-        return Unknown(detail)
-    return (NotLeader if problem.title == NotLeader.title else Refused)(detail)
+    if problem.title == NotLeader.title and problem.definite is not False:
+        return NotLeader(detail)
+    return Refused(detail) if problem.definite else Unknown(detail)
 
 
 def found(answer: Answer) -> Found | None:

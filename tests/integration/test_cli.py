@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -79,6 +80,20 @@ def test_status_of_every_node(endpoints: str) -> None:
     assert [line.split()[1] for line in lines[1:]].count("leader") == 1
     code, text = run(endpoints, "status", "--json")
     assert set(json.loads(text)) == set(endpoints.split(","))
+
+
+def test_watch_ends_well_with_ctrl_c(endpoints: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "raftcache", "status", "--watch", "--endpoints", endpoints]
+    with (tmp_path / "out").open("w") as out:
+        watch = subprocess.Popen([*command, "--interval", "10ms"], stdout=out, stderr=out)
+    try:
+        eventually(lambda: (tmp_path / "out").read_text().count("DIGEST") >= 2)
+        watch.send_signal(signal.SIGINT)
+        assert watch.wait(30) == 0
+        assert "Traceback" not in (tmp_path / "out").read_text()
+    finally:
+        watch.kill()
+        watch.wait()
 
 
 def test_a_dead_endpoint_is_a_row_and_no_obstacle(endpoints: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
@@ -83,11 +82,8 @@ def run(
     asyncio.run(main())
 
 
-def free_url() -> str:
-    """Where nobody listens."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{probe.getsockname()[1]}"
+NOBODY = "http://127.0.0.1:1"
+"""A port that nobody listens on: it takes privileges, and its service died out long ago."""
 
 
 # --- answers ----------------------------------------------------------------------------------
@@ -180,7 +176,7 @@ def test_cluster_status_is_typed() -> None:
 def test_statuses_ask_every_endpoint_itself_and_once() -> None:
     async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
         nodes[1].always, nodes[2].always = NO_LEADER, babbles
-        client.endpoints.append(free_url())
+        client.endpoints.append(NOBODY)
         got = list((await client.statuses()).values())
         assert isinstance(got[0], NodeStatus)
         assert isinstance(got[1], NotLeader)
@@ -211,7 +207,7 @@ def test_reads_and_writes_move_on_to_the_next_endpoint(mood: object) -> None:
 
 def test_an_endpoint_that_nobody_listens_on_is_left_out() -> None:
     async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
-        client.endpoints.insert(0, free_url())
+        client.endpoints.insert(0, NOBODY)
         assert await client.put(b"a", b"1") == Written(Status.CREATED, 1)
 
     run(scenario, size=1)
@@ -288,7 +284,7 @@ def test_refusals_alone_end_as_the_last_refusal() -> None:
 
 def test_nobody_there_is_a_refusal() -> None:
     async def main() -> None:
-        async with RaftcacheClient([free_url()], timeout_s=0.2) as client:
+        async with RaftcacheClient([NOBODY], timeout_s=0.2) as client:
             with pytest.raises(Refused, match="cannot be reached"):
                 await client.put(b"a", b"1")
 
