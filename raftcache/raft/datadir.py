@@ -97,7 +97,9 @@ def open_data_dir(disk: Disk, node: str, cluster_id: str | None) -> Identity:
             raise BadConfig("the data directory is empty, and no cluster id is known")
         stored = Identity(cluster_id, node, 0)
     if stored.node != node:
-        raise BadConfig(f"the data directory is node {stored.node!r}'s, this is node {node!r}")
+        raise BadConfig(
+            f"the data directory belongs to node {stored.node!r}, this is node {node!r}"
+        )
     if cluster_id not in (None, stored.cluster_id):
         raise BadConfig(
             f"the data directory belongs to cluster {stored.cluster_id},"

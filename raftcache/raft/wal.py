@@ -9,8 +9,8 @@ is told from a damaged one. The rules that concern more than one segment:
   segment may end torn, and every other one holds at least one block.
 - Every block tells the vote and the position it follows, so any segment's first block can begin
   the log, and older segments are deleted whole: oldest first, each removal synced, so that a crash
-  leaves no gap. The exception is a segment followed by a block that truncates to before the
-  segment's begin: such a segment cannot be the first.
+  leaves no gap. Where a later block truncates to before that begin, the log begins there instead:
+  all that follows the truncation is in that block and the ones after it.
 - `restart` begins a new segment; when that is durable, everything older is deleted.
 
 When a process dies between the write and the sync of a block, the next one reads the block from
@@ -45,12 +45,14 @@ _TEMPORARY: Final = f"{WAL_FOLDER}/new.tmp"
 
 @dataclass
 class _Segment:
-    """One segment; start_index is the index that its first block follows, None if it cannot be
-    the first of a log: a later block truncates to before it."""
+    """One segment; start_index: the index that its first block follows, None if it has none."""
 
     number: int
-    is_empty: bool = True
     start_index: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        return self.start_index is None
 
     @property
     def path(self) -> str:
@@ -180,12 +182,8 @@ class Wal:
 
     def _account(self, block: Block) -> None:
         """Note a block that is in the last segment now."""
-        start_index, last = block.prev.index, self._segments[-1]
-        for segment in self._segments:
-            if segment.start_index is not None and segment.start_index > start_index:
-                segment.start_index = None
-        if last.is_empty:
-            last.is_empty, last.start_index = False, start_index
+        if self._segments[-1].is_empty:
+            self._segments[-1].start_index = block.prev.index
         self._last_index = block.last_index
 
     # Recovery.
@@ -268,11 +266,11 @@ class _Replay:
         if block.term < self._term:
             raise Corrupt(path, at, f"the term goes back from {self._term} to {block.term}")
         self._term, self._voted_for = block.term, block.voted_for
-        if block.restart or self._is_first:
+        if block.restart or self._is_first or block.prev.index < self._base.index:
             self._base, self._entries = block.prev, []
             self._is_first = False
         kept = block.prev.index - self._base.index
-        if not 0 <= kept <= len(self._entries):
+        if kept > len(self._entries):
             why = f"the block follows index {block.prev.index}, which the log does not have"
             raise Corrupt(path, at, why)
         del self._entries[kept:]

@@ -158,15 +158,17 @@ def test_a_restart_drops_everything_before_it() -> None:
     assert reopen(disk) == Recovered([Entry(b"after", 5, 3)], Position(4, 3), 3, "n1")
 
 
-def test_a_segment_before_whose_start_the_log_was_truncated_is_not_the_first() -> None:
-    """Its entries follow some that are no longer in the log."""
+def test_a_truncation_to_before_the_first_segment_left() -> None:
+    """The log begins with the truncation then: what came before it is not known any more."""
     disk = MemoryDisk()
     wal = write_all(disk, rows(4))  # entries 1 to 3 in the first segment, 4 in the second
     assert len(disk.names("wal")) == 2
     wal.write(block((1, 1), b"x", b"y", b"z", b"w", term=2))
     wal.drop_before(5)
-    assert [e.index for e in reopen(disk).entries][-4:] == [2, 3, 4, 5]
-    assert reopen(disk).entries[-4].command == b"x"
+    recovered = reopen(disk)
+    assert disk.names("wal") == [SECOND.removeprefix("wal/")]
+    assert recovered.base == Position(1, 1)
+    assert [e.command for e in recovered.entries] == [b"x", b"y", b"z", b"w"]
 
 
 def test_a_crash_while_dropping_leaves_no_gap() -> None:
