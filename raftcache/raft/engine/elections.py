@@ -48,7 +48,11 @@ class SyncObj(base.SyncObj):
 
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
-        if self.__raftElectionDeadline >= now_s or not self.__connectedToAnyone():
+        if self.__raftElectionDeadline >= now_s:
+            return
+        if not self.__connectedToAnyone():  # nobody to ask; and it cannot be following anyone
+            if self.__raftLeader is not None:
+                self.__forget_leader()
             return
         self.__raftElectionDeadline = now_s + self.__generateRaftTimeout()
         self.__forced, self.__transferInProgress = self.__transferInProgress, False
