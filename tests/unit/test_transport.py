@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.raft.frames import Message, encode
 from raftcache.raft.peer import (
@@ -145,6 +146,23 @@ async def test_stopping_and_dropping_end_the_dialling_at_every_moment(turns: int
             await n2.links.stop()
         assert not n2.links._connections
         assert not n2.links._tasks
+
+
+@pytest.mark.parametrize("change", ["dropped", "moved"])
+@on_both_loops
+async def test_a_link_that_is_not_greeted_yet_ends_with_its_dialling(change: str) -> None:
+    n2, wires = seat("n2", pace=Pace(handshake_timeout_s=1000.0)), list[Wire]()
+    async with listener(wires) as address, started(n2):
+        n2.links.addNode(Node("n1"))
+        n2.links.set_address("n1", address)
+        await until(lambda: wires)
+        assert (await wires[0].next())["type"] == "hello"
+        if change == "dropped":
+            n2.links.dropNode(Node("n1"))
+        else:
+            n2.links.set_address("n1", Address(address.host, 1))
+        await wires[0].ends()
+        assert n2.events == []
 
 
 # -- messages ------------------------------------------------------------------------------------
