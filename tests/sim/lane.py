@@ -1,4 +1,4 @@
-"""Worker threads in virtual time: work happens when it is done, or perhaps not, if a crash comes."""
+"""Worker threads in virtual time: work happens when it is done, or not, if a crash comes."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ from raftcache.command.codec import decode, encode
 from raftcache.command.words import Command, Increment, Once, Put
 from raftcache.config import Storage, Timing
 from raftcache.errors import Fatal, RaftcacheError
-from raftcache.raft import stock
+from raftcache.raft import frames, stock
 from raftcache.raft.assembly import Restored, assemble, restore
 from raftcache.raft.datadir import Identity, open_data_dir
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
@@ -162,6 +162,10 @@ class Host:
     def lose(self) -> None: ...
     def wake(self) -> None: ...
 
+    def on_wire(self, message: Message) -> Message:
+        """What arrives when this is sent."""
+        return message
+
 
 class WatchedMachine(Machine):
     """The real state machine; every batch it applies is shown to the checker."""
@@ -257,6 +261,11 @@ class Member(Host):
 
     def wake(self) -> None:
         self.replica.wake()
+
+    def on_wire(self, message: Message) -> Message:
+        if not self.world.profile.encode_frames:
+            return message
+        return frames.decode(frames.encode(message)[frames.HEADER_SIZE_BYTES :])
 
     # -- what clients do -------------------------------------------------------------------------
 

@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
-from raftcache.raft import frames
-
 if TYPE_CHECKING:
     from tests.sim.world import World
 
@@ -100,8 +98,7 @@ class Network:
         if link.epoch != epoch:
             return
         chance, profile = world.chance, world.profile
-        if profile.encode_frames and world.encodes:
-            message = frames.decode(frames.encode(message)[frames.HEADER_SIZE_BYTES :])
+        message = world.members[sender].on_wire(message)
         delay_s_max = profile.delay_s_max if world.faulty else CALM_DELAY_S_MAX
         delay_s = chance.uniform(LATENCY_S_MIN, delay_s_max)
         if world.faulty and chance.random() < profile.spike_chance:

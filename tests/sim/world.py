@@ -51,8 +51,6 @@ class Result:
 class World:
     """Everything in one run; the parts find each other through it."""
 
-    encodes = True
-
     def __init__(
         self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Any = None
     ) -> None:

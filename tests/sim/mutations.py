@@ -1,0 +1,141 @@
+"""Our engine with one rule taken out. A simulator that does not notice proves nothing.
+
+Each mutation names the profile it is looked for in, and within how many seeds it must be caught.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Any, Final
+from unittest import mock
+
+from raftcache.raft import assembly, outbox
+from raftcache.raft.engine import installing, replication
+from raftcache.raft.log import Log
+from raftcache.raft.rounds import Rounds
+from raftcache.raft.stock import engine as private_copy
+
+_parent_receives: Final = private_copy.SyncObj._SyncObj__onMessageReceived
+
+
+def _truncates_always(self: Any, node: Any, message: Any) -> None:
+    """As stock: everything behind prevLogIdx goes, even what matches."""
+    self._SyncObj__hear_leader(node, message)
+    self._SyncObj__adopt_term(message["term"])
+    last = message["prevLogIdx"] + len(message["entries"])
+    self._SyncObj__answer = (message["seq"], last)
+    self._SyncObj__verified = max(self._SyncObj__verified, last)
+    _parent_receives(self, node, message)
+
+
+def _commits_unverified(self: Any, node: Any, message: Any) -> None:
+    """A heartbeat says how far the leader has committed, not how far this log is the leader's."""
+    self._SyncObj__hear_leader(node, message)
+    self._SyncObj__adopt_term(message["term"])
+    self._SyncObj__note_heartbeat(node, message["term"], message["commit_index"])
+    pong = {"type": "pong", "term": self._SyncObj__raftCurrentTerm, "seq": message["seq"]}
+    self._SyncObj__transport.send(node, pong)
+
+
+def _chunk_commits(self: Any, node: Any, message: Any) -> None:
+    """As stock: the first chunk of a snapshot advances the commit index."""
+    self._SyncObj__adopt_term(message["term"])
+    self._SyncObj__note_heartbeat(node, message["term"], message["commit_index"])
+    _chunk_rightly(self, node, message)
+
+
+_chunk_rightly: Final = installing.SyncObj._SyncObj__on_snapshot_chunk
+
+
+def _answers_without_round(self: Any, peers: Any, now_s: float) -> None:
+    while self._waiting:
+        _, index, ready = self._waiting.popleft()
+        ready(index)
+    _settle_rightly(self, peers, now_s)
+
+
+_settle_rightly: Final = Rounds.settle
+
+
+def _only_pings(self: Any, node: Any) -> None:
+    """What was acknowledged is not sent again: a restarted follower cannot tell that it is so."""
+    match = self._SyncObj__raftMatchIndex.get(node, 0)
+    _connected_rightly(self, node)
+    if self.is_leader and match:
+        self._SyncObj__raftNextIndex[node] = match + 1
+
+
+_connected_rightly: Final = replication.SyncObj._SyncObj__onNodeConnected
+
+
+def _drops_the_log(log: Log, meta: Any) -> None:
+    """As stock: a snapshot clears the journal, and what came after it."""
+    log.restart_at(meta.index, meta.term)
+
+
+def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
+    return mock.patch.object(owner.SyncObj, f"_SyncObj__{name}", new)
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    """What is taken out, and where and how soon that shows."""
+
+    name: str
+    apply: Callable[[], AbstractContextManager[Any]]
+    profile: str
+    seeds: int
+
+
+MUTATIONS: Final = (
+    Mutation(
+        "a follower truncates what matches",
+        lambda: _private(replication, "on_append_entries", _truncates_always),
+        "bursts",
+        10,
+    ),
+    Mutation(
+        "a heartbeat commits what is not verified",
+        lambda: _private(replication, "on_ping", _commits_unverified),
+        "partitions",
+        40,
+    ),
+    Mutation(
+        "the first chunk of a snapshot commits",
+        lambda: _private(installing, "on_snapshot_chunk", _chunk_commits),
+        "snapshots",
+        40,
+    ),
+    Mutation(
+        "a leader counts itself before its disk does",
+        lambda: mock.patch.object(Log, "durable_index", property(lambda log: log.last_index)),
+        "mixed",
+        10,
+    ),
+    Mutation(
+        "promises leave before the sync",
+        lambda: mock.patch.object(outbox, "PROMISES", frozenset()),
+        "mixed",
+        10,
+    ),
+    Mutation(
+        "reads are answered without a round",
+        lambda: mock.patch.object(Rounds, "settle", _answers_without_round),
+        "partitions",
+        40,
+    ),
+    Mutation(
+        "a snapshot clears the log behind it",
+        lambda: mock.patch.object(assembly, "_tie", _drops_the_log),
+        "snapshots",
+        10,
+    ),
+    Mutation(
+        "a restarted follower is only pinged",
+        lambda: _private(replication, "onNodeConnected", _only_pings),
+        "mixed",
+        40,
+    ),
+)
