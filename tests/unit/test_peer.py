@@ -1,4 +1,4 @@
-"""One connection by itself, without sockets, and the version two nodes agree on."""
+"""The parts of links that need no sockets: one connection, versions, waits between dials."""
 
 from __future__ import annotations
 
@@ -6,12 +6,24 @@ from typing import Any
 
 from raftcache.raft.frames import encode
 from raftcache.raft.peer import Connection, LinkCounters, common_version
-from tests.unit.seats import hello
+from raftcache.raft.transport import Backoff, Pace
+from tests.unit.seats import SeededDice, hello
 
 
 def test_the_highest_common_version_is_spoken() -> None:
     assert common_version(hello(version_min=1, version_max=5)) == 1
     assert common_version(hello(version_min=2, version_max=5)) is None
+
+
+def test_redials_slow_down_within_bounds_and_start_afresh_after_a_link() -> None:
+    pace = Pace(redial_min_s=0.05, redial_max_s=1.0)
+    backoff = Backoff(pace, SeededDice())
+    spans_s = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
+    waits_s = [backoff.next_s() for _ in spans_s]
+    assert all(s / 2 <= w <= s for s, w in zip(spans_s, waits_s, strict=True))
+    assert len(set(waits_s[-3:])) == 3, "the same span, but never the same wait"
+    backoff.reset()
+    assert backoff.next_s() <= 0.05
 
 
 class _Deaf:

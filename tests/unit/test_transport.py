@@ -19,11 +19,10 @@ from raftcache.raft.peer import (
     Refusal,
 )
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S, Backoff, Pace
+from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S, Pace
 from tests.unit.seats import (
     DEADLINE_S,
     HASTY,
-    SeededDice,
     Wire,
     hello,
     listener,
@@ -103,17 +102,6 @@ async def test_a_peer_that_is_not_there_is_dialled_until_it_is() -> None:
         n1.links.addNode(Node("n2"))
         async with started(n1):
             await until(lambda: n1.up and n2.up)
-
-
-def test_redials_slow_down_within_bounds_and_start_afresh_after_a_link() -> None:
-    pace = Pace(redial_min_s=0.05, redial_max_s=1.0)
-    backoff = Backoff(pace, SeededDice())
-    spans_s = [0.05, 0.1, 0.2, 0.4, 0.8, 1.0, 1.0, 1.0]
-    waits_s = [backoff.next_s() for _ in spans_s]
-    assert all(s / 2 <= w <= s for s, w in zip(spans_s, waits_s, strict=True))
-    assert len(set(waits_s[-3:])) == 3, "the same span, but never the same wait"
-    backoff.reset()
-    assert backoff.next_s() <= 0.05
 
 
 @on_both_loops
