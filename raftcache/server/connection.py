@@ -73,7 +73,7 @@ class Port:
 class Connection(RequestHandler):
     """An HTTP/1 connection; see the module."""
 
-    __slots__ = ("_body", "_busy", "_ends", "_partial", "_port", "_progress", "_since_s")
+    __slots__ = ("_body", "_busy", "_deaf", "_ends", "_partial", "_port", "_progress", "_since_s")
 
     def __init__(self, port: Port, manager: web.Server) -> None:
         super().__init__(
@@ -95,9 +95,11 @@ class Connection(RequestHandler):
         """The body that is still arriving."""
         self._partial = False
         """The last bytes ended no request: the headers of one have begun."""
+        self._deaf = False
+        """Nothing more is heard from this client; it gets what it is owed."""
         self._ends = False
         """The client has said that it will send no more, and waits for what it is owed."""
-        self._progress: tuple[int, bool, int, int] = (0, False, 0, 0)
+        self._progress: tuple[int, bool, int, int] | None = None
         self._since_s = 0.0
 
     # Coming and going.
@@ -215,7 +217,7 @@ class Connection(RequestHandler):
             resp = _as_problem(resp, request)
         if not resp.prepared:
             resp.headers["Server"] = SERVER
-            if self._close:
+            if self._close or (self._deaf and not self._messages):
                 resp.force_close()
         self._port.counters.answers[request.method, resp.status] += 1
         resp, lost = await super().finish_response(request, resp, start_time)

@@ -13,9 +13,9 @@ Order on one connection, hot and cold requests mixed, rests on two rules:
 2. The application gets a request only when no slot is left; until then the request is held.
 
 A client that pipelines without reading is bounded on three sides: PIPELINED_MAX requests are parsed
-ahead, then the socket is not read; when UNSENT_SIZE_BYTES_MAX of answers are ready and not sent, or
-the transport says that its buffer is full, the next requests are cold, and the application waits
-for the client to read before it answers each of them.
+ahead, then the socket is not read; nor is it while the transport says that its buffer is full; and
+when UNSENT_SIZE_BYTES_MAX of answers wait in slots, the next requests are cold, and the application
+waits for the client to read before it answers each of them.
 """
 
 from __future__ import annotations
@@ -36,14 +36,15 @@ from aiohttp.web_protocol import (
 
 from raftcache.config import Limits
 from raftcache.metrics import HttpCounters
-from raftcache.server.connection import Connection, Port
+from raftcache.server.connection import Connection, Port, logger
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_request import PREFIX
 from raftcache.server.replies import Answer, closing, render
 
 PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2
-"""Requests of one connection between the parser and their answer. Below the parser's own limit:
-when it stops, the socket is paused already, so that someone will come back to resume both."""
+"""Requests of one connection between the parser and their answer. Below the parser's own limit, so
+that whenever it stops the socket is paused too, and someone will come back to resume both. By two,
+because it may count one too many: a request that the parent takes before its end has come."""
 
 UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
 """Answers of one connection that are ready and not written yet, before requests turn cold."""
@@ -75,7 +76,11 @@ class HotPort(Port):
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one connection's fault must not silence the others
+                logger.exception("a connection could not be written to")
+                connection.force_close()
 
 
 class _Slot:
@@ -99,7 +104,7 @@ class _Slot:
 class HotConnection(Connection):
     """A Connection with the hot path beside its parent's queue."""
 
-    __slots__ = ("_deaf", "_dirty", "_drained", "_held", "_late", "_slots", "_unsent_size_bytes")
+    __slots__ = ("_dirty", "_drained", "_held", "_late", "_slots", "_unsent_size_bytes")
 
     _port: HotPort
 
@@ -113,8 +118,6 @@ class HotConnection(Connection):
         """Of answers that wait in slots."""
         self._late: RawRequestMessage | None = None
         """A hot request whose short body (`_body`) is still arriving."""
-        self._deaf = False
-        """Nothing more is heard from this client; it gets what it is owed."""
         self._drained: asyncio.Future[None] | None = None
         # The parent compares its own queue with these.
         self._max_msg_queue_size = PIPELINED_MAX
@@ -125,8 +128,8 @@ class HotConnection(Connection):
     def data_received(self, data: bytes) -> None:
         """As the parent's, but what can be answered at once is.
 
-        Every message that the parser gave is counted as consumed: a hot one when its answer is
-        written, a cold one by the parent when its turn comes.
+        The parser is told when a request is consumed: a hot one when its answer is written, a cold
+        one by the parent when its turn comes.
         """
         if self._force_close or self._close or self._deaf:
             return
@@ -167,9 +170,8 @@ class HotConnection(Connection):
         )
 
     def _serve_or_queue(self, message: RawRequestMessage, payload: StreamReader) -> None:
-        """A plain request is hot if rule 1 and the client's pace allow it."""
-        free = not self._busy and not self._held and not self._paused
-        if not free or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
+        """A plain request is hot if rule 1 and the size of what waits allow it."""
+        if self._busy or self._held or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
             self._queue(message, payload)
             return
         slot = _Slot(self, message.method)
@@ -193,26 +195,18 @@ class HotConnection(Connection):
         late, self._body, self._late = self._late, None, None
         if late is not None:
             self._serve_or_queue(late, body)
-            return
-        waiting = self._held or self._messages
-        if not waiting or waiting[-1][1] is not body:
-            # The parent took this request before its end had come, and the parser does not count
-            # down for a request that it has not counted yet.
-            assert self._parser is not None
-            self._parser.message_consumed()
 
     def _break_off(self, error: HttpProcessingError) -> None:
         """The parser refused the bytes: answer what came before them, then 400, then close."""
-        body, late = self._body, self._late
-        if body is not None and not body.is_eof():
-            body.set_exception(RequestPayloadError(error.message))
-            body.feed_eof()
-            if late is not None:
-                self._queue(late, body)
-        else:
-            if body is not None and late is not None:
-                self._serve_or_queue(late, body)
+        if self._body is not None:
+            self._continue_body(self._body)
+        if self._body is None:
             self._queue(_ErrInfo(400, error, error.message), EMPTY_PAYLOAD)
+        else:  # it was in the middle of a body: whoever reads that gets the error
+            self._body.set_exception(RequestPayloadError(error.message))
+            self._body.feed_eof()
+            if self._late is not None:
+                self._queue(self._late, self._body)
         self._deaf = True
 
     # Out.

@@ -108,16 +108,17 @@ class HttpServer:
 
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, finish what is being answered, close; timeout_s at most."""
-        if self._listener is None or self._runner is None or self._port is None:
+        if self._runner is None or self._listener is None or self._port is None:
             return
+        runner, self._runner = self._runner, None
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._listener.close()
-        manager = self._runner.server
+        manager = runner.server
         assert manager is not None
         manager.pre_shutdown()
         await manager.shutdown(timeout_s)
-        await self._runner.cleanup()
+        await runner.cleanup()
         for transport in list(self._port.connections.values()):
             transport.abort()  # its client reads nothing; closing would wait for it
 

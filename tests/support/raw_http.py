@@ -1,0 +1,184 @@
+"""The HTTP front door in this process over a FakeKv, and a client that sends bytes as told."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+import orjson
+import uvloop
+
+from raftcache.config import Address, Config, Limits
+from raftcache.metrics import HttpCounters
+from raftcache.server.http import HttpServer
+from tests.support.fake_kv import FakeKv
+
+T = TypeVar("T")
+
+DEADLINE_S = 20.0
+"""For everything a test waits for; only a broken server needs so long."""
+
+
+def run(test: Coroutine[Any, Any, T]) -> T:
+    """Run a test on the loop that nodes run on, for DEADLINE_S at most."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(DEADLINE_S):
+            return await test
+
+    return uvloop.run(bounded())
+
+
+class HandClock:
+    """A Clock that a test moves."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic_s(self) -> float:
+        return self.now_s
+
+    def wall_ms(self) -> int:
+        return 1_800_000_000_000
+
+
+class FakeNode:
+    """A NodeView."""
+
+    def __init__(self) -> None:
+        self.checks = [("leader", True, "n1 leads"), ("disk", True, "is there")]
+        self.error: Exception | None = None
+
+    def cluster_status(self) -> dict[str, Any]:
+        if self.error is not None:
+            raise self.error
+        return {"node": "n1", "role": "leader", "revision": 7}
+
+    def readiness(self) -> list[tuple[str, bool, str]]:
+        return self.checks
+
+    def gauges(self) -> dict[str, float]:
+        return {"raft_term": 3, "raftcache_store_keys": 11}
+
+
+@dataclass
+class Response:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return orjson.loads(self.body)
+
+    @property
+    def plain(self) -> tuple[int, dict[str, str], bytes]:
+        """Without what may differ between two ways through the server."""
+        ignored = ("date", "server", "connection")
+        headers = {name: text for name, text in self.headers.items() if name not in ignored}
+        return self.status, headers, self.body
+
+
+class Client:
+    """One connection, byte by byte."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.reader, self.writer = reader, writer
+
+    async def send(self, data: bytes) -> None:
+        self.writer.write(data)
+        await self.writer.drain()
+
+    async def receive(self, *, bare: bool = False) -> Response:
+        """The next response; bare: it answers HEAD, so that no body follows."""
+        head = await self.reader.readuntil(b"\r\n\r\n")
+        line, *lines = head.decode("latin-1").removesuffix("\r\n\r\n").split("\r\n")
+        headers = {}
+        for text in lines:
+            name, _, value = text.partition(": ")
+            assert name.lower() not in headers, f"{name} is there twice"
+            headers[name.lower()] = value
+        status = int(line.split(" ")[1])
+        size = 0 if bare or status in (100, 304) else int(headers["content-length"])
+        return Response(status, headers, await self.reader.readexactly(size))
+
+    async def ask(self, data: bytes, *, bare: bool = False) -> Response:
+        await self.send(data)
+        return await self.receive(bare=bare)
+
+    async def is_closed(self) -> bool:
+        """Whether the server closes the connection and sends nothing before; waits for it."""
+        try:
+            return await self.reader.read(1) == b""
+        except ConnectionError:
+            return True
+
+    async def close(self) -> None:
+        self.writer.close()
+        with contextlib.suppress(ConnectionError):  # the server was faster
+            await self.writer.wait_closed()
+
+
+def request(
+    method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+) -> bytes:
+    """One HTTP/1.1 request."""
+    lines = [f"{method} {target} HTTP/1.1", "Host: test"]
+    lines += [f"{name}: {value}" for name, value in (headers or {}).items()]
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+@dataclass
+class Served:
+    """A running front door and its surroundings."""
+
+    server: HttpServer
+    kv: FakeKv = field(default_factory=FakeKv)
+    node: FakeNode = field(default_factory=FakeNode)
+    clock: HandClock = field(default_factory=HandClock)
+    counters: HttpCounters = field(default_factory=HttpCounters)
+    clients: list[Client] = field(default_factory=list)
+
+    async def connect(self, **options: Any) -> Client:
+        client = Client(*await asyncio.open_connection("127.0.0.1", self.server.port, **options))
+        self.clients.append(client)
+        return client
+
+    async def ask(
+        self, method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
+    ) -> Response:
+        """One request on a connection of its own."""
+        client = await self.connect()
+        bare = method == "HEAD"
+        answer = await client.ask(request(method, target, body, headers), bare=bare)
+        await client.close()
+        return answer
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait until condition() holds; the test's deadline bounds it."""
+    while not condition():  # noqa: ASYNC110 (nobody tells a test)
+        await asyncio.sleep(0.002)
+
+
+@contextlib.asynccontextmanager
+async def serving(**limits: Any) -> AsyncIterator[Served]:
+    """A front door on a free port, with these Limits."""
+    here = Address("127.0.0.1", 0)
+    config = Config("n1", Path("unused"), here, here, here, here, limits=Limits(**limits))
+    kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
+    server = HttpServer(kv, node, config, clock, counters)
+    await server.start()
+    served = Served(server, kv, node, clock, counters)
+    try:
+        yield served
+    finally:
+        for client in served.clients:
+            await client.close()
+        await server.stop(1.0)
