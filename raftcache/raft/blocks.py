@@ -200,14 +200,11 @@ def _parse_header(data: bytes, at: int) -> _Header | None:
 
 def _judge_bad_header(path: str, data: bytes, at: int, used: int, sequence: int | None) -> None:
     """Return if the block at this offset is torn (cases 2 and 3), else raise Corrupt."""
-    header_end = at + _HEADER.size
-    if used <= header_end:
+    if used <= at + _HEADER.size:
         return  # case 3: nothing after it
-    if any(data[at:header_end]):
-        raise Corrupt(path, at, "the block's header is damaged")
     sector_end = at + SECTOR_SIZE_BYTES - at % SECTOR_SIZE_BYTES
     if any(data[at:sector_end]):
-        raise Corrupt(path, at, "the block's header is missing, its sector is not")
+        raise Corrupt(path, at, "the block's header is damaged")
     found = data.find(_MAGIC, sector_end)
     while found >= 0:
         later = _parse_header(data, found) if found % ALIGNMENT_BYTES == 0 else None

@@ -161,6 +161,16 @@ def test_a_write_that_stopped_at_any_byte_is_cut(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_a_header_of_zeros_before_its_payload_is_damage(kind: str) -> None:
+    """No disk writes a part of a sector and leaves what is before it."""
+    data = segment_of(block_of(1, b"a"), block_of(2, *KINDS[kind]))
+    at = scan(data).blocks[-1][0]
+    data[at : at + 32] = bytes(32)
+    with pytest.raises(Corrupt, match="header is damaged"):
+        scan(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_a_torn_block_before_another_is_damage(kind: str) -> None:
     """Whatever sectors are lost: a block that was followed by another one had been synced."""
     first, middle, last = block_of(1, b"a"), block_of(2, *KINDS[kind]), block_of(99, b"z" * 600)

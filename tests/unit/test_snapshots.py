@@ -129,8 +129,10 @@ def test_chunks_of_another_order_or_file_are_found() -> None:
     end, foreign = data[-done:], other[starts[0] : starts[1]]
     first, second, third = chunks
     assert head + first + second + third + end == data
+    with pytest.raises(Corrupt, match="checksum") as caught:
+        read_all(head + second + first + third + end)
+    assert caught.value.offset_bytes == starts[0], "found as it comes"
     for bad in (
-        head + second + first + third + end,
         head + first + second + end,
         head + first + first + second + third + end,
         head + foreign + second + third + end,
