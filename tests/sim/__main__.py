@@ -13,8 +13,9 @@ from functools import partial
 
 from tests.sim import profile as profiles
 from tests.sim.member import Member
+from tests.sim.play import play
 from tests.sim.stock import StockMember, as_installed
-from tests.sim.world import Result, World, run
+from tests.sim.world import Result, World
 
 SHOWN_MAX = 5
 CHUNK = 4
@@ -65,16 +66,8 @@ def _trace(seeds: range, args: argparse.Namespace) -> int:
     return 1 if any(r.verdict for r in results) else 0
 
 
-def _play_one(seed: int, profile: str, engine: str) -> Result:
-    logging.disable(logging.CRITICAL)
-    if engine == "stock":
-        with as_installed():
-            return run(seed, profile, StockMember)
-    return run(seed, profile)
-
-
 def _play(seeds: Iterable[int], args: argparse.Namespace) -> Iterator[Result]:
-    one = partial(_play_one, profile=args.profile, engine=args.engine)
+    one = partial(play, profile=args.profile, engine=args.engine)
     if args.jobs == 1:
         yield from map(one, seeds)
         return

@@ -13,7 +13,7 @@ class SyncObj(applying.SyncObj):
 
     def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
         self.__asked: dict[int, Ready] = {}  # read rounds this follower asked its leader for
-        self.__ask_id = 0
+        self.__ask_id = parts.incarnation << 32  # rule 14: no answer to an earlier life is taken
         self.__ready: list[tuple[int, Ready]] = []  # reads that wait for an index to be applied
         super().__init__(name, others, conf, parts)
 
