@@ -93,8 +93,10 @@ class Wal:
         disk.sync_folder(WAL_FOLDER)
         try:
             recovered = wal._recover()
-        except Corrupt as e:
+        except BaseException as e:
             wal.close()
+            if not isinstance(e, Corrupt):
+                raise
             raise Corrupt(e.path, e.offset_bytes, f"{e.why}; {REJOIN}") from e
         return wal, recovered
 

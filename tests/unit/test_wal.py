@@ -397,6 +397,7 @@ def test_a_disk_that_cannot_be_read_is_no_damage() -> None:
     disk.fail("read", errno.EIO)
     with pytest.raises(OSError, match="Input/output"):
         open_wal(disk)
+    assert disk.open_files == 0
 
 
 def test_a_closed_wal_is_closed() -> None:
