@@ -6,6 +6,7 @@ runs. Order matters and is checked: the snapshot is loaded before the log that f
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
@@ -34,6 +35,9 @@ NEVER_S: Final = 1e12
 """For the engine's timers that are not used here."""
 
 
+logger = logging.getLogger("raftcache.raft")
+
+
 @dataclass(frozen=True, slots=True)
 class Restored:
     """What a node remembers: its state is in the machine, the rest is here."""
@@ -58,11 +62,13 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     meta = store.load_newest(machine)
     sync = storage.durability is Durability.FSYNC
     wal, recovered = Wal.open(disk, storage.segment_size_bytes, sync)
-    log = Log(recovered)
+    torn_bytes, log = recovered.torn_bytes, Log(recovered)
     applied_index = 1
     if meta is not None:
         applied_index = meta.index
         _tie(log, meta)
+    replayed = {"snapshot_index": meta.index if meta else None, "last_index": log.last_index}
+    logger.info("restored", extra={**replayed, "torn_bytes": torn_bytes})
     return Restored(wal, log, store, applied_index, max(machine.now_ms, last_stamp_ms(log)))
 
 

@@ -43,7 +43,7 @@ class Compactor:
         self._on_progress, self._on_fatal = on_progress, on_fatal
         self._taking: Iterator[bytes] | None = None
         self._state = SERIALIZER_STATE.NOT_SERIALIZING
-        self._forget_to = 0
+        self._index = self._forget_to = 0
         self.taken = 0
 
     # -- taking: what pysyncobj asks of a serializer -----------------------------------------------
@@ -62,7 +62,7 @@ class Compactor:
         """
         _, index, term = data[1]
         self._state, self._forget_to = SERIALIZER_STATE.SERIALIZING, forget_to
-        self._taking = self._machine.dump()
+        self._taking, self._index = self._machine.dump(), index
         meta = self._describe(index, term)
         self._lane.submit(lambda: self._store.writer(meta), self._begun)
 
@@ -88,6 +88,7 @@ class Compactor:
         self._taking = None
         if error is None:
             self.taken += 1
+            logger.info("took a snapshot", extra={"index": self._index})
             self._state = SERIALIZER_STATE.SUCCESS
             self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
             self._on_progress()

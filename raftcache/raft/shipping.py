@@ -175,6 +175,7 @@ class Receiving:
         self._arrival = None
         self.installed += 1
         install(arrival.index, arrival.index_term, arrival.loader.install)
+        logger.info("installed a snapshot", extra={"index": arrival.index})
         self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
 
     def _refuse(self, error: Exception) -> None:

@@ -18,6 +18,7 @@ from email.message import Message
 from pathlib import Path
 from typing import Any, Final, TypeVar
 from urllib.parse import quote
+from zlib import crc32
 
 from raftcache.cli.local import HOST, LocalCluster, LocalNode, anywhere
 
@@ -135,10 +136,10 @@ class Cluster(LocalCluster):
         return self.call(name, "GET", f"/v1/kv/{quote(key)}{query}")
 
     def write(self, name: str, key: str, value: str, query: str = "") -> Answer:
-        """Put, again and again until this node says it is done; the same key and value each time."""
+        """Put, until this node says that it is done; the same key and value are put once."""
+        once = f"{quote(key)}={crc32(value.encode()):x}"
 
         def done() -> Answer | None:
-            once = quote(f"{key}={value}")
             answer = self.put(name, key, value, query, Idempotency_Key=once)
             assert answer.status in (200, 201, 503), answer
             return answer if answer.status != 503 else None

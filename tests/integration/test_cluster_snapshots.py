@@ -1,0 +1,77 @@
+"""Compaction on real processes: a log that is cut, peers that need a snapshot, short restarts."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.cluster import Cluster, running, until
+
+pytestmark = pytest.mark.cluster
+
+SNAPSHOT_ENTRIES, TRAILING_ENTRIES = 40, 10
+TINY = ("--snapshot-entries", f"{SNAPSHOT_ENTRIES}", "--trailing-entries", f"{TRAILING_ENTRIES}")
+BIG = "x" * 60_000
+"""A few of them make a snapshot of several chunks."""
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with running(tmp_path, *TINY, "--log-format", "json") as cluster:
+        yield cluster
+
+
+def events(cluster: Cluster, name: str, event: str) -> list[dict[str, Any]]:
+    """What a node logged under this event, oldest first."""
+    lines = [json.loads(line) for line in cluster.said(name).splitlines()]
+    return [line for line in lines if line["event"] == event]
+
+
+def fill(cluster: Cluster, name: str, prefix: str, count: int) -> dict[str, str]:
+    pairs = {f"{prefix}:{i}": f"{i} {BIG if i % 10 == 0 else ''}" for i in range(count)}
+    for key, value in pairs.items():
+        cluster.write(name, key, value)
+    return pairs
+
+
+def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_one(
+    cluster: Cluster,
+) -> None:
+    leader, (late, other) = cluster.leader(), cluster.followers()
+    pairs = fill(cluster, leader, "before", 20)
+    cluster.kill(late)
+    behind = cluster.settled()["applied_index"]
+    pairs |= fill(cluster, leader, "after", 3 * (SNAPSHOT_ENTRIES + TRAILING_ENTRIES))
+    until(lambda: len(events(cluster, leader, "took a snapshot")) >= 2, "no second snapshot")
+
+    cluster.start(late)
+    cluster.settled()
+    sent = events(cluster, leader, "sending a snapshot")
+    assert sent
+    assert {event["to"] for event in sent} == {late}
+    installed = events(cluster, late, "installed a snapshot")[-1]["index"]
+    assert installed > behind
+    assert not events(cluster, other, "installed a snapshot")
+    assert {key: cluster.read(late, key) for key in pairs} == pairs
+
+    before = cluster.settled()
+    for name in cluster.nodes:
+        cluster.send(name, signal.SIGKILL)
+    for name in cluster.nodes:
+        cluster.exit_code(name)
+    cluster.start_all()
+    assert cluster.settled()["digest"] == before["digest"]
+    assert {key: cluster.read(late, key) for key in pairs} == pairs
+    for name in cluster.nodes:
+        restored = events(cluster, name, "restored")[-1]
+        assert restored["snapshot_index"] >= installed
+        replayed = restored["last_index"] - restored["snapshot_index"]
+        assert replayed <= 2 * (SNAPSHOT_ENTRIES + TRAILING_ENTRIES)
+        folder = cluster.nodes[name].folder / "snapshots"
+        assert not list(folder.glob("*.tmp"))
+        until(lambda f=folder: len(list(f.iterdir())) == 1, "older snapshots stay")
