@@ -52,6 +52,9 @@ def run(config: Config) -> int:
     except Fatal as error:
         logger.error("cannot start", extra={"why": error.detail, "error": type(error).__name__})
         return EXIT_FATAL
+    except OSError as error:
+        logger.error("cannot start", extra={"why": str(error), "error": type(error).__name__})
+        return EXIT_FATAL
 
 
 async def _serve(config: Config) -> int:
@@ -103,12 +106,13 @@ class Node:
         lock = DirectoryLock(config.data_dir)
         self._undo.callback(lock.release)
         identity = open_data_dir(disk, config.name, cluster_id_of(config.members))
-        machine, lanes = Machine(), [ThreadLane("log"), ThreadLane("bulk")]
-        for lane in lanes:
-            self._undo.callback(lane.close)
+        machine = Machine()
         restored = restore(disk, machine, config.storage)
         if restored.wal is not None:
             self._undo.callback(restored.wal.close)
+        lanes = [ThreadLane("log"), ThreadLane("bulk")]
+        for lane in lanes:
+            self._undo.callback(lane.close)  # before the log, for it may be writing a block
         clock, dice = SystemClock(), SystemDice()
         self._links = self._link(identity, clock, dice)
         self._replica, time = assemble(
