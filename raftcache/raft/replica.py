@@ -108,6 +108,7 @@ class Replica:
         self._in_flight = 0
         self._pending = 0
         self._reads: list[Callable[[int | None], None]] = []
+        self._held_until_s = float("-inf")  # see transfer()
         self._turn_due = False
         self._timer: Timer | None = None
         self._stopped = False
@@ -138,7 +139,7 @@ class Replica:
         """
         if self._pending >= self._writes_pending_max:
             done(Overloaded(f"{self._pending} writes are waiting already"))
-        elif self._stopped or self._engine.leader is None:
+        elif self._stopped or self._lacks_leader:
             done(NotLeader("no leader is known at this node"))
         else:
             if not self._open or self._open[-1].is_full_for(command):
@@ -148,7 +149,7 @@ class Replica:
             self.wake()
 
     def _launch(self) -> None:
-        while self._open and self._in_flight < PIPELINE_BATCHES_MAX:
+        while self._open and not self._hands_over and self._in_flight < PIPELINE_BATCHES_MAX:
             batch = self._open.popleft()
             batch.deadline_s = self._clock.monotonic_s() + self._request_timeout_s
             self._flying.append(batch)
@@ -176,7 +177,7 @@ class Replica:
             if batch.done and batch.deadline_s < now_s:
                 self._pending -= len(batch.done)
                 batch.fail(Unknown(f"no majority confirmed it in {self._request_timeout_s:g} s"))
-        if self._engine.leader is None:
+        if self._lacks_leader:
             waiting, self._open = self._open, deque()
             for batch in waiting:
                 self._pending -= len(batch.done)
@@ -189,6 +190,9 @@ class Replica:
 
         ready(None) if nobody can vouch for that now. All calls of one turn share one round.
         """
+        if self._stopped:
+            ready(None)
+            return
         self._reads.append(ready)
         self.wake()
 
@@ -202,7 +206,7 @@ class Replica:
         return self._engine.contact_age_s
 
     def _begin_reads(self) -> None:
-        if self._reads:
+        if self._reads and not self._hands_over:
             reads, self._reads = self._reads, []
 
             def ready(index: int | None) -> None:
@@ -227,10 +231,25 @@ class Replica:
         return self._engine.leader
 
     def transfer(self, to: str | None, timeout_s: float) -> bool:
-        """Begin to hand leadership over; False if this node cannot. Watch `leader` for the end."""
-        begun = self._engine.transfer(to, timeout_s)
+        """Begin to hand leadership over; False if this node cannot. Watch `leader` for the end.
+
+        Until then, for timeout_s at most, what arrives here waits for the next leader.
+        """
+        if self._stopped or not self._engine.transfer(to, timeout_s):
+            return False
+        self._held_until_s = self._clock.monotonic_s() + timeout_s
         self.wake()
-        return begun
+        return True
+
+    @property
+    def _hands_over(self) -> bool:
+        """This node leads until the next leader is known, but takes nothing on any more."""
+        undecided = self._engine.is_leader or self._engine.leader is None
+        return undecided and self._clock.monotonic_s() < self._held_until_s
+
+    @property
+    def _lacks_leader(self) -> bool:
+        return self._engine.leader is None and not self._hands_over
 
     def status(self) -> ReplicaStatus:
         engine = self._engine
