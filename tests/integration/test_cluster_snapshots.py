@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,10 @@ def fill(cluster: Cluster, name: str, prefix: str, count: int) -> dict[str, str]
     for key, value in pairs.items():
         cluster.write(name, key, value)
     return pairs
+
+
+def holds_one_file(folder: Path) -> bool:
+    return len(list(folder.iterdir())) == 1
 
 
 def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_one(
@@ -74,4 +79,4 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_on
         assert replayed <= 2 * (SNAPSHOT_ENTRIES + TRAILING_ENTRIES)
         folder = cluster.nodes[name].folder / "snapshots"
         assert not list(folder.glob("*.tmp"))
-        until(lambda f=folder: len(list(f.iterdir())) == 1, "older snapshots stay")
+        until(partial(holds_one_file, folder), "older snapshots stay")

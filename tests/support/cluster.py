@@ -60,6 +60,9 @@ class Cluster(LocalCluster):
         super().__init__(folder, anywhere(folder, size))
         self._options = list(options)
 
+    def __enter__(self) -> Cluster:
+        return self
+
     def _command(self, node: LocalNode) -> list[str]:
         return super()._command(node) + self._options
 

@@ -1,0 +1,141 @@
+"""How a node ends: asked to, and it leaves nobody waiting; or because its disk failed."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import socket
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http.client import HTTPResponse
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from raftcache.cli.local import HOST
+from tests.support.cluster import PATIENCE_S, Cluster, running, until
+
+pytestmark = pytest.mark.cluster
+
+# Long enough that followers may be suspended for a moment without losing their leader.
+CALM = ("--election-min", "2s", "--election-max", "4s", "--request-timeout", "20s")
+REQUESTS = 20
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("calm"), "--log-format", "json", *CALM) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared: Cluster) -> Cluster:
+    """All three run and agree, whatever the test before did to them."""
+    shared.start_all()
+    return shared
+
+
+def events(cluster: Cluster, name: str) -> list[dict[str, Any]]:
+    """Every line that a node logged; each one must be JSON."""
+    return [json.loads(line) for line in cluster.said(name).splitlines()]
+
+
+def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster: Cluster) -> None:
+    leader, followers = cluster.leader(), cluster.followers()
+    term = cluster.settled()["term"]
+    lines_before = len(events(cluster, leader))
+    for i in range(100):
+        cluster.write(leader, f"earlier:{i}", "x")
+    with ExitStack() as stack:
+        with cluster.suspended(*followers):  # so that these writes are in flight, all of them
+            waiting = [stack.enter_context(connected(cluster, leader)) for _ in range(REQUESTS)]
+            for i, client in enumerate(waiting):
+                client.sendall(put_request(f"last:{i}"))
+            until(lambda: has_uncommitted(cluster, leader, REQUESTS), "nothing is in flight")
+            cluster.send(leader, signal.SIGTERM)
+        statuses = [response(client) for client in waiting]
+    assert cluster.exit_code(leader) == 0
+    assert statuses == [201] * REQUESTS
+    successor = cluster.leader(followers)
+    assert successor in followers
+    assert cluster.settled(followers)["term"] > term
+    for i in range(REQUESTS):
+        assert cluster.read(successor, f"last:{i}") == "x"
+
+    logged = events(cluster, leader)
+    assert "serving" in [event["event"] for event in logged]
+    assert logged[-1]["event"] == "stopped"
+    assert all({"time", "level", "logger", "event"} <= event.keys() for event in logged)
+    assert not [event for event in logged if event["level"] in ("error", "critical")]
+    assert len(logged) - lines_before < 20  # some 130 requests were answered: none has a line
+
+
+def connected(cluster: Cluster, name: str) -> socket.socket:
+    address = (HOST, cluster.nodes[name].http_port)
+    return socket.create_connection(address, timeout=PATIENCE_S)
+
+
+def put_request(key: str) -> bytes:
+    return f"PUT /v1/kv/{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".encode()
+
+
+def response(client: socket.socket) -> int:
+    """The status of a whole answer."""
+    answer = HTTPResponse(client)
+    answer.begin()
+    with answer:
+        answer.read()
+        return answer.status
+
+
+def has_uncommitted(cluster: Cluster, leader: str, connections: int) -> bool:
+    last, committed = (cluster.metric(leader, f"raft_{i}_index") for i in ("last", "commit"))
+    return last > committed and cluster.metric(leader, "http_connections") > connections
+
+
+def test_a_follower_that_is_asked_to_stop_is_not_missed(cluster: Cluster) -> None:
+    leader, (follower, other) = cluster.leader(), cluster.followers()
+    term = cluster.settled()["term"]
+    cluster.send(follower, signal.SIGTERM)
+    assert cluster.exit_code(follower) == 0
+    assert cluster.put(other, "still", "served").status == 201
+    assert cluster.settled()["leader"] == leader
+    cluster.start(follower)
+    assert cluster.settled()["term"] == term
+    assert cluster.read(follower, "still") == "served"
+
+
+def test_a_leader_whose_disk_is_full_stops_and_says_why_and_nothing_is_lost(
+    cluster: Cluster,
+) -> None:
+    leader, followers = cluster.leader(), cluster.followers()
+    value = "x" * 500_000
+    for i in range(3):
+        cluster.write(leader, f"before:{i}", value)
+    # A segment is longer than that from the start: writing behind it fails, as on a full disk.
+    limit = 4 << 20
+    resource.prlimit(cluster.pid(leader), resource.RLIMIT_FSIZE, (limit, limit))
+    acknowledged = []
+    for i in range(20):
+        try:
+            answer = cluster.put(leader, f"after:{i}", value)
+        except OSError:
+            break
+        if answer.status == 201:
+            acknowledged.append(f"after:{i}")
+    assert cluster.exit_code(leader) == 70
+    assert 0 < len(acknowledged) < 20
+    last = [event for event in events(cluster, leader) if event["level"] == "critical"]
+    assert len(last) == 1
+    assert last[0]["event"] == "the node must stop"
+    assert "the log on disk failed: wal/" in last[0]["why"]
+    assert "File too large" in last[0]["why"]
+    assert "Traceback" not in cluster.said(leader)
+
+    assert cluster.leader(followers) in followers
+    cluster.start(leader)
+    cluster.settled()
+    for key in acknowledged:
+        assert cluster.read(leader, key) == value
