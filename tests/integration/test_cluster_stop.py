@@ -9,7 +9,6 @@ import socket
 from collections.abc import Iterator
 from contextlib import ExitStack
 from http.client import HTTPResponse
-from pathlib import Path
 from typing import Any
 
 import pytest
