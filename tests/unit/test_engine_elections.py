@@ -304,7 +304,7 @@ def test_a_read_waits_for_an_entry_of_the_leaders_own_term() -> None:
 
 
 def test_a_follower_reads_at_the_leaders_index_once_it_has_applied_it() -> None:
-    """6.4: a follower may ask the leader "for a current readIndex", and then waits for its state."""
+    """6.4: a follower may ask the leader "for a current readIndex", and waits for its state."""
     ours = Ours()
     ours.connect()
     ours.append("n2", 1, (1, 0), [1, 1], commit=2)

@@ -31,8 +31,8 @@ def installed() -> Iterator[None]:
 
 
 def test_only_conflicting_entries_are_deleted() -> None:
-    """Figure 2: "If an existing entry conflicts with a new one (same index but different terms), delete
-    the existing entry and all that follow it." A late AppendEntries conflicts with nothing.
+    """Figure 2: "If an existing entry conflicts with a new one (same index but different terms),
+    delete the existing entry and all that follow it." A late AppendEntries conflicts with nothing.
     """
 
     def play(bench: Bench) -> list[int]:
