@@ -161,9 +161,9 @@ class Connection(RequestHandler):
         if self._ends and self.is_idle:
             self.force_close()
             return
-        owes = self._paused or transport.is_closing() or self._awaits_client()
-        sent = 0 if self._body is None else self._body.total_bytes
         unread = transport.get_write_buffer_size()
+        owes = unread > 0 or self._awaits_client()
+        sent = 0 if self._body is None else self._body.total_bytes
         step = PROGRESS_SIZE_BYTES
         progress = (self._request_count, owes, sent // step, unread // step)
         limits = self._port.limits
@@ -181,7 +181,7 @@ class Connection(RequestHandler):
 
     def _cut_off(self, transport: asyncio.Transport) -> None:
         self._port.counters.connections_stalled += 1
-        if self._paused or transport.is_closing():
+        if transport.get_write_buffer_size():
             transport.abort()  # close() would wait for the client to read
             return
         if self.is_idle:
@@ -205,9 +205,7 @@ class Connection(RequestHandler):
         if not isinstance(exc, HttpProcessingError | RequestPayloadError):
             return to_response(answer_error(exc or RuntimeError(message), write=write))
         detail = (message or str(exc)).partition("\n")[0].rstrip(":")
-        response = to_response(http_refusal(_status_of(exc), detail, write=write))
-        response.force_close()  # what follows on this connection has no meaning any more
-        return response
+        return to_response(http_refusal(_status_of(exc), detail, write=write))
 
     async def finish_response(
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None

@@ -15,7 +15,7 @@ Order on one connection, hot and cold requests mixed, rests on two rules:
 A client that pipelines without reading is bounded on three sides: PIPELINED_MAX requests are parsed
 ahead, then the socket is not read; nor is it while the transport says that its buffer is full; and
 when UNSENT_SIZE_BYTES_MAX of answers wait in slots, the next requests are cold, and the application
-waits for the client to read before it answers each of them.
+waits for the client to read each answer before it begins the next.
 """
 
 from __future__ import annotations
@@ -202,11 +202,10 @@ class HotConnection(Connection):
             self._continue_body(self._body)
         if self._body is None:
             self._queue(_ErrInfo(400, error, error.message), EMPTY_PAYLOAD)
-        else:  # it was in the middle of a body: whoever reads that gets the error
+        else:  # in the middle of a body: whoever reads it gets the error
+            assert self._late is None, "only chunks can be malformed, and their length is unknown"
             self._body.set_exception(RequestPayloadError(error.message))
             self._body.feed_eof()
-            if self._late is not None:
-                self._queue(self._late, self._body)
         self._deaf = True
 
     # Out.
@@ -312,8 +311,7 @@ def _is_plain_body(message: RawRequestMessage, payload: StreamReader) -> bool:
     headers = message.headers
     if hdrs.EXPECT in headers:
         return False
-    return (
-        payload.is_eof()
-        or int(headers.get(hdrs.CONTENT_LENGTH, LATE_BODY_SIZE_BYTES_MAX + 1))
-        <= LATE_BODY_SIZE_BYTES_MAX
-    )
+    if payload.is_eof():
+        return True
+    length = headers.get(hdrs.CONTENT_LENGTH)
+    return length is not None and int(length) <= LATE_BODY_SIZE_BYTES_MAX

@@ -145,7 +145,6 @@ class HttpServer:
     async def _kv(self, request: web.Request) -> web.StreamResponse:
         """A request for a key that was not hot: gather its body, then ask the same door."""
         self._check_length(request)
-        await request.writer.drain()  # answers that the client has not read yet come first
         body = await request.read()
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 

@@ -103,13 +103,16 @@ def test_the_largest_value_and_key_are_fine() -> None:
 
 def test_a_long_body_is_refused_by_its_announcement() -> None:
     async def test() -> None:
-        async with serving(value_size_bytes_max=2000) as served:
+        async with serving(value_size_bytes_max=2000, header_timeout_s=0.2) as served:
             for expect in ("", "Expect: 100-continue\r\n"):
                 client = await served.connect()
                 head = f"PUT /v1/kv/a HTTP/1.1\r\nHost: t\r\n{expect}Content-Length: 4000000000"
                 await client.send(head.encode() + b"\r\n\r\n")
                 check_problem(await client.receive(), 413)
-                await client.close()
+                for _ in range(3):
+                    await until_swept(served)
+                    served.clock.now_s += 20
+                assert await client.is_closed(), "it got one answer to one request"
             await check_unhurt(served)
 
     run(test())
@@ -236,6 +239,22 @@ def test_garbage_inside_a_body(target: str) -> None:
     run(test())
 
 
+@pytest.mark.parametrize("size", [5, 100_000])
+def test_garbage_right_behind_a_body(size: int) -> None:
+    async def test() -> None:
+        async with serving() as served:
+            client = await served.connect()
+            data = request("PUT", "/v1/kv/a", b"v" * size)
+            await client.send(data[:-1])
+            await until(lambda: all(c._body for c in served.server._port.connections))
+            await client.send(data[-1:] + b"garbage\r\n\r\n")
+            assert (await client.receive()).status == 201
+            check_problem(await client.receive(), 400)
+            assert await client.is_closed()
+
+    run(test())
+
+
 def test_upgrades_and_connect_are_declined() -> None:
     async def test() -> None:
         async with serving() as served:
@@ -284,18 +303,15 @@ def test_a_body_that_stops_half_way_changes_nothing(
     assert [record for record in caplog.records if record.levelname != "DEBUG"] == []
 
 
-async def until_cut_off(served: Served, client: Client, step_s: float, data: bytes) -> float:
-    """Send data a byte at a time, step_s by the node's clock between them; seconds until closed."""
+async def trickle(served: Served, client: Client, data: bytes, step_s: float) -> float:
+    """Send a byte every step_s by the node's clock, until it closes; seconds that took."""
     began_s = served.clock.now_s
     for i in range(len(data)):
-        try:
-            await client.send(data[i : i + 1])
-        except ConnectionError:
-            break
-        served.clock.now_s += step_s
+        await client.send(data[i : i + 1])
         await until_swept(served)
         if served.counters.connections_open == 0:
             break
+        served.clock.now_s += step_s
     return served.clock.now_s - began_s
 
 
@@ -316,24 +332,29 @@ async def until_swept(served: Served) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "answer"),
+    ("at_once", "slowly", "answer"),
     [
-        (request("PUT", "/v1/kv/a", b"v" * 50), 408),
-        (b"\r\n" * 50, 408),
-        (b"GET / HTTP/1.1\r\nHost: t\r\n" + b"A: b\r\n" * 20, 408),
-        (request("PUT", "/v1/kv/a", b"v" * 100_000), 0),
+        (b"", request("PUT", "/v1/kv/a", b"v" * 50), 408),
+        (b"", b"\r\n" * 50, 408),
+        (b"", b"GET / HTTP/1.1\r\nHost: t\r\n" + b"A: b\r\n" * 20, 408),
+        (request("PUT", "/v1/kv/a", b"v" * 500)[:-500], b"v" * 500, 408),
+        (request("PUT", "/v1/kv/a", b"v" * 100_000)[:-50_000], b"v" * 500, 0),
+        (request("PUT", "/v1/kv/a", b"v" * 9, {"Expect": "100-continue"})[:-9], b"v" * 9, 100),
     ],
-    ids=["hot", "garbage", "headers", "cold"],
+    ids=["all", "lines", "headers", "short body", "long body", "expected"],
 )
-def test_a_byte_a_second_is_too_slow(data: bytes, answer: int) -> None:
+def test_a_byte_a_second_is_too_slow(at_once: bytes, slowly: bytes, answer: int) -> None:
     async def test() -> None:
-        async with serving(header_timeout_s=0.04) as served:
+        async with serving(header_timeout_s=4.0) as served:
             client = await served.connect()
-            # By the node's clock a byte comes every 10 ms: 4 of them, and its time is over.
-            taken_s = await until_cut_off(served, client, 0.01, data)
-            assert 0.04 <= taken_s <= 0.08
-            if answer:
+            await client.send(at_once)
+            taken_s = await trickle(served, client, slowly, 1.0)
+            assert 4.0 <= taken_s <= 5.0
+            if answer == 100:
+                assert (await client.receive()).status == 100
+            elif answer:
                 check_problem(await client.receive(), answer)
+            assert await client.is_closed()
             assert served.counters.connections_stalled == 1
             assert served.kv.commands == []
             await check_unhurt(served)
@@ -385,6 +406,28 @@ def test_a_pause_of_ours_is_not_held_against_the_client() -> None:
             served.kv.release()
             for _ in range(count):
                 assert (await client.receive()).status in (200, 201)
+
+    run(test())
+
+
+def test_a_body_that_we_do_not_read_yet_is_not_held_against_the_client() -> None:
+    async def test() -> None:
+        async with serving(header_timeout_s=0.04) as served:
+            client = await served.connect()
+            served.kv.holding = True
+            first = request("PUT", "/v1/kv/a", b"v" * 100_000)
+            await client.send(first[:-1])
+            await until(lambda: all(c._busy for c in served.server._port.connections))
+            second = request("PUT", "/v1/kv/b", b"v" * 1_000_000)
+            sending = asyncio.create_task(client.send(first[-1:] + second))
+            await until(lambda: all(c._reading_paused for c in served.server._port.connections))
+            for _ in range(5):
+                served.clock.now_s += 1
+                await until_swept(served)
+            served.kv.release()
+            assert (await client.receive()).status == 201
+            assert (await client.receive()).status == 201
+            await sending
 
     run(test())
 

@@ -174,6 +174,7 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     config = Config("n1", Path("unused"), here, here, here, here, limits=Limits(**limits))
     kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
     server = HttpServer(kv, node, config, clock, counters)
+    server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = Served(server, kv, node, clock, counters)
     try:
