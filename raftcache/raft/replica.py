@@ -48,11 +48,11 @@ class ReplicaStatus(Struct, frozen=True):
 class _Batch:
     """Commands that travel together in one log entry."""
 
-    def __init__(self) -> None:
+    def __init__(self, deadline_s: float) -> None:
         self.commands: list[bytes] = []
         self.done: list[Done] = []
         self.size_bytes = 0
-        self.deadline_s = 0.0
+        self.deadline_s = deadline_s
 
     def is_full_for(self, command: bytes) -> bool:
         return bool(self.commands) and (
@@ -143,7 +143,8 @@ class Replica:
             done(NotLeader("no leader is known at this node"))
         else:
             if not self._open or self._open[-1].is_full_for(command):
-                self._open.append(_Batch())
+                deadline_s = self._clock.monotonic_s() + self._request_timeout_s
+                self._open.append(_Batch(deadline_s))
             self._open[-1].add(command, done)
             self._pending += 1
             self.wake()
@@ -151,7 +152,6 @@ class Replica:
     def _launch(self) -> None:
         while self._open and not self._hands_over and self._in_flight < PIPELINE_BATCHES_MAX:
             batch = self._open.popleft()
-            batch.deadline_s = self._clock.monotonic_s() + self._request_timeout_s
             self._flying.append(batch)
             self._in_flight += 1
             self._engine.propose(encode_batch(batch.commands), partial(self._landed, batch))
@@ -177,11 +177,10 @@ class Replica:
             if batch.done and batch.deadline_s < now_s:
                 self._pending -= len(batch.done)
                 batch.fail(Unknown(f"no majority confirmed it in {self._request_timeout_s:g} s"))
-        if self._lacks_leader:
-            waiting, self._open = self._open, deque()
-            for batch in waiting:
-                self._pending -= len(batch.done)
-                batch.fail(NotLeader("no leader is known at this node"))
+        while self._open and (self._lacks_leader or self._open[0].deadline_s < now_s):
+            batch = self._open.popleft()
+            self._pending -= len(batch.done)
+            batch.fail(NotLeader("no leader took it"))
 
     # -- reads -----------------------------------------------------------------------------------
 

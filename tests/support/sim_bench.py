@@ -277,10 +277,10 @@ class Ours(Bench):
         voted_for: str | None = None,
         commands: Sequence[bytes] = (),
         disk: MemoryDisk | None = None,
-        timing: Timing = TIMING,
+        writes_pending_max: int = 10_000,
     ) -> None:
         super().__init__(size)
-        self.timing = timing
+        self._writes_pending_max = writes_pending_max
         self.fatal: list[Exception] = []
         self.loop, self.lane = _Loop(self.clock), _Lane()
         self.disk_works = True
@@ -309,9 +309,9 @@ class Ours(Bench):
             dict.fromkeys(("n1", *self.peers), "address"),
             self.machine,
             self.links,
-            self.timing,
+            TIMING,
             storage,
-            1000,
+            self._writes_pending_max,
             clock=self.clock,
             dice=_Dice(),
             loop=self.loop,

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from pysyncobj.node import Node
 
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Put
@@ -99,8 +100,6 @@ def test_next_index_is_never_moved_back_by_a_success() -> None:
 
 def _from(sender: str, bench: Bench, **message: object) -> tuple[object, dict[str, object]]:
     """A message that is handled without a turn after it."""
-    from pysyncobj.node import Node
-
     return Node(sender), {"term": bench.term, "seq": bench.last_seq} | message
 
 

@@ -38,8 +38,10 @@ class SyncObj(applying.SyncObj):
             self.__transport.send(self.__raftLeader, {"type": "read_index", "id": self.__ask_id})
 
     def holds_lease(self) -> bool:
+        """The state here has everything that anyone was told, and no other leader can be."""
         return (
             self.has_committed_in_term
+            and not self.is_behind  # a follower may have applied more, and answered
             and self.__lease_void_term != self.__raftCurrentTerm
             and self.__rounds.holds_lease(self.__clock(), self.__conf.raftMinTimeout)
         )

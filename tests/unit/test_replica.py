@@ -1,0 +1,211 @@
+"""The door to consensus: group commit, limits, and an end to every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from pysyncobj.node import Node
+
+from raftcache.command.codec import decode, encode
+from raftcache.command.limits import BATCH_COMMANDS_MAX, VALUE_SIZE_BYTES_MAX
+from raftcache.command.words import Put, Reply
+from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
+from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, applying
+from raftcache.raft.replica import PIPELINE_BATCHES_MAX
+from tests.support.sim_bench import TIMING, Ours
+
+
+def put(number: int = 0, size_bytes: int = 1) -> bytes:
+    return encode(Put(b"key%d" % number, bytes(size_bytes)))
+
+
+def alone() -> Ours:
+    """A group of one, which leads."""
+    bench = Ours(size=1)
+    bench.advance(2 * TIMING.election_max_s)
+    assert bench.is_leader
+    return bench
+
+
+def leading(writes_pending_max: int = 1000) -> Ours:
+    bench = Ours(writes_pending_max=writes_pending_max)
+    bench.connect()
+    bench.win()
+    answer_all(bench)
+    return bench
+
+
+def answer_all(bench: Ours) -> None:
+    for peer in bench.peers:
+        bench.acknowledge(peer, bench.term, bench.engine.last_index + 1)
+    bench.turn()
+
+
+def batch_sizes(bench: Ours) -> list[int]:
+    """Commands in each entry of the log."""
+    commands = [e.command for e in bench.engine._SyncObj__raftLog[:]]
+    return [len(decode(c[1 + STAMP_SIZE_BYTES :])) for c in commands if c[:1] == REGULAR]
+
+
+# -- group commit ----------------------------------------------------------------------------------
+
+
+def test_what_arrives_in_one_turn_goes_into_one_batch() -> None:
+    bench, outcomes = alone(), []
+    for number in range(10):
+        bench.replica.propose(put(number), outcomes.append)
+    bench.turn()
+    assert batch_sizes(bench) == [10]
+    assert [o.revision for o in outcomes] == list(range(1, 11))
+
+
+def test_what_arrives_while_batches_are_in_flight_goes_into_the_next_one() -> None:
+    bench, outcomes = leading(), []
+    for number in range(PIPELINE_BATCHES_MAX + 5):
+        bench.replica.propose(put(number), outcomes.append)
+        bench.turn()
+    assert batch_sizes(bench) == [1] * PIPELINE_BATCHES_MAX
+    answer_all(bench)
+    answer_all(bench)
+    assert batch_sizes(bench) == [1] * PIPELINE_BATCHES_MAX + [5]
+    assert len(outcomes) == PIPELINE_BATCHES_MAX + 5
+    assert all(isinstance(o, Reply) for o in outcomes)
+
+
+def test_a_batch_is_bounded_in_commands_and_in_bytes() -> None:
+    bench, outcomes = alone(), []
+    for number in range(BATCH_COMMANDS_MAX + 1):
+        bench.replica.propose(put(number % 10), outcomes.append)
+    bench.turn()
+    assert batch_sizes(bench) == [BATCH_COMMANDS_MAX, 1]
+    for size_bytes in (1, VALUE_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX, 1):
+        bench.replica.propose(put(1, size_bytes), outcomes.append)
+    bench.turn()
+    assert batch_sizes(bench)[2:] == [1, 1, 1, 1]
+    assert len(outcomes) == BATCH_COMMANDS_MAX + 5
+
+
+# -- limits and refusals ---------------------------------------------------------------------------
+
+
+def test_more_than_may_wait_is_refused_and_the_rest_is_not_hurt() -> None:
+    bench, outcomes = leading(writes_pending_max=20), []
+    for number in range(21):
+        bench.replica.propose(put(number), outcomes.append)
+    assert [type(o) for o in outcomes] == [Overloaded]
+    bench.turn()
+    answer_all(bench)
+    assert len(outcomes) == 21
+    bench.replica.propose(put(), outcomes.append)
+    bench.turn()
+    answer_all(bench)
+    assert isinstance(outcomes[-1], Reply), "there is room again"
+
+
+def test_without_a_leader_a_write_is_refused_at_once() -> None:
+    outcomes: list[Any] = []
+    bench = Ours()
+    bench.connect()
+    bench.replica.propose(put(), outcomes.append)
+    assert [type(o) for o in outcomes] == [NotLeader]
+    assert outcomes[0].definite
+
+
+# -- an end to every call --------------------------------------------------------------------------
+
+
+def test_writes_that_wait_behind_a_full_pipeline_end_as_well() -> None:
+    """The followers answer heartbeats, their disks do not: the leader stays, and nothing moves."""
+    bench, outcomes = leading(), []
+    for number in range(PIPELINE_BATCHES_MAX + 1):
+        bench.replica.propose(put(number), outcomes.append)
+        bench.turn()
+    for _ in range(int((TIMING.request_timeout_s + 1) / TIMING.heartbeat_s)):
+        bench.advance(TIMING.heartbeat_s)
+        for peer in bench.peers:
+            bench.feed(peer, type="pong", term=bench.term, seq=bench.last_seq)
+    assert bench.is_leader
+    assert [type(o) for o in outcomes] == [Unknown] * PIPELINE_BATCHES_MAX + [NotLeader]
+    answer_all(bench)
+    assert len(outcomes) == PIPELINE_BATCHES_MAX + 1, "nobody is told twice"
+    bench.replica.propose(put(), outcomes.append)
+    bench.turn()
+    answer_all(bench)
+    assert isinstance(outcomes[-1], Reply), "the pipeline is free again"
+
+
+def test_an_error_stops_the_node_once_and_ends_everything() -> None:
+    bench, outcomes, reads = leading(), [], []
+    bench.replica.propose(put(), outcomes.append)
+    bench.turn()
+    bench.replica.read_index(reads.append)
+    bench.replica.fail(ZeroDivisionError("why"))
+    bench.replica.fail(ZeroDivisionError("again"))
+    assert [type(e) for e in bench.fatal] == [Fatal]
+    assert "ZeroDivisionError: why" in str(bench.fatal[0])
+    assert [type(o) for o in outcomes] == [Unknown]
+    assert reads == [None]
+    bench.replica.propose(put(), outcomes.append)
+    assert isinstance(outcomes[-1], NotLeader)
+    bench.replica.read_index(reads.append)
+    assert reads == [None, None]
+
+
+def test_an_error_of_the_disk_stops_the_node() -> None:
+    bench = alone()
+    bench.disk.fail("sync", 5)
+    bench.replica.propose(put(), lambda outcome: None)
+    bench.turn()
+    assert isinstance(bench.fatal[0], Fatal)
+
+
+# -- reads -----------------------------------------------------------------------------------------
+
+
+def test_a_leader_that_has_not_applied_everything_gives_no_lease(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A follower may have applied more than this leader, and answered its client."""
+    bench = leading()
+    assert bench.replica.holds_lease()
+    for number in range(2):
+        bench.replica.propose(put(number), lambda outcome: None)
+        bench.turn()
+    monkeypatch.setattr(applying, "APPLY_SIZE_BYTES_MAX", 1)
+    seen: list[tuple[bool, bool]] = []
+
+    def look() -> None:
+        seen.append((bench.engine.is_behind, bench.replica.holds_lease()))
+
+    bench.loop.call_soon(look)
+    for peer in bench.peers:
+        bench.links._onMessageReceived(*_answer(bench, peer))
+    bench.replica.wake()
+    bench.loop.call_soon(look)
+    bench.loop.call_soon(lambda: bench.loop.call_soon(look))
+    bench.turn()
+    assert (True, False) in seen
+    assert (True, True) not in seen
+    assert bench.replica.holds_lease()
+
+
+def _answer(bench: Ours, peer: str) -> tuple[Any, dict[str, Any]]:
+    answer = {"type": "next_node_idx", "term": bench.term, "seq": bench.last_seq}
+    index = bench.engine.last_index + 1
+    return Node(peer), answer | {"next_node_idx": index, "success": True, "reset": False}
+
+
+def test_status_tells_what_the_node_knows() -> None:
+    bench = leading()
+    status = bench.replica.status()
+    assert (status.role, status.leader, status.term) == ("leader", "n1", 1)
+    assert (status.commit_index, status.applied_index, status.last_index) == (2, 2, 2)
+    assert status.match_indexes == {"n2": 2, "n3": 2}
+    follower = Ours()
+    follower.connect()
+    follower.append("n2", 4, (1, 0), [4])
+    follower.advance(0.1)
+    status = follower.replica.status()
+    assert (status.role, status.leader, status.term) == ("follower", "n2", 4)
+    assert status.contact_age_s == pytest.approx(0.1)

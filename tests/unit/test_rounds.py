@@ -1,0 +1,96 @@
+"""ReadIndex rounds and the lease, as an account: who answered what, which reads that confirms."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftcache.raft.rounds import LEASE_DRIFT, Rounds
+
+ELECTION_MIN_S = 1.0
+
+
+def answer(rounds: Rounds, peers: list[str], seq: int) -> None:
+    for peer in peers:
+        rounds.answered(peer, seq)
+
+
+@pytest.mark.parametrize(("peers", "needed"), [(1, 1), (2, 1), (3, 2), (4, 2)])
+def test_a_read_needs_a_majority_with_the_leader(peers: int, needed: int) -> None:
+    names = [f"n{i}" for i in range(peers)]
+    rounds, answers = Rounds(), []
+    rounds.add(answers.append)
+    assert rounds.wants_message
+    rounds.begin(5, 42)
+    assert not rounds.wants_message
+    answer(rounds, names[: needed - 1], 5)
+    rounds.settle(names, 0.0)
+    assert answers == []
+    answer(rounds, names[:needed], 5)
+    rounds.settle(names, 0.0)
+    assert answers == [42]
+
+
+def test_a_leader_alone_is_a_majority() -> None:
+    rounds, answers = Rounds(), []
+    rounds.add(answers.append)
+    rounds.begin(1, 7)
+    rounds.settle([], 3.0)
+    assert answers == [7]
+    assert rounds.holds_lease(3.5, ELECTION_MIN_S)
+
+
+def test_an_answer_to_an_earlier_message_confirms_nothing() -> None:
+    rounds, answers = Rounds(), []
+    rounds.add(answers.append)
+    rounds.begin(5, 42)
+    answer(rounds, ["a"], 4)
+    rounds.settle(["a", "b"], 0.0)
+    assert answers == []
+    answer(rounds, ["a"], 9)
+    answer(rounds, ["a"], 3)  # late: it takes nothing back
+    rounds.settle(["a", "b"], 0.0)
+    assert answers == [42]
+
+
+def test_reads_that_come_later_wait_for_a_later_message() -> None:
+    rounds, answers = Rounds(), []
+    rounds.add(answers.append)
+    rounds.begin(5, 42)
+    rounds.add(answers.append)
+    rounds.begin(6, 43)
+    answer(rounds, ["a"], 5)
+    rounds.settle(["a", "b"], 0.0)
+    assert answers == [42]
+    answer(rounds, ["b"], 6)
+    rounds.settle(["a", "b"], 0.0)
+    assert answers == [42, 43]
+
+
+def test_a_lease_counts_from_the_sending_of_what_a_majority_answered() -> None:
+    rounds = Rounds()
+    rounds.sent(1, 10.0)
+    rounds.sent(2, 10.5)
+    rounds.settle(["a", "b"], 10.6)
+    assert not rounds.holds_lease(10.6, ELECTION_MIN_S)
+    answer(rounds, ["a"], 1)
+    rounds.settle(["a", "b"], 10.8)
+    end_s = 10.0 + ELECTION_MIN_S * (1 - LEASE_DRIFT)
+    assert rounds.holds_lease(end_s - 0.001, ELECTION_MIN_S)
+    assert not rounds.holds_lease(end_s, ELECTION_MIN_S)
+    answer(rounds, ["b"], 2)
+    rounds.settle(["a", "b"], 10.8)
+    assert rounds.holds_lease(end_s, ELECTION_MIN_S)
+
+
+def test_the_end_of_leadership_ends_every_read_and_the_lease() -> None:
+    rounds, answers = Rounds(), []
+    rounds.add(answers.append)
+    rounds.begin(5, 42)
+    rounds.add(answers.append)
+    rounds.sent(5, 1.0)
+    answer(rounds, ["a"], 5)
+    rounds.end()
+    assert answers == [None, None]
+    rounds.settle(["a", "b"], 1.0)
+    assert not rounds.holds_lease(1.0, ELECTION_MIN_S)
+    assert not rounds.wants_message
