@@ -81,6 +81,7 @@ class Node:
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Exception | None] = self._loop.create_future()
         self._undo = contextlib.AsyncExitStack()  # what start() did, to be undone in reverse
+        self._link_counters = LinkCounters()
         self._links: Links
         self._replica: Replica
         self._status: NodeStatus
@@ -142,7 +143,9 @@ class Node:
         kv = KvService(
             self._replica, machine, time, limits.value_size_bytes_max, limits.reads_pending_max
         )
-        self._status = NodeStatus(config, identity.cluster_id, self._replica, machine)
+        self._status = NodeStatus(
+            config, identity.cluster_id, self._replica, machine, self._link_counters
+        )
         server = HttpServer(kv, self._status, config, clock)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
@@ -157,7 +160,7 @@ class Node:
             config.raft,
             clock=clock,
             dice=dice,
-            counters=LinkCounters(),
+            counters=self._link_counters,
             on_activity=lambda: self._replica.wake(),
         )
         for name, address in config.members.items():

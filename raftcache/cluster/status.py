@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from typing import Any, Final
 
 from raftcache.config import Config
+from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica, ReplicaStatus
 from raftcache.state.machine import Machine
 
@@ -15,9 +17,16 @@ BEHIND_ENTRIES_MAX: Final = 1000
 class NodeStatus:
     """One node's view; every call reads the present, nothing is kept."""
 
-    def __init__(self, config: Config, cluster_id: str, replica: Replica, machine: Machine) -> None:
+    def __init__(
+        self,
+        config: Config,
+        cluster_id: str,
+        replica: Replica,
+        machine: Machine,
+        links: LinkCounters,
+    ) -> None:
         self._config, self._cluster_id = config, cluster_id
-        self._replica, self._machine = replica, machine
+        self._replica, self._machine, self._links = replica, machine, links
 
     def cluster_status(self) -> dict[str, Any]:
         """The fields of design.md, section 9; digest and applied_index belong together."""
@@ -74,4 +83,5 @@ class NodeStatus:
             "store_revision": machine.revision,
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,
+            **{f"link_{name}": float(count) for name, count in asdict(self._links).items()},
         }

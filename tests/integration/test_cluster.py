@@ -188,6 +188,7 @@ def test_without_a_majority_outcomes_are_told_apart(cluster: Cluster) -> None:
     assert cluster.read(last, "refused") is None
 
 
+@pytest.mark.slow
 def test_a_write_that_loses_its_majority_is_unknown_and_its_retry_applied_once(
     cluster: Cluster,
 ) -> None:

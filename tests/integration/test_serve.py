@@ -6,6 +6,7 @@ that cannot be used. Never a traceback, and nothing is changed.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import shutil
 import signal
@@ -60,6 +61,17 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A node that runs, for tests that do it no harm."""
     with running(tmp_path_factory.mktemp("alone"), size=1) as cluster:
         yield cluster
+
+
+def test_garbage_at_the_raft_port_is_counted_where_an_operator_sees_it(alone: Cluster) -> None:
+    before = alone.metric("n1", "link_bad_frames")
+    with socket.create_connection((HOST, alone.nodes["n1"].raft_port), PATIENCE_S) as stranger:
+        stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            assert stranger.recv(1) == b""  # closed
+    assert alone.metric("n1", "link_bad_frames") == before + 1
+    assert "bad frame" in alone.said("n1")
+    assert alone.put("n1", "unharmed", "yes").status in (200, 201)
 
 
 # -- what the operator said ------------------------------------------------------------------------
