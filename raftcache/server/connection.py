@@ -39,6 +39,7 @@ TARGET_SIZE_BYTES_MAX: Final[int] = 16 << 10
 FIELD_SIZE_BYTES_MAX: Final[int] = 8 << 10
 """One header field. Other than the target's limit, so that an error tells which was passed."""
 FIELDS_MAX: Final = 64
+"""More than clients and proxies together are known to send; with the above, it bounds a header."""
 
 PROGRESS_SIZE_BYTES: Final = 16 << 10
 """What a slow client must send or read in every header_timeout_s, while it owes us any."""
