@@ -177,6 +177,18 @@ def test_only_what_matches_is_acknowledged() -> None:
     assert play(Ours(log=[1, 1, 2, 2])) == 4
 
 
+def test_a_heartbeat_commits_only_what_was_compared() -> None:
+    """5.3: a commit index speaks of the leader's log; this one's tail may be another's."""
+    ours = Ours(log=[1, 1, 1])
+    ours.connect()
+    ours.feed("n2", type="ping", term=2, commit_index=4)
+    assert ours.commit_index == 1
+    ours.append("n2", 2, (3, 1), [], commit=4)
+    assert ours.commit_index == 3
+    ours.append("n2", 2, (3, 1), [2], commit=4)
+    assert (ours.commit_index, ours.terms) == (4, [1, 1, 2])
+
+
 def test_a_rejection_skips_the_whole_conflicting_term() -> None:
     """5.3: "the follower can include the term of the conflicting entry and the first index it
     stores for that term"; one rejection for each conflicting term, not for each entry.
@@ -355,3 +367,20 @@ def test_a_stall_in_mid_step_does_not_stamp_a_proposal_twice() -> None:
     ours.turn()
     assert ours.fatal == []
     assert len(replies) == 3
+
+
+# -- 5.4.2 -----------------------------------------------------------------------------------------
+
+
+def test_only_entries_of_the_own_term_are_committed_by_counting() -> None:
+    """5.4.2: "Only log entries from the leader's current term are committed by counting replicas";
+    figure 8: an earlier one, though on a majority, may yet be replaced.
+    """
+    ours = Ours(log=[1, 1])
+    ours.connect()
+    ours.win()  # its no-op is entry 4
+    for peer in ours.peers:
+        ours.acknowledge(peer, ours.term, 4)
+    assert ours.commit_index == 1
+    ours.acknowledge("n2", ours.term, 5)
+    assert ours.commit_index == 4, "and with it, all before it"
