@@ -96,7 +96,9 @@ _PROFILES: Final = {
         p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=2000, crash_rate=0.3
     ),
     "transfers": lambda p: replace(p, transfer_rate=1.0, partition_rate=0.3),
-    "bursts": lambda p: replace(p, burst_chance=0.3, burst=60, client_gap_s=0.03),
+    "bursts": lambda p: replace(
+        p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16
+    ),
 }
 
 NAMES: Final = tuple(_PROFILES)

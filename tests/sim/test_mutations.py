@@ -8,7 +8,6 @@ from tests.sim.mutations import MUTATIONS, Mutation
 from tests.sim.world import run
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
 def test_a_missing_rule_is_noticed(mutation: Mutation) -> None:
     with mutation.apply():
