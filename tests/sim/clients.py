@@ -38,7 +38,9 @@ class Clients:
             if world.chance.random() < READ_CHANCE:
                 member = world.chance.choice(awake)
                 member.later(0, self._read, member)
-                member.later(0, self._read_by_lease, member)
+            for member in awake:
+                if member.is_leader:
+                    member.later(0, self._read_by_lease, member)
         world.schedule.after(world.chance.expovariate(1 / world.profile.client_gap_s), self.begin)
 
     def crashed(self, name: str) -> None:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
-from raftcache.raft import assembly, outbox
-from raftcache.raft.engine import installing, replication
+from raftcache.raft import assembly, outbox, rounds
+from raftcache.raft.engine import base, installing, replication
 from raftcache.raft.log import Log
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.stock import engine as private_copy
@@ -57,6 +57,20 @@ def _answers_without_round(self: Any, peers: Any, now_s: float) -> None:
 
 
 _settle_rightly: Final = Rounds.settle
+
+
+def _keeps_verified(self: Any, term: int, voted_for: str | None) -> None:
+    verified = self._SyncObj__verified
+    _set_term_rightly(self, term, voted_for)
+    self._SyncObj__verified = max(verified, self._SyncObj__verified)
+
+
+_set_term_rightly: Final = base.SyncObj._SyncObj__setCurrentTerm
+
+
+def _forgets_votes(log: Log, term: int, voted_for: str | None) -> None:
+    """They are in no block of their own, so nothing waits for them."""
+    log._term, log._voted_for = term, voted_for
 
 
 def _only_pings(self: Any, node: Any) -> None:
@@ -131,6 +145,24 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(assembly, "_tie", _drops_the_log),
         "snapshots",
         10,
+    ),
+    Mutation(
+        "what one leader verified counts for the next",
+        lambda: _private(base, "setCurrentTerm", _keeps_verified),
+        "partitions",
+        20,
+    ),
+    Mutation(
+        "votes are not on the disk",
+        lambda: mock.patch.object(Log, "setCurrentTerm", _forgets_votes),
+        "crashes",
+        30,
+    ),
+    Mutation(
+        "a lease outlasts the election timeout",
+        lambda: mock.patch.object(rounds, "LEASE_DRIFT", -1.0),
+        "partitions",
+        20,
     ),
     Mutation(
         "a restarted follower is only pinged",
