@@ -4,7 +4,10 @@
     ├── Refused                 the request certainly did not happen            definite
     │   ├── BadRequest          the caller's mistake: say it again, differently
     │   │   ├── TooLarge        a key, value, batch or frame over its limit
-    │   │   └── Misused         an idempotency key that already stands for another request
+    │   │   ├── Misused         an idempotency key that already stands for another request
+    │   │   ├── NotFound        the thing asked for does not exist
+    │   │   ├── Conflict        the present state does not allow it, for the reason given
+    │   │   └── PreconditionFailed  what the caller made it depend on has changed
     │   ├── NotLeader           no leader is known here just now: try again
     │   └── Overloaded          a queue or table is full: try again later
     ├── Unknown                 the request may have happened, or may yet        not definite
@@ -62,6 +65,27 @@ class Misused(BadRequest):
 
     status = 422
     title = "idempotency key reused for a different request"
+
+
+class NotFound(BadRequest):
+    """The thing asked for does not exist."""
+
+    status = 404
+    title = "not found"
+
+
+class Conflict(BadRequest):
+    """The present state does not allow it; the detail says why."""
+
+    status = 409
+    title = "conflict"
+
+
+class PreconditionFailed(BadRequest):
+    """What the caller made the request depend on has changed meanwhile."""
+
+    status = 412
+    title = "precondition failed"
 
 
 class NotLeader(Refused):

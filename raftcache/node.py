@@ -16,13 +16,21 @@ from typing import Final
 
 import uvloop
 
+from raftcache.cluster.joining import join
+from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, LogFormat
 from raftcache.errors import BadConfig, Fatal
-from raftcache.raft import stock
 from raftcache.raft.assembly import assemble, restore
-from raftcache.raft.datadir import DirectoryLock, Identity, cluster_id_of, open_data_dir
+from raftcache.raft.datadir import (
+    DirectoryLock,
+    Identity,
+    cluster_id_of,
+    open_data_dir,
+    read_identity,
+)
+from raftcache.raft.members import NOBODY, Configuration, Member, bootstrap
 from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
@@ -75,8 +83,6 @@ class Node:
 
     def __init__(self, config: Config) -> None:
         assert config.limits.value_size_bytes_max <= VALUE_SIZE_BYTES_MAX
-        if config.join is not None:
-            raise BadConfig("--join: this version cannot add members yet; start with --cluster")
         self._config = config
         self._loop = asyncio.get_running_loop()
         self._ended: asyncio.Future[Exception | None] = self._loop.create_future()
@@ -106,20 +112,26 @@ class Node:
         config, disk = self._config, SystemDisk(self._config.data_dir)
         lock = DirectoryLock(config.data_dir)
         self._undo.callback(lock.release)
-        identity = open_data_dir(disk, config.name, cluster_id_of(config.members))
+        stored = read_identity(disk)
+        clock, dice = SystemClock(), SystemDice()
+        myself = self._myself(dice.token(8).hex() if stored is None else stored.member_id)
+        cluster_id, first = await self._first(myself, stored)
+        identity = open_data_dir(disk, config.name, cluster_id, myself.id)
         machine = Machine()
         restored = restore(disk, machine, config.storage)
         if restored.wal is not None:
             self._undo.callback(restored.wal.close)
+        if first is None and not restored.knows_members:
+            _, first = await join(str(config.join), myself)
         lanes = [ThreadLane("log"), ThreadLane("bulk")]
         for lane in lanes:
             self._undo.callback(lane.close)  # before the log, for it may be writing a block
-        clock, dice = SystemClock(), SystemDice()
-        self._links = self._link(identity, clock, dice)
+        self._links = self._link(identity, myself, clock, dice)
         self._replica, time = assemble(
             restored,
             identity,
-            {name: str(address) for name, address in config.members.items()},
+            first or NOBODY,
+            myself,
             machine,
             self._links,
             config.timing,
@@ -146,28 +158,55 @@ class Node:
         self._status = NodeStatus(
             config, identity.cluster_id, self._replica, machine, self._link_counters
         )
-        server = HttpServer(kv, self._status, config, clock)
+        membership = Membership(
+            identity.cluster_id,
+            self._replica,
+            config.timing.request_timeout_s,
+            config.timing.heartbeat_s / 4,
+        )
+        server = HttpServer(kv, self._status, membership, config, clock)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         _calm_the_collector()
         addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
         logger.info("serving", extra={"node": config.name, **addresses})
 
-    def _link(self, identity: Identity, clock: SystemClock, dice: SystemDice) -> Links:
+    def _myself(self, member_id: str) -> Member:
+        """As this node greets its peers, and asks to join."""
         config = self._config
-        links = Links(
-            PeerIdentity(config.name, identity.cluster_id, identity.incarnation),
-            config.raft,
+        raft, http = str(config.raft_advertise), str(config.http_advertise)
+        return Member(config.name, member_id, raft, http, False)
+
+    async def _first(
+        self, myself: Member, stored: Identity | None
+    ) -> tuple[str | None, Configuration | None]:
+        """The cluster's id and its members to begin with; None for what the disk knows."""
+        config = self._config
+        if config.join is None:
+            addresses = {name: str(address) for name, address in config.members.items()}
+            return cluster_id_of(config.members), bootstrap(addresses)
+        if stored is None:
+            return await join(config.join, myself)
+        return None, None
+
+    def _link(
+        self, identity: Identity, myself: Member, clock: SystemClock, dice: SystemDice
+    ) -> Links:
+        return Links(
+            PeerIdentity(
+                myself.name,
+                identity.cluster_id,
+                identity.incarnation,
+                myself.id,
+                myself.raft,
+                myself.http,
+            ),
+            self._config.raft,
             clock=clock,
             dice=dice,
             counters=self._link_counters,
             on_activity=lambda: self._replica.wake(),
         )
-        for name, address in config.members.items():
-            if name != config.name:
-                links.set_address(name, address)
-                links.addNode(stock.Node(name))
-        return links
 
     async def stop(self) -> None:
         """Hand leadership over, then undo start() in reverse; safe after a failed start."""

@@ -7,7 +7,7 @@ Rooms take these as parameters, so that the same code runs under a simulator. Th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 T = TypeVar("T")
 
@@ -45,11 +45,11 @@ class Timer(Protocol):
 class Loop(Protocol):
     """What asyncio's event loop offers, as far as consensus needs it."""
 
-    def call_soon(self, callback: Callable[..., object], *args: Any) -> object:
+    def call_soon(self, callback: Callable[..., object], *args: object) -> object:
         """Call it after the calls already waiting; never from within this call."""
         ...
 
-    def call_later(self, delay: float, callback: Callable[..., object], *args: Any) -> Timer:
+    def call_later(self, delay: float, callback: Callable[..., object], *args: object) -> Timer:
         """Call it in `delay` seconds."""
         ...
 

@@ -1,4 +1,4 @@
-"""The real world: clock, dice, disk, worker thread and log lines. Only `node.py` and the client import it."""
+"""The real world: clock, dice, disk, thread, log lines. Only `node.py` and the client import it."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from raftcache.config import Config
+from raftcache.raft.members import Member
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica, ReplicaStatus
 from raftcache.state.machine import Machine
@@ -42,18 +43,18 @@ class NodeStatus:
             "revision": machine.revision,
             "digest": f"{machine.digest:016x}",
             "keys": machine.count,
-            "members": [self._member(name, status) for name in sorted(self._config.members)],
+            "members": [self._member(m, status) for m in self._replica.configuration.members],
         }
 
-    def _member(self, name: str, status: ReplicaStatus) -> dict[str, Any]:
-        mine = name == self._config.name
-        match = status.last_index if mine else status.match_indexes.get(name)
+    def _member(self, member: Member, status: ReplicaStatus) -> dict[str, Any]:
+        mine = member.name == self._config.name
+        match = status.last_index if mine else status.match_indexes.get(member.name)
         known = status.role == "leader" and match is not None
         return {
-            "name": name,
-            "raft": str(self._config.members[name]),
-            "http": str(self._config.http_advertise) if mine else None,
-            "voter": True,
+            "name": member.name,
+            "raft": member.raft,
+            "http": member.http or None,
+            "voter": member.voter,
             "match_index": match if known else None,
             "lag": max(0, status.last_index - match) if known and match is not None else None,
         }
@@ -64,7 +65,9 @@ class NodeStatus:
         patience_s = self._config.timing.election_max_s
         heard = f"last heard a leader {status.contact_age_s:.1f} s ago"
         behind = status.commit_index - status.applied_index
+        member = self._replica.expelled or "yes"
         return [
+            ("member", not self._replica.expelled, f"member: {member}"),
             ("leader", status.leader is not None, f"leader: {status.leader or 'none'}"),
             ("contact", status.contact_age_s <= patience_s, heard),
             ("applied", behind <= BEHIND_ENTRIES_MAX, f"{behind} entries to apply"),

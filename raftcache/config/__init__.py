@@ -10,6 +10,7 @@ from raftcache.config.shape import (
     Storage,
     Timing,
 )
+from raftcache.config.text import parse_address
 
 __all__ = [
     "Address",
@@ -21,4 +22,5 @@ __all__ = [
     "Timing",
     "advice",
     "load",
+    "parse_address",
 ]

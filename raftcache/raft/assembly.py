@@ -7,20 +7,21 @@ runs. Order matters and is checked: the snapshot is loaded before the log that f
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
 from raftcache.config import Durability, Storage, Timing
 from raftcache.errors import Fatal
 from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
-from raftcache.raft import stock
+from raftcache.raft import members, stock
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.datadir import Identity
 from raftcache.raft.engine import Parts, SyncObj, last_stamp_ms
 from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
+from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.replica import Replica
 from raftcache.raft.shipping import Receiving, Sender
@@ -47,6 +48,14 @@ class Restored:
     store: SnapshotStore
     applied_index: int
     logged_ms: int
+    configuration: Configuration | None
+    """The members as of the snapshot; None if there is no snapshot."""
+
+    @property
+    def knows_members(self) -> bool:
+        """Whether snapshot or log tell who the members are."""
+        in_log = any(members.decode(entry.command) for entry in self.log[:])
+        return self.configuration is not None or in_log
 
 
 def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
@@ -58,7 +67,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     store = SnapshotStore(disk)
     if storage.durability is Durability.MEMORY:
         store.discard_all()
-        return Restored(None, Log(Recovered()), store, 1, 0)
+        return Restored(None, Log(Recovered()), store, 1, 0, None)
     meta = store.load_newest(machine)
     sync = storage.durability is Durability.FSYNC
     wal, recovered = Wal.open(disk, storage.segment_size_bytes, sync)
@@ -69,7 +78,9 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
         _tie(log, meta)
     replayed = {"snapshot_index": meta.index if meta else None, "last_index": log.last_index}
     logger.info("restored", extra={**replayed, "torn_bytes": torn_bytes})
-    return Restored(wal, log, store, applied_index, max(machine.now_ms, last_stamp_ms(log)))
+    logged_ms = max(machine.now_ms, last_stamp_ms(log))
+    configuration = None if meta is None else members.from_builtins(meta.members)
+    return Restored(wal, log, store, applied_index, logged_ms, configuration)
 
 
 def _tie(log: Log, meta: SnapshotMeta) -> None:
@@ -87,7 +98,8 @@ def _tie(log: Log, meta: SnapshotMeta) -> None:
 def assemble(
     restored: Restored,
     identity: Identity,
-    members: Mapping[str, str],
+    first: Configuration,
+    myself: Member,
     machine: StateMachine,
     links: Transport,
     timing: Timing,
@@ -103,11 +115,12 @@ def assemble(
 ) -> tuple[Replica, ClusterTime]:
     """A replica that is ready to start; the lanes must outlive it.
 
-    members: name -> Raft address of every voter, this node included.
+    first: the configuration before any in snapshot or log. myself: as this node greets its peers.
     """
     stock.play(clock, dice)
     time = ClusterTime(clock, restored.logged_ms)
     log, wal, store = restored.log, restored.wal, restored.store
+    engine: SyncObj
     replica: Replica
 
     def fail(error: Exception) -> None:
@@ -120,7 +133,7 @@ def assemble(
         return SnapshotMeta(
             index=index,
             term=term,
-            members=dict(members),
+            members=members.to_builtins(engine.configuration_at(index)),
             cluster_id=identity.cluster_id,
             now_ms=machine.now_ms,
         )
@@ -155,10 +168,13 @@ def assemble(
         time=time,
         incarnation=identity.incarnation,
         applied_index=restored.applied_index,
+        configuration=restored.configuration or first,
+        myself=myself,
     )
-    others = sorted(set(members) - {identity.node})
     conf = _engine_conf(log, compactor, timing, storage)
-    engine = SyncObj(identity.node, others, conf, parts)
+    engine = SyncObj(identity.node, conf, parts)
+    links.greeted = engine.greeted
+    links.removed = lambda why: replica.expel(why)
     replica = Replica(
         engine,
         outbox,

@@ -41,6 +41,7 @@ _META_SIZE_BYTES_MAX: Final = 1 << 16
 class Identity(msgspec.Struct, frozen=True):
     """Whose data this is.
 
+    member_id: of this data, made with the directory; a member whose data was lost gets another.
     incarnation: how often a node was started on it, this time included; request ids carry it, so
     that a late answer to an earlier process is not taken for one to this.
     """
@@ -48,6 +49,7 @@ class Identity(msgspec.Struct, frozen=True):
     cluster_id: str
     node: str
     incarnation: int
+    member_id: str
     format_version: int = FORMAT_VERSION
 
 
@@ -84,18 +86,19 @@ def read_identity(disk: Disk) -> Identity | None:
     return _read(disk)
 
 
-def open_data_dir(disk: Disk, node: str, cluster_id: str | None) -> Identity:
+def open_data_dir(disk: Disk, node: str, cluster_id: str | None, new_member_id: str) -> Identity:
     """Claim the directory for one more run of this node; the new incarnation is durable on return.
 
     cluster_id: None takes what is stored, for a node that joined earlier. A fresh directory needs
-    one. Raises BadConfig if the directory is another node's or another cluster's, or written by a
-    newer raftcache; Corrupt if it is damaged; OSError if the disk fails. A refusal changes nothing.
+    one, and is given new_member_id. Raises BadConfig if the directory is another node's or another
+    cluster's, or written by a newer raftcache; Corrupt if it is damaged; OSError if the disk fails.
+    A refusal changes nothing.
     """
     stored = read_identity(disk)
     if stored is None:
         if cluster_id is None:
             raise BadConfig("the data directory is empty, and no cluster id is known")
-        stored = Identity(cluster_id, node, 0)
+        stored = Identity(cluster_id, node, 0, new_member_id)
     if stored.node != node:
         raise BadConfig(
             f"the data directory belongs to node {stored.node!r}, this is node {node!r}"

@@ -58,6 +58,9 @@ class Hello(TypedDict):
     cluster_id: str
     name: str
     incarnation: Natural
+    member_id: str
+    raft: str
+    http: str
     to: str
 
 
@@ -187,6 +190,20 @@ class CommandRefused(TypedDict):
     error: Natural
 
 
+class ChangeMembers(TypedDict):
+    type: Literal["change_members"]
+    id: Natural
+    change: bytes
+
+
+class ChangeMembersReply(TypedDict):
+    type: Literal["change_members_reply"]
+    id: Natural
+    error: str
+    detail: str
+    body: bytes
+
+
 class ReadIndex(TypedDict):
     type: Literal["read_index"]
     id: Natural
@@ -216,6 +233,8 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "snapshot_ack": (SnapshotAck,),
     "apply_command": (ApplyCommand,),
     "apply_command_response": (CommandPlaced, CommandRefused),
+    "change_members": (ChangeMembers,),
+    "change_members_reply": (ChangeMembersReply,),
     "read_index": (ReadIndex,),
     "read_index_reply": (ReadIndexReply,),
 }

@@ -8,7 +8,7 @@ what arrives meanwhile goes into the next one, so that one fdatasync serves many
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, Final
 
 from raftcache.ports import Lane
@@ -49,9 +49,9 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._failed = False
         self.complete: Callable[[Node, Message], Message] = lambda node, message: message
         self.not_sent: Callable[[Node, Message], None] = lambda node, message: None
-        links.setOnMessageReceivedCallback(self._deliver)
-        links.setOnNodeConnectedCallback(self._onNodeConnected)
-        links.setOnNodeDisconnectedCallback(self._onNodeDisconnected)
+        links.setOnMessageReceivedCallback(self._guarded(self._onMessageReceived))
+        links.setOnNodeConnectedCallback(self._guarded(self._onNodeConnected))
+        links.setOnNodeDisconnectedCallback(self._guarded(self._onNodeDisconnected))
 
     # -- pysyncobj's Transport -----------------------------------------------------------------
 
@@ -65,6 +65,14 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def dropNode(self, node: Node) -> None:
         self._links.dropNode(node)
+
+    def set_member(self, name: str, raft: str, member_id: str) -> None:
+        """Where a member is, and with which data; "" if that is not known yet."""
+        self._links.set_member(name, raft, member_id)
+
+    def set_removed(self, member_ids: Collection[str]) -> None:
+        """Members with this data were removed for good, and are told so when they greet."""
+        self._links.set_removed(member_ids)
 
     def destroy(self) -> None:
         self._links.destroy()
@@ -116,12 +124,17 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             self._release()
             self._on_durable()
 
-    def _deliver(self, node: Node, message: Message) -> None:
-        if not self._failed:
-            try:
-                self._onMessageReceived(node, message)
-            except Exception as error:
-                self._fail(error)
+    def _guarded(self, handle: Callable[..., None]) -> Callable[..., None]:
+        """The engine's handler; an error in it ends the node, instead of one link."""
+
+        def guarded(*args: object) -> None:
+            if not self._failed:
+                try:
+                    handle(*args)
+                except Exception as error:
+                    self._fail(error)
+
+        return guarded
 
     def _fail(self, error: Exception) -> None:
         self._failed = True

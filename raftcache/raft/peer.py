@@ -61,12 +61,15 @@ class Refusal(StrEnum):
     UNKNOWN = "not a member"
     DIRECTION = "the other node dials"
     STALE = "an earlier life of a connected node"
+    OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
+    REMOVED = "removed from the cluster"
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
     """Who a node says it is.
 
+    member_id: of its data. raft, http: the addresses it says it can be reached at.
     incarnation: grows with every start of the node; a link of an earlier one never replaces one
         of a later one.
     """
@@ -74,6 +77,9 @@ class Identity:
     name: str
     cluster_id: str
     incarnation: int
+    member_id: str = ""
+    raft: str = ""
+    http: str = ""
 
     def hello(self, to: str) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
@@ -86,6 +92,9 @@ class Identity:
                 "cluster_id": self.cluster_id,
                 "name": self.name,
                 "incarnation": self.incarnation,
+                "member_id": self.member_id,
+                "raft": self.raft,
+                "http": self.http,
                 "to": to,
             }
         )

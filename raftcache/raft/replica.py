@@ -8,6 +8,7 @@ flight waits and goes into the next one.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -21,12 +22,16 @@ from raftcache.config import Timing
 from raftcache.errors import Fatal, NotLeader, Overloaded, RaftcacheError, Refused, Unknown
 from raftcache.ports import Clock, Loop, Timer
 from raftcache.raft.engine import SyncObj
+from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
+from raftcache.raft.members import Change, Configuration
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.stock import FAIL_REASON
 
 PIPELINE_BATCHES_MAX: Final = 3
 """Batches in flight: one being written, one on the wire, one being answered."""
+
+logger = logging.getLogger("raftcache.raft")
 
 Done: TypeAlias = Callable[[Any], None]
 """Called exactly once, with the state machine's reply or with a RaftcacheError."""
@@ -108,10 +113,11 @@ class Replica:
         self._in_flight = 0
         self._pending = 0
         self._reads: list[Callable[[int | None], None]] = []
-        self._held_until_s = float("-inf")  # see transfer()
         self._turn_due = False
         self._timer: Timer | None = None
         self._stopped = False
+        self.expelled = ""
+        """Why this node is out of the cluster, if it is."""
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -139,6 +145,8 @@ class Replica:
         """
         if self._pending >= self._writes_pending_max:
             done(Overloaded(f"{self._pending} writes are waiting already"))
+        elif self.expelled:
+            done(NotLeader(f"this node is out of the cluster: {self.expelled}"))
         elif self._stopped or self._lacks_leader:
             done(NotLeader("no leader is known at this node"))
         else:
@@ -229,22 +237,40 @@ class Replica:
     def leader(self) -> str | None:
         return self._engine.leader
 
+    @property
+    def configuration(self) -> Configuration:
+        """The members that count now, committed or not."""
+        return self._engine.configuration
+
+    def change_members(self, change: Change, done: ChangeDone) -> None:
+        """Change the configuration by one step; done(the new one, committed) or done(why not)."""
+        if self._stopped:
+            done(NotLeader("this node has stopped"))
+        else:
+            self._engine.change(change, done)
+            self.wake()
+
+    def expel(self, why: str) -> None:
+        """The others say that this node is no member, or not with this data: serve no more."""
+        if not self._stopped:
+            logger.critical("this node is out of the cluster", extra={"why": why})
+            self.expelled = why
+            self.stop()
+
     def transfer(self, to: str | None, timeout_s: float) -> bool:
         """Begin to hand leadership over; False if this node cannot. Watch `leader` for the end.
 
         Until then, for timeout_s at most, what arrives here waits for the next leader.
         """
-        if self._stopped or not self._engine.transfer(to, timeout_s):
-            return False
-        self._held_until_s = self._clock.monotonic_s() + timeout_s
+        begun = not self._stopped and self._engine.transfer(to, timeout_s)
         self.wake()
-        return True
+        return begun
 
     @property
     def _hands_over(self) -> bool:
         """This node leads until the next leader is known, but takes nothing on any more."""
         undecided = self._engine.is_leader or self._engine.leader is None
-        return undecided and self._clock.monotonic_s() < self._held_until_s
+        return undecided and self._clock.monotonic_s() < self._engine.transfer_until_s
 
     @property
     def _lacks_leader(self) -> bool:
@@ -252,7 +278,8 @@ class Replica:
 
     def status(self) -> ReplicaStatus:
         engine = self._engine
-        role = "leader" if engine.is_leader else "candidate" if engine.is_candidate else "follower"
+        role = "follower" if engine.is_voter else "learner"
+        role = "leader" if engine.is_leader else "candidate" if engine.is_candidate else role
         return ReplicaStatus(
             role=role,
             leader=engine.leader,

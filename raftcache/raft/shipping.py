@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 
 from raftcache.errors import Corrupt
 from raftcache.ports import Lane, Loader, StateMachine
+from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.raft.snapshots import RawReader, Receiver, SnapshotStore
 from raftcache.raft.stock import Node
 
@@ -20,8 +21,8 @@ CHUNK_SIZE_BYTES: Final = 256 << 10
 
 Message: TypeAlias = dict[str, Any]
 SendChunk: TypeAlias = Callable[[Node, Message], None]
-Install: TypeAlias = Callable[[int, int, Callable[[], None]], None]
-"""install(index, term, load): the snapshot is durable; load() puts its state in place."""
+Install: TypeAlias = Callable[[SnapshotMeta, Callable[[], None]], None]
+"""install(meta, load): the snapshot is durable; load() puts its state in place."""
 
 logger = logging.getLogger("raftcache.raft")
 
@@ -102,6 +103,7 @@ class _Arrival:
         self.index, self.index_term, self.loader = index, index_term, loader
         self.offset = 0  # of the next chunk
         self.file: Receiver | None = None  # opened and used on the lane only
+        self.meta: SnapshotMeta | None = None  # known when the file is finished
 
     def write(self, store: SnapshotStore, data: bytes, last: bool) -> list[bytes]:
         """On the lane: put the chunk into the file; returns the slices of the image in it."""
@@ -109,7 +111,7 @@ class _Arrival:
             self.file = store.receive(self.index, self.index_term)
         slices = self.file.write(data)
         if last:
-            self.file.finish()
+            self.meta = self.file.finish()
         return slices
 
     def abandon(self) -> None:
@@ -174,7 +176,8 @@ class Receiving:
     def _finish(self, arrival: _Arrival, install: Install) -> None:
         self._arrival = None
         self.installed += 1
-        install(arrival.index, arrival.index_term, arrival.loader.install)
+        assert arrival.meta is not None
+        install(arrival.meta, arrival.loader.install)
         logger.info("installed a snapshot", extra={"index": arrival.index})
         self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Final
 
-from raftcache.config import Address
+from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
+from raftcache.raft.members import Member
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal
 from raftcache.raft.stock import Node, Transport
 
@@ -109,6 +110,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._on_activity = on_activity
         self._peers: dict[str, _Peer] = {}
         self._addresses: dict[str, Address] = {}
+        self._member_ids: dict[str, str] = {}
+        self._removed_ids: Collection[str] = ()
+        self.greeted: Callable[[Member], None] = lambda member: None
+        self.removed: Callable[[str], None] = lambda why: None
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
         self._unflushed: set[Connection] = set()
@@ -185,6 +190,15 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if peer is not None:
             self._hang_up(peer, "no longer a member")
             del self._peers[node.id]
+
+    def set_member(self, name: str, raft: str, member_id: str) -> None:
+        """Where to dial a member, and which data it must have; "" for any."""
+        self._member_ids[name] = member_id
+        self.set_address(name, parse_address(raft))
+
+    def set_removed(self, member_ids: Collection[str]) -> None:
+        """Who comes with this data is told that it was removed."""
+        self._removed_ids = member_ids
 
     def set_address(self, name: str, address: Address) -> None:
         """Where to dial a member, now or once it is added; a new address means a new link."""
@@ -319,6 +333,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         refusal = self._identity.refusal(hello, connection.dialled, self._peers)
         name, incarnation = hello["name"], hello["incarnation"]
+        if hello["member_id"] and hello["member_id"] in self._removed_ids:
+            refusal = Refusal.REMOVED
+        elif refusal is None and self._member_ids.get(name) not in (None, "", hello["member_id"]):
+            refusal = Refusal.OTHER_DATA
         if refusal is None:
             current = self._peers[name].connection
             if current is not None and current.incarnation > incarnation:
@@ -328,6 +346,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         if connection.dialled is None:
             connection.send_now(self._identity.hello(name))
+        self.greeted(Member(name, hello["member_id"], hello["raft"], hello["http"], False))
         self._join(connection, self._peers[name], incarnation)
 
     def _join(self, connection: Connection, peer: _Peer, incarnation: int) -> None:
@@ -367,6 +386,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         reason, detail = message["reason"][:100], message["detail"][:400]
         self._complain("link refused by peer", connection.label, reason, detail=detail)
         self._part(connection, "refused by the peer")
+        if message["reason"] in (Refusal.REMOVED, Refusal.OTHER_DATA):
+            self.removed(reason)
 
     def _complain(self, event: str, peer: str, reason: str, **fields: str) -> None:
         """Log a warning, unless the same was logged a short while ago."""

@@ -10,9 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, Protocol
-from urllib.parse import urlsplit
 
-import orjson
 from aiohttp import HttpVersion11, hdrs, web
 
 from raftcache import metrics
@@ -24,8 +22,10 @@ from raftcache.server.connection import to_response
 from raftcache.server.hot import HotConnection, HotPort
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_request import PREFIX
+from raftcache.server.members import Operator, add_routes
 from raftcache.server.query import only_known, parse_query
 from raftcache.server.replies import Answer
+from raftcache.server.routes import json_response, target_of
 from raftcache.service.kv import Kv
 
 BACKLOG: Final = 1024
@@ -61,11 +61,13 @@ class HttpServer:
         self,
         kv: Kv,
         node: NodeView,
+        operator: Operator,
         config: Config,
         clock: Clock,
         counters: HttpCounters | None = None,
     ) -> None:
-        self._node, self._config, self._clock = node, config, clock
+        self._node, self._operator = node, operator
+        self._config, self._clock = config, clock
         self._counters = counters or HttpCounters()
         self._metrics = Metrics(self._counters, node.gauges)
         limits = config.limits
@@ -140,6 +142,7 @@ class HttpServer:
             ("/metrics", self._page, ()),
         ):
             router.add_get(path, _with_parameters(handler, parameters))
+        add_routes(router, self._operator)
         return application
 
     async def _kv(self, request: web.Request) -> web.StreamResponse:
@@ -152,7 +155,7 @@ class HttpServer:
             if not future.done():  # cancelled, when the node stops before the outcome is known
                 future.set_result(answer)
 
-        self._door.handle(request.method, _target(request), request.headers, body, send)
+        self._door.handle(request.method, target_of(request), request.headers, body, send)
         return to_response(await future)
 
     async def _expect(self, request: web.Request) -> None:
@@ -170,7 +173,7 @@ class HttpServer:
             raise TooLarge(f"a value has at most {size_bytes_max} bytes")
 
     async def _cluster(self, request: web.Request) -> web.Response:
-        return _json(self._node.cluster_status())
+        return json_response(self._node.cluster_status())
 
     async def _livez(self, request: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -191,20 +194,7 @@ class HttpServer:
 
 def _with_parameters(handler: Handler, known: tuple[str, ...]) -> Handler:
     async def checked(request: web.Request) -> web.StreamResponse:
-        only_known(parse_query(_target(request).partition("?")[2]), known)
+        only_known(parse_query(target_of(request).partition("?")[2]), known)
         return await handler(request)
 
     return checked
-
-
-def _target(request: web.Request) -> str:
-    """Path and query as they came; without scheme and host, if a proxy left them there."""
-    target = request.raw_path
-    if target.startswith("/"):
-        return target
-    parts = urlsplit(target)
-    return parts.path + (f"?{parts.query}" if parts.query else "")
-
-
-def _json(body: object) -> web.Response:
-    return web.Response(body=orjson.dumps(body), headers={hdrs.CONTENT_TYPE: "application/json"})

@@ -14,12 +14,13 @@ _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DURATION: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _SHOWN_MAX: Final = 64
-"""Characters of a caller's text that an error repeats."""
+"""Characters of a caller's text, once escaped, that an error repeats."""
 
 
 def shown(text: str) -> str:
     """A caller's text as an error may repeat it: quoted, escaped, cut."""
-    return ascii(text if len(text) <= _SHOWN_MAX else text[: _SHOWN_MAX - 3] + "...")
+    escaped = ascii(text)
+    return escaped if len(escaped) <= _SHOWN_MAX + 2 else f"{escaped[:_SHOWN_MAX]}...'"
 
 
 def unescape(text: str) -> bytes:

@@ -17,6 +17,7 @@ from raftcache.raft.datadir import Identity, open_data_dir
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
+from raftcache.raft.members import bootstrap
 from raftcache.raft.replica import Replica
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
@@ -218,7 +219,7 @@ class Member(Host):
 
     def boot(self) -> None:
         world = self.world
-        identity = open_data_dir(self.disk, self.name, CLUSTER_ID)
+        identity = open_data_dir(self.disk, self.name, CLUSTER_ID, f"{self.name}-data")
         assert identity.incarnation >= self.life
         self.machine = WatchedMachine(self)
         restored = restore(self.disk, self.machine, self._storage)
@@ -233,7 +234,8 @@ class Member(Host):
         self.replica, _ = assemble(
             dataclasses.replace(restored, wal=WatchedWal(restored.wal, self.durable)),
             identity,
-            {name: f"{name}:7500" for name in self.world.names},
+            bootstrap({name: f"{name}:7500" for name in self.world.names}),
+            self.world.network.record(self.name),
             self.machine,
             self.links,
             TIMING,

@@ -7,10 +7,13 @@ only once both ends know.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pysyncobj.node import Node
 from pysyncobj.transport import Transport
+
+from raftcache.raft.members import Member as MemberRecord
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -32,11 +35,15 @@ class SimLinks(Transport):
         self._queue: list[tuple[str, int, Message]] = []
         self.epochs: dict[str, int] = {}
         """peer -> the epoch of the link that this end knows of"""
+        self.greeted: Callable[[MemberRecord], None] = lambda member: None
+        self.removed: Callable[[str], None] = lambda why: None
 
     def tryGetReady(self) -> None: ...
     def waitReady(self) -> None: ...
     def addNode(self, node: Node) -> None: ...
     def dropNode(self, node: Node) -> None: ...
+    def set_member(self, name: str, raft: str, member_id: str) -> None: ...
+    def set_removed(self, member_ids: Collection[str]) -> None: ...
     def destroy(self) -> None: ...
 
     def send(self, node: Node, message: Message) -> bool:
@@ -54,6 +61,7 @@ class SimLinks(Transport):
 
     def up(self, peer: str, epoch: int) -> None:
         self.epochs[peer] = epoch
+        self.greeted(self._network.record(peer))
         self._onNodeConnected(self._network.nodes[peer])
 
     def down(self, peer: str) -> None:
@@ -90,6 +98,10 @@ class Network:
         for i, a in enumerate(names):
             for b in names[i + 1 :]:
                 self._links[a, b] = self._links[b, a] = _Link(a, b)
+
+    def record(self, name: str) -> MemberRecord:
+        """As this member greets."""
+        return MemberRecord(name, f"{name}-data", f"{name}:7500", f"{name}:7400", False)
 
     # -- messages --------------------------------------------------------------------------------
 

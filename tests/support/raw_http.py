@@ -13,6 +13,7 @@ import orjson
 import uvloop
 
 from raftcache.config import Address, Config, Limits
+from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters
 from raftcache.server.http import HttpServer
 from tests.support.fake_kv import FakeKv
@@ -141,6 +142,7 @@ class Served:
     server: HttpServer
     kv: FakeKv = field(default_factory=FakeKv)
     node: FakeNode = field(default_factory=FakeNode)
+    operator: FakeOperator = field(default_factory=lambda: FakeOperator())
     clock: HandClock = field(default_factory=HandClock)
     counters: HttpCounters = field(default_factory=HttpCounters)
     clients: list[Client] = field(default_factory=list)
@@ -161,6 +163,39 @@ class Served:
         return answer
 
 
+class FakeOperator:
+    """Remembers what was asked, and answers with it; raises `refusal` if there is one."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[object, ...]] = []
+        self.refusal: RaftcacheError | None = None
+
+    def view(self) -> dict[str, Any]:
+        return {"cluster_id": "c", "version": 0, "members": []}
+
+    async def add(self, *said: object) -> dict[str, Any]:
+        return self._note("add", *said)
+
+    async def promote(self, *said: object) -> dict[str, Any]:
+        return self._note("promote", *said)
+
+    async def remove(self, *said: object) -> dict[str, Any]:
+        return self._note("remove", *said)
+
+    async def update(self, *said: object) -> dict[str, Any]:
+        return self._note("update", *said)
+
+    async def transfer(self, to: str) -> str:
+        self._note("transfer", to)
+        return to or "n2"
+
+    def _note(self, *said: object) -> dict[str, Any]:
+        if self.refusal is not None:
+            raise self.refusal
+        self.asked.append(said)
+        return {"asked": list(said)}
+
+
 async def until(condition: Callable[[], bool]) -> None:
     """Wait until condition() holds; the test's deadline bounds it."""
     while not condition():  # noqa: ASYNC110 (nobody tells a test)
@@ -173,10 +208,11 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     here = Address("127.0.0.1", 0)
     config = Config("n1", Path("unused"), here, here, here, here, limits=Limits(**limits))
     kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
-    server = HttpServer(kv, node, config, clock, counters)
+    operator = FakeOperator()
+    server = HttpServer(kv, node, operator, config, clock, counters)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
-    served = Served(server, kv, node, clock, counters)
+    served = Served(server, kv, node, operator, clock, counters)
     try:
         yield served
     finally:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 from pysyncobj import SyncObj as StockSyncObj
@@ -22,6 +22,7 @@ from raftcache.config import Storage, Timing
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.datadir import open_data_dir
 from raftcache.raft.entries import NO_OP, START, Block, Entry
+from raftcache.raft.members import Configuration, Member
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
 from tests.support.memory_disk import MemoryDisk
@@ -41,6 +42,15 @@ def entries(first: int, terms: Sequence[int]) -> list[tuple[bytes, int, int]]:
     return [entry(index, term) for index, term in enumerate(terms, first)]
 
 
+def voter(name: str) -> Member:
+    """A member as the log has it from the start, its data known."""
+    return Member(name, f"{name}-data", f"{name}:7500", f"{name}:7400", True)
+
+
+MYSELF = voter("n1")
+MEMBERS = Configuration(0, (MYSELF, voter("n2"), voter("n3")))
+
+
 class _Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     """Records what is sent to whoever is connected."""
 
@@ -58,6 +68,8 @@ class _Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def tryGetReady(self) -> None: ...
     def addNode(self, node: Node) -> None: ...
+    def set_member(self, name: str, raft: str, member_id: str) -> None: ...
+    def set_removed(self, member_ids: Collection[str]) -> None: ...
     def dropNode(self, node: Node) -> None: ...
     def destroy(self) -> None: ...
     def flush(self) -> None: ...
@@ -294,7 +306,7 @@ class Ours(Bench):
     def _write(
         self, log: Sequence[int], commands: Sequence[bytes], term: int, voted: str | None
     ) -> None:
-        open_data_dir(self.disk, "n1", "bench")
+        open_data_dir(self.disk, "n1", "bench", MYSELF.id)
         wal, _ = Wal.open(self.disk, SEGMENT_SIZE_BYTES, sync=True)
         rows = [entry(1, 0), *entries(2, log)]
         rows += [entry(len(rows) + i, term, c) for i, c in enumerate(commands, 1)]
@@ -305,8 +317,9 @@ class Ours(Bench):
         storage = Storage(segment_size_bytes=SEGMENT_SIZE_BYTES)
         self.replica, self.time = assemble(
             restore(self.disk, self.machine, storage),
-            open_data_dir(self.disk, "n1", "bench"),
-            dict.fromkeys(("n1", *self.peers), "address"),
+            open_data_dir(self.disk, "n1", "bench", MYSELF.id),
+            Configuration(0, (MYSELF, *(voter(name) for name in self.peers))),
+            MYSELF,
             self.machine,
             self.links,
             TIMING,

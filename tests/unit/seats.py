@@ -234,6 +234,9 @@ def hello(**changes: Any) -> Message:
         "cluster_id": CLUSTER,
         "name": "n2",
         "incarnation": 1,
+        "member_id": "",
+        "raft": "",
+        "http": "",
         "to": "n1",
     } | changes
 

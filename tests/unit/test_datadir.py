@@ -30,29 +30,29 @@ CLUSTER = "0123456789abcdef"
 def disk() -> MemoryDisk:
     """One that node n1 ran on twice."""
     disk = MemoryDisk()
-    open_data_dir(disk, "n1", CLUSTER)
-    open_data_dir(disk, "n1", CLUSTER)
+    open_data_dir(disk, "n1", CLUSTER, "id1")
+    open_data_dir(disk, "n1", CLUSTER, "id1")
     return disk
 
 
 def test_a_fresh_directory_is_claimed() -> None:
     disk = MemoryDisk()
     assert read_identity(disk) is None
-    identity = open_data_dir(disk, "n1", CLUSTER)
-    assert identity == Identity(CLUSTER, "n1", 1)
+    identity = open_data_dir(disk, "n1", CLUSTER, "id1")
+    assert identity == Identity(CLUSTER, "n1", 1, "id1")
     assert read_identity(disk) == identity
 
 
 def test_every_start_is_another_incarnation(disk: MemoryDisk) -> None:
-    assert open_data_dir(disk, "n1", CLUSTER).incarnation == 3
-    assert open_data_dir(disk, "n1", None).incarnation == 4
+    assert open_data_dir(disk, "n1", CLUSTER, "id1").incarnation == 3
+    assert open_data_dir(disk, "n1", None, "id1").incarnation == 4
 
 
 def test_an_incarnation_is_durable_before_it_is_used(disk: MemoryDisk) -> None:
     for seed in range(20):
-        incarnation = open_data_dir(disk, "n1", CLUSTER).incarnation
+        incarnation = open_data_dir(disk, "n1", CLUSTER, "id1").incarnation
         disk.crash(random.Random(seed))
-        assert read_identity(disk) == Identity(CLUSTER, "n1", incarnation)
+        assert read_identity(disk) == Identity(CLUSTER, "n1", incarnation, "id1")
 
 
 def test_a_crash_while_starting_damages_nothing(disk: MemoryDisk) -> None:
@@ -62,7 +62,7 @@ def test_a_crash_while_starting_damages_nothing(disk: MemoryDisk) -> None:
             assert before is not None
             disk.fail(operation, errno.EIO)
             with pytest.raises(OSError, match="Input/output"):
-                open_data_dir(disk, "n1", CLUSTER)
+                open_data_dir(disk, "n1", CLUSTER, "id1")
             assert disk.open_files == 0
             disk.crash(random.Random(seed))
             after = read_identity(disk)
@@ -74,7 +74,7 @@ def refused(disk: MemoryDisk, node: str, cluster_id: str | None, why: str) -> No
     """Refused, and nothing changed."""
     before = {name: disk.read(name) for name in disk.names("")}
     with pytest.raises(BadConfig, match=why):
-        open_data_dir(disk, node, cluster_id)
+        open_data_dir(disk, node, cluster_id, "id1")
     assert before == {name: disk.read(name) for name in disk.names("")}
 
 
@@ -103,7 +103,7 @@ def test_every_flipped_bit_of_meta_is_found(disk: MemoryDisk) -> None:
             bad[position] ^= 1 << bit
             disk.put("meta", bytes(bad))
             with pytest.raises(Corrupt, match="join the cluster again") as caught:
-                open_data_dir(disk, "n1", CLUSTER)
+                open_data_dir(disk, "n1", CLUSTER, "id1")
             assert caught.value.path == "meta"
 
 
@@ -120,7 +120,7 @@ def test_data_without_meta_is_no_fresh_directory(path: str) -> None:
     disk = MemoryDisk()
     disk.put(path, b"")
     with pytest.raises(Corrupt, match="missing"):
-        open_data_dir(disk, "n1", CLUSTER)
+        open_data_dir(disk, "n1", CLUSTER, "id1")
 
 
 def test_all_members_derive_the_same_cluster_id() -> None:
@@ -149,8 +149,8 @@ def test_other_members_are_another_cluster(change: Callable[[dict[str, str]], ob
 
 def test_meta_on_the_real_disk(tmp_path: Path) -> None:
     disk = SystemDisk(tmp_path / "data")
-    assert open_data_dir(disk, "n1", CLUSTER).incarnation == 1
-    assert open_data_dir(disk, "n1", CLUSTER).incarnation == 2
+    assert open_data_dir(disk, "n1", CLUSTER, "id1").incarnation == 1
+    assert open_data_dir(disk, "n1", CLUSTER, "id1").incarnation == 2
     assert disk.names("") == ["meta"]
 
 

@@ -21,12 +21,21 @@ from raftcache.command.words import Put
 from raftcache.errors import Corrupt, Fatal
 from raftcache.raft.datadir import open_data_dir
 from raftcache.raft.entries import NO_OP, START, Block, Entry, Position
+from raftcache.raft.members import to_builtins
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
 from tests.sim.stock import as_installed
 from tests.support.memory_disk import MemoryDisk
-from tests.support.sim_bench import SEGMENT_SIZE_BYTES, TIMING, Ours, Stock, entry
+from tests.support.sim_bench import (
+    MEMBERS,
+    MYSELF,
+    SEGMENT_SIZE_BYTES,
+    TIMING,
+    Ours,
+    Stock,
+    entry,
+)
 
 CHUNK_SIZE_BYTES = 64
 
@@ -44,7 +53,8 @@ def snapshot(disk: MemoryDisk, index: int, term: int) -> bytes:
     machine = Machine()
     machine.apply(5, batch([encode(Put(b"key", b"value"))]))
     disk.make_folder("snapshots")
-    meta = SnapshotMeta(index=index, term=term, members={}, cluster_id="bench", now_ms=5)
+    known = to_builtins(MEMBERS)
+    meta = SnapshotMeta(index=index, term=term, members=known, cluster_id="bench", now_ms=5)
     writer = SnapshotStore(disk).writer(meta)
     for piece in machine.dump():
         writer.write(piece)
@@ -55,7 +65,7 @@ def snapshot(disk: MemoryDisk, index: int, term: int) -> bytes:
 def data_dir(first: Position, terms: list[int], term: int) -> MemoryDisk:
     """A disk with a log: entries of these terms behind a first position."""
     disk = MemoryDisk()
-    open_data_dir(disk, "n1", "bench")
+    open_data_dir(disk, "n1", "bench", MYSELF.id)
     wal, _ = Wal.open(disk, SEGMENT_SIZE_BYTES, sync=True)
     rows = [Entry(*entry(first.index + i, t)) for i, t in enumerate(terms, 1)]
     wal.write(Block(term, None, first != START, first, rows))

@@ -28,6 +28,9 @@ HELLO: Message = {
     "cluster_id": "c",
     "name": "n2",
     "incarnation": 7,
+    "member_id": "",
+    "raft": "",
+    "http": "",
     "to": "n1",
 }
 VOTE: Message = {"term": 3, "last_log_index": 9, "last_log_term": 2}
@@ -73,6 +76,8 @@ EXAMPLES: list[Message] = [
     {"type": "apply_command", "command": b"\x00set", "request_id": 1 << 40},
     {"type": "apply_command_response", "request_id": 1, "log_idx": 9, "log_term": 3},
     {"type": "apply_command_response", "request_id": 1, "error": 4},
+    {"type": "change_members", "id": 1, "change": b"c"},
+    {"type": "change_members_reply", "id": 1, "error": "", "detail": "", "body": b"\x02b"},
     {"type": "read_index", "id": 1},
     {"type": "read_index_reply", "id": 1, "index": 9},
     {"type": "read_index_reply", "id": 1, "index": None},

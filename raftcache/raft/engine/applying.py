@@ -16,6 +16,7 @@ from raftcache.raft.engine.base import (
     Parts,
     stamp_ms_of,
 )
+from raftcache.raft.members import MEMBERSHIP
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 
 APPLY_SIZE_BYTES_MAX: Final = 1 << 20
@@ -25,9 +26,9 @@ APPLY_SIZE_BYTES_MAX: Final = 1 << 20
 class SyncObj(replication.SyncObj):
     """What was proposed, and what became of it."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__applied_term = 0
-        super().__init__(name, others, conf, parts)
+        super().__init__(name, conf, parts)
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
         if message["type"] == "apply_command":
@@ -94,6 +95,8 @@ class SyncObj(replication.SyncObj):
                     callback(None, FAIL_REASON.DISCARDED)
 
     def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
+        if command[:1] == MEMBERSHIP:
+            self.__apply_configuration(index)
         if command[:1] != REGULAR:
             return None
         stamp_ms = stamp_ms_of(command)

@@ -11,6 +11,7 @@ from raftcache.ports import Clock, StateMachine
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.log import Log
+from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.shipping import Receiving, Sender
@@ -61,20 +62,24 @@ class Parts:
     incarnation: int
     applied_index: int
     """The index of the snapshot the machine was loaded from, 1 if there was none."""
+    configuration: Configuration
+    """Of that snapshot; or the one this node was started with."""
+    myself: Member
+    """This node, as it greets its peers."""
 
 
 class SyncObj(_Base):
     """The lowest layer; the classes above add one concern each."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__parts = parts
         self.__clock: Callable[[], float] = parts.clock.monotonic_s
         self.__heard_s = parts.clock.monotonic_s()  # a restarted voter may have promised a lease
         self.__verified = 0  # the log is the leader's up to here, in this term
         self.__rounds = Rounds()
         self.__raftLeader: Node | None  # the parent's, declared for the type checker only
-        nodes = [Node(n) for n in others]
-        _Base.__init__(self, Node(name), nodes, conf, transport=parts.outbox)
+        self.__ask_id = parts.incarnation << 32  # rule 14: of requests to the leader
+        _Base.__init__(self, Node(name), [], conf, transport=parts.outbox)
         self.__commandsLocalCounter = parts.incarnation << 32  # rule 14: no reuse of request ids
         self.__needLoadDumpFile = False
         self.__raftLastApplied = self.__raftCommitIndex = parts.applied_index
@@ -114,9 +119,6 @@ class SyncObj(_Base):
             and message["term"] == self.__raftCurrentTerm
             and node in self.__otherNodes
         )
-
-    def __responding(self, since_s: float) -> int:
-        return 1 + sum(bool(self.__lastResponseTime[n] > since_s) for n in self.__otherNodes)
 
     def __sorted_others(self) -> list[Node]:
         """In a fixed order, so that one seed gives one trace."""

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from raftcache.raft.engine import base
+from raftcache.raft.engine import membership
 from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
 from raftcache.raft.stock import Node, SyncObjConf
 
 
-class SyncObj(base.SyncObj):
+class SyncObj(membership.SyncObj):
     """Who leads."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__votes: set[Node] = set()
         self.__pre_votes: set[Node] | None = None  # who granted the running pre-vote
         self.__pre_won = self.__forced = False
@@ -20,7 +20,7 @@ class SyncObj(base.SyncObj):
         # The parent's, declared for the type checker only.
         self.__raftElectionDeadline: float
         self.__transferInProgress: bool
-        super().__init__(name, others, conf, parts)
+        super().__init__(name, conf, parts)
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
         match message["type"]:
@@ -44,13 +44,14 @@ class SyncObj(base.SyncObj):
         since = self.__clock() - self.__conf.raftMinTimeout
         if self.__raftState != LEADER:
             return bool(self.__heard_s > since)
-        return bool(self.__responding(since) * 2 > len(self.__otherNodes) + 1)
+        return self.__is_majority(self.__live(since))
 
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
         if self.__raftElectionDeadline >= now_s:
             return
-        if not self.__connectedToAnyone():  # nobody to ask; and it cannot be following anyone
+        asks = self.__votes_itself and (not self.__voters or self.__connectedToAnyone())
+        if not asks:  # nobody to ask, or no voter; and it cannot be following anyone
             if self.__raftLeader is not None:
                 self.__forget_leader()
             return
@@ -63,20 +64,18 @@ class SyncObj(base.SyncObj):
         self.__forget_leader()
         self.__setState(CANDIDATE)
         self.__setCurrentTerm(self.__raftCurrentTerm + 1, self.__selfNode.id)
-        self.__votesCount = 1
         self.__ask_all("request_vote", self.__raftCurrentTerm)
-        if not self.__otherNodes:
-            self.__onBecomeLeader()
+        self.__count_votes()
 
     def __pre_vote(self) -> None:
         self.__forget_leader()
-        self.__pre_votes = {self.__selfNode}
+        self.__pre_votes = set()
         self.__ask_all("pre_vote", self.__raftCurrentTerm + 1)
         self.__count_pre_votes()
 
     def __ask_all(self, kind: str, term: int) -> None:
         last = self.__raftLog[-1]
-        for node in self.__sorted_others():
+        for node in sorted(self.__voters, key=lambda n: n.id):
             self.__transport.send(
                 node,
                 {"type": kind, "term": term, "last_log_index": last[1], "last_log_term": last[2]},
@@ -87,19 +86,19 @@ class SyncObj(base.SyncObj):
         term, theirs = message["term"], (message["last_log_term"], message["last_log_index"])
         if term <= self.__raftCurrentTerm:
             self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
-        up_to_date = theirs >= (last[2], last[1])
+        up_to_date = theirs >= (last[2], last[1]) and self.__may_vote(message)
         if term >= self.__raftCurrentTerm and up_to_date and not self.__hears_leader():
             self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
 
     def __on_pre_vote_ok(self, node: Node, message: Message) -> None:
         current = message["term"] == self.__raftCurrentTerm + 1
-        if self.__pre_votes is not None and current and node in self.__otherNodes:
+        if self.__pre_votes is not None and current:
             self.__pre_votes.add(node)
             self.__count_pre_votes()
 
     def __count_pre_votes(self) -> None:
         assert self.__pre_votes is not None
-        if len(self.__pre_votes) * 2 > len(self.__otherNodes) + 1:
+        if self.__is_majority(self.__pre_votes):
             self.__pre_votes, self.__pre_won = None, True
             self.__raftElectionDeadline = float("-inf")  # elect on the next tick
 
@@ -115,20 +114,31 @@ class SyncObj(base.SyncObj):
             return
         if term > self.__raftCurrentTerm:
             self.__forget_leader()
-        super().__onMessageReceived(node, message)
+        if self.__may_vote(message):
+            super().__onMessageReceived(node, message)
+
+    def __may_vote(self, message: Message) -> bool:
+        """Rule 10: a node whose data is new may have voted, and acknowledged, in an earlier life.
+
+        Until the log tells that its data is known, it votes only where nobody can have lost
+        anything: for a candidate whose log is as empty as its own.
+        """
+        return self.is_admitted or message["last_log_index"] <= 1
 
     def __on_response_vote(self, node: Node, message: Message) -> None:
-        """Rule 5: votes are counted per node, not per message."""
-        if message["term"] != self.__raftCurrentTerm or node not in self.__otherNodes:
-            return
-        if node not in self.__votes:
+        """Rule 5: votes are counted per node, not per message; and only those of voters."""
+        if message["term"] == self.__raftCurrentTerm and self.__raftState == CANDIDATE:
             self.__votes.add(node)
-            super().__onMessageReceived(node, message)
+            self.__count_votes()
+
+    def __count_votes(self) -> None:
+        if self.__is_majority(self.__votes):
+            self.__onBecomeLeader()
 
     def __check_quorum(self, now_s: float) -> None:
         """Rule 9: a leader that a majority does not answer steps down by itself."""
         since = now_s - self.__conf.leaderFallbackTimeout
-        if self.__responding(since) * 2 <= len(self.__otherNodes) + 1:
+        if not self.__is_majority(self.__live(since)):
             self.__setState(FOLLOWER)
             self.__forget_leader()
 
@@ -138,7 +148,8 @@ class SyncObj(base.SyncObj):
         The target is `to`, or the follower that has the most. False if there is none. If it is
         not done within timeout_s, this node goes on as leader.
         """
-        candidates = [n for n in self.__sorted_others() if n in self.__connectedNodes]
+        candidates = [n for n in self.__sorted_others() if n in self.__voters]
+        candidates = [n for n in candidates if n in self.__connectedNodes]
         candidates = [n for n in candidates if to is None or n.id == to]
         if self.__raftState != LEADER or not candidates:
             return False
@@ -146,6 +157,11 @@ class SyncObj(base.SyncObj):
         self.__transfer_until_s = self.__clock() + timeout_s
         self.__lease_void_term = self.__raftCurrentTerm
         return True
+
+    @property
+    def transfer_until_s(self) -> float:
+        """When the last transfer that was begun here is, or was, to be given up."""
+        return self.__transfer_until_s
 
     def __hand_over(self, now_s: float) -> None:
         """Rule 10: transfer once the target has everything; proposals wait meanwhile."""

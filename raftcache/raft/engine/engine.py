@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from raftcache.errors import NotLeader
 from raftcache.raft.engine import installing
 from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
@@ -15,8 +16,8 @@ _REPORTS_TERM: Final = frozenset(("term", "next_node_idx", "pong", "snapshot_ack
 class SyncObj(installing.SyncObj):
     """One node of one Raft group. Driven by `tick`; single-threaded; never blocks."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
-        super().__init__(name, others, conf, parts)
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
+        super().__init__(name, conf, parts)
         parts.outbox.complete, parts.outbox.not_sent = self.__complete, self.__not_sent
 
     # -- what replica.py sees ------------------------------------------------------------------
@@ -63,6 +64,7 @@ class SyncObj(installing.SyncObj):
         if self.__raftState == LEADER:
             self.__advance_commit()
             self.__check_quorum(now_s)
+            self.__claim_members()
         else:
             self.__elect(now_s)
         self.__applyLogEntries()
@@ -73,7 +75,7 @@ class SyncObj(installing.SyncObj):
         else:
             self._checkCommandsToApply()
         self.__sendAppendEntries()
-        self.__rounds.settle(self.__otherNodes, now_s)
+        self.__rounds.settle(self.__voters, now_s)
         self.__answer_reads()
         self.__tryLogCompaction()
 
@@ -111,6 +113,10 @@ class SyncObj(installing.SyncObj):
             ready = self.__asked.pop(message["id"], None)
             if ready is not None:
                 ready(None)
+        elif message["type"] == "change_members":
+            done = self.__asked_changes.pop(message["id"], None)
+            if done is not None:
+                done(NotLeader("the leader cannot be reached"))
 
     def __onNodeDisconnected(self, node: Node) -> None:
         super().__onNodeDisconnected(node)

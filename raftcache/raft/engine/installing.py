@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from raftcache.raft import members
 from raftcache.raft.engine import reading
 from raftcache.raft.engine.base import LEADER, Message
+from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.raft.stock import FAIL_REASON, Node
 
 
@@ -36,8 +38,9 @@ class SyncObj(reading.SyncObj):
             ack = {"type": "snapshot_ack", "term": term, "seq": seq, "offset": offset}
             self.__transport.send(node, ack | {"index": message["index"]})
 
-        def install(index: int, index_term: int, load: Callable[[], None]) -> None:
-            self.__install(index, index_term, load)
+        def install(meta: SnapshotMeta, load: Callable[[], None]) -> None:
+            index = meta.index
+            self.__install(meta, load)
             if self.__raftCurrentTerm == term:
                 self.__verified = max(self.__verified, index)
                 self.__answer = (seq, self.__verified)
@@ -45,15 +48,17 @@ class SyncObj(reading.SyncObj):
 
         self.__parts.receiving.receive(message, acknowledge, install)
 
-    def __install(self, index: int, term: int, load: Callable[[], None]) -> None:
+    def __install(self, meta: SnapshotMeta, load: Callable[[], None]) -> None:
         """The snapshot is whole, verified and durable; the log follows it (rule 4)."""
-        log = self.__raftLog
+        log, index, term = self.__raftLog, meta.index, meta.term
         if index <= self.__raftLastApplied:
             return
         at = index - log.first_index
         if at >= len(log) or log[at][2] != term:
             log.restart_at(index, term)  # a tail that does not match is dropped
+            self.__configurations.clear()
         load()
+        self.__install_configuration(index, members.from_builtins(meta.members))
         self.__parts.time.applied(self.__parts.machine.now_ms)
         self.__raftLastApplied = index
         self.__raftCommitIndex = max(self.__raftCommitIndex, index)

@@ -11,11 +11,10 @@ from raftcache.raft.stock import Node, SyncObjConf
 class SyncObj(applying.SyncObj):
     """When the state here is fresh enough to answer from."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__asked: dict[int, Ready] = {}  # read rounds this follower asked its leader for
-        self.__ask_id = parts.incarnation << 32  # rule 14: no answer to an earlier life is taken
         self.__ready: list[tuple[int, Ready]] = []  # reads that wait for an index to be applied
-        super().__init__(name, others, conf, parts)
+        super().__init__(name, conf, parts)
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
         match message["type"]:

@@ -18,14 +18,13 @@ APPEND_SIZE_BYTES_MAX: Final = 1 << 20
 class SyncObj(elections.SyncObj):
     """What is in the log, on whose disk."""
 
-    def __init__(self, name: str, others: list[str], conf: SyncObjConf, parts: Parts) -> None:
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__seq = 0  # numbers every message that a follower answers, in this incarnation
         self.__answer: tuple[int, int | None] = (0, None)  # (seq, verified) for the next answer
-        self.__windows: dict[Node, Window] = {}
         self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
-        super().__init__(name, others, conf, parts)
+        super().__init__(name, conf, parts)
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
         match message["type"]:
@@ -79,6 +78,8 @@ class SyncObj(elections.SyncObj):
                 "commit_index": commit,
             },
         )
+        if matches:
+            self.__note_appended(entries)
 
     def __sendNextNodeIdx(
         self, node: Node, reset: bool = False, nextNodeIdx: int | None = None, success: bool = False
@@ -151,8 +152,8 @@ class SyncObj(elections.SyncObj):
     def __advance_commit(self) -> None:
         """Raft 5.3 and 5.4.2: a durable majority, in this term; the leader's own disk counts."""
         log = self.__raftLog
-        held = [self.__raftMatchIndex[n] for n in self.__otherNodes]
-        held.append(log.durable_index)
+        held = [self.__raftMatchIndex[n] for n in self.__voters]
+        held.append(log.durable_index)  # a leader is a voter: see membership.py
         majority = sorted(held, reverse=True)[len(held) // 2]
         assert majority <= log.last_index
         newer = majority > self.__raftCommitIndex

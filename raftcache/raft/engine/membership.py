@@ -1,0 +1,295 @@
+"""Membership: whose votes count, and one change at a time (rule 10; dissertation, chapter 4).
+
+A configuration counts from the moment it is in the log, committed or not; when its entry is
+truncated, the one before it counts again. Learners are peers like all others, only their votes and
+acknowledgements do not count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final, TypeAlias
+
+import msgspec
+
+from raftcache.errors import (
+    BadRequest,
+    Conflict,
+    NotFound,
+    NotLeader,
+    PreconditionFailed,
+    RaftcacheError,
+    Refused,
+    Unknown,
+)
+from raftcache.raft import members
+from raftcache.raft.engine import base
+from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.members import Change, Configuration, Member
+from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
+from raftcache.raft.window import Window
+
+PROMOTE_LAG_ENTRIES_MAX: Final = 1000
+"""A learner may become a voter when it lacks no more than this: a moment's work."""
+
+TRANSFER_TIMEOUTS: Final = 2
+"""A transfer that is not done in so many election timeouts is given up."""
+
+ChangeDone: TypeAlias = Callable[[Configuration | RaftcacheError], None]
+
+_REFUSALS: Final[dict[str, type[RaftcacheError]]] = {
+    c.__name__: c for c in (BadRequest, Conflict, NotFound, NotLeader, PreconditionFailed, Unknown)
+}
+
+
+class SyncObj(base.SyncObj):
+    """Who belongs to the group."""
+
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
+        self.__configurations = [(parts.applied_index, parts.configuration)]
+        self.__voters: frozenset[Node] = frozenset()  # besides this node
+        self.__votes_itself = False
+        self.__windows: dict[Node, Window] = {}
+        self.__asked_changes: dict[int, ChangeDone] = {}
+        self.__seen: dict[str, Member] = {name: parts.myself}  # as they greeted
+        super().__init__(name, conf, parts)
+        for entry in self.__raftLog[:]:
+            if entry.index > parts.applied_index:
+                self.__note_entry(entry.command, entry.index)
+        self.__use_configuration()
+
+    def __onMessageReceived(self, node: Node, message: Message) -> None:
+        match message["type"]:
+            case "change_members":
+                self.__on_change_members(node, message)
+            case "change_members_reply":
+                self.__on_change_members_reply(node, message)
+            case _:
+                super().__onMessageReceived(node, message)
+
+    # -- what counts -----------------------------------------------------------------------------
+
+    @property
+    def configuration(self) -> Configuration:
+        """The one that counts: the latest in the log, committed or not."""
+        return self.__configurations[-1][1]
+
+    def configuration_at(self, index: int) -> Configuration:
+        """The one that counted at an index that is still in the log or at its base."""
+        return next(c for i, c in reversed(self.__configurations) if i <= index)
+
+    @property
+    def is_voter(self) -> bool:
+        return self.__votes_itself
+
+    @property
+    def is_admitted(self) -> bool:
+        """The configuration knows this very data, not just this name."""
+        me = self.configuration.get(self.__selfNode.id)
+        return me is not None and me.id == self.__parts.myself.id
+
+    def __is_majority(self, nodes: set[Node] | frozenset[Node]) -> bool:
+        """Whether these peers, with this node, are more than half of the voters."""
+        count = len(self.__voters & nodes) + self.__votes_itself
+        return count * 2 > len(self.__voters) + self.__votes_itself
+
+    def __live(self, since_s: float) -> frozenset[Node]:
+        """Leader only: the peers that answered since then."""
+        heard = self.__lastResponseTime
+        return frozenset(n for n in self.__otherNodes if heard.get(n, since_s) > since_s)
+
+    def __note_entry(self, command: bytes, index: int) -> None:
+        configuration = members.decode(command)
+        if configuration is not None:
+            self.__configurations.append((index, configuration))
+
+    def __use_configuration(self) -> None:
+        """Let the latest configuration count: peers, their addresses, the voters."""
+        configuration = self.configuration
+        mine = self.__selfNode.id
+        peers = {Node(m.name): m for m in configuration.members if m.name != mine}
+        for node in sorted(self.__otherNodes - peers.keys(), key=lambda n: n.id):
+            self.__drop_peer(node)
+        for node, member in peers.items():
+            self.__parts.outbox.set_member(member.name, member.raft, member.id)
+            if node not in self.__otherNodes:
+                self.__add_peer(node)
+        self.__voters = frozenset(n for n, m in peers.items() if m.voter)
+        self.__votes_itself = mine in configuration.voters
+
+    def __add_peer(self, node: Node) -> None:
+        self.__otherNodes.add(node)
+        self.__raftNextIndex[node] = self.__raftLog.last_index
+        self.__raftMatchIndex[node] = 0
+        self.__lastResponseTime[node] = self.__clock()
+        self.__windows[node] = Window()
+        self.__parts.outbox.addNode(node)
+
+    def __drop_peer(self, node: Node) -> None:
+        self.__otherNodes.discard(node)
+        self.__parts.outbox.dropNode(node)  # may report the disconnection before it returns
+        for table in (self.__raftNextIndex, self.__raftMatchIndex, self.__lastResponseTime):
+            table.pop(node, None)
+        self.__windows.pop(node, None)
+        self.__parts.sender.stop(node)
+
+    # -- following the log -----------------------------------------------------------------------
+
+    def __note_appended(self, entries: list[Any]) -> None:
+        """Entries of a leader are in the log now."""
+        before = self.configuration
+        for command, index, _ in entries:
+            self.__note_entry(command, index)
+        if self.configuration is not before:
+            self.__use_configuration()
+
+    def __deleteEntriesFrom(self, fromIDx: int) -> None:
+        super().__deleteEntriesFrom(fromIDx)
+        if self.__configurations[-1][0] >= fromIDx:
+            self.__configurations = [c for c in self.__configurations if c[0] < fromIDx]
+            self.__use_configuration()
+
+    def __install_configuration(self, index: int, configuration: Configuration) -> None:
+        """A snapshot took the place of the log up to here."""
+        later = [c for c in self.__configurations if c[0] > index]
+        self.__configurations = [(index, configuration), *later]
+        self.__use_configuration()
+
+    def __apply_configuration(self, index: int) -> None:
+        """The entry at this index is committed: what came before it will not be asked for again."""
+        self.__parts.outbox.set_removed(self.configuration_at(index).removed)
+        base_index = self.__raftLog.first_index
+        while len(self.__configurations) > 1 and self.__configurations[1][0] <= base_index:
+            del self.__configurations[0]
+
+    # -- changing --------------------------------------------------------------------------------
+
+    def change(self, change: Change, done: ChangeDone) -> None:
+        """Change the configuration; done(the new one, committed) or done(why not), exactly once.
+
+        Any node takes the request; a follower sends it on to the leader.
+        """
+        if self.__raftState == LEADER:
+            self.__change(change, done)
+        elif self.__raftLeader is None:
+            done(NotLeader("no leader is known at this node"))
+        else:
+            self.__ask_id += 1
+            self.__asked_changes[self.__ask_id] = done
+            body = msgspec.msgpack.encode(change)
+            message = {"type": "change_members", "id": self.__ask_id, "change": body}
+            self.__transport.send(self.__raftLeader, message)
+
+    def __change(self, change: Change, done: ChangeDone) -> None:
+        if change.op == "transfer":
+            begun = self.transfer(
+                change.name or None, TRANSFER_TIMEOUTS * self.__conf.raftMaxTimeout
+            )
+            done(self.configuration if begun else Conflict("no such voter is connected"))
+            return
+        try:
+            configuration = self.__changed(change)
+        except RaftcacheError as refusal:
+            done(refusal)
+            return
+        if configuration == self.configuration:
+            done(configuration)
+        else:
+            self.__append_configuration(configuration, done)
+
+    def __changed(self, change: Change) -> Configuration:
+        """The configuration after the change, if the leader may make it now."""
+        index, current = self.__configurations[-1]
+        if not self.has_committed_in_term:
+            raise NotLeader("the leader has not committed in its term yet")
+        if index > self.__raftCommitIndex:
+            raise Conflict(f"another change is in progress: version {current.version}")
+        changed = members.apply(current, change)
+        if change.name == self.__selfNode.id and change.op in ("remove", "add"):
+            raise Conflict("this is the leader: transfer its leadership first")
+        live = {n.id for n in self.__live(self.__clock() - self.__conf.raftMaxTimeout)}
+        if change.op == "add" and change.name in live and changed != current:
+            raise Conflict(f"a member {change.name!r} is alive, with other data")
+        if change.op == "promote":
+            self.__check_caught_up(Node(change.name), live)
+        if not change.force and not changed.is_majority(frozenset(live | {self.__selfNode.id})):
+            dead = sorted(changed.voters - live - {self.__selfNode.id})
+            raise Conflict(f"no majority of the voters would be alive; dead: {', '.join(dead)}")
+        return changed
+
+    def __check_caught_up(self, node: Node, live: set[str]) -> None:
+        lag = self.__raftLog.last_index - self.__raftMatchIndex[node]
+        if node.id not in live:
+            raise Conflict(f"{node.id} does not answer")
+        if lag > PROMOTE_LAG_ENTRIES_MAX:
+            raise Conflict(f"{node.id} lacks {lag} entries, at most {PROMOTE_LAG_ENTRIES_MAX} may")
+
+    def __append_configuration(self, configuration: Configuration, done: ChangeDone) -> None:
+        def decided(_: object, reason: int) -> None:
+            if reason == FAIL_REASON.SUCCESS:
+                done(configuration)
+            elif reason == FAIL_REASON.DISCARDED:
+                done(NotLeader("a new leader discarded it"))
+            else:
+                done(Unknown("the leader changed before it was decided"))
+
+        index, term = self.__raftLog.last_index + 1, self.__raftCurrentTerm
+        command = members.encode(configuration)
+        self.__raftLog.add(command, index, term)
+        self.__note_appended([(command, index, term)])
+        self.__commandsWaitingCommit[index].append((term, decided))
+
+    def greeted(self, member: Member) -> None:
+        """A peer said who it is and where it is; the leader writes it down when that is news."""
+        self.__seen[member.name] = member
+
+    def __claim_members(self) -> None:
+        """Leader: bind the ids, and note the addresses, of members as they greeted."""
+        index, current = self.__configurations[-1]
+        if index > self.__raftCommitIndex or not self.has_committed_in_term:
+            return
+        changed = current
+        for m in current.members:
+            seen = self.__seen.get(m.name)
+            if seen is not None and m.id in ("", seen.id):
+                claim = Change("claim", m.name, seen.id, seen.raft, seen.http)
+                changed = members.apply(changed, claim)
+        if changed != current:
+            one_step = msgspec.structs.replace(changed, version=current.version + 1)
+            self.__append_configuration(one_step, lambda outcome: None)
+
+    # -- requests of other nodes -------------------------------------------------------------------
+
+    def __on_change_members(self, node: Node, message: Message) -> None:
+        def reply(outcome: Configuration | RaftcacheError) -> None:
+            answer: Message = {"type": "change_members_reply", "id": message["id"]}
+            if isinstance(outcome, RaftcacheError):
+                answer |= {"error": type(outcome).__name__, "detail": outcome.detail, "body": b""}
+            else:
+                answer |= {"error": "", "detail": "", "body": members.encode(outcome)}
+            self.__transport.send(node, answer)
+
+        try:
+            change = msgspec.msgpack.decode(message["change"], type=Change)
+        except msgspec.MsgspecError as error:
+            reply(BadRequest(str(error)))
+            return
+        if self.__raftState == LEADER:
+            self.__change(change, reply)
+        else:
+            reply(NotLeader("the leader changed"))
+
+    def __on_change_members_reply(self, node: Node, message: Message) -> None:
+        done = self.__asked_changes.pop(message["id"], None)
+        if done is not None and message["error"]:
+            done(_REFUSALS.get(message["error"], Refused)(message["detail"]))
+        elif done is not None:
+            configuration = members.decode(message["body"])
+            assert configuration is not None
+            done(configuration)
+
+    def __onLeaderChanged(self) -> None:
+        super().__onLeaderChanged()
+        asked, self.__asked_changes = self.__asked_changes, {}
+        for done in asked.values():
+            done(Unknown("the leader changed before it answered"))
