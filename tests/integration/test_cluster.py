@@ -62,6 +62,17 @@ def test_each_write_is_seen_by_a_read_elsewhere_that_follows_it(cluster: Cluster
         assert cluster.read(NAMES[(i + 1) % 3], "follow") == str(i)
 
 
+def test_a_follower_that_stood_still_reads_what_was_written_meanwhile(cluster: Cluster) -> None:
+    leader, (follower, _) = cluster.leader(), cluster.followers()
+    for i in range(5):
+        wire = cluster.wire(follower)
+        with cluster.suspended(follower):
+            cluster.write(leader, "meanwhile", str(i))
+            wire.send("GET", "/v1/kv/meanwhile")  # it finds both when it goes on
+        answer = wire.answer()
+        assert (answer.status, answer.body) == (200, str(i).encode())
+
+
 def test_every_operation_works_through_a_follower(cluster: Cluster) -> None:
     name = cluster.followers()[0]
     path = "/v1/kv/ops"
@@ -153,13 +164,16 @@ def test_a_leader_that_stood_still_serves_nothing_stale(cluster: Cluster) -> Non
     old = cluster.leader()
     cluster.write(old, "still", "old")
     others = [name for name in NAMES if name != old]
+    paths = 5 * ("/v1/kv/still", "/v1/kv/still?consistency=lease")
+    wires = {cluster.wire(old): path for path in paths}
     with cluster.suspended(old):
         cluster.write(others[0], "still", "new")
         new = cluster.leader(others)
+        for wire, path in wires.items():
+            wire.send("GET", path)
     # It goes on in the belief that it leads; nothing that it answers may come from that.
-    for query in ("", "?consistency=lease"):
-        answer = cluster.get(old, "still", query)
-        assert answer.status == 503 or answer.body == b"new", (query, answer)
+    for answer in [wire.answer() for wire in wires]:
+        assert answer.status == 503 or answer.body == b"new", answer
     assert cluster.read(old, "still") == "new"
     assert cluster.settled()["leader"] == new
 

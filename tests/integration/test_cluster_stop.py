@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import resource
 import signal
-import socket
 from collections.abc import Iterator
-from contextlib import ExitStack
-from http.client import HTTPResponse
 from typing import Any
 
 import pytest
 
-from raftcache.cli.local import HOST
-from tests.support.cluster import PATIENCE_S, Cluster, running, until
+from tests.support.cluster import Cluster, running, until
 
 pytestmark = pytest.mark.cluster
 
@@ -47,14 +43,13 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster:
     lines_before = len(events(cluster, leader))
     for i in range(100):
         cluster.write(leader, f"earlier:{i}", "x")
-    with ExitStack() as stack:
-        with cluster.suspended(*followers):  # so that these writes are in flight, all of them
-            waiting = [stack.enter_context(connected(cluster, leader)) for _ in range(REQUESTS)]
-            for i, client in enumerate(waiting):
-                client.sendall(put_request(f"last:{i}"))
-            until(lambda: has_uncommitted(cluster, leader, REQUESTS), "nothing is in flight")
-            cluster.send(leader, signal.SIGTERM)
-        statuses = [response(client) for client in waiting]
+    wires = [cluster.wire(leader) for _ in range(REQUESTS)]
+    with cluster.suspended(*followers):  # so that these writes are in flight, all of them
+        for i, wire in enumerate(wires):
+            wire.send("PUT", f"/v1/kv/last:{i}", b"x")
+        until(lambda: has_uncommitted(cluster, leader), "nothing is in flight")
+        cluster.send(leader, signal.SIGTERM)
+    statuses = [wire.answer().status for wire in wires]
     assert cluster.exit_code(leader) == 0
     assert statuses == [201] * REQUESTS
     successor = cluster.leader(followers)
@@ -71,27 +66,9 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster:
     assert len(logged) - lines_before < 20  # some 130 requests were answered: none has a line
 
 
-def connected(cluster: Cluster, name: str) -> socket.socket:
-    address = (HOST, cluster.nodes[name].http_port)
-    return socket.create_connection(address, timeout=PATIENCE_S)
-
-
-def put_request(key: str) -> bytes:
-    return f"PUT /v1/kv/{key} HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\nx".encode()
-
-
-def response(client: socket.socket) -> int:
-    """The status of a whole answer."""
-    answer = HTTPResponse(client)
-    answer.begin()
-    with answer:
-        answer.read()
-        return answer.status
-
-
-def has_uncommitted(cluster: Cluster, leader: str, connections: int) -> bool:
+def has_uncommitted(cluster: Cluster, leader: str) -> bool:
     last, committed = (cluster.metric(leader, f"raft_{i}_index") for i in ("last", "commit"))
-    return last > committed and cluster.metric(leader, "http_connections") > connections
+    return last > committed
 
 
 def test_a_follower_that_is_asked_to_stop_is_not_missed(cluster: Cluster) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import http.client
 import json
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -50,6 +51,31 @@ class Answer:
     @property
     def json(self) -> Any:
         return json.loads(self.body)
+
+
+class Wire:
+    """A connection to a node, on which a request can be sent now and its answer read later."""
+
+    def __init__(self, port: int) -> None:
+        """On return the node has accepted it."""
+        self._socket = socket.create_connection((HOST, port), PATIENCE_S)
+        self.send("GET", "/livez")
+        self._read()
+
+    def send(self, method: str, path: str, body: bytes = b"") -> None:
+        """On return the node's machine has all of it, whether or not the node runs."""
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
+        self._socket.sendall(head.encode() + body)
+
+    def answer(self) -> Answer:
+        """The answer; it is the last one."""
+        with self._socket:
+            return self._read()
+
+    def _read(self) -> Answer:
+        with http.client.HTTPResponse(self._socket) as got:
+            got.begin()
+            return Answer(got.status, got.headers, got.read())
 
 
 class Cluster(LocalCluster):
@@ -129,6 +155,9 @@ class Cluster(LocalCluster):
             return Answer(got.status, got.headers, got.read())
         finally:
             connection.close()
+
+    def wire(self, name: str) -> Wire:
+        return Wire(self.nodes[name].http_port)
 
     def put(self, name: str, key: str, value: str, query: str = "", **headers: str) -> Answer:
         """A single attempt; headers with `_` for `-`."""
