@@ -63,7 +63,7 @@ class SimLane:
         delay_s = chance.uniform(0, profile.sync_s_max if faulty else CALM_SYNC_S_MAX)
         if faulty and chance.random() < profile.slow_sync_chance:
             delay_s *= SLOW_FACTOR
-        self._world.schedule.after(delay_s, self._finish)
+        self._world.schedule.after(self._member.clock.ahead_s + delay_s, self._finish)
 
     def _finish(self) -> None:
         if self._ended:

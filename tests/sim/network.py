@@ -115,7 +115,8 @@ class Network:
         delay_s = chance.uniform(LATENCY_S_MIN, delay_s_max)
         if world.faulty and chance.random() < profile.spike_chance:
             delay_s += chance.uniform(0, 1)
-        link.arrival_s[to] = max(link.arrival_s[to], world.schedule.now_s + delay_s)
+        departure_s = world.schedule.now_s + world.members[sender].clock.ahead_s
+        link.arrival_s[to] = max(link.arrival_s[to], departure_s + delay_s)
         args = (link, sender, to, epoch, message)
         world.schedule.at(link.arrival_s[to], self._arrive, *args)
 
