@@ -155,7 +155,7 @@ async def greeted(member: Member, name: str, incarnation: int) -> AsyncIterator[
     """A link to a member under the name of a peer that does not run."""
     async with dialled(member) as (reader, writer):
         connects = member.counters.connects
-        writer.write(Identity(name, member.cluster_id, incarnation).hello(member.name))
+        writer.write(member.greeting(incarnation, name).hello(member.name))
         await soon(lambda: member.counters.connects > connects, "the greeting was refused")
         yield reader, writer
 

@@ -18,9 +18,10 @@ from raftcache.cli.local import HOST, anywhere
 from raftcache.command.words import Command, Item
 from raftcache.config import Address, Storage, Timing
 from raftcache.errors import RaftcacheError
-from raftcache.raft import stock
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.datadir import cluster_id_of, open_data_dir
+from raftcache.raft.members import Member as ClusterMember
+from raftcache.raft.members import bootstrap
 from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.transport import Links
@@ -120,10 +121,16 @@ class Member:
     def cluster_id(self) -> str:
         return cluster_id_of(self._members)
 
+    def greeting(self, incarnation: int, name: str | None = None) -> PeerIdentity:
+        """As this node, or another one of its cluster, says who it is."""
+        name = name or self.name
+        raft = str(self._members[name])
+        return PeerIdentity(name, self.cluster_id, incarnation, f"data of {name}", raft)
+
     async def start(self) -> None:
         """As node.py does it."""
         disk, machine = FaultyDisk(self._folder, self.faults), Machine()
-        identity = open_data_dir(disk, self.name, self.cluster_id)
+        identity = open_data_dir(disk, self.name, self.cluster_id, f"data of {self.name}")
         restored = restore(disk, machine, STORAGE)
         assert restored.wal is not None
         self._undo.callback(restored.wal.close)
@@ -135,21 +142,18 @@ class Member:
         self.counters = LinkCounters()
         clock, dice, loop = SystemClock(), SystemDice(), asyncio.get_running_loop()
         links = Links(
-            PeerIdentity(self.name, self.cluster_id, identity.incarnation),
+            self.greeting(identity.incarnation),
             self.address,
             clock=clock,
             dice=dice,
             counters=self.counters,
             on_activity=lambda: self.replica.wake(),
         )
-        for name, address in self._members.items():
-            if name != self.name:
-                links.set_address(name, address)
-                links.addNode(stock.Node(name))
         self.replica, cluster_time = assemble(
             restored,
             identity,
-            {name: str(address) for name, address in self._members.items()},
+            bootstrap({name: str(address) for name, address in self._members.items()}),
+            ClusterMember(self.name, identity.member_id, str(self.address), "", True),
             machine,
             links,
             TIMING,
@@ -192,7 +196,7 @@ class Member:
 
 
 async def led(members: list[Member]) -> Member:
-    """The leader that all of these agree on, once it may answer reads."""
+    """The leader that all of these agree on, once it may answer reads and has met all of them."""
 
     def agreed() -> Member | None:
         leaders = {m.replica.leader for m in members}
@@ -200,6 +204,12 @@ async def led(members: list[Member]) -> Member:
         return leader if leader is not None and leaders == {leader.name} else None
 
     leader = await soon(agreed, "no leader")
+
+    def met() -> bool:  # it notes the data of who greets it, by an entry of the log
+        known = {m.name: m.id for m in leader.replica.configuration.members}
+        return all(known[m.name] for m in members)
+
+    await soon(met, f"{leader.name} has not met all")
     await leader.read(b"anything")
     return leader
 
