@@ -1,4 +1,4 @@
-"""The cluster under test, from outside: real processes, killed by their ids and started again.
+"""The cluster under test, from outside: real processes, stopped by their ids and started again.
 
 `OwnCluster` starts its nodes through the command line. `DemoCluster` finds those of a running
 `raftcache demo` in its demo.json, and leaves it to the demo to start them again.
@@ -6,37 +6,29 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Awaitable, Callable
-from contextlib import ExitStack
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
-from raftcache.client import NodeStatus, RaftcacheClient
+from chaos.waiting import Trouble, until
 
-PATIENCE_S: Final = 60.0
-"""For anything that a healthy cluster does by itself in a few seconds."""
-
-POLL_S: Final = 0.02
 STOP_TIMEOUT_S: Final = 15.0
 
-T = TypeVar("T")
-
-
-class Trouble(Exception):
-    """The cluster did not do what it must, or cannot be used."""
+HOST: Final = "127.0.0.1"
 
 
 class Cluster(Protocol):
-    """What a nemesis needs."""
+    """What killing the leader needs."""
 
     @property
     def urls(self) -> dict[str, str]:
@@ -53,61 +45,124 @@ class Cluster(Protocol):
 
 
 class OwnCluster:
-    """Nodes n1, n2, ... on free ports, with their data below a folder; use it with `with`."""
+    """Nodes n1, n2, ... on free ports, with their data below a folder; use it with `with`.
 
-    def __init__(self, folder: Path, size: int) -> None:
-        ports = _free_ports(2 * size)
-        self._names = [f"n{i}" for i in range(1, size + 1)]
-        self._http = dict(zip(self._names, ports, strict=False))
-        self._raft = dict(zip(self._names, ports[size:], strict=True))
+    options: for every node, after those it needs.
+    proxied: the nodes are told to reach each other at `advertised`, where somebody must listen and
+        pass on what comes to `listening`.
+    """
+
+    def __init__(
+        self, folder: Path, size: int, *, options: Sequence[str] = (), proxied: bool = False
+    ) -> None:
+        ports = _free_ports(3 * size)
+        self.names = [f"n{i}" for i in range(1, size + 1)]
+        self._http = dict(zip(self.names, ports[:size], strict=True))
+        self.listening = dict(zip(self.names, ports[size : 2 * size], strict=True))
+        behind = dict(zip(self.names, ports[2 * size :], strict=True))
+        self.advertised = behind if proxied else self.listening
+        self.environ: dict[str, dict[str, str]] = {name: {} for name in self.names}
+        """Variables for the next process of each node, besides this process's own."""
         self._folder = folder
+        self._options = list(options)
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
+        self._may_end: set[str] = set()
+        self.deaths: list[str] = []
+        """A sentence for each process that ended though nobody told it to."""
 
     def __enter__(self) -> OwnCluster:
         with ExitStack() as stack:
             stack.push(self.__exit__)
-            for name in self._names:
-                self._start(name)
+            for name in self.names:
+                self.start(name)
             stack.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        for process in self._processes.values():
+        for name, process in self._processes.items():
+            self._may_end.add(name)
+            process.send_signal(signal.SIGCONT)
             process.send_signal(signal.SIGTERM)
         for process in self._processes.values():
-            try:
-                process.wait(STOP_TIMEOUT_S)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            _wait(process)
 
     @property
     def urls(self) -> dict[str, str]:
-        return {name: f"http://127.0.0.1:{port}" for name, port in self._http.items()}
+        return {name: f"http://{HOST}:{port}" for name, port in self._http.items()}
 
-    def kill(self, name: str) -> None:
-        self._processes[name].kill()
-        self._processes[name].wait()
+    def folder(self, name: str) -> Path:
+        """A node's data and log."""
+        return self._folder / name
 
-    async def revive(self, name: str) -> None:
-        self._start(name)
+    def pid(self, name: str) -> int:
+        return self._processes[name].pid
 
-    def _start(self, name: str) -> None:
-        folder = self._folder / name
+    def is_running(self, name: str) -> bool:
+        return self._processes[name].poll() is None
+
+    def start(self, name: str) -> None:
+        """A new process; notes if the last one ended by itself."""
+        self.look_after(name)
+        folder = self.folder(name)
         folder.mkdir(parents=True, exist_ok=True)
-        members = ",".join(f"{n}=127.0.0.1:{port}" for n, port in self._raft.items())
-        command = [sys.executable, "-m", "raftcache", "serve"]
-        command += ["--name", name, "--data-dir", str(folder), "--cluster", members]
-        command += ["--http", f"127.0.0.1:{self._http[name]}"]
-        command += ["--raft", f"127.0.0.1:{self._raft[name]}"]
         with (folder / "node.log").open("ab") as log:
             self._processes[name] = subprocess.Popen(
-                command,
+                self._command(name, folder),
+                env=os.environ | self.environ[name],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C is for this process: it stops the nodes
             )
+        self._may_end.discard(name)
+
+    def _command(self, name: str, folder: Path) -> list[str]:
+        members = ",".join(f"{n}={HOST}:{port}" for n, port in self.advertised.items())
+        command = [sys.executable, "-m", "raftcache", "serve"]
+        command += ["--name", name, "--data-dir", str(folder / "data"), "--cluster", members]
+        command += ["--http", f"{HOST}:{self._http[name]}"]
+        command += ["--raft", f"{HOST}:{self.listening[name]}"]
+        command += ["--raft-advertise", f"{HOST}:{self.advertised[name]}"]
+        return command + self._options
+
+    def kill(self, name: str) -> None:
+        self._may_end.add(name)
+        self._processes[name].kill()
+        self._processes[name].wait()
+
+    def stop(self, name: str) -> None:
+        """SIGTERM, and wait for the end; SIGKILL if it does not come."""
+        self._may_end.add(name)
+        self._processes[name].terminate()
+        _wait(self._processes[name])
+
+    def send(self, name: str, number: signal.Signals) -> None:
+        self._processes[name].send_signal(number)
+
+    async def revive(self, name: str) -> None:
+        self.start(name)
+
+    def may_end(self, name: str) -> None:
+        """From now on until it is started again, its end is no surprise."""
+        self._may_end.add(name)
+
+    def look_after(self, name: str) -> None:
+        """Note it if the node ended by itself."""
+        process = self._processes.get(name)
+        if process is None or process.poll() is None or name in self._may_end:
+            return
+        self._may_end.add(name)
+        log = (self.folder(name) / "node.log").read_text(errors="replace").splitlines()
+        last = log[-1] if log else "nothing"
+        self.deaths.append(f"{name} ended by itself with {process.returncode}; it said: {last}")
+
+
+def _wait(process: subprocess.Popen[bytes]) -> None:
+    try:
+        process.wait(STOP_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 class DemoCluster:
@@ -153,43 +208,6 @@ def _check_is_node(pid: int, name: str) -> None:
         raise Trouble(f"process {pid} is not {name}: {b' '.join(words)!r}")
 
 
-async def statuses(client: RaftcacheClient) -> dict[str, NodeStatus]:
-    """What the nodes that answer say about themselves, by name."""
-    answers = (await client.statuses()).values()
-    return {said.node: said for said in answers if isinstance(said, NodeStatus)}
-
-
-async def settled(client: RaftcacheClient) -> dict[str, NodeStatus]:
-    """Waits until every node is there, they agree on a leader, and all have what it committed."""
-
-    async def agreed() -> dict[str, NodeStatus] | None:
-        seen = await statuses(client)
-        leaders = {status.leader for status in seen.values()}
-        leader = seen.get(leaders.pop() or "") if len(leaders) == 1 else None
-        whole = len(seen) == len(client.endpoints)
-        return seen if whole and leader is not None and leader.role == "leader" else None
-
-    async def caught_up() -> dict[str, NodeStatus] | None:
-        seen = await agreed()
-        if seen is None or any(s.applied_index < committed for s in seen.values()):
-            return None
-        return seen
-
-    seen = await until(agreed, "the nodes did not agree on a leader")
-    committed = max(status.commit_index for status in seen.values())
-    return await until(caught_up, f"not every node came to index {committed}")
-
-
-async def until(look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
-    """What look finds, as soon as it is something true; Trouble after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
-    while not (got := await look()):
-        if time.monotonic() > deadline:
-            raise Trouble(f"{otherwise} (waited {PATIENCE_S:g} s)")
-        await asyncio.sleep(POLL_S)
-    return got
-
-
 def _free_ports(count: int) -> list[int]:
     """From a random one on, below those that systems give to outgoing connections.
 
@@ -199,10 +217,25 @@ def _free_ports(count: int) -> list[int]:
     for port in range(random.randrange(20_000, 31_000), 32_000):
         with socket.socket() as probe:
             try:
-                probe.bind(("127.0.0.1", port))
+                probe.bind((HOST, port))
             except OSError:
                 continue
         free.append(port)
         if len(free) == count:
             return free
     raise Trouble("there are not enough free ports")
+
+
+@contextmanager
+def scratch_folder(say: Callable[[str], None]) -> Iterator[Path]:
+    """A new one, for data and logs; it stays, and that is said, if something goes wrong."""
+    folder = Path(tempfile.mkdtemp(prefix="raftcache-chaos-"))
+    try:
+        yield folder
+    except Exception:
+        say(f"data and logs are kept in {folder}")
+        raise
+    except BaseException:
+        shutil.rmtree(folder)
+        raise
+    shutil.rmtree(folder)

@@ -1,87 +1,117 @@
-"""What the writers were told, and whether what is there in the end agrees with it.
-
-Pure. Values count up: the n-th put of a key writes n, and an increment adds 1. Every write has an
-Idempotency-Key, and one whose outcome is unknown is repeated with it until it is known; so in the
-end each write was acknowledged (exactly once) or refused (it never happened).
-"""
+"""What every client asked for and was told, with times on one monotonic clock."""
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
-from itertools import pairwise
+import time
+from collections.abc import Callable, Iterable
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
 
 
-@dataclass
-class Puts:
-    """Of one key, by one writer, one after the other."""
+class Outcome(StrEnum):
+    """What the client knows about an operation."""
 
-    acknowledged: list[int] = field(default_factory=list)
-    refused: int = 0
-    unknown: int = 0
-    """Outcomes that were unknown at first; each is among the others now."""
-
-
-@dataclass
-class Increments:
-    """Of one counter; numbers are the values that acknowledgements showed, in any order."""
-
-    numbers: list[int] = field(default_factory=list)
-    refused: int = 0
-    unknown: int = 0
+    OK = "ok"
+    """It happened between invocation and completion."""
+    FAIL = "fail"
+    """It certainly did not happen; of a read: there was no answer."""
+    UNKNOWN = "unknown"
+    """It may have happened, or may yet happen at any later time."""
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """Broken promises, counted; `sentences` names each key."""
+class Operation(Struct):
+    """One line of history.jsonl.
 
-    lost: int
-    duplicates: int
-    sentences: tuple[str, ...]
+    process: a client, which does one thing at a time.
+    argument, result: what JSON can hold; the workload that made them knows their shape.
+    invoked_ns, completed_ns: since the history began; completed_ns is when the client knew the
+        outcome, or that it would not get to know it.
+    """
+
+    process: int
+    kind: str
+    key: str
+    argument: Any
+    invoked_ns: int
+    completed_ns: int | None = None
+    outcome: Outcome = Outcome.UNKNOWN
+    result: Any = None
+    error: str = ""
 
     @property
-    def holds(self) -> bool:
-        return not self.sentences
+    def ok(self) -> bool:
+        return self.outcome is Outcome.OK
+
+    def __str__(self) -> str:
+        end = f"{self.completed_ns / 1e9:.6f}" if self.completed_ns is not None else "..."
+        said = self.outcome if self.outcome is not Outcome.OK else self.result
+        return (
+            f"{self.invoked_ns / 1e9:.6f} to {end} s, process {self.process}: "
+            f"{self.kind} {self.key} {self.argument if self.argument is not None else ''} -> {said}"
+        )
 
 
-def judge(
-    puts: dict[str, Puts],
-    increments: dict[str, Increments],
-    final: dict[str, dict[str, int]],
-) -> Verdict:
-    """Compare with what every node shows after healing: node -> key -> value, 0 for no key."""
-    lost, duplicates = 0, 0
-    sentences: list[str] = []
-    for node, values in final.items():
-        for key, history in puts.items():
-            last, now = max(history.acknowledged, default=0), values[key]
-            missing = sum(value > now for value in history.acknowledged)
-            if missing:
-                lost += missing
-                sentences.append(f"{key} is {now} on {node}: {last} was acknowledged")
-            elif now != last:
-                duplicates += 1
-                sentences.append(f"{key} is {now} on {node}: put after {last}, yet refused")
-        for key, counter in increments.items():
-            count, now = len(counter.numbers), values[key]
-            if now < count:
-                lost += count - now
-                sentences.append(f"{key} is {now} on {node}: {count} were acknowledged")
-            elif now > count:
-                duplicates += now - count
-                sentences.append(f"{key} is {now} on {node}: only {count} were acknowledged")
-    for key, counter in increments.items():
-        if twice := [n for n, times in Counter(counter.numbers).items() if times > 1]:
-            lost += len(twice)
-            sentences.append(f"{key}: two increments were answered with {twice}")
-    return Verdict(lost, duplicates, tuple(sentences))
+class Anomaly(Struct, frozen=True):
+    """A broken promise: a sentence, and the operations that show it, in the order of time."""
+
+    key: str
+    sentence: str
+    evidence: tuple[Operation, ...] = ()
+
+    @property
+    def at_ns(self) -> int | None:
+        """When it showed: when the last of the evidence was known."""
+        ends = [op.completed_ns or op.invoked_ns for op in self.evidence]
+        return max(ends, default=None)
 
 
-def longest_gap_s(acknowledged_at: list[float], killed_at: float, until: float) -> float:
-    """The longest time without an acknowledgement, from the last one before the kill on.
+class History:
+    """Grows while clients run; clock_ns must never go back."""
 
-    acknowledged_at: moments in seconds, in order.
-    """
-    before = [t for t in acknowledged_at if t <= killed_at][-1:] or [killed_at]
-    moments = [*before, *(t for t in acknowledged_at if killed_at < t <= until), until]
-    return max(b - a for a, b in pairwise(moments))
+    def __init__(self, clock_ns: Callable[[], int] = time.monotonic_ns) -> None:
+        self._clock_ns, self._began_ns = clock_ns, clock_ns()
+        self.operations: list[Operation] = []
+
+    def now_ns(self) -> int:
+        """Since the history began."""
+        return self._clock_ns() - self._began_ns
+
+    def invoke(self, process: int, kind: str, key: str, argument: object = None) -> Operation:
+        """To be called just before the request is sent."""
+        operation = Operation(process, kind, key, argument, self.now_ns())
+        self.operations.append(operation)
+        return operation
+
+    def complete(
+        self, operation: Operation, outcome: Outcome, result: object = None, error: str = ""
+    ) -> None:
+        """To be called as soon as the answer is there."""
+        assert operation.completed_ns is None, "completed twice"
+        operation.completed_ns = self.now_ns()
+        operation.outcome, operation.result, operation.error = outcome, result, error
+
+
+def write(path: Path, operations: Iterable[Operation]) -> None:
+    """One JSON object on each line."""
+    encoder = msgspec.json.Encoder()
+    with path.open("wb") as file:
+        file.writelines(encoder.encode(operation) + b"\n" for operation in operations)
+
+
+def read(path: Path) -> list[Operation]:
+    """What `write` wrote. Raises msgspec.MsgspecError for anything else."""
+    decoder = msgspec.json.Decoder(Operation)
+    with path.open("rb") as file:
+        return [decoder.decode(line) for line in file]
+
+
+def by_key(operations: Iterable[Operation]) -> dict[str, list[Operation]]:
+    """Operations of each key, in the order of their invocation."""
+    found: dict[str, list[Operation]] = {}
+    for operation in operations:
+        found.setdefault(operation.key, []).append(operation)
+    return found

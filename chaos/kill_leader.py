@@ -12,22 +12,27 @@ import asyncio
 import json
 import random
 import secrets
-import shutil
-import signal
 import statistics
 import sys
-import tempfile
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import click
 
-from chaos.cluster import Cluster, DemoCluster, OwnCluster, Trouble, settled, statuses, until
-from chaos.history import Increments, Puts, Verdict, judge, longest_gap_s
+from chaos.cluster import Cluster, DemoCluster, OwnCluster, scratch_folder
+from chaos.tally import Increments, Puts, Verdict, judge, longest_gap_s
+from chaos.waiting import (
+    Trouble,
+    differing,
+    leader_now,
+    settled,
+    side_by_side,
+    until,
+    until_signal,
+)
 from chaos.writers import PATIENT_S, Writers
 from raftcache.client import NodeStatus, RaftcacheClient
 from raftcache.errors import RaftcacheError
@@ -83,7 +88,7 @@ def main(kills: int, nodes: int, seed: int | None, demo: Path | None, as_json: b
     progress(f"seed {seed}")
     try:
         with _cluster(demo, nodes) as cluster:
-            report = asyncio.run(_until_signal(run(cluster, kills, seed)))
+            report = asyncio.run(until_signal(run(cluster, kills, seed)))
             click.echo(json.dumps(asdict(report)) if as_json else report.text())
             if report.problems:
                 raise Trouble("a promise was broken")
@@ -110,7 +115,7 @@ async def run(cluster: Cluster, kills: int, seed: int) -> Report:
         await load.stop()
         await settled(client)
         verdict = await _verdict(cluster, load)
-        states = await _side_by_side(client)
+        states = await side_by_side(client)
         report = _report(seed, gaps, load, verdict, states)
         if not report.problems:
             await _tidy(client, load)
@@ -122,16 +127,11 @@ async def _kill_once(
 ) -> float:
     """One failover; returns the longest time without an acknowledged write, in seconds."""
 
-    async def leader_now() -> str | None:
-        seen = await statuses(client)
-        leads = [status for status in seen.values() if status.role == "leader"]
-        return max(leads, key=lambda s: s.term).node if leads else None
-
     async def writes_go_on() -> bool:
         load.check()
         return load.acknowledged >= before + 10
 
-    name = await until(leader_now, "no node leads")
+    name = await until(lambda: leader_now(client), "no node leads")
     killed_at = time.monotonic()
     cluster.kill(name)
     before = load.acknowledged
@@ -154,17 +154,6 @@ async def _verdict(cluster: Cluster, load: Writers) -> Verdict:
     return judge(load.puts, load.increments, final)
 
 
-async def _side_by_side(client: RaftcacheClient) -> dict[str, NodeStatus]:
-    """Every node's status at one and the same applied index."""
-
-    async def look() -> dict[str, NodeStatus] | None:
-        seen = await statuses(client)
-        indexes = {status.applied_index for status in seen.values()}
-        return seen if len(seen) == len(client.endpoints) and len(indexes) == 1 else None
-
-    return await until(look, "the nodes did not come to one index")
-
-
 async def _tidy(client: RaftcacheClient, load: Writers) -> None:
     """Leave no keys behind in somebody's cluster; after a failure they are evidence."""
     for key in (*load.puts, *load.increments):
@@ -178,11 +167,9 @@ def _report(
     verdict: Verdict,
     states: dict[str, NodeStatus],
 ) -> Report:
-    digests = {name: str(status.digest) for name, status in states.items()}
-    index = next(iter(states.values())).applied_index
     problems = list(verdict.sentences)
-    if len(set(digests.values())) > 1:
-        problems.append(f"the states differ at index {index}: {digests}")
+    if difference := differing(states):
+        problems.append(difference)
     histories: list[Puts | Increments] = [*load.puts.values(), *load.increments.values()]
     gaps_ms = [round(gap * 1000) for gap in gaps]
     return Report(
@@ -197,8 +184,8 @@ def _report(
         unknown_resolved=sum(h.unknown for h in histories),
         lost=verdict.lost,
         duplicates=verdict.duplicates,
-        digest=" ".join(sorted(set(digests.values()))),
-        applied_index=index,
+        digest=" ".join(sorted({str(status.digest) for status in states.values()})),
+        applied_index=next(iter(states.values())).applied_index,
         problems=problems,
     )
 
@@ -209,25 +196,8 @@ def _cluster(demo: Path | None, nodes: int) -> Iterator[Cluster]:
     if demo is not None:
         yield DemoCluster(demo)
         return
-    folder = Path(tempfile.mkdtemp(prefix="raftcache-chaos-"))
-    try:
-        with OwnCluster(folder, nodes) as cluster:
-            yield cluster
-    except (Trouble, RaftcacheError):
-        progress(f"data and logs are kept in {folder}")
-        raise
-    except BaseException:
-        shutil.rmtree(folder)
-        raise
-    shutil.rmtree(folder)
-
-
-async def _until_signal(work: Coroutine[Any, Any, Report]) -> Report:
-    """The work's result; CancelledError after Ctrl-C or SIGTERM, when it has cleaned up."""
-    task = asyncio.ensure_future(work)
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, task.cancel)
-    return await task
+    with scratch_folder(progress) as folder, OwnCluster(folder, nodes) as cluster:
+        yield cluster
 
 
 def progress(text: str) -> None:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from chaos.cluster import Trouble
-from chaos.history import Increments, Puts
+from chaos.tally import Increments, Puts
+from chaos.waiting import Trouble
 from raftcache.client import RaftcacheClient, Written
 from raftcache.errors import BadRequest, Refused, Unknown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chaos.history import Increments, Puts, Verdict, judge, longest_gap_s
+from chaos.tally import Increments, Puts, Verdict, judge, longest_gap_s
 
 
 def verdict(put: int, counter: int, numbers: list[int] | None = None) -> Verdict:

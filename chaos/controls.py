@@ -1,0 +1,46 @@
+"""Negative controls: runs that break one promise on purpose and must be caught.
+
+A proof that cannot fail is no proof. None of these needs a switch that production lacks: the
+promise is broken by asking for less than is then judged. Those that need a broken engine are in
+the simulator.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from chaos.run import Plan
+
+
+class Control(Struct, frozen=True):
+    """changes: to the plan, so that it breaks the promise and gives it occasion to show."""
+
+    about: str
+    changes: dict[str, Any]
+
+    def apply(self, plan: Plan) -> Plan:
+        return msgspec.structs.replace(plan, **self.changes)
+
+
+CONTROLS: Final = {
+    "stale-reads": Control(
+        "local reads judged as linearizable",
+        {"workloads": ("register",), "faults": ("partition", "pause"), "reads": "stale"},
+    ),
+    "memory": Control(
+        "nothing on disk, judged as durable",
+        {
+            "workloads": ("set",),
+            "faults": ("kill", "cold"),
+            "options": ("--durability", "memory"),
+        },
+    ),
+    "fresh-tokens": Control(
+        "retries with a new Idempotency-Key, judged as exactly once",
+        {"workloads": ("counter",), "faults": ("kill", "pause"), "fresh_tokens": True},
+    ),
+}
+"""By the names that --control takes."""

@@ -1,0 +1,237 @@
+"""One run: load and faults, then healing, waiting, final reads, and judgement."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from chaos.cluster import OwnCluster
+from chaos.faults import FAULTS, Fault, Field
+from chaos.history import Anomaly, History, Operation
+from chaos.nemesis import Nemesis, Struck
+from chaos.proxy import Network
+from chaos.waiting import Trouble, differing, settled, side_by_side
+from chaos.workloads import WORKLOADS, Workload
+from chaos.workloads.base import PATIENT_S, Client, Stage
+from raftcache.client import Consistency, RaftcacheClient
+
+CALM_S: Final = 2.0
+"""Load goes on for so long before the first fault and after the last one."""
+
+PROGRESS_S: Final = 0.5
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """What to do.
+
+    rate: operations a second that all clients together try to do.
+    endpoints: a cluster that runs already; None to start one.
+    options: of every node, beside those of the faults.
+    reads, fresh_tokens: see workloads.base.Stage.
+    """
+
+    seed: int
+    time_s: float
+    workloads: tuple[str, ...]
+    faults: tuple[str, ...] = ()
+    nodes: int = 3
+    clients: int = 12
+    rate: float = 300.0
+    endpoints: tuple[str, ...] | None = None
+    options: tuple[str, ...] = ()
+    reads: Consistency = "linearizable"
+    fresh_tokens: bool = False
+
+
+class Result(Struct, frozen=True):
+    """What came of it.
+
+    problems: of the cluster as a whole: it did not recover, a node ended, states differ.
+    skipped: a sentence for each fault that this machine cannot have.
+    judged_s: what judging took, in seconds.
+    """
+
+    plan: Plan
+    operations: list[Operation]
+    struck: list[Struck]
+    anomalies: list[Anomaly]
+    problems: list[str]
+    skipped: list[str]
+    judged_s: float
+
+    @property
+    def holds(self) -> bool:
+        return not self.anomalies and not self.problems
+
+
+Show = Callable[[float, History, Sequence[str]], None]
+"""Called now and then: seconds since the begin, the history so far, what is broken just now."""
+
+
+def judge(names: Sequence[str], operations: Sequence[Operation]) -> list[Anomaly]:
+    """Every workload's judge on its own operations."""
+    found: list[Anomaly] = []
+    for name in names:
+        own = [op for op in operations if op.key.startswith(f"{name}:")]
+        found += WORKLOADS[name].judge(own)
+    return found
+
+
+async def run(plan: Plan, folder: Path, show: Show) -> Result:
+    """Everything; whatever it started is stopped when it returns."""
+    faults, skipped = _possible(plan.faults)
+    history, problems = History(), list[str]()
+    async with AsyncExitStack() as stack:
+        cluster, network = None, None
+        if plan.endpoints is None:
+            cluster, network = await _start(plan, faults, folder, stack)
+        urls = list(plan.endpoints or ()) if cluster is None else list(cluster.urls.values())
+        client = await stack.enter_async_context(RaftcacheClient(urls, timeout_s=PATIENT_S))
+        dice = random.Random(f"{plan.seed}/nemesis")
+        nemesis = None
+        if cluster is not None and network is not None:
+            field = Field(cluster, network, client, dice)
+            nemesis = Nemesis(field, faults, history.now_ns)
+        await settled(client)
+        load = await stack.enter_async_context(_Load(plan, history, urls))
+        shower = asyncio.create_task(_showing(show, history, nemesis))
+        stack.callback(shower.cancel)
+        try:
+            await _play(plan, load, nemesis, cluster, client)
+        except Trouble as e:
+            problems.append(str(e))
+        if cluster is not None:
+            for name in cluster.names:
+                cluster.look_after(name)
+            problems += cluster.deaths
+    began_s = time.monotonic()
+    anomalies = await asyncio.to_thread(judge, plan.workloads, history.operations)
+    return Result(
+        plan,
+        history.operations,
+        nemesis.struck if nemesis else [],
+        anomalies,
+        problems,
+        skipped,
+        time.monotonic() - began_s,
+    )
+
+
+def _possible(names: Sequence[str]) -> tuple[list[Fault], list[str]]:
+    faults, skipped = [], []
+    for name in names:
+        why = FAULTS[name].missing()
+        if why is None:
+            faults.append(FAULTS[name])
+        else:
+            skipped.append(f"{name} is left out: {why}")
+    return faults, skipped
+
+
+async def _start(
+    plan: Plan, faults: Sequence[Fault], folder: Path, stack: AsyncExitStack
+) -> tuple[OwnCluster, Network]:
+    options = [option for fault in faults for option in fault.options]
+    cluster = OwnCluster(folder, plan.nodes, options=[*options, *plan.options], proxied=True)
+    network = Network(cluster.advertised, cluster.listening, plan.seed)
+    await stack.enter_async_context(network)
+    for fault in faults:
+        stack.enter_context(fault.prepare(cluster))
+    await asyncio.to_thread(stack.enter_context, _running(cluster))
+    return cluster, network
+
+
+@contextmanager
+def _running(cluster: OwnCluster) -> Iterator[None]:
+    with cluster:
+        yield
+
+
+async def _play(
+    plan: Plan,
+    load: _Load,
+    nemesis: Nemesis | None,
+    cluster: OwnCluster | None,
+    client: RaftcacheClient,
+) -> None:
+    """Faults -> heal -> wait -> final reads."""
+    await load.start()
+    await asyncio.sleep(CALM_S)
+    if nemesis is None:
+        await asyncio.sleep(plan.time_s)
+    else:
+        await nemesis.run(plan.time_s)
+    if cluster is not None:
+        for name in cluster.names:
+            if not cluster.is_running(name):
+                cluster.start(name)
+    await settled(client)
+    await asyncio.sleep(CALM_S)
+    await load.stop()
+    await load.finish()
+    if difference := differing(await side_by_side(client)):
+        raise Trouble(difference)
+
+
+class _Load:
+    """Every workload's clients; use it with `async with`."""
+
+    def __init__(self, plan: Plan, history: History, urls: Sequence[str]) -> None:
+        # A seed may be run twice on one cluster: keys must differ.
+        prefix = f"chaos:{random.SystemRandom().randrange(2**32):08x}:"
+        pause_s = plan.clients / plan.rate
+        stage = Stage(history, urls, prefix, plan.seed, pause_s, plan.reads, plan.fresh_tokens)
+        self._workloads: list[Workload] = [WORKLOADS[name](stage) for name in plan.workloads]
+        self._clients = [Client(stage, number) for number in range(plan.clients)]
+        self._readers = [
+            Client(stage, plan.clients + i, url, PATIENT_S) for i, url in enumerate(urls)
+        ]
+        self._stack = AsyncExitStack()
+        self._stopping = False
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def __aenter__(self) -> _Load:
+        for client in (*self._clients, *self._readers):
+            await self._stack.enter_async_context(client)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._stack.aclose()
+
+    async def start(self) -> None:
+        for workload in self._workloads:
+            await workload.begin(self._readers[0])
+        self._tasks = [asyncio.create_task(self._go_on(client)) for client in self._clients]
+
+    async def stop(self) -> None:
+        """Let everyone finish what they are at; raises what a client ended with, if one did."""
+        self._stopping = True
+        await asyncio.gather(*self._tasks)
+
+    async def finish(self) -> None:
+        for workload in self._workloads:
+            await workload.finish(self._readers)
+
+    async def _go_on(self, client: Client) -> None:
+        """Each client has one workload; they take turns."""
+        workload = self._workloads[client.number % len(self._workloads)]
+        while not self._stopping:
+            await workload.act(client)
+            await client.pause()
+
+
+async def _showing(show: Show, history: History, nemesis: Nemesis | None) -> None:
+    with suppress(asyncio.CancelledError):
+        while True:
+            show(history.now_ns() / 1e9, history, nemesis.active if nemesis else [])
+            await asyncio.sleep(PROGRESS_S)

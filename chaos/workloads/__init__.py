@@ -1,0 +1,23 @@
+"""Loads with a judge each. A new one is a module with a Workload in it, and a line in the table.
+
+To come with what they exercise: bank (transactions), watch (ordered, unique, no gaps), lock
+(fencing tokens rise, never two holders).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from chaos.workloads.base import Workload
+from chaos.workloads.counter import Counter
+from chaos.workloads.register import Register
+from chaos.workloads.stale import Stale
+from chaos.workloads.ttl import TimeToLive
+from chaos.workloads.unique_set import UniqueSet
+
+WORKLOADS: Final[dict[str, type[Workload]]] = {
+    workload.name: workload for workload in (Register, Counter, UniqueSet, TimeToLive, Stale)
+}
+"""By the names that --workload takes."""
+
+__all__ = ["WORKLOADS", "Workload"]

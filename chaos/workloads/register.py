@@ -1,0 +1,326 @@
+"""Registers: every key is read, written, and compared and set by revision; each key must look as
+if all of that had happened one at a time.
+
+Values are unique, so a value names the write it came from. Revisions are given out by the cluster
+and grow, so they name it too: what one client was told as a value's revision binds all others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+from chaos.history import Anomaly, Operation, Outcome, by_key
+from chaos.linearizability import Call, Undecided, first_inexplicable
+from chaos.workloads.base import Client, Stage, Workload
+from raftcache.client import Found, Written
+
+KEYS: Final = 8
+
+ABSENT: Final = ("", 0)
+"""Value and revision of a key that is not there; nobody writes an empty value."""
+
+Known = dict[str, tuple[str, int]]
+"""key -> value and revision, as a client saw it last."""
+
+
+class Register(Workload):
+    name = "register"
+    about = "read, write, compare-and-set by revision; linearizable per key"
+
+    def __init__(self, stage: Stage) -> None:
+        super().__init__(stage)
+        self._known: dict[int, Known] = {}
+
+    async def act(self, client: Client) -> None:
+        key = f"{self.name}:{client.dice.randrange(KEYS)}"
+        known = self._known.setdefault(client.number, {})
+        chance = client.dice.random()
+        if chance < 0.4:
+            await self._read(client, key, known)
+        elif chance < 0.7 or key not in known:
+            await self._write(client, key, known)
+        else:
+            await self._compare_and_set(client, key, known)
+
+    async def finish(self, readers: Sequence[Client]) -> None:
+        for key in range(KEYS):
+            for reader in readers:
+                await self._read(reader, f"{self.name}:{key}", {})
+
+    async def _read(self, client: Client, key: str, known: Known) -> None:
+        real, level = self.stage.real_key(key), self.stage.reads
+        work = client.api.get(real, consistency=level)
+        found = await client.attempt("read", key, None, work, _shown)
+        if found is not None:
+            known[key] = (found.value.decode(), found.revision)
+
+    async def _write(self, client: Client, key: str, known: Known) -> None:
+        value = client.unique()
+        work = client.api.put(self.stage.real_key(key), value.encode())
+        written = await client.attempt("write", key, value, work, lambda w: w.revision)
+        if written is not None:
+            known[key] = (value, written.revision)
+
+    async def _compare_and_set(self, client: Client, key: str, known: Known) -> None:
+        """If-Match with the revision seen last, which may be long gone."""
+        (expected, revision), value = known.pop(key), client.unique()
+        work = client.api.put(self.stage.real_key(key), value.encode(), only_if_revision=revision)
+        argument = [expected, revision, value]
+        written = await client.attempt("cas", key, argument, work, _swapped)
+        if written is not None and written.applied:
+            known[key] = (value, written.revision)
+
+    @staticmethod
+    def judge(operations: Sequence[Operation]) -> list[Anomaly]:
+        found: list[Anomaly] = []
+        for key, of_key in by_key(operations).items():
+            found += _judge_key(key, of_key)
+        return found
+
+
+def _shown(found: Found | None) -> list[object]:
+    """Of a read: value and revision."""
+    return list(ABSENT) if found is None else [found.value.decode(), found.revision]
+
+
+def _swapped(written: Written) -> list[object]:
+    """Of a compare-and-set: whether it was done, and the revision of the key after it."""
+    return [written.applied, written.revision]
+
+
+# --- the model ----------------------------------------------------------------------------------
+
+
+class Word(NamedTuple):
+    """What one call did, with what is known of it from anywhere in the history.
+
+    needs: the value that must be there before, "*" if any may be.
+    needs_revision: likewise; None if it is not known or does not matter.
+    sets: the value and revision after it, None if it changes nothing; a revision of 0 is one that
+        nobody ever saw.
+    """
+
+    operation: Operation
+    needs: str
+    needs_revision: int | None
+    sets: tuple[str, int] | None
+
+
+State = tuple[str, int, int]
+"""Value; its revision, 0 if nobody ever saw it; and the last revision that is known."""
+
+INITIAL: Final[State] = (*ABSENT, 0)
+
+
+def step(state: State, word: Word) -> State | None:
+    """See linearizability.Step."""
+    value, revision, last = state
+    if word.needs not in ("*", value):
+        return None
+    if word.needs_revision is not None and revision != word.needs_revision:
+        return None
+    if word.sets is None:
+        return state
+    new, new_revision = word.sets
+    if not new_revision:
+        return (new, 0, last)
+    return (new, new_revision, new_revision) if new_revision > last else None
+
+
+class _Book:
+    """What a key's operations say about each value: its revision, and who saw it first."""
+
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.revision_of: dict[str, int] = {}
+        self.seen_ns: dict[str, int] = {}
+        """value -> when the first one who saw it had its answer"""
+        self.contradictions: list[tuple[str, Operation]] = []
+        self.unexplained: set[int] = set()
+        """Revisions that a refused compare-and-set was shown, of values that nobody saw."""
+        for operation in operations:
+            if operation.ok:
+                self._note(operation)
+        values = set(self.revision_of.values())
+        self.unexplained -= values | {0}
+
+    def _note(self, operation: Operation) -> None:
+        at_ns, result = operation.completed_ns or 0, operation.result
+        if operation.kind == "read":
+            self._bind(result[0], result[1], operation)
+            self._see(result[0], at_ns)
+        elif operation.kind == "write":
+            self._bind(operation.argument, result, operation)
+        else:
+            expected, revision, value = operation.argument
+            self._bind(expected, revision, operation)
+            if result[0]:
+                self._bind(value, result[1], operation)
+                self._see(expected, at_ns)
+            else:
+                self.unexplained.add(result[1])
+
+    def _bind(self, value: str, revision: int, operation: Operation) -> None:
+        if self.revision_of.setdefault(value, revision) != revision:
+            self.contradictions.append((value, operation))
+
+    def _see(self, value: str, at_ns: int) -> None:
+        self.seen_ns[value] = min(at_ns, self.seen_ns.get(value, at_ns))
+
+
+def calls_of(operations: Sequence[Operation]) -> list[Call[Word]]:
+    """The history of one key in the words of the model.
+
+    A write with an unknown outcome stays open; but once its value was seen it has happened, before
+    the first one who saw it had the answer. One whose value nobody ever saw explains nothing, and
+    is left out, unless a refused compare-and-set was shown a revision that must be somebody's.
+    """
+    book = _Book(operations)
+    words = (_word(operation, book) for operation in operations)
+    return [call for call in words if call is not None]
+
+
+def _word(operation: Operation, book: _Book) -> Call[Word] | None:
+    match operation.kind, operation.outcome:
+        case _, Outcome.FAIL:
+            return None
+        case "read", Outcome.UNKNOWN:
+            return None
+        case "read", _:
+            value, revision = operation.result
+            return _call(Word(operation, value, revision, None))
+        case "write", outcome:
+            value, needs = operation.argument, ("*", None)
+        case "cas", outcome:
+            expected, revision, value = operation.argument
+            if outcome is Outcome.OK and not operation.result[0]:
+                current = operation.result[1]
+                shown = 0 if current in book.unexplained else current
+                return _call(Word(operation, "*", shown, None))
+            needs = (expected, revision)
+        case kind, _:
+            raise AssertionError(f"a register knows no {kind}")
+    word = Word(operation, *needs, (value, book.revision_of.get(value, 0)))
+    if outcome is Outcome.OK:
+        return _call(word)
+    if value in book.seen_ns:
+        return Call(word, operation.invoked_ns, max(book.seen_ns[value], operation.invoked_ns))
+    return Call(word, operation.invoked_ns, None) if book.unexplained else None
+
+
+def _call(word: Word) -> Call[Word]:
+    return Call(word, word.operation.invoked_ns, word.operation.completed_ns)
+
+
+# --- the verdict --------------------------------------------------------------------------------
+
+
+def _judge_key(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
+    for value, operation in _Book(operations).contradictions:
+        yield Anomaly(key, f"{value!r} was shown with two revisions", (operation,))
+    calls = calls_of(operations)
+    try:
+        last = first_inexplicable(calls, INITIAL, step)
+    except Undecided as e:
+        yield Anomaly(key, f"could not be judged: {e}")
+        return
+    if last is None:
+        return
+    piece = shortest_piece(until_completion(calls, last))
+    evidence = tuple(sorted((c.word.operation for c in piece), key=lambda op: op.invoked_ns))
+    yield Anomaly(key, f"no order explains this; {_reason(last.word, operations)}", evidence)
+
+
+def _reason(word: Word, operations: Sequence[Operation]) -> str:
+    """What is special about the value that the last call of the piece needed."""
+    for operation in operations:
+        if operation.kind == "read" or operation.outcome is not Outcome.FAIL:
+            continue
+        value = operation.argument if operation.kind == "write" else operation.argument[2]
+        if value == word.needs:
+            return f"{value!r} was refused, and yet seen"
+    return f"it cannot end with: {word.operation}"
+
+
+def until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call[Word]]:
+    """The prefix of history up to the completion of this call; what goes on then stays open."""
+    end_ns = last.completed_ns
+    assert end_ns is not None
+    prefix = []
+    for call in calls:
+        if call.completed_ns is not None and call.completed_ns <= end_ns:
+            prefix.append(call)
+        elif call.invoked_ns <= end_ns:
+            prefix.append(Call(call.word, call.invoked_ns, None))
+    return prefix
+
+
+def shortest_piece(calls: Sequence[Call[Word]]) -> list[Call[Word]]:
+    """As few of the calls as still have no order; what is left proves the fault by itself.
+
+    Calls are dropped by value: a write together with everyone who saw its value. If the history
+    had an order, so would what is left of it (a compare-and-set that follows a dropped value turns
+    into a write), so what has none proves that the history has none.
+    """
+
+    def inexplicable(piece: Sequence[Call[Word]]) -> bool:
+        return first_inexplicable(piece, INITIAL, step) is not None
+
+    values = list(dict.fromkeys(value for call in calls for value in _values(call.word)))
+    return _shrink(list(calls), values, inexplicable)
+
+
+def _shrink(
+    calls: list[Call[Word]],
+    values: list[str],
+    bad: Callable[[Sequence[Call[Word]]], bool],
+) -> list[Call[Word]]:
+    """Drop values as long as it stays bad: halves first, then ever smaller groups."""
+    size = max(1, len(values) // 2)
+    while True:
+        dropped = False
+        for start in range(0, len(values), size):
+            group = set(values[start : start + size])
+            fewer = _without(calls, group)
+            if bad(fewer):
+                calls, dropped = fewer, True
+                values = [value for value in values if value not in group]
+                break
+        if not dropped and size == 1:
+            return calls
+        if not dropped:
+            size = max(1, size // 2)
+
+
+def _values(word: Word) -> Iterator[str]:
+    """Those whose dropping drops this call."""
+    if word.sets is not None:
+        yield word.sets[0]
+    elif word.needs != "*":
+        yield word.needs
+    else:  # a refused compare-and-set: it saw a revision only
+        yield f"refused {word.operation.argument[2]}"
+
+
+def _without(calls: Sequence[Call[Word]], values: set[str]) -> list[Call[Word]]:
+    left = []
+    for call in calls:
+        word = call.word
+        if values.intersection(_values(word)):
+            continue
+        if word.sets is None and word.needs == "*" and _shows(word, calls, values):
+            continue
+        if word.needs in values:
+            word = word._replace(needs="*", needs_revision=None)
+        left.append(Call(word, call.invoked_ns, call.completed_ns))
+    return left
+
+
+def _shows(word: Word, calls: Sequence[Call[Word]], values: set[str]) -> bool:
+    """Whether a refused compare-and-set was shown the revision of one of these values."""
+    return any(
+        call.word.sets is not None
+        and call.word.sets[0] in values
+        and call.word.sets[1] == word.needs_revision
+        for call in calls
+    )
