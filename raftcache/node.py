@@ -19,6 +19,7 @@ import uvloop
 from raftcache.cluster.joining import join
 from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
+from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, LogFormat
 from raftcache.errors import BadConfig, Fatal
@@ -175,7 +176,7 @@ class Node:
         """As this node greets its peers, and asks to join."""
         config = self._config
         raft, http = str(config.raft_advertise), str(config.http_advertise)
-        return Member(config.name, member_id, raft, http, False)
+        return Member(config.name, member_id, raft, http, False, versions.COMMANDS)
 
     async def _first(
         self, myself: Member, stored: Identity | None
@@ -200,6 +201,7 @@ class Node:
                 myself.id,
                 myself.raft,
                 myself.http,
+                myself.commands_version,
             ),
             self._config.raft,
             clock=clock,

@@ -1,8 +1,10 @@
 """The commands a log entry may hold, and the reply each one gets.
 
 Each is an array in MessagePack that begins with its tag; tags are never reused, fields are only
-ever added at the end, with defaults. Times to live are spans in milliseconds: the entry's cluster
-time makes them deadlines, so no node's clock is asked.
+ever added at the end, with defaults. An older node drops a field that it does not know: whatever
+changes what a command does is a new kind, and a new version (command/versions.py). Times to live
+are spans in milliseconds: the entry's cluster time makes them deadlines, so no node's clock is
+asked.
 
 `only` is a command's precondition on the key's current modification revision.
 """
@@ -10,9 +12,11 @@ time makes them deadlines, so no node's clock is asked.
 from __future__ import annotations
 
 from enum import IntEnum
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, get_args
 
 from msgspec import Struct
+
+from raftcache.command import versions
 
 ANY: Final = -1
 """`only`: no precondition."""
@@ -107,6 +111,21 @@ class Tick(Struct, array_like=True, tag=8, frozen=True):
 
 
 Command: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch | Tick
+
+INTRODUCED: Final[dict[type, int]] = {
+    Put: 1,
+    Delete: 1,
+    Increment: 1,
+    Append: 1,
+    Expire: 1,
+    Persist: 1,
+    Touch: 1,
+    Tick: 1,
+}
+"""The version of the commands that brought each kind: older nodes cannot apply it."""
+
+assert INTRODUCED.keys() == set(get_args(Command))
+assert max(INTRODUCED.values()) == versions.COMMANDS
 
 
 class Status(IntEnum):

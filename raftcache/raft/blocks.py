@@ -54,6 +54,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_intdigest
 
+from raftcache.command import versions
 from raftcache.errors import Corrupt
 from raftcache.raft.entries import Block
 
@@ -71,8 +72,8 @@ _MARK: Final = b"\xa5"
 _HEADER_FIELDS: Final = struct.Struct("<4sIQQ")
 _HEADER: Final = struct.Struct("<4sIQQQ")
 _SEGMENT: Final = struct.Struct("<8sQQQ")
-_SEGMENT_MAGIC: Final = b"rcWAL\0\0\1"
-"""The last byte is the version of the format."""
+_SEGMENT_MAGIC: Final = b"rcWAL\0\0"
+"""One more byte follows: the version of the format."""
 
 assert _HEADER.size == ALIGNMENT_BYTES
 assert SECTOR_SIZE_BYTES % ALIGNMENT_BYTES == 0
@@ -82,20 +83,26 @@ _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Block)
 
 
-def encode_segment_header(number: int, size_bytes: int) -> bytes:
+def encode_segment_header(number: int, size_bytes: int, version: int = versions.SEGMENT) -> bytes:
     """The first sector of a segment: which one it is, and how large its file must be."""
-    fields = _SEGMENT.pack(_SEGMENT_MAGIC, number, size_bytes, 0)[:-8]
+    magic = _SEGMENT_MAGIC + bytes((version,))
+    fields = _SEGMENT.pack(magic, number, size_bytes, 0)[:-8]
     header = fields + xxh3_64_intdigest(fields).to_bytes(8, "little")
     return header.ljust(SECTOR_SIZE_BYTES, b"\0")
 
 
 def check_segment_header(path: str, number: int, data: bytes) -> None:
-    """Raise Corrupt unless data is the whole segment of this number."""
+    """Raise Corrupt unless data is the whole segment of this number.
+
+    Raises BadConfig if it is one that a newer raftcache wrote.
+    """
     header = data[:SECTOR_SIZE_BYTES]
-    if header[:8] != _SEGMENT_MAGIC:
-        raise Corrupt(path, 0, "this is not a log segment of format 1")
-    if header != encode_segment_header(number, len(data)):
+    version = header[len(_SEGMENT_MAGIC)] if len(header) == SECTOR_SIZE_BYTES else 0
+    if not header.startswith(_SEGMENT_MAGIC) or version == 0:
+        raise Corrupt(path, 0, "this is not a segment of a log")
+    if header != encode_segment_header(number, len(data), version):
         raise Corrupt(path, 0, f"this is not the whole of segment {number}, or its header is bad")
+    versions.refuse_newer(f"the log segment {path}", version, versions.SEGMENT)
 
 
 def encode_payload(block: Block) -> bytes:

@@ -20,12 +20,12 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_64_hexdigest
 
+from raftcache.command import versions
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.ports import Disk, File
 
 WAL_FOLDER: Final = "wal"
 SNAPSHOTS_FOLDER: Final = "snapshots"
-FORMAT_VERSION: Final = 1
 
 REJOIN: Final = (
     "this node cannot go on with its data: remove the contents of the data directory,"
@@ -50,7 +50,7 @@ class Identity(msgspec.Struct, frozen=True):
     node: str
     incarnation: int
     member_id: str
-    format_version: int = FORMAT_VERSION
+    format_version: int = versions.DATA_DIR
 
 
 class _Version(msgspec.Struct):
@@ -108,7 +108,9 @@ def open_data_dir(disk: Disk, node: str, cluster_id: str | None, new_member_id: 
             f"the data directory belongs to cluster {stored.cluster_id},"
             f" this node is to be in cluster {cluster_id}"
         )
-    identity = msgspec.structs.replace(stored, incarnation=stored.incarnation + 1)
+    identity = msgspec.structs.replace(
+        stored, incarnation=stored.incarnation + 1, format_version=versions.DATA_DIR
+    )
     _write(disk, identity)
     return identity
 
@@ -127,11 +129,7 @@ def _read(disk: Disk) -> Identity:
         raise Corrupt(_META, 0, f"damaged: its checksum does not match; {REJOIN}")
     try:
         version = msgspec.json.decode(envelope.identity, type=_Version).format_version
-        if version > FORMAT_VERSION:
-            raise BadConfig(
-                f"the data directory has format {version}, this raftcache knows {FORMAT_VERSION}:"
-                " run the newer raftcache that wrote it"
-            )
+        versions.refuse_newer("the data directory", version, versions.DATA_DIR)
         return msgspec.json.decode(envelope.identity, type=Identity)
     except msgspec.MsgspecError as e:
         raise Corrupt(_META, 0, f"not what raftcache writes: {e}; {REJOIN}") from e

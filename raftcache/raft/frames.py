@@ -22,10 +22,6 @@ from raftcache.errors import BadRequest
 
 MAGIC: Final = "raftcache"
 
-VERSION_MIN: Final = 1
-VERSION_MAX: Final = 1
-"""The versions of this protocol that this node speaks."""
-
 HELLO_SIZE_BYTES_MAX: Final = 4096
 """A greeting: two names, an id and a few numbers need far less."""
 
@@ -49,12 +45,16 @@ class BadFrame(BadRequest):
 
 
 class Hello(TypedDict):
-    """The first frame each way. Its shape holds for every version of the protocol."""
+    """The first frame each way. Its shape holds for every version of the protocol.
+
+    version_min, version_max: of the protocol. commands_version: see command/versions.py.
+    """
 
     type: Literal["hello"]
     magic: Literal["raftcache"]
     version_min: Version
     version_max: Version
+    commands_version: Version
     cluster_id: str
     name: str
     incarnation: Natural
@@ -120,6 +120,8 @@ class RequestVote(TypedDict):
     term: Natural
     last_log_index: Natural
     last_log_term: Natural
+    version: Natural
+    voter_id: str
     force: bool
 
 
@@ -133,6 +135,8 @@ class PreVote(TypedDict):
     term: Natural
     last_log_index: Natural
     last_log_term: Natural
+    version: Natural
+    voter_id: str
 
 
 class PreVoteOk(TypedDict):

@@ -19,6 +19,7 @@ import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
 
+from raftcache.command import versions
 from raftcache.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 
 MEMBERSHIP: Final = b"\x02"
@@ -36,7 +37,8 @@ class Member(Struct, frozen=True, array_like=True):
     """One member.
 
     id: of its data; "" until the member was first heard. raft and http: where to reach it,
-    host:port; http is "" until it is known.
+    host:port; http is "" until it is known. commands_version: the kinds of commands that it was
+    heard to know (command/versions.py); for the same data it never goes back.
     """
 
     name: str
@@ -44,6 +46,7 @@ class Member(Struct, frozen=True, array_like=True):
     raft: str
     http: str
     voter: bool
+    commands_version: int = versions.COMMANDS_FIRST
 
 
 class Configuration(Struct, frozen=True, array_like=True):
@@ -60,6 +63,16 @@ class Configuration(Struct, frozen=True, array_like=True):
     def voters(self) -> frozenset[str]:
         return frozenset(m.name for m in self.members if m.voter)
 
+    @property
+    def commands_version(self) -> int:
+        """The kinds of commands that may be used: those which every voter knows.
+
+        It never goes back from one version to the next, so that whoever finds it in a committed
+        configuration may rely on it, and the log holds nothing that a voter cannot apply.
+        """
+        known = (m.commands_version for m in self.members if m.voter)
+        return min(known, default=versions.COMMANDS_FIRST)
+
     def is_majority(self, names: frozenset[str]) -> bool:
         """Whether these nodes, as far as they are voters, are more than half of them."""
         return len(names & self.voters) * 2 > len(self.voters)
@@ -69,7 +82,8 @@ class Change(Struct, frozen=True):
     """One request to change the configuration.
 
     op: add (as a learner), promote (to voter), remove, update (addresses; "" leaves one as it is),
-        claim (bind id and addresses when a member is first heard; only leaders make these), or
+        claim (bind what a member said when it greeted: id, addresses, version of the commands it
+        knows; only leaders make these), or
         transfer, which changes no configuration: the leader is asked to hand over to `name`, or
         to whoever has most if that is "".
     if_version: refused unless the configuration still has this version.
@@ -83,6 +97,7 @@ class Change(Struct, frozen=True):
     http: str = ""
     if_version: int | None = None
     force: bool = False
+    commands_version: int = 0
 
 
 NOBODY: Final = Configuration(-1, ())
@@ -134,6 +149,11 @@ def apply(config: Configuration, change: Change) -> Configuration:
     if change.op == "promote":
         if member.voter:
             raise Conflict(f"{member.name} is a voter already")
+        if member.commands_version < config.commands_version:
+            raise Conflict(
+                f"{member.name} knows commands of version {member.commands_version}, the cluster"
+                f" may have used those of {config.commands_version}: upgrade it first"
+            )
         return _with(config, replace(member, voter=True))
     if change.op == "remove":
         return _removed(config, member)
@@ -144,6 +164,7 @@ def apply(config: Configuration, change: Change) -> Configuration:
         id=member.id or change.id,
         raft=change.raft or member.raft,
         http=change.http or member.http,
+        commands_version=max(member.commands_version, change.commands_version),
     )
     _check_address(config, changed)
     return config if changed == member else _with(config, changed)

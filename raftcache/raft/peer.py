@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final, Protocol, cast
 
+from raftcache.command import versions
 from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
 from raftcache.raft.frames import (
     MAGIC,
-    VERSION_MAX,
-    VERSION_MIN,
     BadFrame,
     FrameDecoder,
     Message,
@@ -72,6 +71,7 @@ class Identity:
     member_id: of its data. raft, http: the addresses it says it can be reached at.
     incarnation: grows with every start of the node; a link of an earlier one never replaces one
         of a later one.
+    commands_version: the kinds of commands it can apply (command/versions.py).
     """
 
     name: str
@@ -80,6 +80,7 @@ class Identity:
     member_id: str = ""
     raft: str = ""
     http: str = ""
+    commands_version: int = versions.COMMANDS
 
     def hello(self, to: str) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
@@ -87,8 +88,9 @@ class Identity:
             {
                 "type": "hello",
                 "magic": MAGIC,
-                "version_min": VERSION_MIN,
-                "version_max": VERSION_MAX,
+                "version_min": versions.PROTOCOL_MIN,
+                "version_max": versions.PROTOCOL_MAX,
+                "commands_version": self.commands_version,
                 "cluster_id": self.cluster_id,
                 "name": self.name,
                 "incarnation": self.incarnation,
@@ -126,8 +128,8 @@ class Identity:
 
 def common_version(hello: Message) -> int | None:
     """The version both sides speak: the lower of the two highest, None if one is too old."""
-    version = min(VERSION_MAX, hello["version_max"])
-    return version if version >= max(VERSION_MIN, hello["version_min"]) else None
+    version: int = min(versions.PROTOCOL_MAX, hello["version_max"])
+    return version if version >= max(versions.PROTOCOL_MIN, hello["version_min"]) else None
 
 
 class Owner(Protocol):
@@ -149,6 +151,8 @@ class Owner(Protocol):
 class Connection(asyncio.Protocol):
     """One TCP connection; `name` is the peer's once it is known, `dialled` if this side dialled.
 
+    version: of the protocol, agreed in the greetings; 0 before. What a newer version added must
+    not be sent on a connection that speaks an older one.
     quiet_beats and idle_beats count the owner's beats since something was heard from the greeted
     peer (before that: since the connection was opened) and since something was sent.
     """
@@ -156,7 +160,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, counters: LinkCounters, dialled: str | None = None) -> None:
         self.dialled = dialled
         self.name: str | None = None
-        self.incarnation = 0
+        self.incarnation = self.version = 0
         self.is_open = False
         self.why = "closed by the peer"
         self.closed = asyncio.Event()

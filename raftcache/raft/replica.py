@@ -21,6 +21,7 @@ from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX
 from raftcache.config import Timing
 from raftcache.errors import Fatal, NotLeader, Overloaded, RaftcacheError, Refused, Unknown
 from raftcache.ports import Clock, Loop, Timer
+from raftcache.raft.compaction import Opened
 from raftcache.raft.engine import SyncObj
 from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
@@ -134,6 +135,7 @@ class Replica:
         for batch in self._flying:
             batch.fail(Unknown("this node is shutting down"))
         self._end_reads(None)
+        self._engine.close()
 
     # -- proposals -------------------------------------------------------------------------------
 
@@ -227,6 +229,10 @@ class Replica:
         for read in reads:
             read(index)
 
+    def open_snapshot(self, index: int, done: Opened) -> None:
+        """A stored snapshot of a read index or a later one, taken if there is none; done once."""
+        self._engine.open_snapshot(index, done)
+
     # -- the group -------------------------------------------------------------------------------
 
     @property
@@ -241,6 +247,11 @@ class Replica:
     def configuration(self) -> Configuration:
         """The members that count now, committed or not."""
         return self._engine.configuration
+
+    @property
+    def commands_version(self) -> int:
+        """Every voter knows the commands up to this version; it never goes back."""
+        return self._engine.commands_version()
 
     def change_members(self, change: Change, done: ChangeDone) -> None:
         """Change the configuration by one step; done(the new one, committed) or done(why not)."""

@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
-from raftcache.errors import Corrupt
+from raftcache.errors import BadConfig, Corrupt
 from raftcache.ports import Lane, Loader, StateMachine
 from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.raft.snapshots import RawReader, Receiver, SnapshotStore
@@ -66,10 +66,14 @@ class Sender:
 
     def stop(self, node: Node | None = None) -> None:
         """End the transfer to one peer, or all of them."""
-        if node is None:
-            self._transfers.clear()
-        else:
-            self._transfers.pop(node, None)
+        for stopped in [node] if node is not None else list(self._transfers):
+            transfer = self._transfers.pop(stopped, None)
+            if transfer is not None and transfer.raw is not None:
+                self._close(transfer.raw)
+
+    def _close(self, raw: RawReader) -> None:
+        """On the lane, behind the read that may be under way; a pruned file takes up space."""
+        self._lane.submit(raw.close, lambda _, e: self._on_fatal(e) if e else None)
 
     def _is_current(self, transfer: _Transfer) -> bool:
         return self._transfers.get(transfer.node) is transfer
@@ -83,6 +87,8 @@ class Sender:
             fields = {"to": transfer.node.id, "index": raw.meta.index}
             logger.info("sending a snapshot", extra=fields)
             self._send_from(transfer, raw, 0)
+        elif raw is not None:
+            self._close(raw)
 
     def _send_from(self, transfer: _Transfer, raw: RawReader, offset: int) -> None:
         def read(data: bytes | None, error: Exception | None) -> None:
@@ -157,12 +163,10 @@ class Receiving:
             def written(slices: list[bytes] | None, error: Exception | None) -> None:
                 if self._arrival is not arrival:
                     return
+                error = error or _feed(arrival.loader, slices or [])
                 if error is not None:
-                    self._refuse(error)
-                    acknowledge(0)
+                    self._refuse(error, acknowledge)
                     return
-                for piece in slices or ():
-                    arrival.loader.feed(piece)
                 if not chunk["last"]:
                     acknowledge(next_offset)
                 else:
@@ -173,6 +177,10 @@ class Receiving:
                 lambda: arrival.write(self._store, chunk["data"], chunk["last"]), written
             )
 
+    def stop(self) -> None:
+        """Take no more; what came of an unfinished one is removed."""
+        self._abandon()
+
     def _finish(self, arrival: _Arrival, install: Install) -> None:
         self._arrival = None
         self.installed += 1
@@ -181,14 +189,30 @@ class Receiving:
         logger.info("installed a snapshot", extra={"index": arrival.index})
         self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
 
-    def _refuse(self, error: Exception) -> None:
-        """A damaged snapshot is dropped, and its sender begins anew; a bad disk is fatal."""
+    def _refuse(self, error: Exception, acknowledge: Callable[[int], None]) -> None:
+        """A damaged snapshot is dropped, and its sender begins anew; a bad disk is fatal.
+
+        One that only a newer raftcache can read would be no better the next time: its sender is
+        told nothing, and begins anew on the next link, when this node was upgraded.
+        """
         self._abandon()
         logger.error("refused a snapshot", extra={"why": str(error)})
-        if not isinstance(error, Corrupt):
+        if isinstance(error, Corrupt):
+            acknowledge(0)
+        elif not isinstance(error, BadConfig):
             self._on_fatal(error)
 
     def _abandon(self) -> None:
         arrival, self._arrival = self._arrival, None
         if arrival is not None:
             self._lane.submit(arrival.abandon, lambda _, e: self._on_fatal(e) if e else None)
+
+
+def _feed(loader: Loader, slices: list[bytes]) -> Exception | None:
+    """What is wrong with the image, if anything is."""
+    try:
+        for piece in slices:
+            loader.feed(piece)
+    except (Corrupt, BadConfig) as error:
+        return error
+    return None

@@ -19,9 +19,8 @@ from typing import Any, Final
 import msgspec
 from xxhash import xxh3_64
 
+from raftcache.command import versions
 from raftcache.errors import Corrupt
-
-FORMAT_VERSION: Final = 1
 
 CHUNK_SIZE_BYTES: Final = 256 << 10
 """What is verified, and handed to the loader, at once."""
@@ -40,6 +39,12 @@ _LENGTHS_MAX: Final = {
 }
 
 
+class _Version(msgspec.Struct):
+    """All that is known of a meta of any version."""
+
+    version: int
+
+
 class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
     """What an image is the image of.
 
@@ -54,7 +59,7 @@ class SnapshotMeta(msgspec.Struct, frozen=True, kw_only=True):
     revision: int = 0
     digest: int = 0
     members: Any = None
-    version: int = FORMAT_VERSION
+    version: int = versions.SNAPSHOT
 
     @property
     def name(self) -> str:
@@ -111,8 +116,8 @@ class SnapshotEncoder:
 class SnapshotReader:
     """Sans-IO: the bytes of a snapshot file in, split anywhere; verified parts of the image out.
 
-    Raises Corrupt, with the offset of the bad frame; then the reader is of no more use. Keeps at
-    most one frame.
+    Raises Corrupt, with the offset of the bad frame, or BadConfig if a newer raftcache wrote it;
+    then the reader is of no more use. Keeps at most one frame.
     """
 
     def __init__(self, path: str) -> None:
@@ -175,10 +180,12 @@ class SnapshotReader:
 
     def _decode_meta(self, payload: bytes) -> SnapshotMeta:
         try:
+            version = msgspec.msgpack.decode(payload, type=_Version).version
+            versions.refuse_newer(f"the snapshot {self._path}", version, versions.SNAPSHOT)
             meta = msgspec.msgpack.decode(payload, type=SnapshotMeta)
         except msgspec.MsgspecError as e:
             raise self._corrupt(f"the checksum matches, the meta is none: {e}") from e
-        if meta.version != FORMAT_VERSION or meta.index < 1 or meta.term < 0:
+        if meta.version < 1 or meta.index < 1 or meta.term < 0:
             raise self._corrupt(f"this raftcache cannot use a snapshot with {meta}")
         return meta
 

@@ -19,7 +19,7 @@ from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
 from raftcache.raft.members import Member
-from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal
+from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
 from raftcache.raft.stock import Node, Transport
 
 HALF_OPEN_MAX: Final = 64
@@ -346,19 +346,24 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         if connection.dialled is None:
             connection.send_now(self._identity.hello(name))
-        self.greeted(Member(name, hello["member_id"], hello["raft"], hello["http"], False))
-        self._join(connection, self._peers[name], incarnation)
+        member_id, raft, http = hello["member_id"], hello["raft"], hello["http"]
+        self.greeted(Member(name, member_id, raft, http, False, hello["commands_version"]))
+        version = common_version(hello)
+        assert version is not None, "refused above"
+        self._join(connection, self._peers[name], incarnation, version)
 
-    def _join(self, connection: Connection, peer: _Peer, incarnation: int) -> None:
+    def _join(self, connection: Connection, peer: _Peer, incarnation: int, version: int) -> None:
         """This is the link to the peer from now on; an older one may be half dead."""
         if peer.connection is not None:
             self._part(peer.connection, "replaced by a newer link")
         self._half_open.pop(connection, None)
         connection.name, connection.incarnation = peer.node.id, incarnation
+        connection.version = version
         connection.quiet_beats = 0
         peer.connection = connection
         self._counters.connects += 1
-        logger.info("link up", extra={"peer": peer.node.id, "incarnation": incarnation})
+        fields = {"peer": peer.node.id, "incarnation": incarnation, "version": version}
+        logger.info("link up", extra=fields)
         self._onNodeConnected(peer.node)
 
     def _part(self, connection: Connection, why: str) -> None:

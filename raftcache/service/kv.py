@@ -8,9 +8,9 @@ from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from raftcache.command import codec
-from raftcache.command.words import Command, Item, Put, Reply, Tick
-from raftcache.errors import BadRequest, NotLeader, Overloaded, RaftcacheError, TooLarge
+from raftcache.command import codec, versions
+from raftcache.command.words import INTRODUCED, Command, Item, Put, Reply, Tick
+from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
 from raftcache.state.machine import Machine
@@ -84,6 +84,15 @@ class KvService:
         wrong = codec.check(command)
         if wrong is not None:
             done(BadRequest(wrong))
+        elif (needed := INTRODUCED[type(command)]) > versions.COMMANDS_FIRST and (
+            needed > (known := self._replica.commands_version)
+        ):
+            done(
+                Conflict(
+                    f"this needs commands of version {needed}, but the cluster's voters know only"
+                    f" those up to {known}: upgrade every node first"
+                )
+            )
         else:
             self._replica.propose(codec.encode(command), done)
 

@@ -18,13 +18,12 @@ from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
+from raftcache.command import versions
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
 from raftcache.errors import Corrupt
 from raftcache.state import items
 from raftcache.state.keyspace import Keyspace
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX, Sessions
-
-FORMAT: Final = 1
 
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
@@ -81,7 +80,7 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     footer = _FOOTER.pack(state.digest)
     header = _HEADER.pack(
         _MAGIC,
-        FORMAT,
+        versions.IMAGE,
         len(keyspace),
         len(records),
         state.sessions.first,
@@ -128,7 +127,10 @@ class Loader:
         self._complete = False
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the image, split anywhere; Corrupt if they cannot be an image."""
+        """The next bytes of the image, split anywhere; Corrupt if they cannot be an image.
+
+        BadConfig if they are one that a newer raftcache wrote.
+        """
         self._pending += data
         at = 0
         with memoryview(self._pending) as view:
@@ -155,8 +157,9 @@ class Loader:
         magic, version, self._items_left, self._records_left, first, revision, now_ms = fields
         if magic != _MAGIC:
             raise self._corrupt("this is no image")
-        if version != FORMAT:
-            raise self._corrupt(f"an image of format {version}; this version reads {FORMAT}")
+        versions.refuse_newer("the image in the snapshot", version, versions.IMAGE)
+        if version < 1:
+            raise self._corrupt(f"an image of format {version}")
         if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)

@@ -231,6 +231,7 @@ def hello(**changes: Any) -> Message:
         "magic": "raftcache",
         "version_min": 1,
         "version_max": 1,
+        "commands_version": 1,
         "cluster_id": CLUSTER,
         "name": "n2",
         "incarnation": 1,

@@ -91,7 +91,7 @@ def test_a_fresh_directory_needs_a_cluster() -> None:
 
 
 def test_a_newer_format_is_refused(disk: MemoryDisk, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("raftcache.raft.datadir.FORMAT_VERSION", 0)
+    monkeypatch.setattr("raftcache.command.versions.DATA_DIR", 0)
     refused(disk, "n1", CLUSTER, "format 1, this raftcache knows 0")
 
 

@@ -25,6 +25,7 @@ HELLO: Message = {
     "magic": "raftcache",
     "version_min": 1,
     "version_max": 1,
+    "commands_version": 1,
     "cluster_id": "c",
     "name": "n2",
     "incarnation": 7,
@@ -33,7 +34,13 @@ HELLO: Message = {
     "http": "",
     "to": "n1",
 }
-VOTE: Message = {"term": 3, "last_log_index": 9, "last_log_term": 2}
+VOTE: Message = {
+    "term": 3,
+    "last_log_index": 9,
+    "last_log_term": 2,
+    "version": 1,
+    "voter_id": "d",
+}
 HEAD: Message = {"term": 3, "commit_index": 8, "seq": 5, "now": 1_700_000_000_000}
 
 EXAMPLES: list[Message] = [

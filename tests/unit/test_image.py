@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from raftcache.command.words import Once, Reply, Status
-from raftcache.errors import Corrupt
+from raftcache.errors import BadConfig, Corrupt
 from raftcache.state import image, items
 from raftcache.state.image import Loader, State
 
@@ -146,7 +146,7 @@ def test_every_flipped_bit_is_noticed(state: State) -> None:
         for bit in range(8):
             damaged = bytearray(whole)
             damaged[at] ^= 1 << bit
-            with pytest.raises(Corrupt):
+            with pytest.raises((Corrupt, BadConfig)):  # it may look like one of a newer format
                 load(bytes(damaged))
 
 
@@ -181,7 +181,7 @@ def forged(state: State, **header: int) -> bytes:
     ("data", "about"),
     [
         (b"raftcacx" + bytes(44), "this is no image"),
-        (b"raftcach" + b"\x02" + bytes(43), "an image of format 2; this version reads 1"),
+        (b"raftcach" + bytes(44), "an image of format 0"),
         (forged(State(), now_ms=1 << 62), "cluster time"),
         (forged(State(), records=1 << 40), "1099511627776 records"),
         (forged(State(), items=1 << 60), "ends early|a key of"),

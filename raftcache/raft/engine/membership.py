@@ -13,6 +13,7 @@ from typing import Any, Final, TypeAlias
 import msgspec
 
 from raftcache.errors import (
+    BadConfig,
     BadRequest,
     Conflict,
     NotFound,
@@ -78,15 +79,22 @@ class SyncObj(base.SyncObj):
         """The one that counted at an index that is still in the log or at its base."""
         return next(c for i, c in reversed(self.__configurations) if i <= index)
 
+    def commands_version(self) -> int:
+        """The kinds of commands that may be proposed; by what is committed, so that it stays."""
+        return self.configuration_at(self.__raftCommitIndex).commands_version
+
     @property
     def is_voter(self) -> bool:
         return self.__votes_itself
 
-    @property
-    def is_admitted(self) -> bool:
-        """The configuration knows this very data, not just this name."""
-        me = self.configuration.get(self.__selfNode.id)
-        return me is not None and me.id == self.__parts.myself.id
+    def __is_known(self, node: Node) -> bool:
+        """The configuration knows the data of this peer, so that it cannot be lost unnoticed.
+
+        Before its first change it knows nobody's, and nothing is acknowledged.
+        """
+        configuration = self.configuration
+        member = configuration.get(node.id)
+        return configuration.version == 0 or (member is not None and member.id != "")
 
     def __is_majority(self, nodes: set[Node] | frozenset[Node]) -> bool:
         """Whether these peers, with this node, are more than half of the voters."""
@@ -106,6 +114,12 @@ class SyncObj(base.SyncObj):
     def __use_configuration(self) -> None:
         """Let the latest configuration count: peers, their addresses, the voters."""
         configuration = self.configuration
+        used, known = configuration.commands_version, self.__parts.myself.commands_version
+        if used > known:  # better now than at the entry that cannot be applied
+            raise BadConfig(
+                f"the cluster uses commands of version {used}, this raftcache knows {known}:"
+                " run the newer raftcache"
+            )
         mine = self.__selfNode.id
         peers = {Node(m.name): m for m in configuration.members if m.name != mine}
         for node in sorted(self.__otherNodes - peers.keys(), key=lambda n: n.id):
@@ -252,7 +266,14 @@ class SyncObj(base.SyncObj):
         for m in current.members:
             seen = self.__seen.get(m.name)
             if seen is not None and m.id in ("", seen.id):
-                claim = Change("claim", m.name, seen.id, seen.raft, seen.http)
+                claim = Change(
+                    "claim",
+                    m.name,
+                    seen.id,
+                    seen.raft,
+                    seen.http,
+                    commands_version=seen.commands_version,
+                )
                 changed = members.apply(changed, claim)
         if changed != current:
             one_step = msgspec.structs.replace(changed, version=current.version + 1)

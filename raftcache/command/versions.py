@@ -1,0 +1,48 @@
+"""The version of everything that outlives a process or travels between two: named here, once.
+
+Whatever changes the meaning of stored or sent bytes raises its number here, and goes on reading
+the older ones (docs/decisions/0003-versions.md). What a newer raftcache wrote is never guessed at:
+it is refused, which changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.errors import BadConfig
+
+DATA_DIR: Final = 1
+"""`meta`, and what is where in a data directory (raft/datadir.py)."""
+
+SNAPSHOT: Final = 1
+"""The file around an image (raft/snapshot_format.py)."""
+
+SEGMENT: Final = 1
+"""A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most."""
+
+IMAGE: Final = 1
+"""The state as bytes (state/image.py)."""
+
+PROTOCOL_MIN: Final = 1
+PROTOCOL_MAX: Final = 1
+"""What is said between nodes (raft/frames.py): a link speaks the highest that both sides know."""
+
+COMMANDS: Final = 1
+"""The kinds of commands this node can apply (command/words.py). A kind is used only when every
+voter knows it: the members' versions are replicated (raft/members.py)."""
+
+COMMANDS_FIRST: Final = 1
+"""Every raftcache there ever was knows these."""
+
+assert SEGMENT < 256
+assert PROTOCOL_MIN <= PROTOCOL_MAX
+assert COMMANDS_FIRST <= COMMANDS
+
+
+def refuse_newer(what: str, found: int, known: int) -> None:
+    """Raise BadConfig if `what` has a version above the one this raftcache knows."""
+    if found > known:
+        raise BadConfig(
+            f"{what} has format {found}, this raftcache knows {known}:"
+            " run the newer raftcache that wrote it"
+        )
