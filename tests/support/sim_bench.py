@@ -48,7 +48,7 @@ def voter(name: str) -> Member:
 
 
 MYSELF = voter("n1")
-MEMBERS = Configuration(0, (MYSELF, voter("n2"), voter("n3")))
+MEMBERS = Configuration(1, (MYSELF, voter("n2"), voter("n3")))
 
 
 class _Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
@@ -190,6 +190,8 @@ class Bench:
 
     def feed(self, sender: str, **message: Any) -> None:
         """A message from a peer; the fields that every kind of it has may be left out."""
+        if message["type"] in ("request_vote", "pre_vote"):
+            message = {"version": MEMBERS.version, "voter_id": MYSELF.id} | message
         if message["type"] in ("append_entries", "ping", "snapshot_chunk"):
             self._seq += 1
             defaults = {"seq": self._seq, "now": self.clock.wall_ms(), "commit_index": 1}
@@ -318,7 +320,7 @@ class Ours(Bench):
         self.replica, self.time = assemble(
             restore(self.disk, self.machine, storage),
             open_data_dir(self.disk, "n1", "bench", MYSELF.id),
-            Configuration(0, (MYSELF, *(voter(name) for name in self.peers))),
+            Configuration(1, (MYSELF, *(voter(name) for name in self.peers))),
             MYSELF,
             self.machine,
             self.links,

@@ -77,6 +77,8 @@ def test_a_pre_vote_is_won_by_a_majority_for_the_next_term() -> None:
         "term": 2,
         "last_log_index": 2,
         "last_log_term": 1,
+        "version": 1,
+        "voter_id": "n2-data",
     }
     for sender, term in (("n2", 2), ("n2", 2), ("n3", 1), ("stranger", 2)):
         ours.feed(sender, type="pre_vote_ok", term=term)

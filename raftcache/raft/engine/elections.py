@@ -74,12 +74,13 @@ class SyncObj(membership.SyncObj):
         self.__count_pre_votes()
 
     def __ask_all(self, kind: str, term: int) -> None:
-        last = self.__raftLog[-1]
+        last, configuration = self.__raftLog[-1], self.configuration
+        request = {"type": kind, "term": term, "last_log_index": last[1], "last_log_term": last[2]}
+        request["version"] = configuration.version
         for node in sorted(self.__voters, key=lambda n: n.id):
-            self.__transport.send(
-                node,
-                {"type": kind, "term": term, "last_log_index": last[1], "last_log_term": last[2]},
-            )
+            voter = configuration.get(node.id)
+            assert voter is not None
+            self.__transport.send(node, request | {"voter_id": voter.id})
 
     def __on_pre_vote(self, node: Node, message: Message) -> None:
         last = self.__raftLog[-1]
@@ -120,10 +121,10 @@ class SyncObj(membership.SyncObj):
     def __may_vote(self, message: Message) -> bool:
         """Rule 10: a node whose data is new may have voted, and acknowledged, in an earlier life.
 
-        Until the log tells that its data is known, it votes only where nobody can have lost
-        anything: for a candidate whose log is as empty as its own.
+        So it votes only for a candidate that knows this very data; or before the first change of
+        the configuration, for until then nothing was acknowledged (see engine.py, the tick).
         """
-        return self.is_admitted or message["last_log_index"] <= 1
+        return bool(message["voter_id"] == self.__parts.myself.id or message["version"] == 0)
 
     def __on_response_vote(self, node: Node, message: Message) -> None:
         """Rule 5: votes are counted per node, not per message; and only those of voters."""

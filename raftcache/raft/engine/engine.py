@@ -71,7 +71,8 @@ class SyncObj(installing.SyncObj):
         if self.__transfer_to is not None:
             self.__hand_over(now_s)
         elif self.__raftState == LEADER:
-            self.__append_proposals()
+            if self.configuration.version > 0:  # first of all the members' data become known
+                self.__append_proposals()
         else:
             self._checkCommandsToApply()
         self.__sendAppendEntries()
