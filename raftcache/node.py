@@ -16,6 +16,7 @@ from typing import Final
 
 import uvloop
 
+from raftcache.cluster.backup import Backups
 from raftcache.cluster.joining import join
 from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
@@ -36,6 +37,7 @@ from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links
+from raftcache.server.backup import BackupRoutes
 from raftcache.server.http import HttpServer
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
@@ -165,7 +167,9 @@ class Node:
             config.timing.request_timeout_s,
             config.timing.heartbeat_s / 4,
         )
-        server = HttpServer(kv, self._status, membership, config, clock)
+        backup = BackupRoutes(Backups(self._replica, config.timing.request_timeout_s))
+        rooms = (backup.add_to,)
+        server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         _calm_the_collector()

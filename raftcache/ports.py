@@ -158,6 +158,11 @@ class StateMachine(Protocol):
         ...
 
     @property
+    def revision(self) -> int:
+        """Writes applied since the state began."""
+        ...
+
+    @property
     def digest(self) -> int:
         """64 bits over the whole state; equal states have equal digests."""
         ...

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from raftcache.config import Durability, Storage, Timing
-from raftcache.errors import Fatal
+from raftcache.errors import BadConfig, Fatal
 from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
 from raftcache.raft import members, stock
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
-from raftcache.raft.datadir import Identity
+from raftcache.raft.datadir import WAL_FOLDER, Identity
 from raftcache.raft.engine import Parts, SyncObj, last_stamp_ms
 from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
@@ -64,6 +64,11 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     Rule 7: a snapshot that does not verify is not skipped: without it, acknowledged entries that
     the log no longer holds would be missing.
     """
+    if storage.durability is Durability.MEMORY and disk.names(WAL_FOLDER):
+        raise BadConfig(
+            f"the data directory holds a log in {WAL_FOLDER}/, which --durability memory would"
+            " leave unread: take --durability fsync, or another directory"
+        )
     store = SnapshotStore(disk)
     if storage.durability is Durability.MEMORY:
         store.discard_all()
@@ -136,6 +141,8 @@ def assemble(
             members=members.to_builtins(engine.configuration_at(index)),
             cluster_id=identity.cluster_id,
             now_ms=machine.now_ms,
+            revision=machine.revision,
+            digest=machine.digest,
         )
 
     def forget(index: int) -> None:
@@ -174,6 +181,7 @@ def assemble(
     conf = _engine_conf(log, compactor, timing, storage)
     engine = SyncObj(identity.node, conf, parts)
     links.greeted = engine.greeted
+    links.takes_guests = lambda: engine.is_lost
     links.removed = lambda why: replica.expel(why)
     replica = Replica(
         engine,

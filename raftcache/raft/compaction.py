@@ -3,20 +3,54 @@
 Stands where pysyncobj has its Serializer. The image is written slice by slice: one slice on the
 event loop, then its write on the bulk lane, then the next, so that neither the loop nor the log's
 fdatasync waits long. A snapshot counts only once it is verified, complete and durable.
+
+The machine gives one image at a time, and this is the one place that asks for it. So a backup is
+no second dump: it is the file of a snapshot that is new enough, taken if there is none, and held
+open, which keeps its bytes although it may be pruned.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeAlias
 
 from raftcache.ports import Lane, StateMachine
 from raftcache.raft.log import Log
-from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore, SnapshotWriter
+from raftcache.raft.snapshots import RawReader, SnapshotMeta, SnapshotStore, SnapshotWriter
 from raftcache.raft.stock import SERIALIZER_STATE
 
 logger = logging.getLogger("raftcache.raft")
+
+
+class OpenSnapshot:
+    """A stored snapshot, held open for reading; to be closed, for it takes up disk space."""
+
+    def __init__(self, raw: RawReader, lane: Lane) -> None:
+        """Use Compactor.open_from."""
+        self._raw, self._lane = raw, lane
+        self.meta, self.size_bytes = raw.meta, raw.size_bytes
+        self._closed = False
+
+    def read(
+        self,
+        offset_bytes: int,
+        size_bytes: int,
+        done: Callable[[bytes | None, Exception | None], None],
+    ) -> None:
+        """Read from its file on the lane, then done(bytes, None) or done(None, error)."""
+        assert not self._closed
+        self._lane.submit(lambda: self._raw.read(offset_bytes, size_bytes), done)
+
+    def close(self) -> None:
+        """Let it go, once."""
+        assert not self._closed
+        self._closed = True
+        self._lane.submit(self._raw.close, _ignore)
+
+
+Opened: TypeAlias = Callable[[OpenSnapshot | None], None]
+"""Called once, with the snapshot, or None if this node stops before there is one."""
 
 
 class Compactor:
@@ -42,6 +76,9 @@ class Compactor:
         self._trailing_entries, self._trailing_size_bytes = trailing_entries, trailing_size_bytes
         self._on_progress, self._on_fatal = on_progress, on_fatal
         self._taking: Iterator[bytes] | None = None
+        self._writer: SnapshotWriter | None = None
+        self._wanted: list[tuple[int, Opened]] = []  # no snapshot is new enough for these
+        self._stopped = False
         self._state = SERIALIZER_STATE.NOT_SERIALIZING
         self._index = self._forget_to = 0
         self.taken = 0
@@ -67,12 +104,16 @@ class Compactor:
         self._lane.submit(lambda: self._store.writer(meta), self._begun)
 
     def _begun(self, writer: SnapshotWriter | None, error: Exception | None) -> None:
-        if writer is None:
+        self._writer = writer
+        if writer is None or self._stopped:
             self._ended(error)
         else:
             self._next_slice(writer)
 
     def _next_slice(self, writer: SnapshotWriter) -> None:
+        if self._stopped:
+            self._ended(None)
+            return
         assert self._taking is not None
         piece = next(self._taking, None)
         if piece is None:
@@ -85,17 +126,68 @@ class Compactor:
             )
 
     def _ended(self, error: Exception | None) -> None:
-        self._taking = None
+        writer, self._writer, self._taking = self._writer, None, None
+        if writer is not None:
+            self._lane.submit(writer.abort, _ignore)  # nothing to do, unless it was not finished
+        if self._stopped:
+            return
         if error is None:
             self.taken += 1
             logger.info("took a snapshot", extra={"index": self._index})
             self._state = SERIALIZER_STATE.SUCCESS
             self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
+            self._open_wanted()
             self._on_progress()
         else:  # the log stays as it is, so nothing is lost; a full disk will stop it soon enough
             logger.error("snapshot failed", extra={"error": str(error)})
             self._state = SERIALIZER_STATE.FAILED
             self._on_fatal(error)
+
+    def stop(self) -> None:
+        """Take no more; a snapshot that is half written is removed, and nobody is left waiting."""
+        self._stopped = True
+        wanted, self._wanted = self._wanted, []
+        for _, done in wanted:
+            done(None)
+
+    # -- for backups -------------------------------------------------------------------------------
+
+    @property
+    def is_wanted(self) -> bool:
+        """Somebody waits for a snapshot newer than any: take one at the next chance."""
+        return bool(self._wanted) and self._state == SERIALIZER_STATE.NOT_SERIALIZING
+
+    def open_from(self, index: int, done: Opened) -> None:
+        """Open a snapshot of this index or a later one; takes one if there is none.
+
+        The state must have come to this index. Whoever gets a snapshot has to close it.
+        """
+        if self._stopped:
+            done(None)
+            return
+
+        def opened(raw: RawReader | None, error: Exception | None) -> None:
+            if raw is not None and raw.meta.index >= index and not self._stopped:
+                done(OpenSnapshot(raw, self._lane))
+                return
+            if raw is not None:
+                self._lane.submit(raw.close, _ignore)
+            if error is not None:
+                self._on_fatal(error)
+            if error is not None or self._stopped:
+                done(None)
+            else:
+                self._wanted.append((index, done))
+                self._on_progress()
+
+        self._lane.submit(self._store.open_newest, opened)
+
+    def _open_wanted(self) -> None:
+        wanted, self._wanted = self._wanted, []
+        for index, done in wanted:
+            self.open_from(index, done)
+
+    # -- what stays in the log ---------------------------------------------------------------------
 
     def keep_from(self, log: Log, index: int) -> int:
         """The first index to keep in the log when everything below `index` is in a snapshot."""
@@ -106,3 +198,9 @@ class Compactor:
                 break
             keep -= 1
         return keep
+
+
+def _ignore(_: object, error: Exception | None) -> None:
+    """Nobody waits for it; what it would have removed goes at the next start."""
+    if error is not None:
+        logger.warning("could not tidy up", extra={"error": str(error)})

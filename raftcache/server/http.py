@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final, Protocol
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -65,9 +65,11 @@ class HttpServer:
         config: Config,
         clock: Clock,
         counters: HttpCounters | None = None,
+        rooms: Sequence[Callable[[web.UrlDispatcher], None]] = (),
     ) -> None:
+        """rooms: each adds the routes of one more part of the API."""
         self._node, self._operator = node, operator
-        self._config, self._clock = config, clock
+        self._config, self._clock, self._rooms = config, clock, rooms
         self._counters = counters or HttpCounters()
         self._metrics = Metrics(self._counters, node.gauges)
         limits = config.limits
@@ -143,6 +145,8 @@ class HttpServer:
         ):
             router.add_get(path, _with_parameters(handler, parameters))
         add_routes(router, self._operator)
+        for add_more in self._rooms:
+            add_more(router)
         return application
 
     async def _kv(self, request: web.Request) -> web.StreamResponse:

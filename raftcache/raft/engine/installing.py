@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from raftcache.raft import members
+from raftcache.raft.compaction import Opened
 from raftcache.raft.engine import reading
 from raftcache.raft.engine.base import LEADER, Message
 from raftcache.raft.snapshot_format import SnapshotMeta
@@ -22,6 +23,22 @@ class SyncObj(reading.SyncObj):
                 self.__on_snapshot_ack(node, message)
             case _:
                 super().__onMessageReceived(node, message)
+
+    def open_snapshot(self, index: int, done: Opened) -> None:
+        """Open a stored snapshot of this index or a later one, which this node has applied."""
+        assert index <= self.__raftLastApplied
+        self.__parts.compactor.open_from(index, done)
+
+    def close(self) -> None:
+        """Take no more turns; files that were being read or written are closed on their lane."""
+        self.__parts.sender.stop()
+        self.__parts.receiving.stop()
+        self.__parts.compactor.stop()
+
+    def __tryLogCompaction(self) -> None:
+        if self.__parts.compactor.is_wanted:
+            self.forceLogCompaction()
+        super().__tryLogCompaction()
 
     def __on_snapshot_chunk(self, node: Node, message: Message) -> None:
         self.__hear_leader(node, message)
