@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -25,12 +23,6 @@ BIG = "x" * 60_000
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     with running(tmp_path, *TINY, "--log-format", "json") as cluster:
         yield cluster
-
-
-def events(cluster: Cluster, name: str, event: str) -> list[dict[str, Any]]:
-    """What a node logged under this event, oldest first."""
-    lines = [json.loads(line) for line in cluster.said(name).splitlines()]
-    return [line for line in lines if line["event"] == event]
 
 
 def fill(cluster: Cluster, name: str, prefix: str, count: int) -> dict[str, str]:
@@ -52,16 +44,16 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_on
     cluster.kill(late)
     behind = cluster.settled()["applied_index"]
     pairs |= fill(cluster, leader, "after", 3 * (SNAPSHOT_ENTRIES + TRAILING_ENTRIES))
-    until(lambda: len(events(cluster, leader, "took a snapshot")) >= 2, "no second snapshot")
+    until(lambda: len(cluster.logged(leader, "took a snapshot")) >= 2, "no second snapshot")
 
     cluster.start(late)
     cluster.settled()
-    sent = events(cluster, leader, "sending a snapshot")
+    sent = cluster.logged(leader, "sending a snapshot")
     assert sent
     assert {event["to"] for event in sent} == {late}
-    installed = events(cluster, late, "installed a snapshot")[-1]["index"]
+    installed = cluster.logged(late, "installed a snapshot")[-1]["index"]
     assert installed > behind
-    assert not events(cluster, other, "installed a snapshot")
+    assert not cluster.logged(other, "installed a snapshot")
     assert {key: cluster.read(late, key) for key in pairs} == pairs
 
     before = cluster.settled()
@@ -73,7 +65,7 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_on
     assert cluster.settled()["digest"] == before["digest"]
     assert {key: cluster.read(late, key) for key in pairs} == pairs
     for name in cluster.nodes:
-        restored = events(cluster, name, "restored")[-1]
+        restored = cluster.logged(name, "restored")[-1]
         assert restored["snapshot_index"] >= installed
         replayed = restored["last_index"] - restored["snapshot_index"]
         assert replayed <= 2 * (SNAPSHOT_ENTRIES + TRAILING_ENTRIES)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import resource
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
@@ -32,15 +30,10 @@ def cluster(shared: Cluster) -> Cluster:
     return shared
 
 
-def events(cluster: Cluster, name: str) -> list[dict[str, Any]]:
-    """Every line that a node logged; each one must be JSON."""
-    return [json.loads(line) for line in cluster.said(name).splitlines()]
-
-
 def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster: Cluster) -> None:
     leader, followers = cluster.leader(), cluster.followers()
     term = cluster.settled()["term"]
-    lines_before = len(events(cluster, leader))
+    lines_before = len(cluster.logged(leader))
     for i in range(100):
         cluster.write(leader, f"earlier:{i}", "x")
     wires = [cluster.wire(leader) for _ in range(REQUESTS)]
@@ -58,7 +51,7 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster:
     for i in range(REQUESTS):
         assert cluster.read(successor, f"last:{i}") == "x"
 
-    logged = events(cluster, leader)
+    logged = cluster.logged(leader)
     assert "serving" in [event["event"] for event in logged]
     assert logged[-1]["event"] == "stopped"
     assert all({"time", "level", "logger", "event"} <= event.keys() for event in logged)
@@ -103,7 +96,7 @@ def test_a_leader_whose_disk_is_full_stops_and_says_why_and_nothing_is_lost(
             acknowledged.append(f"after:{i}")
     assert cluster.exit_code(leader) == 70
     assert 0 < len(acknowledged) < 20
-    last = [event for event in events(cluster, leader) if event["level"] == "critical"]
+    last = [event for event in cluster.logged(leader) if event["level"] == "critical"]
     assert len(last) == 1
     assert last[0]["event"] == "the node must stop"
     assert "the log on disk failed: wal/" in last[0]["why"]

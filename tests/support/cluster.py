@@ -27,6 +27,8 @@ PATIENCE_S: Final = 60.0
 """For anything a healthy cluster does in a few seconds; generous, for the machine is shared."""
 
 POLL_S: Final = 0.02
+ATTEMPTS: Final = 3
+"""To start a cluster: others on this machine may take a port that was free a moment ago."""
 
 T = TypeVar("T")
 
@@ -102,6 +104,11 @@ class Cluster(LocalCluster):
     def pid(self, name: str) -> int:
         return self._processes[name].pid
 
+    @property
+    def lost_a_port(self) -> bool:
+        """A node ended because somebody else listens where it should."""
+        return any("address already in use" in self.said(name) for name in self.ended())
+
     # -- processes -------------------------------------------------------------------------------
 
     def start_all(self) -> str:
@@ -135,6 +142,11 @@ class Cluster(LocalCluster):
     def said(self, name: str) -> str:
         """Everything that all processes of this node wrote."""
         return self.nodes[name].log.read_text()
+
+    def logged(self, name: str, event: str | None = None) -> list[dict[str, Any]]:
+        """Every line of a node with --log-format json, or those of one event; oldest first."""
+        lines = [json.loads(line) for line in self.said(name).splitlines()]
+        return [line for line in lines if event in (None, line["event"])]
 
     # -- HTTP ------------------------------------------------------------------------------------
 
@@ -254,10 +266,18 @@ class Cluster(LocalCluster):
 @contextmanager
 def running(folder: Path, *options: str, size: int = 3) -> Iterator[Cluster]:
     """A cluster that has a leader; shows what the nodes wrote if the test fails."""
-    with Cluster(folder, size, options) as cluster:
-        try:
-            cluster.start_all()
-            yield cluster
-        except BaseException:
-            print(cluster.log_tails(40))
-            raise
+    for attempt in range(ATTEMPTS):
+        with Cluster(folder / f"{attempt}", size, options) as cluster:
+            try:
+                cluster.start_all()
+            except AssertionError:
+                if cluster.lost_a_port and attempt + 1 < ATTEMPTS:
+                    continue
+                print(cluster.log_tails(40))
+                raise
+            try:
+                yield cluster
+            except BaseException:
+                print(cluster.log_tails(40))
+                raise
+            return
