@@ -13,7 +13,7 @@ from typing import Final
 
 from chaos.cluster import OwnCluster
 from chaos.faults.base import Busy, Fault, Field
-from chaos.faults.processes import revive
+from chaos.faults.processes import TINY_SNAPSHOTS, put_large_values, revive
 from chaos.waiting import until
 
 DISK_SIZE: Final = "160m"
@@ -22,9 +22,6 @@ DISK_SIZE: Final = "160m"
 SMALL_LOG: Final = ("--segment-size", "8MiB", "--snapshot-log-size", "16MiB")
 FILLER: Final = "filler"
 FSYNC_DELAYS_MS: Final = (10, 50, 200)
-
-REFUSES: Final = 70
-"""The exit code of a node whose data cannot be used."""
 
 
 # --- full ---------------------------------------------------------------------------------------
@@ -52,12 +49,16 @@ def small_disks(cluster: OwnCluster) -> Iterator[None]:
 
 @asynccontextmanager
 async def full(field: Field) -> AsyncIterator[str]:
-    """The node must stop, or go on as long as it finds room; with room again it must come back."""
+    """The node must stop once its log needs room, for which large values see.
+
+    With room again it must come back.
+    """
     name = field.dice.choice(field.names)
     with field.claim([name]):
         field.cluster.may_end(name)
         filler = field.cluster.folder(name) / "data" / FILLER
         await asyncio.to_thread(_fill, filler)
+        await put_large_values(field.cluster.urls[field.names[field.names.index(name) - 1]])
         try:
             yield f"the disk of {name} is full"
         finally:
@@ -119,7 +120,7 @@ async def flip(field: Field) -> AsyncIterator[str]:
     name = field.names[0]
     with field.claim([name]):
         field.cluster.kill(name)
-        files = [f for f in _data_files(field.cluster.folder(name) / "data") if f.stat().st_size]
+        files = _data_files(field.cluster.folder(name) / "data")
         if not files:
             field.cluster.start(name)
             raise Busy
@@ -142,8 +143,9 @@ async def flip(field: Field) -> AsyncIterator[str]:
 
 
 def _data_files(data: Path) -> list[Path]:
-    found = [*data.glob("wal/*"), *data.glob("snapshots/*"), data / "meta"]
-    return sorted(path for path in found if path.is_file())
+    """Every segment and snapshot several times, for they hold more than `meta` does."""
+    found = [*data.glob("wal/*"), *data.glob("snapshots/*")] * 3 + [data / "meta"]
+    return sorted(path for path in found if path.is_file() and path.stat().st_size)
 
 
 def _used_bytes(content: bytes) -> int:
@@ -176,5 +178,11 @@ FAULTS: Final = (
         prepare=small_disks,
     ),
     Fault("disk-slow", "fdatasync takes 10 to 200 ms longer", slow, missing=missing_strace),
-    Fault("bit-flip", "a bit flips in the files of a node that is down", flip, holds=False),
+    Fault(
+        "bit-flip",
+        "a bit flips in the files of a node that is down",
+        flip,
+        holds=False,
+        options=TINY_SNAPSHOTS,
+    ),
 )

@@ -11,7 +11,7 @@ from typing import Final
 
 from chaos.faults.base import Fault, Field
 from chaos.waiting import settled
-from raftcache.client import RaftcacheClient
+from raftcache.client import RaftcacheClient, Written
 from raftcache.errors import RaftcacheError
 
 Strike = Callable[[Field], AbstractAsyncContextManager[str]]
@@ -22,6 +22,7 @@ TARGETS: Final = ("leader", "leader", "random", "majority", "all")
 BURST_VALUES: Final = 48
 BURST_VALUE_SIZE_BYTES: Final = 256 << 10
 SNAPSHOT_WAIT_S: Final = 5.0
+TINY_SNAPSHOTS: Final = ("--snapshot-entries", "300", "--trailing-entries", "50")
 
 
 async def revive(field: Field, names: list[str]) -> None:
@@ -95,25 +96,23 @@ async def burst(field: Field) -> AsyncIterator[str]:
     """Large values all at once, and the leader dies with them on its hands."""
     name = await field.leader()
     with field.claim([name]):
-        async with RaftcacheClient([field.cluster.urls[name]], timeout_s=1.0) as client:
-            puts = [
-                asyncio.create_task(_put_large(client, number)) for number in range(BURST_VALUES)
-            ]
-            await asyncio.sleep(field.dice.uniform(0.02, 0.4))
-            field.cluster.kill(name)
-            await asyncio.gather(*puts)
+        puts = asyncio.create_task(put_large_values(field.cluster.urls[name]))
+        await asyncio.sleep(field.dice.uniform(0.02, 0.4))
+        field.cluster.kill(name)
+        await puts
         try:
             yield f"burst of large values, kill {name}"
         finally:
             await revive(field, [name])
 
 
-async def _put_large(client: RaftcacheClient, number: int) -> None:
-    value = number.to_bytes(1, "little") * BURST_VALUE_SIZE_BYTES
-    try:
-        await client.put(b"chaos:burst:%d" % (number % 8), value)
-    except RaftcacheError:
-        return  # as it is meant to be
+async def put_large_values(url: str) -> None:
+    """All at once through one node, and again to the same few keys; whatever becomes of them."""
+    async with RaftcacheClient([url], timeout_s=1.0) as client:
+        values = (n.to_bytes(1, "little") * BURST_VALUE_SIZE_BYTES for n in range(BURST_VALUES))
+        puts = [client.put(b"chaos:burst:%d" % (n % 8), v) for n, v in enumerate(values)]
+        for became in await asyncio.gather(*puts, return_exceptions=True):
+            assert isinstance(became, Written | RaftcacheError), became
 
 
 @asynccontextmanager
@@ -151,6 +150,6 @@ FAULTS: Final = (
         "snapshot",
         "SIGKILL while a snapshot is written; nodes take one every 300 entries",
         snapshot_kill,
-        options=("--snapshot-entries", "300", "--trailing-entries", "50"),
+        options=TINY_SNAPSHOTS,
     ),
 )
