@@ -20,6 +20,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from raftcache.command import versions
+from raftcache.config import parse_address
 from raftcache.errors import BadRequest, Conflict, NotFound, PreconditionFailed
 
 MEMBERSHIP: Final = b"\x02"
@@ -100,6 +101,10 @@ class Change(Struct, frozen=True):
     commands_version: int = 0
 
 
+class StillLeads(Conflict):
+    """The member to be removed is the leader: it must hand over first."""
+
+
 NOBODY: Final = Configuration(-1, ())
 """Before the log of a node that joined has told it who the members are."""
 
@@ -129,6 +134,20 @@ def to_builtins(configuration: Configuration) -> Any:  # noqa: ANN401
 
 def from_builtins(stored: Any) -> Configuration:  # noqa: ANN401
     return msgspec.convert(stored, Configuration)
+
+
+def describe(before: Configuration, after: Configuration) -> str:
+    """What changed from one configuration to the next, for people: "n4 promoted"."""
+    said = [f"{m.name} removed" for m in before.members if after.get(m.name) is None]
+    for member in after.members:
+        old = before.get(member.name)
+        if old is None or (old.id and old.id != member.id):
+            said.append(f"{member.name} added")
+        elif member.voter and not old.voter:
+            said.append(f"{member.name} promoted")
+        elif member != old:
+            said.append(f"{member.name} updated")
+    return ", ".join(said)
 
 
 def apply(config: Configuration, change: Change) -> Configuration:
@@ -209,6 +228,12 @@ def _with(config: Configuration, member: Member) -> Configuration:
 
 
 def _check_address(config: Configuration, member: Member) -> None:
+    """An address that nobody can dial would stop every node that reads it from the log."""
+    for field, address in (("raft", member.raft), ("http", member.http)):
+        try:
+            _ = address and parse_address(address)
+        except ValueError as error:
+            raise BadRequest(f"{field}: {error}") from None
     for other in config.members:
         if other.name != member.name and other.raft == member.raft:
             raise Conflict(f"{other.name} has the Raft address {member.raft} already")

@@ -58,7 +58,7 @@ class Refusal(StrEnum):
     ITSELF = "this node itself"
     ADDRESSEE = "meant for another node"
     UNKNOWN = "not a member"
-    DIRECTION = "the other node dials"
+    DIRECTION = "there is a link already"
     STALE = "an earlier life of a connected node"
     OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
     REMOVED = "removed from the cluster"

@@ -10,21 +10,24 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
-from raftcache.raft.members import Member
+from raftcache.raft.members import MEMBERS_MAX, Member
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
 from raftcache.raft.stock import Node, Transport
 
 HALF_OPEN_MAX: Final = 64
 """Accepted connections that have not greeted yet; the oldest goes when there is one more, so that
 strangers who say nothing cannot keep peers out."""
+
+GUESTS_MAX: Final = MEMBERS_MAX
+"""Links at a time to nodes that are not known as members; one of them may be the leader."""
 
 LOG_AGAIN_S: Final = 600.0
 """The same complaint about the same peer is logged once in so many seconds."""
@@ -43,6 +46,8 @@ class Pace:
     pause of this process is not mistaken for the silence of its peers.
 
     beat_s: how often keep-alives and silences are looked after; all others round up to it.
+    lonely_after_s: after so long without a link the node dials whose turn it is not: the other
+        one may not know it, or not where it is.
     """
 
     beat_s: float = 0.25
@@ -51,6 +56,7 @@ class Pace:
     handshake_timeout_s: float = 3.0
     redial_min_s: float = 0.05
     redial_max_s: float = 1.0
+    lonely_after_s: float = 2.0
 
     def beats(self, span_s: float) -> int:
         return math.ceil(span_s / self.beat_s)
@@ -75,12 +81,16 @@ class Backoff:
 
 
 class _Peer:
-    """A member this node should have a link to."""
+    """A node this one should have a link to.
 
-    def __init__(self, node: Node) -> None:
-        self.node = node
+    guest: who greeted, if it is not known as a member; then it is a peer while its link lasts.
+    """
+
+    def __init__(self, node: Node, guest: Member | None = None) -> None:
+        self.node, self.guest = node, guest
         self.connection: Connection | None = None
         self.dialling: asyncio.Task[None] | None = None
+        self.lonely_beats = 0
 
 
 class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
@@ -114,6 +124,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._removed_ids: Collection[str] = ()
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
+        self.takes_guests: Callable[[], bool] = lambda: False
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
         self._unflushed: set[Connection] = set()
@@ -180,8 +191,13 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def addNode(self, node: Node) -> None:
         """Keep a link to this member from now on."""
         assert node.id != self._identity.name
-        if node.id not in self._peers:
+        peer = self._peers.get(node.id)
+        if peer is None:
             peer = self._peers[node.id] = _Peer(node)
+            self._redial(peer)
+        elif peer.guest is not None:
+            member, peer.guest = peer.guest, None
+            self.greeted(member)
             self._redial(peer)
 
     def dropNode(self, node: Node) -> None:
@@ -201,11 +217,11 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._removed_ids = member_ids
 
     def set_address(self, name: str, address: Address) -> None:
-        """Where to dial a member, now or once it is added; a new address means a new link."""
+        """Where to dial a member from now on; a link that stands is kept."""
         if self._addresses.get(name) != address:
             self._addresses[name] = address
             peer = self._peers.get(name)
-            if peer is not None and self._identity.dials(name):
+            if peer is not None and peer.connection is None:
                 self._hang_up(peer, "its address changed")
                 self._redial(peer)
 
@@ -239,13 +255,14 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def _redial(self, peer: _Peer) -> None:
         """Begin to dial, if this node is ready, the one to dial, and knows where."""
-        name = peer.node.id
-        address = self._addresses.get(name)
-        if self.ready and address is not None and self._identity.dials(name):
-            assert peer.dialling is None
-            peer.dialling = asyncio.get_running_loop().create_task(self._dial(name, address))
-            self._tasks.add(peer.dialling)
-            peer.dialling.add_done_callback(self._tasks.discard)
+        if self.ready and peer.node.id in self._addresses and self._identity.dials(peer.node.id):
+            self._begin_dialling(peer, self._dial(peer))
+
+    def _begin_dialling(self, peer: _Peer, work: Coroutine[Any, Any, None]) -> None:
+        assert peer.dialling is None
+        task = peer.dialling = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _hang_up(self, peer: _Peer, why: str) -> None:
         if peer.dialling is not None:
@@ -254,16 +271,22 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if peer.connection is not None:
             self._part(peer.connection, why)
 
-    async def _dial(self, name: str, address: Address) -> None:
+    async def _dial(self, peer: _Peer) -> None:
         """One link after the other, until cancelled."""
         backoff = Backoff(self._pace, self._dice)
         while True:
-            if await self._hold_link(name, address):
+            if peer.connection is None and await self._hold_link(peer.node.id):
                 backoff.reset()
             await asyncio.sleep(backoff.next_s())
 
-    async def _hold_link(self, name: str, address: Address) -> bool:
+    async def _dial_once(self, peer: _Peer) -> None:
+        """Against the rule of who dials, since nothing came of the rule."""
+        await self._hold_link(peer.node.id)
+        peer.dialling, peer.lonely_beats = None, 0
+
+    async def _hold_link(self, name: str) -> bool:
         """Dial once, and wait for the end of the link. False if there never was one."""
+        address = self._addresses[name]
         connection = Connection(self, self._counters, dialled=name)
         loop, reached = asyncio.get_running_loop(), False
         try:
@@ -331,31 +354,44 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if hello["type"] == "refused":
             self._refused(connection, hello)
             return
-        refusal = self._identity.refusal(hello, connection.dialled, self._peers)
-        name, incarnation = hello["name"], hello["incarnation"]
-        if hello["member_id"] and hello["member_id"] in self._removed_ids:
-            refusal = Refusal.REMOVED
-        elif refusal is None and self._member_ids.get(name) not in (None, "", hello["member_id"]):
-            refusal = Refusal.OTHER_DATA
-        if refusal is None:
-            current = self._peers[name].connection
-            if current is not None and current.incarnation > incarnation:
-                refusal = Refusal.STALE
+        refusal, name = self._refusal(connection, hello), hello["name"]
         if refusal is not None:
             self._refuse(connection, hello, refusal)
             return
         if connection.dialled is None:
             connection.send_now(self._identity.hello(name))
         member_id, raft, http = hello["member_id"], hello["raft"], hello["http"]
-        self.greeted(Member(name, member_id, raft, http, False, hello["commands_version"]))
+        member = Member(name, member_id, raft, http, False, hello["commands_version"])
+        peer = self._peers.get(name) or _Peer(Node(name), guest=member)
+        if peer.guest is None:
+            self.greeted(member)
         version = common_version(hello)
         assert version is not None, "refused above"
-        self._join(connection, self._peers[name], incarnation, version)
+        self._join(connection, peer, hello["incarnation"], version)
+
+    def _refusal(self, connection: Connection, hello: Message) -> Refusal | None:
+        """Why not to talk to who sent this hello; None if it may be a peer."""
+        refusal = self._identity.refusal(hello, connection.dialled, self._peers)
+        name, member_id = hello["name"], hello["member_id"]
+        if member_id and member_id in self._removed_ids:
+            return Refusal.REMOVED
+        if refusal is Refusal.UNKNOWN and connection.dialled is None and self.takes_guests():
+            guests = sum(peer.guest is not None for peer in self._peers.values())
+            return None if guests < GUESTS_MAX else refusal
+        if refusal not in (None, Refusal.DIRECTION):
+            return refusal
+        if self._member_ids.get(name) not in (None, "", member_id):
+            return Refusal.OTHER_DATA
+        current = self._peers[name].connection
+        if current is None:
+            return None  # whoever dials: there must be a link
+        return Refusal.STALE if current.incarnation > hello["incarnation"] else refusal
 
     def _join(self, connection: Connection, peer: _Peer, incarnation: int, version: int) -> None:
         """This is the link to the peer from now on; an older one may be half dead."""
         if peer.connection is not None:
             self._part(peer.connection, "replaced by a newer link")
+        self._peers[peer.node.id] = peer  # a guest comes, and goes, with its link
         self._half_open.pop(connection, None)
         connection.name, connection.incarnation = peer.node.id, incarnation
         connection.version = version
@@ -373,6 +409,9 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         peer = self._peers.get(connection.name or "")
         if peer is not None and peer.connection is connection:
             peer.connection = None
+            peer.lonely_beats = 0
+            if peer.guest is not None:
+                del self._peers[peer.node.id]
             self._counters.disconnects += 1
             logger.info("link down", extra={"peer": peer.node.id, "reason": why})
             self._onNodeDisconnected(peer.node)
@@ -418,4 +457,13 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
                 self._part(connection, "silent" if greeted else "no greeting in time")
             elif greeted and connection.idle_beats >= pace.beats(pace.alive_after_s):
                 connection.send_now(_ALIVE)
+        self._dial_the_lonely()
         self._timer = asyncio.get_running_loop().call_later(pace.beat_s, self._beat)
+
+    def _dial_the_lonely(self) -> None:
+        lonely_beats_max = self._pace.beats(self._pace.lonely_after_s)
+        for peer in self._peers.values():
+            peer.lonely_beats += 1
+            overdue = peer.connection is None and peer.lonely_beats > lonely_beats_max
+            if overdue and peer.dialling is None and peer.node.id in self._addresses:
+                self._begin_dialling(peer, self._dial_once(peer))

@@ -98,7 +98,9 @@ class KvService:
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         """See Kv. A linearizable read shares its round with all that arrive in the same turn."""
-        if want.level is Level.STALE:
+        if self._replica.expelled:
+            done(NotLeader(f"this node is out of the cluster: {self._replica.expelled}"))
+        elif want.level is Level.STALE:
             self._read_stale(key, want.max_staleness_ms, done)
         elif want.level is Level.LEASE and self._replica.holds_lease():
             self._answer(key, done)

@@ -138,7 +138,7 @@ MUTATIONS: Final = (
         "reads are answered without a round",
         lambda: mock.patch.object(Rounds, "settle", _answers_without_round),
         "partitions",
-        40,
+        80,
     ),
     Mutation(
         "a snapshot clears the log behind it",

@@ -7,6 +7,7 @@ import contextlib
 import logging
 import socket
 import time
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from raftcache.raft.peer import (
     Refusal,
 )
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import HALF_OPEN_MAX, LOG_AGAIN_S, Pace
+from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX, LOG_AGAIN_S, Pace
 from tests.unit.seats import (
     DEADLINE_S,
     HASTY,
@@ -224,7 +225,6 @@ async def test_sending_to_nobody_is_false() -> None:
         ({"name": "n1"}, Refusal.ITSELF),
         ({"to": "n3"}, Refusal.ADDRESSEE),
         ({"name": "n4"}, Refusal.UNKNOWN),
-        ({"name": "n0"}, Refusal.DIRECTION),
     ],
     ids=lambda v: v.name if isinstance(v, Refusal) else "",
 )
@@ -234,7 +234,6 @@ async def test_a_stranger_is_told_why_it_is_refused(
 ) -> None:
     n1 = seat("n1")
     async with started(n1):
-        n1.links.addNode(Node("n0"))
         n1.links.addNode(Node("n2"))
         for _ in range(3):
             async with wire(n1.address) as stranger:
@@ -558,19 +557,131 @@ async def test_an_earlier_life_does_not_replace_a_later_one() -> None:
 
 
 @on_both_loops
-async def test_a_changed_address_means_a_new_link() -> None:
+async def test_a_changed_address_is_for_the_next_link() -> None:
     n2, first, second = seat("n2"), seat("n1"), seat("n1", incarnation=2)
     for one in (first, second):
         one.links.addNode(Node("n2"))
-    async with started(n2, first, second):
-        n2.knows(first)
-        await until(lambda: first.up and n2.up)
-        n2.links.set_address("n1", first.address)  # nothing new
-        assert n2.up
-        n2.links.set_address("n1", second.address)
-        assert not n2.up
-        await until(lambda: second.up and n2.up and not first.up)
+    async with started(n2, second):
+        async with started(first):
+            n2.knows(first)
+            await until(lambda: first.up and n2.up)
+            n2.links.set_address("n1", second.address)
+            assert n2.up
+            assert not second.up
+        await until(lambda: second.up and n2.up)
         assert n2.events == [("up", "n1"), ("down", "n1"), ("up", "n1")]
+
+
+@on_both_loops
+async def test_a_node_that_nobody_dials_dials_itself() -> None:
+    """n2 should dial, but does not know where n1 is now."""
+    n1, n2 = seat("n1", pace=replace(HASTY, lonely_after_s=0.05)), seat("n2")
+    async with started(n1, n2):
+        n2.links.addNode(Node("n1"))
+        n1.knows(n2)
+        await until(lambda: n1.up and n2.up)
+        assert n1.say("n2", 1)
+        await until(lambda: n2.numbers("n1") == [1])
+
+
+@on_both_loops
+async def test_against_the_rule_of_who_dials_there_is_no_second_link() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: n1.up and n2.up)
+        async with wire(n2.address) as again:
+            await again.greet(name="n1", to="n2")
+            assert (await again.next())["reason"] == Refusal.DIRECTION
+        assert n2.events == [("up", "n1")]
+
+
+@on_both_loops
+async def test_a_lost_node_takes_guests_while_their_links_last() -> None:
+    n1 = seat("n1")
+    lost = [True]
+    n1.links.takes_guests = lambda: lost[0]
+    async with started(n1):
+        async with wire(n1.address) as guest:
+            await guest.greet(name="n7")
+            assert (await guest.next())["type"] == "hello"
+            assert n1.up == {"n7"}
+            async with wire(n1.address) as again:
+                await again.greet(name="n7", incarnation=2)
+                assert (await again.next())["type"] == "hello"
+                await guest.ends()
+                assert n1.say("n7", 5)
+                assert (await again.next())["term"] == 5
+        await until(lambda: not n1.up)
+        assert not n1.say("n7", 6)
+        lost[0] = False
+        async with wire(n1.address) as stranger:
+            await stranger.greet(name="n7")
+            assert (await stranger.next())["reason"] == Refusal.UNKNOWN
+
+
+@on_both_loops
+async def test_guests_are_bounded_and_removed_data_is_no_guest() -> None:
+    n1 = seat("n1")
+    n1.links.takes_guests = lambda: True
+    n1.links.set_removed(["gone"])
+    async with started(n1), contextlib.AsyncExitStack() as stack:
+        for i in range(GUESTS_MAX):
+            guest = await stack.enter_async_context(wire(n1.address))
+            await guest.greet(name=f"m{i}")
+            assert (await guest.next())["type"] == "hello"
+        async with wire(n1.address) as stranger:
+            await stranger.greet(name="n7")
+            assert (await stranger.next())["reason"] == Refusal.UNKNOWN
+        async with wire(n1.address) as removed:
+            await removed.greet(name="m0", member_id="gone")
+            assert (await removed.next())["reason"] == Refusal.REMOVED
+
+
+@on_both_loops
+async def test_a_guest_that_becomes_a_member_stays_linked_and_is_introduced() -> None:
+    n1 = seat("n1")
+    said: list[str] = []
+    n1.links.takes_guests = lambda: True
+    n1.links.greeted = lambda member: said.append(member.raft)
+    async with started(n1), wire(n1.address) as guest:
+        await guest.greet(name="n7", raft="h:7")
+        assert (await guest.next())["type"] == "hello"
+        assert said == []
+        n1.links.addNode(Node("n7"))
+        assert said == ["h:7"]
+        assert n1.events == [("up", "n7")]
+        await guest.close()
+        await until(lambda: not n1.up)
+        assert "n7" in n1.links._peers
+
+
+@on_both_loops
+async def test_other_data_under_a_known_name_is_refused() -> None:
+    n1 = seat("n1")
+    async with started(n1), wire(n1.address) as n2:
+        n1.links.addNode(Node("n2"))
+        n1.links.set_member("n2", "127.0.0.1:1", "old")
+        await n2.greet(member_id="new")
+        assert (await n2.next())["reason"] == Refusal.OTHER_DATA
+        assert n1.events == []
+
+
+@pytest.mark.parametrize("reason", [Refusal.REMOVED, Refusal.OTHER_DATA, Refusal.UNKNOWN])
+@on_both_loops
+async def test_a_node_hears_that_it_is_out_of_the_cluster(reason: Refusal) -> None:
+    n1 = seat("n1")
+    why: list[str] = []
+    async with started(n1), wire(n1.address) as n2:
+        n1.links.removed = why.append
+        n1.links.addNode(Node("n2"))
+        await n2.greet()
+        assert (await n2.next())["type"] == "hello"
+        await n2.write(encode({"type": "refused", "reason": reason, "detail": ""}))
+        await until(lambda: n1.events == [("up", "n2"), ("down", "n2")])
+        # That one does not know it, yet or any more, is no reason to give up.
+        assert why == ([] if reason is Refusal.UNKNOWN else [reason])
 
 
 @on_both_loops

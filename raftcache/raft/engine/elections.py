@@ -46,6 +46,11 @@ class SyncObj(membership.SyncObj):
             return bool(self.__heard_s > since)
         return self.__is_majority(self.__live(since))
 
+    @property
+    def is_lost(self) -> bool:
+        """No leader is heard here; one that this node's log does not know yet may turn up."""
+        return self.__raftState != LEADER and not self.__hears_leader()
+
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
         if self.__raftElectionDeadline >= now_s:

@@ -7,6 +7,7 @@ acknowledgements do not count.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
@@ -26,7 +27,7 @@ from raftcache.errors import (
 from raftcache.raft import members
 from raftcache.raft.engine import base
 from raftcache.raft.engine.base import LEADER, Message, Parts
-from raftcache.raft.members import Change, Configuration, Member
+from raftcache.raft.members import Change, Configuration, Member, StillLeads
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 from raftcache.raft.window import Window
 
@@ -39,8 +40,11 @@ TRANSFER_TIMEOUTS: Final = 2
 ChangeDone: TypeAlias = Callable[[Configuration | RaftcacheError], None]
 
 _REFUSALS: Final[dict[str, type[RaftcacheError]]] = {
-    c.__name__: c for c in (BadRequest, Conflict, NotFound, NotLeader, PreconditionFailed, Unknown)
+    c.__name__: c
+    for c in (BadRequest, Conflict, NotFound, NotLeader, PreconditionFailed, StillLeads, Unknown)
 }
+
+logger = logging.getLogger("raftcache.raft")
 
 
 class SyncObj(base.SyncObj):
@@ -52,8 +56,10 @@ class SyncObj(base.SyncObj):
         self.__votes_itself = False
         self.__windows: dict[Node, Window] = {}
         self.__asked_changes: dict[int, ChangeDone] = {}
-        self.__seen: dict[str, Member] = {name: parts.myself}  # as they greeted
+        self.__seen: dict[str, Member] = {name: parts.myself}  # as they greeted; outranked by
+        # whatever the configuration says of them later
         super().__init__(name, conf, parts)
+        parts.outbox.set_removed(parts.configuration.removed)
         for entry in self.__raftLog[:]:
             if entry.index > parts.applied_index:
                 self.__note_entry(entry.command, entry.index)
@@ -122,7 +128,9 @@ class SyncObj(base.SyncObj):
             )
         mine = self.__selfNode.id
         peers = {Node(m.name): m for m in configuration.members if m.name != mine}
-        for node in sorted(self.__otherNodes - peers.keys(), key=lambda n: n.id):
+        # An old configuration, met on the way to the present, may not know the leader yet.
+        strangers = self.__otherNodes - peers.keys() - {self.__raftLeader}
+        for node in sorted(strangers, key=lambda n: n.id):
             self.__drop_peer(node)
         for node, member in peers.items():
             self.__parts.outbox.set_member(member.name, member.raft, member.id)
@@ -155,6 +163,9 @@ class SyncObj(base.SyncObj):
         for command, index, _ in entries:
             self.__note_entry(command, index)
         if self.configuration is not before:
+            for member in self.configuration.members:
+                if member != before.get(member.name):
+                    self.__seen.pop(member.name, None)
             self.__use_configuration()
 
     def __deleteEntriesFrom(self, fromIDx: int) -> None:
@@ -167,6 +178,7 @@ class SyncObj(base.SyncObj):
         """A snapshot took the place of the log up to here."""
         later = [c for c in self.__configurations if c[0] > index]
         self.__configurations = [(index, configuration), *later]
+        self.__parts.outbox.set_removed(configuration.removed)
         self.__use_configuration()
 
     def __apply_configuration(self, index: int) -> None:
@@ -217,26 +229,29 @@ class SyncObj(base.SyncObj):
         if not self.has_committed_in_term:
             raise NotLeader("the leader has not committed in its term yet")
         if index > self.__raftCommitIndex:
-            raise Conflict(f"another change is in progress: version {current.version}")
-        changed = members.apply(current, change)
-        if change.name == self.__selfNode.id and change.op in ("remove", "add"):
-            raise Conflict("this is the leader: transfer its leadership first")
-        live = {n.id for n in self.__live(self.__clock() - self.__conf.raftMaxTimeout)}
-        if change.op == "add" and change.name in live and changed != current:
+            said = members.describe(self.__configurations[-2][1], current)
+            raise Conflict(f"another change is in progress: {said} (version {current.version})")
+        changed, mine = members.apply(current, change), self.__selfNode.id
+        heard = self.__live(self.__clock() - self.__conf.raftMaxTimeout)
+        if change.op == "add" and changed != current and Node(change.name) in heard | {Node(mine)}:
             raise Conflict(f"a member {change.name!r} is alive, with other data")
+        # Whoever has acknowledged nothing yet counts as heard for a while, and may be dead.
+        live = frozenset(n.id for n in heard if self.__raftMatchIndex[n])
         if change.op == "promote":
             self.__check_caught_up(Node(change.name), live)
-        if not change.force and not changed.is_majority(frozenset(live | {self.__selfNode.id})):
-            dead = sorted(changed.voters - live - {self.__selfNode.id})
-            raise Conflict(f"no majority of the voters would be alive; dead: {', '.join(dead)}")
+        if not change.force and not changed.is_majority(live | {mine}):
+            dead = ", ".join(sorted(changed.voters - live - {mine}))
+            raise Conflict(f"no majority of the voters would be alive; not heard of late: {dead}")
+        if change.op == "remove" and change.name == mine:
+            raise StillLeads("this is the leader: transfer its leadership first")
         return changed
 
-    def __check_caught_up(self, node: Node, live: set[str]) -> None:
+    def __check_caught_up(self, node: Node, live: frozenset[str]) -> None:
         lag = self.__raftLog.last_index - self.__raftMatchIndex[node]
-        if node.id not in live:
-            raise Conflict(f"{node.id} does not answer")
         if lag > PROMOTE_LAG_ENTRIES_MAX:
             raise Conflict(f"{node.id} lacks {lag} entries, at most {PROMOTE_LAG_ENTRIES_MAX} may")
+        if node.id not in live:
+            raise Conflict(f"{node.id} does not answer")
 
     def __append_configuration(self, configuration: Configuration, done: ChangeDone) -> None:
         def decided(_: object, reason: int) -> None:
@@ -262,22 +277,47 @@ class SyncObj(base.SyncObj):
         index, current = self.__configurations[-1]
         if index > self.__raftCommitIndex or not self.has_committed_in_term:
             return
-        changed = current
+        claimed = self.__claimed()
+        if claimed != current:
+            self.__append_configuration(claimed, lambda outcome: None)
+
+    def __claimed(self) -> Configuration:
+        """The next configuration by what members said when they greeted, or the present one."""
+        current = claimed = self.configuration
         for m in current.members:
             seen = self.__seen.get(m.name)
-            if seen is not None and m.id in ("", seen.id):
-                claim = Change(
-                    "claim",
-                    m.name,
-                    seen.id,
-                    seen.raft,
-                    seen.http,
-                    commands_version=seen.commands_version,
-                )
-                changed = members.apply(changed, claim)
-        if changed != current:
-            one_step = msgspec.structs.replace(changed, version=current.version + 1)
-            self.__append_configuration(one_step, lambda outcome: None)
+            if seen is None or m.id not in ("", seen.id):
+                continue
+            claim = Change(
+                "claim",
+                m.name,
+                seen.id,
+                seen.raft,
+                seen.http,
+                commands_version=seen.commands_version,
+            )
+            try:
+                claimed = members.apply(claimed, claim)
+            except RaftcacheError as refusal:
+                del self.__seen[m.name]
+                logger.warning("greeting ignored", extra={"peer": m.name, "why": refusal.detail})
+        if claimed == current:
+            return current
+        return msgspec.structs.replace(claimed, version=current.version + 1)
+
+    def __onBecomeLeader(self) -> None:
+        """The first leader of a new cluster puts the ids in front of everything else.
+
+        Whoever has any entry of it then also knows whose data counts, and can vote again after a
+        crash (see elections.py, __may_vote).
+        """
+        self.__use_configuration()
+        claimed = self.__claimed()
+        if self.__raftLog.last_index == 1 and claimed != self.configuration:
+            entry = (members.encode(claimed), 2, self.__raftCurrentTerm)
+            self.__raftLog.add(*entry)
+            self.__note_appended([entry])
+        super().__onBecomeLeader()
 
     # -- requests of other nodes -------------------------------------------------------------------
 
