@@ -16,6 +16,9 @@ RETRY_S: Final = 0.5
 TIMEOUT_S: Final = 60.0
 """After which a node that was to join gives up, and says what it was told last."""
 
+ANSWER_TIMEOUT_S: Final = 10.0
+"""For one answer: longer than a change of members takes."""
+
 logger = logging.getLogger("raftcache.cluster")
 
 
@@ -42,26 +45,39 @@ async def join(url: str, myself: Member) -> tuple[str, Configuration]:
     another change is in progress. Raises BadConfig with the reason when it is refused for good.
     """
     said = "no answer"
-    body = {"name": myself.name, "id": myself.id, "raft": myself.raft, "http": myself.http}
     target = f"{url.rstrip('/')}/v1/cluster/members"
-    async with aiohttp.ClientSession() as session:
-        for _ in range(int(TIMEOUT_S / RETRY_S)):
-            try:
-                async with session.post(target, json=body) as reply:
-                    answer = await reply.read()
-                    if reply.status == 200:
-                        return _configuration(answer)
+    timeout = aiohttp.ClientTimeout(ANSWER_TIMEOUT_S)
+    try:
+        async with asyncio.timeout(TIMEOUT_S), aiohttp.ClientSession(timeout=timeout) as session:
+            while True:
+                try:
+                    status, answer = await _ask(session, target, myself)
+                except (aiohttp.ClientError, TimeoutError) as error:
+                    said = str(error) or "no answer"
+                else:
+                    if status == 200:
+                        return _configuration(url, answer)
                     said = answer.decode(errors="replace")
-                    if reply.status not in (Conflict.status, 429, 500, 503):
+                    if status not in (Conflict.status, 429, 500, 503):
                         raise BadConfig(f"{url} refused to let {myself.name} join: {said}")
-            except aiohttp.ClientError as error:
-                said = str(error)
-            logger.info("waiting to join", extra={"at": url, "said": said})
-            await asyncio.sleep(RETRY_S)
-    raise BadConfig(f"could not join at {url} in {TIMEOUT_S:g} s; the last answer was: {said}")
+                logger.info("waiting to join", extra={"at": url, "said": said})
+                await asyncio.sleep(RETRY_S)
+    except TimeoutError:
+        raise BadConfig(
+            f"could not join at {url} in {TIMEOUT_S:g} s; the last answer was: {said}"
+        ) from None
 
 
-def _configuration(answer: bytes) -> tuple[str, Configuration]:
-    joined = msgspec.json.decode(answer, type=_Joined)
+async def _ask(session: aiohttp.ClientSession, target: str, myself: Member) -> tuple[int, bytes]:
+    body = {"name": myself.name, "id": myself.id, "raft": myself.raft, "http": myself.http}
+    async with session.post(target, json=body) as reply:
+        return reply.status, await reply.read()
+
+
+def _configuration(url: str, answer: bytes) -> tuple[str, Configuration]:
+    try:
+        joined = msgspec.json.decode(answer, type=_Joined)
+    except msgspec.MsgspecError as error:
+        raise BadConfig(f"{url} answers like no raftcache node: {error}") from None
     members = tuple(Member(m.name, m.id, m.raft, m.http or "", m.voter) for m in joined.members)
     return joined.cluster_id, Configuration(joined.version, members)

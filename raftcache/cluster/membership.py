@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from typing import Any
 
-from raftcache.errors import Conflict, RaftcacheError, Unknown
-from raftcache.raft.members import Change, Configuration
+from raftcache.errors import Conflict, NotLeader, RaftcacheError, Unknown
+from raftcache.raft.members import Change, Configuration, StillLeads
 from raftcache.raft.replica import Replica
 
 
@@ -38,9 +39,12 @@ class Membership:
 
     async def remove(self, name: str, if_version: int | None, force: bool) -> dict[str, Any]:
         """Remove any member; a leader hands over first, and the next leader removes it."""
-        if name == self._replica.leader:
+        change = Change("remove", name, if_version=if_version, force=force)
+        try:
+            return await self._change(change)
+        except StillLeads:  # everything else allows it
             await self.transfer("")
-        return await self._change(Change("remove", name, if_version=if_version, force=force))
+        return await self._change(change)
 
     async def update(
         self, name: str, raft: str, http: str, if_version: int | None
@@ -66,9 +70,27 @@ class Membership:
             raise Conflict(f"nobody took over from {before} in {self._timeout_s:g} s") from None
         leader = self._replica.leader
         assert leader is not None
+        if to and leader != to:
+            raise Conflict(f"{leader} took over, not {to}")
         return leader
 
     async def _ask(self, change: Change) -> Configuration:
+        """Asks again while there is no leader to take it; raises what refused it, or Unknown."""
+        unknown = Unknown(f"no answer in {self._timeout_s:g} s")
+        outcome: Configuration | RaftcacheError = unknown
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                while True:
+                    outcome = unknown  # as long as it is under way
+                    outcome = await self._ask_once(change)
+                    if not isinstance(outcome, NotLeader) or self._replica.expelled:
+                        break
+                    await asyncio.sleep(self._poll_s)
+        if isinstance(outcome, RaftcacheError):
+            raise outcome
+        return outcome
+
+    async def _ask_once(self, change: Change) -> Configuration | RaftcacheError:
         answer: asyncio.Future[Configuration | RaftcacheError]
         answer = asyncio.get_running_loop().create_future()
 
@@ -77,11 +99,4 @@ class Membership:
                 answer.set_result(outcome)
 
         self._replica.change_members(change, done)
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                outcome = await answer
-        except TimeoutError:
-            raise Unknown(f"no answer in {self._timeout_s:g} s") from None
-        if isinstance(outcome, RaftcacheError):
-            raise outcome
-        return outcome
+        return await answer

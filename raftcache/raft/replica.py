@@ -256,7 +256,8 @@ class Replica:
     def change_members(self, change: Change, done: ChangeDone) -> None:
         """Change the configuration by one step; done(the new one, committed) or done(why not)."""
         if self._stopped:
-            done(NotLeader("this node has stopped"))
+            why = f"is out of the cluster: {self.expelled}" if self.expelled else "has stopped"
+            done(NotLeader(f"this node {why}"))
         else:
             self._engine.change(change, done)
             self.wake()

@@ -207,13 +207,11 @@ class SyncObj(base.SyncObj):
             self.__transport.send(self.__raftLeader, message)
 
     def __change(self, change: Change, done: ChangeDone) -> None:
-        if change.op == "transfer":
-            begun = self.transfer(
-                change.name or None, TRANSFER_TIMEOUTS * self.__conf.raftMaxTimeout
-            )
-            done(self.configuration if begun else Conflict("no such voter is connected"))
-            return
         try:
+            if change.op == "transfer":
+                self.__begin_transfer(change.name)
+                done(self.configuration)
+                return
             configuration = self.__changed(change)
         except RaftcacheError as refusal:
             done(refusal)
@@ -222,6 +220,16 @@ class SyncObj(base.SyncObj):
             done(configuration)
         else:
             self.__append_configuration(configuration, done)
+
+    def __begin_transfer(self, to: str) -> None:
+        member = self.configuration.get(to)
+        if to and member is None:
+            raise NotFound(f"there is no member {to!r}")
+        if member is not None and not member.voter:
+            raise Conflict(f"{to} is a learner: promote it first")
+        timeout_s = TRANSFER_TIMEOUTS * self.__conf.raftMaxTimeout
+        if to != self.__selfNode.id and not self.transfer(to or None, timeout_s):
+            raise Conflict(f"{to} does not answer" if to else "no other voter answers")
 
     def __changed(self, change: Change) -> Configuration:
         """The configuration after the change, if the leader may make it now."""
