@@ -100,6 +100,7 @@ class Compactor:
         _, index, term = data[1]
         self._state, self._forget_to = SERIALIZER_STATE.SERIALIZING, forget_to
         self._taking, self._index = self._machine.dump(), index
+        logger.info("taking a snapshot", extra={"index": index})
         meta = self._describe(index, term)
         self._lane.submit(lambda: self._store.writer(meta), self._begun)
 
