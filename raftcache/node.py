@@ -12,6 +12,8 @@ import contextlib
 import gc
 import logging
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 from typing import Final
 
 import uvloop
@@ -24,6 +26,7 @@ from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, LogFormat
 from raftcache.errors import BadConfig, Fatal
+from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.datadir import (
     DirectoryLock,
@@ -31,6 +34,7 @@ from raftcache.raft.datadir import (
     cluster_id_of,
     open_data_dir,
     read_identity,
+    refuse_fenced,
 )
 from raftcache.raft.members import NOBODY, Configuration, Member, bootstrap
 from raftcache.raft.peer import Identity as PeerIdentity
@@ -66,6 +70,24 @@ def run(config: Config) -> int:
     except OSError as error:
         logger.error("cannot start", extra={"why": str(error), "error": type(error).__name__})
         return EXIT_FATAL
+
+
+@contextlib.contextmanager
+def stopped(data_dir: Path) -> Iterator[Disk]:
+    """The disk of a node that does not run, and cannot be started meanwhile; for tools.
+
+    Raises BadConfig if it runs.
+    """
+    lock = DirectoryLock(data_dir)
+    try:
+        yield SystemDisk(data_dir)
+    finally:
+        lock.release()
+
+
+def disk_of(data_dir: Path) -> Disk:
+    """The disk of a node that may run, for those who only read."""
+    return SystemDisk(data_dir)
 
 
 async def _serve(config: Config) -> int:
@@ -115,6 +137,7 @@ class Node:
         config, disk = self._config, SystemDisk(self._config.data_dir)
         lock = DirectoryLock(config.data_dir)
         self._undo.callback(lock.release)
+        refuse_fenced(disk)
         stored = read_identity(disk)
         clock, dice = SystemClock(), SystemDice()
         myself = self._myself(dice.token(8).hex() if stored is None else stored.member_id)
@@ -189,7 +212,8 @@ class Node:
         config = self._config
         if config.join is None:
             addresses = {name: str(address) for name, address in config.members.items()}
-            return cluster_id_of(config.members), bootstrap(addresses)
+            origin = "" if stored is None else stored.origin
+            return cluster_id_of(config.members, origin), bootstrap(addresses)
         if stored is None:
             return await join(config.join, myself)
         return None, None

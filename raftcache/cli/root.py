@@ -8,6 +8,7 @@ from raftcache.cli import exits
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.serve import serve
+from raftcache.cli.snapshot import snapshot
 from raftcache.cli.status import status
 from raftcache.errors import RaftcacheError
 
@@ -27,5 +28,5 @@ def main() -> None:
     """A strongly consistent, Raft-replicated key-value cache."""
 
 
-for command in (serve, demo, status, *KEY_COMMANDS):
+for command in (serve, demo, status, snapshot, *KEY_COMMANDS):
     main.add_command(command)

@@ -60,5 +60,6 @@ class SyncClient:
     append = _blocking(RaftcacheClient.append)
     expire = _blocking(RaftcacheClient.expire)
     persist = _blocking(RaftcacheClient.persist)
+    backup = _blocking(RaftcacheClient.backup)
     cluster = _blocking(RaftcacheClient.cluster)
     statuses = _blocking(RaftcacheClient.statuses)

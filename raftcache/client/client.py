@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import TracebackType
 from typing import Final, Literal
 from urllib.parse import quote
@@ -47,6 +47,9 @@ PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
 
+BACKUP_SILENCE_S: Final = 120.0
+"""A node may have to take a snapshot before the first byte of a backup comes."""
+
 Consistency = Literal["linearizable", "lease", "stale"]
 
 
@@ -61,6 +64,10 @@ class _Request(Struct, frozen=True):
     @property
     def is_write(self) -> bool:
         return self.method not in ("GET", "HEAD")
+
+
+class BrokenOff(Refused):
+    """A backup came to an end before it was whole."""
 
 
 class RaftcacheClient:
@@ -139,6 +146,42 @@ class RaftcacheClient:
         """Every endpoint's own status, or why there is none; each is asked once, all at a time."""
         got = await asyncio.gather(*(self._status(e, timeout_s) for e in self.endpoints))
         return dict(zip(self.endpoints, got, strict=True))
+
+    async def backup(self, take: Callable[[bytes, int], object]) -> None:
+        """Have a consistent backup in pieces, take(piece, size of all of it), from any endpoint.
+
+        Raises Refused if no endpoint begins one, or if it breaks off half way: then begin anew.
+        """
+        last: RaftcacheError = Refused("there are no endpoints")
+        for endpoint in self.endpoints:
+            try:
+                return await self._backup(endpoint, take)
+            except BrokenOff:
+                raise
+            except RaftcacheError as error:
+                last = error
+        raise last
+
+    async def _backup(self, endpoint: str, take: Callable[[bytes, int], object]) -> None:
+        assert self._session is not None, "open the client with `async with`"
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=BACKUP_SILENCE_S
+        )
+        begun = False
+        try:
+            url = URL(f"{endpoint}/v1/snapshot", encoded=True)
+            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
+                if response.status != 200 or response.content_length is None:
+                    body = await response.read()
+                    answer = Answer(endpoint, response.status, response.headers, body)
+                    refusal = error_of(answer)
+                    raise refusal or Refused(f"{endpoint} answers like no raftcache node")
+                async for piece in response.content.iter_any():
+                    begun = True
+                    take(piece, response.content_length)
+        except (aiohttp.ClientError, TimeoutError) as e:
+            kind = BrokenOff if begun else Refused
+            raise kind(f"{endpoint} broke off: {str(e) or type(e).__name__}") from None
 
     # --- writes ---------------------------------------------------------------------------------
 

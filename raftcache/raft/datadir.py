@@ -4,6 +4,7 @@
     meta            cluster id, node name, format version, incarnation; with a checksum
     wal/            the log (wal.py)
     snapshots/      images of the state machine (snapshots.py)
+    fenced          why this data must not be used any more, if that was found out
 
 A node that lost part of what it acknowledged must not vote under its old identity. So whatever is
 damaged or does not fit is refused, and the way out is to join the cluster anew.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -21,7 +22,7 @@ import msgspec
 from xxhash import xxh3_64_hexdigest
 
 from raftcache.command import versions
-from raftcache.errors import BadConfig, Corrupt
+from raftcache.errors import BadConfig, Corrupt, Fatal
 from raftcache.ports import Disk, File
 
 WAL_FOLDER: Final = "wal"
@@ -33,9 +34,15 @@ REJOIN: Final = (
 )
 """What an operator can do about a Corrupt file."""
 
+REBUILD: Final = (
+    "give this node its data anew from the others:"
+    " raftcache rebuild --data-dir DIR --from URL-OF-ANOTHER-NODE"
+)
+"""What an operator can do about a replica that differs from the others."""
+
 _META: Final = "meta"
-_META_TEMPORARY: Final = "meta.tmp"
-_META_SIZE_BYTES_MAX: Final = 1 << 16
+_FENCED: Final = "fenced"
+_SMALL_FILE_SIZE_BYTES_MAX: Final = 1 << 16
 
 
 class Identity(msgspec.Struct, frozen=True):
@@ -44,6 +51,7 @@ class Identity(msgspec.Struct, frozen=True):
     member_id: of this data, made with the directory; a member whose data was lost gets another.
     incarnation: how often a node was started on it, this time included; request ids carry it, so
     that a late answer to an earlier process is not taken for one to this.
+    origin: which older data the cluster began with, "" if with none; the cluster's id tells it too.
     """
 
     cluster_id: str
@@ -51,6 +59,7 @@ class Identity(msgspec.Struct, frozen=True):
     incarnation: int
     member_id: str
     format_version: int = versions.DATA_DIR
+    origin: str = ""
 
 
 class _Version(msgspec.Struct):
@@ -64,12 +73,14 @@ class _Envelope(msgspec.Struct, forbid_unknown_fields=True):
     check: str
 
 
-def cluster_id_of(members: Mapping[str, object]) -> str:
+def cluster_id_of(members: Mapping[str, object], origin: str = "") -> str:
     """The id of a cluster bootstrapped with these members (name -> address), 16 hex digits.
 
     All of them derive the same one from the same list, in any order, without talking.
+    origin: of the data they begin with, so that nobody with other data, or none, is one of them.
     """
     lines = sorted(f"{name}={address}\n" for name, address in members.items())
+    lines += [f"origin {origin}\n"] if origin else []
     return xxh3_64_hexdigest("".join(lines).encode())
 
 
@@ -111,16 +122,44 @@ def open_data_dir(disk: Disk, node: str, cluster_id: str | None, new_member_id: 
     identity = msgspec.structs.replace(
         stored, incarnation=stored.incarnation + 1, format_version=versions.DATA_DIR
     )
-    _write(disk, identity)
+    write_identity(disk, identity)
     return identity
 
 
+def fence(disk: Disk, why: str) -> None:
+    """Let no process start on this data again; durable on return."""
+    _write_file(disk, _FENCED, why.encode())
+
+
+def refuse_fenced(disk: Disk) -> None:
+    """Raise Fatal, with the reason and the way out, if this data was fenced."""
+    if disk.exists(_FENCED):
+        why = _read_file(disk, _FENCED).decode(errors="replace")
+        raise Fatal(f"this node's data is fenced: {why}; {REBUILD}")
+
+
+def wipe(disk: Disk) -> None:
+    """Remove a node's identity, log, snapshots and fence; a crash half way leaves no usable part.
+
+    The identity goes first: without it the rest is refused, while it without the rest could vote.
+    """
+    _remove(disk, "", (_META, f"{_META}.tmp"))
+    for folder in (WAL_FOLDER, SNAPSHOTS_FOLDER):
+        _remove(disk, folder, disk.names(folder))
+    _remove(disk, "", (_FENCED, f"{_FENCED}.tmp"))
+
+
+def _remove(disk: Disk, folder: str, names: Iterable[str]) -> None:
+    for name in names:
+        path = f"{folder}/{name}" if folder else name
+        if disk.exists(path):
+            disk.remove(path)
+    if not folder or disk.exists(folder):
+        disk.sync_folder(folder)
+
+
 def _read(disk: Disk) -> Identity:
-    file = disk.open(_META)
-    try:
-        data = file.read_at(0, _META_SIZE_BYTES_MAX)
-    finally:
-        file.close()
+    data = _read_file(disk, _META)
     try:
         envelope = msgspec.json.decode(data, type=_Envelope)
     except (msgspec.MsgspecError, UnicodeDecodeError) as e:
@@ -135,17 +174,31 @@ def _read(disk: Disk) -> Identity:
         raise Corrupt(_META, 0, f"not what raftcache writes: {e}; {REJOIN}") from e
 
 
-def _write(disk: Disk, identity: Identity) -> None:
+def write_identity(disk: Disk, identity: Identity) -> None:
+    """Say whose directory this is; durable on return, whole or not at all."""
     encoded = msgspec.json.encode(identity)
     envelope = _Envelope(msgspec.Raw(encoded), xxh3_64_hexdigest(encoded))
-    disk.make_folder("")
-    file: File = disk.create(_META_TEMPORARY)
+    _write_file(disk, _META, msgspec.json.encode(envelope))
+
+
+def _read_file(disk: Disk, name: str) -> bytes:
+    file: File = disk.open(name)
     try:
-        file.write_at(0, msgspec.json.encode(envelope))
+        return file.read_at(0, _SMALL_FILE_SIZE_BYTES_MAX)
+    finally:
+        file.close()
+
+
+def _write_file(disk: Disk, name: str, data: bytes) -> None:
+    temporary = f"{name}.tmp"
+    disk.make_folder("")
+    file: File = disk.create(temporary)
+    try:
+        file.write_at(0, data)
         file.sync()
     finally:
         file.close()
-    disk.replace(_META_TEMPORARY, _META)
+    disk.replace(temporary, name)
     disk.sync_folder("")
 
 

@@ -161,6 +161,13 @@ class SnapshotStore:
         disk.make_folder(SNAPSHOTS_FOLDER)
         self._remove([n for n in disk.names(SNAPSHOTS_FOLDER) if n.endswith(".tmp")])
 
+    @classmethod
+    def reading(cls, disk: Disk) -> SnapshotStore:
+        """For a look at another process's snapshots: changes nothing, and must not be asked to."""
+        store = cls.__new__(cls)
+        store._disk = disk
+        return store
+
     def newest(self) -> SnapshotMeta | None:
         """What the newest snapshot is of, or None; only its head is verified."""
         raw = self.open_newest()

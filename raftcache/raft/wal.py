@@ -191,8 +191,8 @@ class Wal:
     # Recovery.
 
     def _recover(self) -> Recovered:
-        replay = _Replay()
-        numbers = _segment_numbers(self._disk)
+        replay = Replay()
+        numbers = segment_numbers(self._disk)
         if not numbers:
             if self._disk.names(SNAPSHOTS_FOLDER):
                 raise Corrupt(WAL_FOLDER, 0, "the log is missing, though there are snapshots")
@@ -203,21 +203,15 @@ class Wal:
             torn_bytes = self._recover_segment(number, number == numbers[-1], replay)
         return replay.recovered(torn_bytes)
 
-    def _recover_segment(self, number: int, is_last: bool, replay: _Replay) -> int:
+    def _recover_segment(self, number: int, is_last: bool, replay: Replay) -> int:
         """Replay one segment; returns the size of the torn block that was cut."""
-        is_first = not self._segments
+        known = bool(self._segments) or number == 1
         segment = _Segment(number)
         self._segments.append(segment)
         file = self._disk.open(segment.path)
         self._use(file, file.size_bytes(), 0)
         data = file.read_at(0, self._file_size_bytes)
-        blocks.check_segment_header(segment.path, number, data)
-        known = not is_first or number == 1
-        scan = blocks.scan_segment(segment.path, data, self._sequence if known else None)
-        if not scan.blocks and is_first and number > 1:
-            raise Corrupt(segment.path, scan.end, "nothing is here, and older segments are gone")
-        if not is_last and (scan.torn_end is not None or not scan.blocks):
-            raise Corrupt(segment.path, scan.end, "a block is missing before the next segment")
+        scan = read_segment(number, data, self._sequence if known else None, is_last)
         for at, sequence, block in scan.blocks:
             replay.apply(segment.path, at, block)
             self._account(block)
@@ -239,7 +233,27 @@ def _make_durable(file: File, data: bytes, scan: blocks.Scan) -> int:
     return torn_bytes
 
 
-def _segment_numbers(disk: Disk) -> list[int]:
+def segment_path(number: int) -> str:
+    return _Segment(number).path
+
+
+def read_segment(number: int, data: bytes, sequence: int | None, is_last: bool) -> blocks.Scan:
+    """What a segment holds. sequence: of its first block; None if older segments are gone.
+
+    Raises Corrupt if it is damaged, or lacks what belongs before the next one.
+    """
+    path = segment_path(number)
+    blocks.check_segment_header(path, number, data)
+    scan = blocks.scan_segment(path, data, sequence)
+    if not scan.blocks and sequence is None:
+        raise Corrupt(path, scan.end, "nothing is here, and older segments are gone")
+    if not is_last and (scan.torn_end is not None or not scan.blocks):
+        raise Corrupt(path, scan.end, "a block is missing before the next segment")
+    return scan
+
+
+def segment_numbers(disk: Disk) -> list[int]:
+    """The segments there are, oldest first; Corrupt if one is missing between them."""
     names = disk.names(WAL_FOLDER)
     for name in names:
         if not _NAME.fullmatch(name):
@@ -252,7 +266,7 @@ def _segment_numbers(disk: Disk) -> list[int]:
     return numbers
 
 
-class _Replay:
+class Replay:
     """Puts blocks back together into a log; what no log can have written is Corrupt."""
 
     def __init__(self) -> None:
@@ -262,9 +276,11 @@ class _Replay:
         self._is_first = True
 
     def recovered(self, torn_bytes: int) -> Recovered:
+        """The log that the blocks so far make."""
         return Recovered(self._entries, self._base, self._term, self._voted_for, torn_bytes)
 
     def apply(self, path: str, at: int, block: Block) -> None:
+        """The next block, found at this place."""
         if block.term < self._term:
             raise Corrupt(path, at, f"the term goes back from {self._term} to {block.term}")
         self._term, self._voted_for = block.term, block.voted_for

@@ -6,7 +6,7 @@ the same image on every node. It reads no clock and touches no file; time comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from typing import Any, Final
 
 from msgspec.structs import replace
@@ -32,8 +32,14 @@ from raftcache.command.words import (
     Touch,
 )
 from raftcache.state import image
-from raftcache.state.image import TIME_MS_MAX, Loader, State
-from raftcache.state.items import Stored, pack
+from raftcache.state.image import (
+    SLICE_KEYS_MAX,
+    SLICE_SIZE_BYTES,
+    TIME_MS_MAX,
+    Loader,
+    State,
+)
+from raftcache.state.items import Stored, pack, read
 from raftcache.state.keyspace import Keyspace
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED)
@@ -220,6 +226,18 @@ class Machine:
     def get(self, key: bytes) -> Item | None:
         """The key as of the last entry applied; an overdue one is absent."""
         return self._state.keyspace.get(key, self._state.now_ms)
+
+    def items(self) -> Iterator[tuple[bytes, Item]]:
+        """All keys in order, without those overdue; nothing may be applied meanwhile."""
+        walk = self._state.keyspace.begin_pass()
+        try:
+            while not walk.done:
+                for key, packed in walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES):
+                    item = read(packed, self._state.now_ms)
+                    if item is not None:
+                        yield key, item
+        finally:
+            self._state.keyspace.end_pass()
 
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of any key held, overdue ones among them; None for none."""
