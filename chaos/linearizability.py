@@ -29,11 +29,16 @@ Step = Callable[[State, Word], State | None]
 
 
 class Call(Struct, Generic[Word], frozen=True):
-    """What was asked and answered, as the model has it; completed_ns None if it never completed."""
+    """What was asked and answered, as the model has it.
+
+    completed_ns: None if it never completed.
+    changes: False for what leaves every state as it is; to say so saves much.
+    """
 
     word: Word
     invoked_ns: int
     completed_ns: int | None = None
+    changes: bool = True
 
 
 class Undecided(Exception):
@@ -115,16 +120,17 @@ class _Search(Generic[Word]):
     def _choices(self, state: State, step: Step[State, Word]) -> Iterator[tuple[int, State]]:
         """Calls that may come next, and the state after each.
 
-        One that leaves the state as it is may as well come now: whatever order there is, it can be
-        moved here, so nothing else has to be tried. The caller puts back what it took before it
-        asks for the next one.
+        One that changes nothing may as well come now: whatever order there is, it can be moved
+        here, so nothing else has to be tried. The caller puts back what it took before it asks for
+        the next one.
         """
         changing: list[tuple[int, State]] = []
         entry = self._next[0]
         while (number := self._call_of[entry]) >= 0:
-            after = step(state, self._closed[number].word)
-            if after == state:
-                yield number, state
+            call = self._closed[number]
+            after = step(state, call.word)
+            if after is not None and not call.changes:
+                yield number, after
                 return
             if after is not None:
                 changing.append((number, after))

@@ -168,16 +168,26 @@ async def _play(
         await asyncio.sleep(plan.time_s)
     else:
         await nemesis.run(plan.time_s)
-    if cluster is not None:
-        for name in cluster.names:
-            if not cluster.is_running(name):
-                cluster.start(name)
-    await settled(client)
+    attendant = asyncio.create_task(_keep_running(cluster)) if cluster is not None else None
+    try:
+        await settled(client)
+    finally:
+        if attendant is not None:
+            attendant.cancel()
     await asyncio.sleep(CALM_S)
     await load.stop()
     await load.finish()
     if difference := differing(await side_by_side(client)):
         raise Trouble(difference)
+
+
+async def _keep_running(cluster: OwnCluster) -> None:
+    """Start what does not run; a fault may have left a node that was still on its way down."""
+    while True:
+        for name in cluster.names:
+            if not cluster.is_running(name):
+                cluster.start(name)
+        await asyncio.sleep(1.0)
 
 
 class _Load:

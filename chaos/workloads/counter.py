@@ -116,7 +116,8 @@ def _order(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
         if operation.ok:
             number = operation.result if operation.kind == "read" else operation.result[0]
         end_ns = operation.completed_ns if operation.ok else None
-        calls.append(Call(Word(operation, number), operation.invoked_ns, end_ns))
+        changes = operation.kind == "incr"
+        calls.append(Call(Word(operation, number), operation.invoked_ns, end_ns, changes))
     try:
         last = first_inexplicable(calls, 0, step)
     except Undecided as e:

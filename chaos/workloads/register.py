@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from chaos.history import Anomaly, Operation, Outcome, by_key
 from chaos.linearizability import Call, Undecided, first_inexplicable
 from chaos.workloads.base import Client, Stage, Workload
@@ -209,7 +211,9 @@ def _word(operation: Operation, book: _Book) -> Call[Word] | None:
 
 
 def _call(word: Word) -> Call[Word]:
-    return Call(word, word.operation.invoked_ns, word.operation.completed_ns)
+    operation = word.operation
+    changes = word.sets is not None
+    return Call(word, operation.invoked_ns, operation.completed_ns, changes)
 
 
 # --- the verdict --------------------------------------------------------------------------------
@@ -251,23 +255,28 @@ def until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call
         if call.completed_ns is not None and call.completed_ns <= end_ns:
             prefix.append(call)
         elif call.invoked_ns <= end_ns:
-            prefix.append(Call(call.word, call.invoked_ns, None))
+            prefix.append(msgspec.structs.replace(call, completed_ns=None))
     return prefix
 
 
 def shortest_piece(calls: Sequence[Call[Word]]) -> list[Call[Word]]:
     """As few of the calls as still have no order; what is left proves the fault by itself.
 
-    Calls are dropped by value: a write together with everyone who saw its value. If the history
-    had an order, so would what is left of it (a compare-and-set that follows a dropped value turns
-    into a write), so what has none proves that the history has none.
+    Calls are dropped by value: a write together with everyone who saw its value; then reads one by
+    one. If the history had an order, so would what is left of it (a compare-and-set that follows a
+    dropped value turns into a write), so what has none proves that the history has none.
     """
 
     def inexplicable(piece: Sequence[Call[Word]]) -> bool:
         return first_inexplicable(piece, INITIAL, step) is not None
 
     values = list(dict.fromkeys(value for call in calls for value in _values(call.word)))
-    return _shrink(list(calls), values, inexplicable)
+    piece = _shrink(list(calls), values, inexplicable)
+    for call in [call for call in piece if not call.changes]:
+        fewer = [other for other in piece if other is not call]
+        if inexplicable(fewer):
+            piece = fewer
+    return piece
 
 
 def _shrink(
@@ -312,7 +321,7 @@ def _without(calls: Sequence[Call[Word]], values: set[str]) -> list[Call[Word]]:
             continue
         if word.needs in values:
             word = word._replace(needs="*", needs_revision=None)
-        left.append(Call(word, call.invoked_ns, call.completed_ns))
+        left.append(msgspec.structs.replace(call, word=word))
     return left
 
 
