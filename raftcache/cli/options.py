@@ -33,13 +33,22 @@ class Duration(click.ParamType[float]):
 
 def client_options(command: F) -> F:
     """--endpoints, --timeout and --json; the command gets `endpoints`, `timeout_s`, `as_json`."""
+    return _options(command, "10s")
+
+
+def operator_options(command: F) -> F:
+    """As client_options, for calls that wait for a cluster to do something."""
+    return _options(command, "60s")
+
+
+def _options(command: F, timeout: str) -> F:
     for option in (
         click.option("--json", "as_json", is_flag=True, help="Print JSON."),
         click.option(
             "--timeout",
             "timeout_s",
             type=Duration(),
-            default="10s",
+            default=timeout,
             show_default=True,
             help="For the whole call, with all of its attempts.",
         ),

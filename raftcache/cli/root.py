@@ -7,6 +7,7 @@ import click
 from raftcache.cli import exits
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
+from raftcache.cli.members import leader, member
 from raftcache.cli.serve import serve
 from raftcache.cli.snapshot import snapshot
 from raftcache.cli.status import status
@@ -28,5 +29,5 @@ def main() -> None:
     """A strongly consistent, Raft-replicated key-value cache."""
 
 
-for command in (serve, demo, status, snapshot, *KEY_COMMANDS):
+for command in (serve, demo, status, member, leader, snapshot, *KEY_COMMANDS):
     main.add_command(command)

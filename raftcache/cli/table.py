@@ -27,13 +27,21 @@ Statuses = Mapping[str, NodeStatus | RaftcacheError]
 
 
 def render(statuses: Statuses) -> str:
-    """One row for each endpoint asked; one that did not answer says why."""
+    """One row for each endpoint asked, and for each member that no endpoint is.
+
+    An endpoint that did not answer says why; of the others the leader tells what it knows.
+    """
     rows = [_row(endpoint, said, statuses) for endpoint, said in statuses.items()]
-    full = [row for row in (HEADINGS, *rows) if len(row) == len(HEADINGS)]
-    widths = [max(len(row[i]) for row in full) for i in range(len(HEADINGS))]
+    return aligned([HEADINGS, *rows, *_rows_of_others(statuses)])
+
+
+def aligned(rows: Sequence[Sequence[str]]) -> str:
+    """Lines of cells below each other; rows shorter than the first are as they are."""
+    full = [row for row in rows if len(row) == len(rows[0])]
+    widths = [max(len(row[i]) for row in full) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=False)).rstrip()
-        for row in (HEADINGS, *rows)
+        for row in rows
     )
 
 
@@ -69,6 +77,20 @@ def _row(endpoint: str, said: NodeStatus | RaftcacheError, statuses: Statuses) -
         endpoint.removeprefix("http://"),
         member.raft if member else "?",
     )
+
+
+def _rows_of_others(statuses: Statuses) -> list[Sequence[str]]:
+    """Members that were not asked themselves, learners above all; nobody knows their state."""
+    leader = leader_of(statuses)
+    if leader is None:
+        return []
+    asked = {said.node for said in statuses.values() if isinstance(said, NodeStatus)}
+    rows: list[Sequence[str]] = []
+    for m in leader.members:
+        if m.name not in asked and f"http://{m.http}" not in statuses:
+            kind, lag = "voter" if m.voter else "learner", "?" if m.lag is None else str(m.lag)
+            rows.append((m.name, kind, "?", "?", "?", lag, "?", "?", m.http or "?", m.raft))
+    return rows
 
 
 def _lag(said: NodeStatus, statuses: Statuses) -> str:

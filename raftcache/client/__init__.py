@@ -3,6 +3,7 @@
 from raftcache.client.blocking import SyncClient
 from raftcache.client.client import NO_DEADLINE, Consistency, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.members import Members
 from raftcache.client.replies import Found, Member, NodeStatus, Written
 from raftcache.command.words import Status
 
@@ -11,6 +12,7 @@ __all__ = [
     "Consistency",
     "Found",
     "Member",
+    "Members",
     "NodeStatus",
     "RaftcacheClient",
     "Status",

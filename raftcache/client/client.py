@@ -18,6 +18,7 @@ from msgspec import Struct
 from yarl import URL
 
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.members import MemberCalls
 from raftcache.client.replies import (
     Answer,
     Found,
@@ -42,6 +43,9 @@ TIMEOUT_S_MAX: Final = REQUESTS_REMEMBERED_MS / 1000 / 2
 ATTEMPT_TIMEOUT_S: Final = 2.0
 """After which a silent node is left for the next: longer than an election takes."""
 
+OPERATION_TIMEOUT_S: Final = 15.0
+"""The same for what an operator asks for: a node may hand its leadership over meanwhile."""
+
 CONNECT_TIMEOUT_S: Final = 1.0
 PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.25
@@ -60,6 +64,7 @@ class _Request(Struct, frozen=True):
     path_qs: str
     body: bytes | None = None
     headers: Mapping[str, str] = {}
+    attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
 
     @property
     def is_write(self) -> bool:
@@ -70,7 +75,7 @@ class BrokenOff(Refused):
     """A backup came to an end before it was whole."""
 
 
-class RaftcacheClient:
+class RaftcacheClient(MemberCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -250,6 +255,10 @@ class RaftcacheClient:
             all_headers["If-Match"] = f'"{revision}"'
         return written(await self._call(_Request(method, path_qs, body, all_headers)))
 
+    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
+        timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
+        return await self._call(_Request(method, path_qs, body, attempt_timeout_s=timeout_s))
+
     # --- attempts -------------------------------------------------------------------------------
 
     async def _call(self, request: _Request) -> Answer:
@@ -285,7 +294,7 @@ class RaftcacheClient:
     ) -> Answer | RaftcacheError:
         """One request to one endpoint; what was never sent is refused, not unknown."""
         assert self._session is not None, "open the client with `async with`"
-        attempt_s = min(ATTEMPT_TIMEOUT_S, left_s)
+        attempt_s = min(request.attempt_timeout_s, left_s)
         try:
             async with self._session.request(
                 request.method,

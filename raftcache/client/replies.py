@@ -11,9 +11,12 @@ from msgspec import Struct
 from raftcache.command.words import Status
 from raftcache.errors import (
     BadRequest,
+    Conflict,
     Misused,
+    NotFound,
     NotLeader,
     Overloaded,
+    PreconditionFailed,
     RaftcacheError,
     Refused,
     TooLarge,
@@ -74,6 +77,7 @@ class Member(Struct, frozen=True):
     voter: bool = True
     match_index: int | None = None
     lag: int | None = None
+    id: str = ""
 
 
 class NodeStatus(Struct, frozen=True):
@@ -115,15 +119,22 @@ def error_of(answer: Answer) -> RaftcacheError | None:
     """The error that a response stands for; None for an answer, which 404 and 412 are too."""
     if answer.status < 400 or answer.status in (404, 412):
         return None
-    problem = _problem(answer)
-    detail = f"{answer.endpoint}: {problem.detail or problem.title or f'HTTP {answer.status}'}"
+    problem, detail = _problem(answer), _detail(answer)
     if known := _BY_STATUS.get(answer.status):
         return known(detail, retry_after_s=_retry_after_s(answer))
+    if problem.title == Conflict.title:
+        return Conflict(detail)
     if answer.status < 500:
         return BadRequest(detail)
     if problem.title == NotLeader.title and problem.definite is not False:
         return NotLeader(detail)
     return Refused(detail) if problem.definite else Unknown(detail)
+
+
+def refused(answer: Answer) -> RaftcacheError:
+    """The error of a 404 or 412 where something else than a key was asked for."""
+    kind = PreconditionFailed if answer.status == 412 else NotFound
+    return kind(_detail(answer))
 
 
 def found(answer: Answer) -> Found | None:
@@ -166,6 +177,11 @@ def decoded(answer: Answer, shape: type[T]) -> T:
         return msgspec.json.decode(answer.body, type=shape)
     except msgspec.MsgspecError as e:
         raise Unknown(f"{answer.endpoint} answers like no raftcache node: {e}") from None
+
+
+def _detail(answer: Answer) -> str:
+    problem = _problem(answer)
+    return f"{answer.endpoint}: {problem.detail or problem.title or f'HTTP {answer.status}'}"
 
 
 def _problem(answer: Answer) -> _Problem:

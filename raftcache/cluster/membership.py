@@ -21,11 +21,13 @@ class Membership:
     def view(self, configuration: Configuration | None = None) -> dict[str, Any]:
         """The configuration as JSON: of this node, or one that a change led to."""
         shown = configuration or self._replica.configuration
+        committed = configuration is not None or self._replica.configuration_is_committed
         members = [
             {"name": m.name, "id": m.id, "raft": m.raft, "http": m.http or None, "voter": m.voter}
             for m in shown.members
         ]
-        return {"cluster_id": self._cluster_id, "version": shown.version, "members": members}
+        head = {"cluster_id": self._cluster_id, "version": shown.version, "committed": committed}
+        return {**head, "members": members}
 
     async def add(
         self, name: str, member_id: str, raft: str, http: str, if_version: int | None

@@ -249,6 +249,11 @@ class Replica:
         return self._engine.configuration
 
     @property
+    def configuration_is_committed(self) -> bool:
+        """As far as this node knows; until then the last change may yet be undone."""
+        return self._engine.configuration_is_committed
+
+    @property
     def commands_version(self) -> int:
         """Every voter knows the commands up to this version; it never goes back."""
         return self._engine.commands_version()

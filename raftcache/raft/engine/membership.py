@@ -81,6 +81,10 @@ class SyncObj(base.SyncObj):
         """The one that counts: the latest in the log, committed or not."""
         return self.__configurations[-1][1]
 
+    @property
+    def configuration_is_committed(self) -> bool:
+        return bool(self.__configurations[-1][0] <= self.__raftCommitIndex)
+
     def configuration_at(self, index: int) -> Configuration:
         """The one that counted at an index that is still in the log or at its base."""
         return next(c for i, c in reversed(self.__configurations) if i <= index)
@@ -314,15 +318,16 @@ class SyncObj(base.SyncObj):
         return msgspec.structs.replace(claimed, version=current.version + 1)
 
     def __onBecomeLeader(self) -> None:
-        """The first leader of a new cluster puts the ids in front of everything else.
+        """The first leader of a new or restored cluster puts the ids in front of everything else.
 
         Whoever has any entry of it then also knows whose data counts, and can vote again after a
         crash (see elections.py, __may_vote).
         """
         self.__use_configuration()
         claimed = self.__claimed()
-        if self.__raftLog.last_index == 1 and claimed != self.configuration:
-            entry = (members.encode(claimed), 2, self.__raftCurrentTerm)
+        (begin, first), last = self.__configurations[-1], self.__raftLog.last_index
+        if first.version == 0 and begin == last and claimed != first:
+            entry = (members.encode(claimed), last + 1, self.__raftCurrentTerm)
             self.__raftLog.add(*entry)
             self.__note_appended([entry])
         super().__onBecomeLeader()

@@ -1,0 +1,105 @@
+"""Membership and leadership, as the client asks for them: one change a call."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, Final
+from urllib.parse import quote
+
+import msgspec
+from msgspec import Struct
+
+from raftcache.client.replies import Answer, Member, decoded, refused
+
+MEMBERS: Final = "/v1/cluster/members"
+
+
+class Members(Struct, frozen=True):
+    """The configuration of the cluster, as one node knows it.
+
+    version: raised by every change. committed: False while the last change may yet be undone.
+    """
+
+    cluster_id: str
+    version: int
+    members: tuple[Member, ...]
+    committed: bool = True
+
+    def get(self, name: str) -> Member | None:
+        return next((m for m in self.members if m.name == name), None)
+
+
+class _Leader(Struct, frozen=True):
+    leader: str
+
+
+class MemberCalls(ABC):
+    """A part of RaftcacheClient.
+
+    Each change returns the configuration it led to, committed. It raises NotFound, Conflict or
+    PreconditionFailed with the reason when the cluster refuses it; `if_version` makes it depend on
+    the version of the configuration. Changes carry no idempotency key: after an Unknown ask for
+    the members.
+    """
+
+    @abstractmethod
+    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
+        """The answer of any endpoint; more patient than with keys."""
+
+    async def members(self) -> Members:
+        """As whichever node answers first knows them."""
+        return decoded(await self._operate("GET", MEMBERS), Members)
+
+    async def add_member(
+        self, name: str, raft: str, http: str = "", *, if_version: int | None = None
+    ) -> Members:
+        """A new learner; its data is bound to it when it joins."""
+        body = {"name": name, "raft": raft, "http": http}
+        return await self._change("POST", MEMBERS + _query(if_version=if_version), body)
+
+    async def promote_member(
+        self, name: str, *, if_version: int | None = None, force: bool = False
+    ) -> Members:
+        """Let a learner vote; a Conflict says how much it lacks."""
+        query = _query(op="promote", if_version=if_version, force=force)
+        return await self._change("POST", _path(name) + query)
+
+    async def remove_member(
+        self, name: str, *, if_version: int | None = None, force: bool = False
+    ) -> Members:
+        """For good. A leader hands over first."""
+        query = _query(if_version=if_version, force=force)
+        return await self._change("DELETE", _path(name) + query)
+
+    async def update_member(
+        self, name: str, raft: str = "", http: str = "", *, if_version: int | None = None
+    ) -> Members:
+        """New addresses; "" leaves one as it is."""
+        query = _query(op="update", if_version=if_version)
+        return await self._change("POST", _path(name) + query, {"raft": raft, "http": http})
+
+    async def transfer_leadership(self, to: str = "") -> str:
+        """Let this voter lead ("": the one that has most); returns who does."""
+        answer = await self._operate("POST", "/v1/cluster/leader" + _query(to=to))
+        return decoded(_accepted(answer), _Leader).leader
+
+    async def _change(self, method: str, path_qs: str, body: Any = None) -> Members:  # noqa: ANN401
+        encoded = None if body is None else msgspec.json.encode(body)
+        return decoded(_accepted(await self._operate(method, path_qs, encoded)), Members)
+
+
+def _path(name: str) -> str:
+    return f"{MEMBERS}/{quote(name, safe='')}"
+
+
+def _query(**parameters: str | int | None) -> str:
+    """What was said; False, None and "" are not."""
+    said = {key: value for key, value in parameters.items() if value not in (None, False, "")}
+    text = "&".join(f"{k}={'true' if v is True else quote(str(v))}" for k, v in said.items())
+    return f"?{text}" if text else ""
+
+
+def _accepted(answer: Answer) -> Answer:
+    if answer.status >= 400:  # 404 and 412 are answers where keys are concerned
+        raise refused(answer)
+    return answer
