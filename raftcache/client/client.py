@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
+from types import SimpleNamespace, TracebackType
 from typing import Final, Literal
 from urllib.parse import quote
 
@@ -101,7 +101,10 @@ class RaftcacheClient(MemberCalls):
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> RaftcacheClient:
+        trace = aiohttp.TraceConfig()
+        trace.on_request_headers_sent.append(_note_sent)
         self._session = aiohttp.ClientSession(
+            trace_configs=[trace],
             connector=aiohttp.TCPConnector(limit=0),
             cookie_jar=aiohttp.DummyCookieJar(),
             auto_decompress=False,
@@ -292,8 +295,13 @@ class RaftcacheClient(MemberCalls):
     async def _attempt(
         self, endpoint: str, request: _Request, left_s: float
     ) -> Answer | RaftcacheError:
-        """One request to one endpoint; what was never sent is refused, not unknown."""
+        """One request to one endpoint; what was never sent is refused, not unknown.
+
+        aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
+        nobody can be reached for the second one says nothing about the first.
+        """
         assert self._session is not None, "open the client with `async with`"
+        sent: list[bool] = []
         attempt_s = min(request.attempt_timeout_s, left_s)
         try:
             async with self._session.request(
@@ -303,11 +311,13 @@ class RaftcacheClient(MemberCalls):
                 headers=request.headers,
                 timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
                 allow_redirects=False,
+                trace_request_ctx=sent,
             ) as response:
                 body = await response.read()
                 answer = Answer(endpoint, response.status, response.headers, body)
         except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            return Refused(f"{endpoint} cannot be reached: {e.strerror or 'timed out'}")
+            why = f"{endpoint} cannot be reached: {e.strerror or 'timed out'}"
+            return Unknown(f"{why}, after it was sent the request") if sent else Refused(why)
         except TimeoutError:
             return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
         except (aiohttp.ClientError, OSError) as e:
@@ -322,6 +332,15 @@ class RaftcacheClient(MemberCalls):
             return decoded(got, NodeStatus)
         except RaftcacheError as e:
             return e
+
+
+async def _note_sent(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    """For _attempt, whose list is the context of the request."""
+    context.trace_request_ctx.append(True)
 
 
 def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheError:
