@@ -98,9 +98,8 @@ class Word(NamedTuple):
     """What one call did, with what is known of it from anywhere in the history.
 
     needs: the value that must be there before, "*" if any may be.
-    needs_revision: likewise; None if it is not known or does not matter.
-    sets: the value and revision after it, None if it changes nothing; a revision of 0 is one that
-        nobody ever saw.
+    needs_revision: likewise; None if it does not matter.
+    sets: the value and revision after it, None if it changes nothing.
     """
 
     operation: Operation
@@ -109,25 +108,18 @@ class Word(NamedTuple):
     sets: tuple[str, int] | None
 
 
-State = tuple[str, int, int]
-"""Value; its revision, 0 if nobody ever saw it; and the last revision that is known."""
-
-INITIAL: Final[State] = (*ABSENT, 0)
+State = tuple[str, int]
+"""Value and revision."""
 
 
 def step(state: State, word: Word) -> State | None:
     """See linearizability.Step."""
-    value, revision, last = state
-    if word.needs not in ("*", value):
-        return None
-    if word.needs_revision is not None and revision != word.needs_revision:
+    value, revision = state
+    if word.needs not in ("*", value) or word.needs_revision not in (None, revision):
         return None
     if word.sets is None:
         return state
-    new, new_revision = word.sets
-    if not new_revision:
-        return (new, 0, last)
-    return (new, new_revision, new_revision) if new_revision > last else None
+    return word.sets if word.sets[1] > revision else None
 
 
 class _Book:
@@ -138,13 +130,13 @@ class _Book:
         self.seen_ns: dict[str, int] = {}
         """value -> when the first one who saw it had its answer"""
         self.contradictions: list[tuple[str, Operation]] = []
-        self.unexplained: set[int] = set()
-        """Revisions that a refused compare-and-set was shown, of values that nobody saw."""
+        self._shown: dict[int, Operation] = {}
         for operation in operations:
             if operation.ok:
                 self._note(operation)
-        values = set(self.revision_of.values())
-        self.unexplained -= values | {0}
+        known = {0, *self.revision_of.values()}
+        self.nobodys = {r: shown for r, shown in self._shown.items() if r not in known}
+        """Revisions that a refused compare-and-set was shown, of values that nobody saw."""
 
     def _note(self, operation: Operation) -> None:
         at_ns, result = operation.completed_ns or 0, operation.result
@@ -160,7 +152,7 @@ class _Book:
                 self._bind(value, result[1], operation)
                 self._see(expected, at_ns)
             else:
-                self.unexplained.add(result[1])
+                self._shown[result[1]] = operation
 
     def _bind(self, value: str, revision: int, operation: Operation) -> None:
         if self.revision_of.setdefault(value, revision) != revision:
@@ -173,58 +165,52 @@ class _Book:
 def calls_of(operations: Sequence[Operation]) -> list[Call[Word]]:
     """The history of one key in the words of the model.
 
-    A write with an unknown outcome stays open; but once its value was seen it has happened, before
-    the first one who saw it had the answer. One whose value nobody ever saw explains nothing, and
-    is left out, unless a refused compare-and-set was shown a revision that must be somebody's.
+    A write with an unknown outcome may come at any time, or never. But once its value was seen it
+    has happened, before the first one who saw it had the answer; and one whose value nobody ever
+    saw explains nothing, and is left out. So is a compare-and-set that was refused because of such
+    a value.
     """
     book = _Book(operations)
-    words = (_word(operation, book) for operation in operations)
-    return [call for call in words if call is not None]
+    calls = (_call(operation, book) for operation in operations)
+    return [call for call in calls if call is not None]
 
 
-def _word(operation: Operation, book: _Book) -> Call[Word] | None:
-    match operation.kind, operation.outcome:
-        case _, Outcome.FAIL:
+def _call(operation: Operation, book: _Book) -> Call[Word] | None:
+    if operation.outcome is Outcome.FAIL:
+        return None
+    begin_ns, end_ns = operation.invoked_ns, operation.completed_ns or 0
+    if operation.kind == "read":
+        value, revision = operation.result
+        return Call(Word(operation, value, revision, None), begin_ns, end_ns, changes=False)
+    expected, revision, value = "*", None, operation.argument
+    if operation.kind == "cas":
+        expected, revision, value = operation.argument
+        if operation.ok and not operation.result[0]:
+            word = Word(operation, "*", operation.result[1], None)
+            explained = operation.result[1] not in book.nobodys
+            return Call(word, begin_ns, end_ns, changes=False) if explained else None
+    if operation.outcome is Outcome.UNKNOWN:
+        if value not in book.seen_ns:
             return None
-        case "read", Outcome.UNKNOWN:
-            return None
-        case "read", _:
-            value, revision = operation.result
-            return _call(Word(operation, value, revision, None))
-        case "write", outcome:
-            value, needs = operation.argument, ("*", None)
-        case "cas", outcome:
-            expected, revision, value = operation.argument
-            if outcome is Outcome.OK and not operation.result[0]:
-                current = operation.result[1]
-                shown = 0 if current in book.unexplained else current
-                return _call(Word(operation, "*", shown, None))
-            needs = (expected, revision)
-        case kind, _:
-            raise AssertionError(f"a register knows no {kind}")
-    word = Word(operation, *needs, (value, book.revision_of.get(value, 0)))
-    if outcome is Outcome.OK:
-        return _call(word)
-    if value in book.seen_ns:
-        return Call(word, operation.invoked_ns, max(book.seen_ns[value], operation.invoked_ns))
-    return Call(word, operation.invoked_ns, None) if book.unexplained else None
-
-
-def _call(word: Word) -> Call[Word]:
-    operation = word.operation
-    changes = word.sets is not None
-    return Call(word, operation.invoked_ns, operation.completed_ns, changes)
+        end_ns = max(book.seen_ns[value], begin_ns)
+    word = Word(operation, expected, revision, (value, book.revision_of[value]))
+    return Call(word, begin_ns, end_ns)
 
 
 # --- the verdict --------------------------------------------------------------------------------
 
 
 def _judge_key(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
-    for value, operation in _Book(operations).contradictions:
+    book = _Book(operations)
+    for value, operation in book.contradictions:
         yield Anomaly(key, f"{value!r} was shown with two revisions", (operation,))
+    unknown = [op for op in operations if op.kind != "read" and op.outcome is Outcome.UNKNOWN]
+    if len(book.nobodys) > len(unknown):
+        sentence = "more revisions were shown than writes can have happened"
+        yield Anomaly(key, sentence, tuple(book.nobodys.values()))
     calls = calls_of(operations)
     try:
-        last = first_inexplicable(calls, INITIAL, step)
+        last = first_inexplicable(calls, ABSENT, step)
     except Undecided as e:
         yield Anomaly(key, f"could not be judged: {e}")
         return
@@ -268,7 +254,7 @@ def shortest_piece(calls: Sequence[Call[Word]]) -> list[Call[Word]]:
     """
 
     def inexplicable(piece: Sequence[Call[Word]]) -> bool:
-        return first_inexplicable(piece, INITIAL, step) is not None
+        return first_inexplicable(piece, ABSENT, step) is not None
 
     values = list(dict.fromkeys(value for call in calls for value in _values(call.word)))
     piece = _shrink(list(calls), values, inexplicable)

@@ -84,6 +84,7 @@ BAD = {
     "not swapped for nothing": [write("a", 0, 1, 3), cas(("a", 3), "b", 2, 3, (False, 3)),
                                 cas(("a", 3), "c", 4, 5, (False, 9))],
     "revisions against time": [write("a", 0, 1, 4), write("b", 2, 3, 3)],
+    "a revision of nobody": [write("a", 0, 1, 3), cas(("a", 3), "b", 2, 3, (False, 9))],
     "two revisions": [write("a", 0, 1, 3), read("a", 4, 2, 3)],
 }  # fmt: skip
 
