@@ -142,7 +142,8 @@ class Node:
         clock, dice = SystemClock(), SystemDice()
         myself = self._myself(dice.token(8).hex() if stored is None else stored.member_id)
         cluster_id, first = await self._first(myself, stored)
-        identity = open_data_dir(disk, config.name, cluster_id, myself.id)
+        joins = config.join is not None
+        identity = open_data_dir(disk, config.name, cluster_id, myself.id, joins=joins)
         machine = Machine()
         restored = restore(disk, machine, config.storage)
         if restored.wal is not None:
@@ -210,6 +211,8 @@ class Node:
     ) -> tuple[str | None, Configuration | None]:
         """The cluster's id and its members to begin with; None for what the disk knows."""
         config = self._config
+        if config.join is None and stored is not None and stored.joined:
+            return None, NOBODY  # whoever leads will find it, and tell it the members
         if config.join is None:
             addresses = {name: str(address) for name, address in config.members.items()}
             origin = "" if stored is None else stored.origin

@@ -8,9 +8,11 @@ from raftcache.cli import exits
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.members import leader, member
+from raftcache.cli.recover import rebuild, recover
 from raftcache.cli.serve import serve
 from raftcache.cli.snapshot import snapshot
 from raftcache.cli.status import status
+from raftcache.cli.wal import wal
 from raftcache.errors import RaftcacheError
 
 
@@ -29,5 +31,10 @@ def main() -> None:
     """A strongly consistent, Raft-replicated key-value cache."""
 
 
-for command in (serve, demo, status, member, leader, snapshot, *KEY_COMMANDS):
+for command in (
+    *(serve, demo, status),
+    *(member, leader),
+    *(snapshot, wal, recover, rebuild),
+    *KEY_COMMANDS,
+):
     main.add_command(command)

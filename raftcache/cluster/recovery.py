@@ -58,6 +58,16 @@ def plan(disk: Disk) -> Plan:
     )
 
 
+def check(plan: Plan, addresses: dict[str, str]) -> None:
+    """Raise BadConfig unless the members are this node alone: only its data is at hand."""
+    node = plan.identity.node
+    if set(addresses) != {node}:
+        raise BadConfig(
+            f"this is the data of {node}: recover it as the only member,"
+            f" --members {node}=HOST:PORT, and let the others join it with empty directories"
+        )
+
+
 def recover(disk: Disk, plan: Plan, addresses: dict[str, str], member_id: str) -> Identity:
     """Carry the plan out for this node at its Raft address; durable on return.
 
@@ -65,11 +75,7 @@ def recover(disk: Disk, plan: Plan, addresses: dict[str, str], member_id: str) -
     the members are not this node alone.
     """
     old = plan.identity
-    if set(addresses) != {old.node}:
-        raise BadConfig(
-            f"this is the data of {old.node}: recover it as the only member,"
-            f" --members {old.node}=HOST:PORT, and let the others join it with empty directories"
-        )
+    check(plan, addresses)
     origin = f"recovered from {old.cluster_id} at {plan.last.index}.{plan.term}, {member_id}"
     new = Identity(
         cluster_id_of(addresses, origin), old.node, old.incarnation, member_id, origin=origin

@@ -51,6 +51,7 @@ class Identity(msgspec.Struct, frozen=True):
     member_id: of this data, made with the directory; a member whose data was lost gets another.
     incarnation: how often a node was started on it, this time included; request ids carry it, so
     that a late answer to an earlier process is not taken for one to this.
+    joined: whether it joined a running cluster: then it must never begin one.
     origin: which older data the cluster began with, "" if with none; the cluster's id tells it too.
     """
 
@@ -60,6 +61,7 @@ class Identity(msgspec.Struct, frozen=True):
     member_id: str
     format_version: int = versions.DATA_DIR
     origin: str = ""
+    joined: bool = False
 
 
 class _Version(msgspec.Struct):
@@ -97,19 +99,22 @@ def read_identity(disk: Disk) -> Identity | None:
     return _read(disk)
 
 
-def open_data_dir(disk: Disk, node: str, cluster_id: str | None, new_member_id: str) -> Identity:
+def open_data_dir(
+    disk: Disk, node: str, cluster_id: str | None, new_member_id: str, *, joins: bool = False
+) -> Identity:
     """Claim the directory for one more run of this node; the new incarnation is durable on return.
 
     cluster_id: None takes what is stored, for a node that joined earlier. A fresh directory needs
-    one, and is given new_member_id. Raises BadConfig if the directory is another node's or another
-    cluster's, or written by a newer raftcache; Corrupt if it is damaged; OSError if the disk fails.
+    one, and is given new_member_id and whether it joins. Raises BadConfig if the directory is
+    another node's or another cluster's, or written by a newer raftcache; Corrupt if it is damaged;
+    OSError if the disk fails.
     A refusal changes nothing.
     """
     stored = read_identity(disk)
     if stored is None:
         if cluster_id is None:
             raise BadConfig("the data directory is empty, and no cluster id is known")
-        stored = Identity(cluster_id, node, 0, new_member_id)
+        stored = Identity(cluster_id, node, 0, new_member_id, joined=joins)
     if stored.node != node:
         raise BadConfig(
             f"the data directory belongs to node {stored.node!r}, this is node {node!r}"

@@ -1,0 +1,188 @@
+"""`recover` and `rebuild` on real data directories, in the right order and in the wrong one."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from raftcache.cli.local import HOST, LocalNode
+from tests.support.cluster import Cluster, running, until
+from tests.support.command_line import Ran, raftcache, succeeds
+
+pytestmark = pytest.mark.cluster
+
+PAIRS = {f"key:{i}": f"value {i}" for i in range(30)}
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Iterator[Cluster]:
+    with running(tmp_path) as cluster:
+        for key, value in PAIRS.items():
+            cluster.write("n2", key, value)
+        cluster.settled()
+        yield cluster
+
+
+class Alone(Cluster):
+    """The same nodes; n1 is started as the only member, the others join it."""
+
+    def _command(self, node: LocalNode) -> list[str]:
+        command = super()._command(node)
+        at = command.index("--cluster")
+        if node.name == "n1":
+            command[at + 1] = f"n1={HOST}:{node.raft_port}"
+        else:
+            command[at : at + 2] = ["--join", self.nodes["n1"].url]
+        return command
+
+
+def recover(cluster: Cluster, name: str, *more: str) -> Ran:
+    node = cluster.nodes[name]
+    place = ("--data-dir", node.folder, "--members", f"{name}={HOST}:{node.raft_port}")
+    return raftcache("recover", *place, *more)
+
+
+def test_one_of_three_goes_on_alone_and_the_lost_cannot_come_back(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    before = cluster.settled()
+    running_still = recover(cluster, "n1", "--yes")
+    assert running_still.code == 2
+    assert "in use by another process" in running_still.err
+    for name in cluster.nodes:
+        cluster.kill(name)
+
+    asked = recover(cluster, "n1", "--json")
+    assert asked.code == 1
+    assert asked.json["last_index"] >= before["applied_index"]
+    assert asked.json["revision"] == before["revision"]
+    assert asked.json["keys"] == len(PAIRS)
+    assert asked.json["lost_members"] == ["n2", "n3"]
+    assert recover(cluster, "n1", "--json").json == asked.json  # nothing was changed
+    done = recover(cluster, "n1", "--yes", "--json").json
+    assert done["cluster_id"] != before["cluster_id"]
+
+    alone = Alone(tmp_path / "alone", 1)
+    alone.nodes = cluster.nodes
+    with alone:
+        alone.start("n1")
+        assert alone.leader() == "n1"
+        status = alone.status("n1")
+        assert status is not None
+        assert status["cluster_id"] == done["cluster_id"]
+        assert {key: alone.read("n1", key) for key in PAIRS} == PAIRS
+        alone.write("n1", "new", "x")
+        # With its old data, and its old list of members or none, nobody gets in.
+        cluster.start("n2")
+        until(lambda: "another cluster" in cluster.said("n2") or None, "n2 was let in")
+        assert cluster.get("n2", "new").status == 503
+        cluster.kill("n2")
+        refused = cluster.said("n2").count("another cluster")
+        alone.start("n2")
+        until(lambda: alone.said("n2").count("another cluster") > refused, "n2 was let in")
+        alone.kill("n2")
+        # With nothing, it joins.
+        for path in sorted(alone.nodes["n2"].folder.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        alone.start("n2")
+        until(lambda: alone.status("n2"), "n2 did not join")
+        assert alone.read("n2", "new") == "x"
+        alone.kill("n1")
+        alone.start("n1")
+        assert alone.read("n1", "key:3") == "value 3"
+
+
+def test_only_the_node_itself_can_be_recovered(cluster: Cluster) -> None:
+    for name in cluster.nodes:
+        cluster.kill(name)
+    folder = cluster.nodes["n1"].folder
+    for members in ("n2=127.0.0.1:1", "n1=127.0.0.1:1,n2=127.0.0.1:2"):
+        wrong = raftcache("recover", "--data-dir", folder, "--members", members, "--yes")
+        assert wrong.code == 2
+        assert "this is the data of n1" in wrong.err
+    empty = cluster.nodes["n1"].folder.parent / "empty"
+    empty.mkdir()
+    nothing = raftcache("recover", "--data-dir", empty, "--members", "n1=127.0.0.1:1", "--yes")
+    assert nothing.code == 2
+    assert "nothing to recover" in nothing.err
+
+
+def test_a_node_that_was_recovered_half_way_can_be_recovered_again(cluster: Cluster) -> None:
+    """A crash between the new identity and the new configuration."""
+    for name in cluster.nodes:
+        cluster.kill(name)
+    folder = cluster.nodes["n1"].folder
+    log = {path: path.read_bytes() for path in (folder / "wal").iterdir()}
+    first = recover(cluster, "n1", "--yes", "--json").json
+    for path, data in log.items():
+        path.write_bytes(data)
+    second = recover(cluster, "n1", "--yes", "--json").json
+    assert second["old_cluster_id"] == first["cluster_id"]
+    assert second["last_index"] == first["last_index"]
+    assert second["cluster_id"] != first["cluster_id"]
+
+
+def test_a_damaged_node_is_rebuilt_from_the_others(cluster: Cluster) -> None:
+    leader, (broken, other) = cluster.leader(), cluster.followers()
+    place = ("rebuild", "--data-dir", cluster.nodes[broken].folder)
+    source = ("--from", cluster.nodes[leader].url)
+    assert "in use by another process" in raftcache(*place, *source).err
+    cluster.kill(broken)
+    segment = next((cluster.nodes[broken].folder / "wal").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[600] ^= 1
+    segment.write_bytes(data)
+    cluster.start(broken)
+    assert cluster.exit_code(broken) == 70
+    assert "join the cluster again" in cluster.said(broken)
+
+    unreachable = raftcache(*place, "--from", "http://127.0.0.1:9", "--timeout", "1s")
+    assert unreachable.code == 3
+    assert segment.exists()
+    stranger = raftcache(*place, *source, "--name", other)
+    assert stranger.code == 2
+    assert succeeds(*place, *source, "--json").json["node"] == broken
+    cluster.start(broken)
+    cluster.settled()
+    assert {key: cluster.read(broken, key) for key in PAIRS} == PAIRS
+    members = json.loads(cluster.call(leader, "GET", "/v1/cluster/members").body)["members"]
+    assert [m["voter"] for m in members if m["name"] == broken] == [False]
+    promoted = cluster.call(leader, "POST", f"/v1/cluster/members/{broken}?op=promote")
+    assert promoted.status == 200
+    cluster.kill(leader)
+    assert cluster.leader([broken, other]) in (broken, other)
+
+
+def test_the_log_can_be_looked_at_while_its_node_runs(cluster: Cluster) -> None:
+    folder = cluster.nodes["n1"].folder
+    seen = succeeds("wal", "inspect", "--data-dir", folder, "--entries", "--json").json
+    assert seen["damage"] is None
+    assert seen["torn_bytes"] == 0
+    assert seen["last_index"] == len(seen["entries"])
+    assert sum("1 Put" in entry["holds"] for entry in seen["entries"]) == len(PAIRS)
+    assert any("members, version 1" in entry["holds"] for entry in seen["entries"])
+    assert succeeds("wal", "inspect", "--data-dir", folder).out
+    verified = succeeds("wal", "verify", "--data-dir", folder, "--json").json
+    status = cluster.settled()
+    assert (verified["keys"], verified["digest"]) == (len(PAIRS), status["digest"])
+    assert cluster.put("n1", "still", "served").status == 201
+
+
+def test_a_damaged_log_is_refused_with_file_and_offset(cluster: Cluster) -> None:
+    cluster.kill("n1")
+    folder = cluster.nodes["n1"].folder
+    segment = next((folder / "wal").iterdir())
+    data = bytearray(segment.read_bytes())
+    data[700] ^= 4
+    segment.write_bytes(data)
+    said = raftcache("wal", "verify", "--data-dir", folder, "--json")
+    assert said.code == 1
+    assert said.json["file"] == f"wal/{segment.name}"
+    assert 512 <= said.json["offset"] <= 700
+    assert "join" in said.json["why"]
+    seen = succeeds("wal", "inspect", "--data-dir", folder, "--json").json
+    assert f"offset {said.json['offset']}" in seen["damage"]
+    assert segment.read_bytes() == data
