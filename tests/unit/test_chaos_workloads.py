@@ -1,0 +1,196 @@
+"""The other judges: what each of them must find, and what it must leave alone."""
+
+from __future__ import annotations
+
+from zlib import crc32
+
+import pytest
+
+from chaos.history import Operation, Outcome
+from chaos.workloads.counter import Counter
+from chaos.workloads.stale import Stale
+from chaos.workloads.ttl import CLOCK, TimeToLive
+from chaos.workloads.unique_set import UniqueSet
+
+MS = 10**6
+
+
+def op(
+    kind: str,
+    key: str,
+    argument: object,
+    begin: int,
+    end: int,
+    result: object = None,
+    outcome: Outcome = Outcome.OK,
+) -> Operation:
+    return Operation(0, kind, key, argument, begin * MS, end * MS, outcome, result)
+
+
+def sentences(judge: type, *operations: Operation) -> str:
+    found = judge.judge(sorted(operations, key=lambda o: o.invoked_ns))  # type: ignore[attr-defined]
+    return "; ".join(anomaly.sentence for anomaly in found)
+
+
+# --- counter ------------------------------------------------------------------------------------
+
+
+def incr(begin: int, end: int, *numbers: int, outcome: Outcome = Outcome.OK) -> Operation:
+    return op("incr", "counter:0", 1, begin, end, list(numbers), outcome)
+
+
+def total(number: int, begin: int, end: int) -> Operation:
+    return op("read", "counter:0", None, begin, end, number)
+
+
+def test_each_increment_once() -> None:
+    lost = incr(2, 3, outcome=Outcome.UNKNOWN)
+    refused = incr(2, 3, outcome=Outcome.FAIL)
+    good = [incr(0, 1, 1), incr(2, 5, 3), incr(2, 5, 2), refused, total(3, 6, 7)]
+    assert sentences(Counter, *good) == ""
+    assert sentences(Counter, incr(0, 1, 1), lost, total(1, 4, 5), total(2, 6, 7)) == ""
+    assert sentences(Counter, incr(0, 1, 1), lost, total(1, 4, 5)) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([incr(0, 1, 1), incr(2, 3, 1)], "two increments were answered 1"),
+        ([incr(0, 1, 1, 2)], "one increment was answered [1, 2]"),
+        ([incr(0, 1, 1), total(2, 2, 3)], "a read that was answered 2: 1 increments were done"),
+        ([incr(0, 1, 1), total(0, 2, 3)], "a read that was answered 0: 1 increments were done"),
+        ([incr(0, 1, 2), incr(2, 3, 1)], "a incr that was answered 2"),
+        ([incr(0, 1, 2)], "a incr that was answered 2"),
+    ],
+)
+def test_increments_lost_or_done_twice(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(Counter, *operations)
+
+
+# --- set ----------------------------------------------------------------------------------------
+
+
+def add(element: str, begin: int, end: int, size: int) -> Operation:
+    return op("add", "set:0", element, begin, end, size)
+
+
+def final(text: str) -> Operation:
+    return op("final", "set:0", None, 90, 99, text)
+
+
+def seen(text: str, begin: int, end: int) -> Operation:
+    return op("read", "set:0", None, begin, end, [len(text), crc32(text.encode())])
+
+
+A, B = add("a;", 0, 1, 2), add("b;", 2, 3, 4)
+NEVER = op("add", "set:0", "n;", 0, 1, None, Outcome.FAIL)
+MAYBE = op("add", "set:0", "m;", 0, 1, None, Outcome.UNKNOWN)
+
+
+def test_sets_that_keep_their_word() -> None:
+    assert sentences(UniqueSet, A, B, NEVER, final("a;b;")) == ""
+    assert sentences(UniqueSet, A, MAYBE, final("a;m;"), seen("a;", 2, 3)) == ""
+    assert sentences(UniqueSet, A, B, final("a;b;"), seen("", 0, 1), seen("a;b;", 2, 3)) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([A, B, final("a;")], "'b;' was acknowledged, and is lost"),
+        ([A, final("a;a;")], "'a;' is there 2 times"),
+        ([A, NEVER, final("a;n;")], "'n;' was refused, and yet is there"),
+        ([A, final("a;x;")], "'x;' is there, and nobody added it"),
+        ([A, B, final("b;a;")], "'a;' is not where its answer said"),
+        ([add("b;", 0, 1, 4), add("a;", 2, 3, 2), final("a;b;")], "in the wrong order"),
+        ([A, final("a;"), final("")], "nodes do not agree"),
+        ([A, B, final("a;b;"), seen("a;", 4, 5)], "missed what was done before it began"),
+        ([A, B, final("a;b;"), seen("b;", 4, 5)], "no beginning of the final value"),
+        ([A, B, final("a;b;"), seen("a;b;", 0, 1)], "saw what was begun after it"),
+    ],
+)
+def test_sets_that_do_not(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(UniqueSet, *operations)
+
+
+# --- ttl ----------------------------------------------------------------------------------------
+
+
+def put(begin: int, end: int, ttl_ms: int, outcome: Outcome = Outcome.OK) -> Operation:
+    return op("put", "ttl:k", ttl_ms, begin, end, 1, outcome)
+
+
+def left(begin: int, end: int, left_ms: int | None, kind: str = "read") -> Operation:
+    return op(kind, "ttl:k", None, begin, end, left_ms)
+
+
+def clock(at: int, cluster_ms: int) -> Operation:
+    """A look at the clock key, which has a million ms to live."""
+    return op("read", CLOCK, None, at, at, 1_000_000 - cluster_ms)
+
+
+TRUE = (clock(0, 0), clock(5000, 5000), clock(9000, 9000))
+
+
+def test_keys_that_live_as_long_as_they_may() -> None:
+    assert (
+        sentences(TimeToLive, *TRUE, put(1, 2, 1000), left(900, 901, 99), left(1001, 1002, None))
+        == ""
+    )
+    assert (
+        sentences(TimeToLive, *TRUE, put(1, 2, 1000), left(4000, 4001, 5), left(4500, 4600, None))
+        == ""
+    ), "cluster time may run behind"
+    late = put(1, 2, 1000, Outcome.UNKNOWN)
+    assert sentences(TimeToLive, *TRUE, late, left(3, 4, None), left(5, 6, 900)) == ""
+
+
+def test_a_cold_start_may_move_cluster_time_ahead() -> None:
+    jumped = (clock(0, 0), clock(500, 80_000))
+    assert sentences(TimeToLive, *jumped, put(1, 2, 1000), left(400, 401, None)) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([put(1, 2, 1000), left(500, 501, None)], "gone after 500 of 1000 ms"),
+        ([put(1, 2, 1000), left(1100, 1101, None), left(1200, 1201, 5)], "back from the dead"),
+        ([put(1, 2, 1000), left(5, 6, 1001)], "1001 ms left of 1000"),
+        ([put(1, 2, 1000, Outcome.FAIL), left(5, 6, 900)], "refused, and yet seen"),
+        ([put(1, 2, 1000), left(8000, 8001, 5, "final")], "not removed long after its time"),
+    ],
+)
+def test_keys_that_die_early_or_come_back(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(TimeToLive, *TRUE, *operations)
+
+
+# --- stale --------------------------------------------------------------------------------------
+
+
+def wrote(number: int, begin: int, end: int, outcome: Outcome = Outcome.OK) -> Operation:
+    return op("write", "stale:0", number, begin, end, 1, outcome)
+
+
+def got(number: int, bound_ms: int, begin: int, end: int) -> Operation:
+    return op("read", "stale:0", bound_ms, begin, end, [number, "n1"])
+
+
+def test_stale_reads_within_their_bound() -> None:
+    one, two = wrote(1, 0, 10), wrote(2, 20, 30)
+    assert sentences(Stale, one, two, got(1, 100, 130, 131)) == "", "replaced 100 ms ago"
+    assert sentences(Stale, one, two, got(2, 100, 25, 26)) == "", "not acknowledged yet"
+    assert sentences(Stale, one, wrote(2, 20, 30, Outcome.FAIL), got(1, 100, 900, 901)) == ""
+    assert sentences(Stale, one, wrote(2, 20, 30, Outcome.UNKNOWN), got(1, 100, 900, 901)) == ""
+
+
+@pytest.mark.parametrize(
+    ("read", "sentence"),
+    [
+        (got(1, 100, 131, 132), "1 was replaced 101 ms ago; the bound was 100 ms"),
+        (got(0, 100, 131, 132), "0 was replaced 121 ms ago"),
+        (got(2, 100, 15, 16), "2 was seen before it was written"),
+        (got(3, 100, 50, 51), "3 was refused, and yet seen"),
+    ],
+)
+def test_stale_reads_beyond_it(read: Operation, sentence: str) -> None:
+    writes = [wrote(1, 0, 10), wrote(2, 20, 30), wrote(3, 40, 41, Outcome.FAIL)]
+    assert sentence in sentences(Stale, *writes, read)
