@@ -3,62 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from raftcache.raft.entries import Block
-from raftcache.raft.log import Log
+from raftcache.raft.members import NOBODY, Configuration
+from raftcache.raft.members import Member as MemberRecord
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
     from tests.sim.world import World
 
 
-class Durable:
-    """What one node's log on disk must be able to give back: the account of its written blocks."""
+_Change: TypeAlias = tuple[int, int, Configuration]
+"""index, term, members"""
 
-    def __init__(self) -> None:
-        self.writing: Block | None = None
-        self._base = 0
-        self._terms: list[int] = []  # of the entries after the base
-        self._vote: tuple[int, str | None] = (0, None)
-
-    def wrote(self, block: Block) -> None:
-        assert block is self.writing
-        self._apply(block)
-        self.writing = None
-
-    def _apply(self, block: Block) -> None:
-        if block.restart:
-            self._base, self._terms = block.prev.index, []
-        del self._terms[max(0, block.prev.index - self._base) :]
-        self._terms += [entry.term for entry in block.entries]
-        self._vote = (block.term, block.voted_for)
-
-    def holds(self, index: int, term: int) -> bool:
-        """Whether it holds this entry; what a restart dropped is in a snapshot."""
-        if index <= self._base:
-            return True
-        at = index - self._base - 1
-        return at < len(self._terms) and self._terms[at] == term
-
-    def recovered(self, log: Log, snapshot_index: int) -> None:
-        """The node has started: it must have found this, or this and the block being written."""
-        if not self._matches(log, snapshot_index):
-            assert self.writing is not None, "recovery lost, or invented, durable entries or votes"
-            self._apply(self.writing)
-            assert self._matches(log, snapshot_index), "recovery found neither before nor after"
-        self.writing = None
-
-    def _matches(self, log: Log, snapshot_index: int) -> bool:
-        if (log.getCurrentTerm(), log.getVotedForNodeId()) != self._vote:
-            return False
-        if snapshot_index < self._base and self._base > 1:
-            return False
-        last = self._base + len(self._terms)
-        if max(last, snapshot_index) != max(log.last_index, snapshot_index):
-            return False
-        above = [e for e in log if e.index > max(self._base, snapshot_index)]
-        return all(self.holds(e.index, e.term) for e in above)
+_NO_CHANGE: Final = (0, 0, NOBODY)
+"""Some went, and none came."""
 
 
 class _Seen:
@@ -68,7 +27,13 @@ class _Seen:
         self.life = member.life
         self.commit_index = self.applied_index = member.applied_index
         self.led_term = -1
+        self.is_expelled = False
+        self.match_indexes: dict[str, int] = {}
         self.entries: dict[int, object] = {}  # index -> the very object, to find what is new
+        self.first_index = member.entries[0][1] if len(member.entries) else 1
+        self.changes: list[tuple[int, Configuration]] = []  # of the members, as its log has them
+        self.first: Configuration = member.first  # what it was started with
+        self.configuration = self.first  # the latest in its log
 
 
 class Checker:
@@ -86,29 +51,52 @@ class Checker:
         """uid of a proposal -> the index it was committed at"""
         self.refused: dict[int, str] = {}
         self.last_committed = 1
+        self._first_of_term: dict[int, int] = {}  # term -> the first index committed of it
+        self._undecided: dict[int, list[Configuration]] = {}  # index -> above the last committed
+        self.configurations: list[tuple[int, Configuration]] = []
+        """All that were committed, with their indexes."""
 
     def fail(self, what: str, detail: str) -> None:
         self._world.fail(what, detail)
 
     def started(self, member: Member) -> None:
-        self._seen[member.name] = _Seen(member)
+        self._seen[member.name] = seen = _Seen(member)
+        seen.configuration = self._base_of(seen) or seen.first
+
+    @property
+    def configuration(self) -> Configuration:
+        """The latest that is committed."""
+        return self.configurations[-1][1] if self.configurations else self._world.bootstrap
+
+    @property
+    def undecided(self) -> list[Configuration]:
+        """Those that some log has, or had, and that may yet be committed."""
+        return [c for some in self._undecided.values() for c in some]
 
     def check(self, member: Member) -> None:
         """After each step of a member: everything that this step can have changed."""
         if self._world.verdict is not None:
             return
         seen = self._seen[member.name]
-        self._check_log(member, seen)
+        changes = self._check_log(member, seen)
         self._check_progress(member, seen)
+        if changes:
+            self._check_changes(member, seen, changes)
         self._check_leader(member, seen)
+        self._check_expelled(member, seen)
         self._world.clients.settle()
+        self._world.operators.settle()
 
     # -- log matching ------------------------------------------------------------------------------
 
-    def _check_log(self, member: Member, seen: _Seen) -> None:
-        """Entries of one index and term are the same everywhere, and so is what precedes them."""
+    def _check_log(self, member: Member, seen: _Seen) -> list[_Change]:
+        """Entries of one index and term are the same everywhere, and so is what precedes them.
+
+        Returns the configurations among those that are new in this log, the latest first.
+        """
         log = member.entries
         at = len(log) - 1
+        changes: list[_Change] = []
         while at > 0 and seen.entries.get(log[at][1]) is not log[at]:
             command, index, term = entry = log[at]
             _, prev_index, prev_term = log[at - 1]
@@ -120,7 +108,18 @@ class Checker:
             if known != (command, prev_term):
                 self.fail("log matching", f"{member.name}: entry {index} of term {term} differs")
             seen.entries[index] = entry
+            configuration = member.configuration_of(command)
+            if configuration is not None:
+                changes.append((index, term, configuration))
             at -= 1
+        if seen.changes and seen.changes[-1][0] > log[at][1]:
+            seen.changes = [c for c in seen.changes if c[0] <= log[at][1]]
+            changes = changes or [_NO_CHANGE]
+        if seen.first_index != log[0][1]:
+            seen.first_index = log[0][1]
+            seen.changes = [c for c in seen.changes if c[0] > seen.first_index]
+            changes = changes or [_NO_CHANGE]
+        return changes
 
     # -- commit and apply --------------------------------------------------------------------------
 
@@ -137,7 +136,7 @@ class Checker:
         log = member.entries
         first = log[0][1]
         for index in range(max(seen.commit_index + 1, first + 1), commit + 1):
-            self._check_committed(member, log[index - first])
+            self._check_committed(member, seen, log[index - first])
         seen.commit_index = commit
         if applied != seen.applied_index:
             seen.applied_index = applied
@@ -145,23 +144,31 @@ class Checker:
             if known is not None and known[-1] != member.digest:
                 self.fail("states differ", f"{member.name} at {applied}")
 
-    def _check_committed(self, member: Member, entry: Sequence[Any]) -> None:
+    def _check_committed(self, member: Member, seen: _Seen, entry: Sequence[Any]) -> None:
         command, index, term = entry
         known = self._committed.get(index)
         if known is None:
-            self._commit(member, command, index, term)
+            self._commit(member, seen, command, index, term)
         elif known[:2] != (term, command):
             detail = f"{index} of term {known[0]} is of term {term} on {member.name}"
             self.fail("committed entry changed", detail)
 
-    def _commit(self, member: Member, command: bytes, index: int, term: int) -> None:
+    def _commit(self, member: Member, seen: _Seen, command: bytes, index: int, term: int) -> None:
         self._committed[index] = (term, command, member.term)
         self.last_committed = max(self.last_committed, index)
-        members = self._world.members.values()
-        holders = sum(m.holds_durably(index, term) for m in members)
-        if 2 * holders <= len(members):
-            detail = f"{index} of term {term} is on {holders} of {len(members)}, says {member.name}"
+        self._first_of_term.setdefault(term, index)
+        self._undecided.pop(index, None)
+        # As of the step before: a leader commits before it changes anything.
+        voters = [m for m in seen.configuration.members if m.voter]
+        holders = [m.name for m in voters if self._holds(m, index, term)]
+        if 2 * len(holders) <= len(voters):
+            names = [m.name for m in voters]
+            detail = f"{index} of term {term} is on {holders} of {names}, says {member.name}"
             self.fail("committed without a durable majority", detail)
+        configuration = member.configuration_of(command)
+        if configuration is not None:
+            self.configurations.append((index, configuration))
+            self._world.operators.committed(configuration)
         for uid in member.uids_of(command):
             if uid in self.committed_at:
                 self.fail("committed twice", f"{uid} at {self.committed_at[uid]} and {index}")
@@ -173,10 +180,56 @@ class Checker:
             self.fail("cluster time back", f"{self._stamp_ms} to {stamp_ms} at {index}")
         self._stamp_ms = max(self._stamp_ms, stamp_ms)
 
+    def _holds(self, voter: MemberRecord, index: int, term: int) -> bool:
+        """Whether the data that this voter stands for holds this entry."""
+        member = self._world.members[voter.name]
+        return voter.id in ("", member.data_id) and member.holds_durably(index, term)
+
     def applied(self, member: Member, index: int, what: tuple[Any, ...]) -> None:
         """A member has applied this at this index; the digest after it comes last."""
         if self._applied.setdefault(index, what) != what:
             self.fail("applied entries differ", f"{member.name} at {index}")
+
+    # -- members -----------------------------------------------------------------------------------
+
+    def _check_changes(self, member: Member, seen: _Seen, changes: list[_Change]) -> None:
+        """One voter at a time, one change at a time, and none before a commit in the term."""
+        before = seen.changes[-1][1] if seen.changes else self._base_of(seen)
+        for index, term, configuration in reversed(changes):
+            if (index, term) == _NO_CHANGE[:2]:
+                continue
+            if index > self.last_committed and configuration not in (
+                known := self._undecided.setdefault(index, [])
+            ):
+                known.append(configuration)
+            if before is not None and len(before.voters ^ configuration.voters) > 1:
+                detail = f"{sorted(before.voters)} to {sorted(configuration.voters)} at {index}"
+                self.fail("more than one voter changed", detail)
+            early = term not in self._first_of_term or self._first_of_term[term] > index
+            if member.is_leader and term == member.term and early and index > 2:
+                self.fail("changed before a commit in its term", f"{member.name} at {index}")
+            seen.changes.append((index, configuration))
+            before = configuration
+        seen.configuration = before or seen.first
+        undecided = [i for i, _ in seen.changes if i > self.last_committed]
+        if member.is_leader and len(undecided) > 1:
+            self.fail("two changes at a time", f"{member.name} at {undecided}")
+
+    def _base_of(self, seen: _Seen) -> Configuration | None:
+        """What the entries that its log begins with follow; None where that is not known."""
+        for index, configuration in reversed(self.configurations):
+            if index <= seen.first_index:
+                return configuration
+        return seen.first if seen.first is self._world.bootstrap else None
+
+    def _check_expelled(self, member: Member, seen: _Seen) -> None:
+        if member.expelled and not seen.is_expelled:
+            seen.is_expelled = True
+            self._world.note("{0} is out: {1}", member.name, member.expelled)
+            self._world.count["expelled"] += 1
+            record = self.configuration.get(member.name)
+            if record is not None and record.id == member.data_id:
+                self.fail("a member was expelled", f"{member.name}: {member.expelled}")
 
     # -- leaders -----------------------------------------------------------------------------------
 
@@ -190,8 +243,15 @@ class Checker:
             seen.led_term = term
             self._world.count["elections"] += 1
             self._check_completeness(member)
+        me = seen.configuration.get(member.name)
+        if me is None or not me.voter or me.id not in ("", member.data_id):
+            self.fail("leads, and is no voter", f"{member.name} in term {term}: {me}")
+        matches = member.match_indexes
+        if matches == seen.match_indexes:
+            return
+        seen.match_indexes = matches
         log = member.entries
-        for name, match in member.match_indexes.items():
+        for name, match in matches.items():
             peer = self._world.members[name]
             at = match - log[0][1]
             if at > 0 and peer.alive and peer.term == term and match > 1:

@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
+from raftcache.errors import Fatal
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def do_some(work: Callable[[], object], disk: MemoryDisk, chance: random.Random)
             left -= 1
 
     disk.hook = hook
-    with contextlib.suppress(PowerCut):
+    with contextlib.suppress(PowerCut, OSError, Fatal):  # the disk may have failed before
         work()
 
 

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from raftcache.command.codec import decode, encode
 from raftcache.command.words import Command, Increment, Once, Put
 from raftcache.config import Storage, Timing
 from raftcache.errors import Fatal, RaftcacheError
-from raftcache.raft import frames, stock
+from raftcache.raft import frames, members, stock
 from raftcache.raft.assembly import Restored, assemble, restore
 from raftcache.raft.datadir import Identity, open_data_dir
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
-from raftcache.raft.entries import Block
+from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
-from raftcache.raft.members import bootstrap
+from raftcache.raft.members import NOBODY, Change, Configuration
+from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.replica import Replica
-from raftcache.raft.wal import Wal
-from raftcache.state.machine import Machine
-from tests.sim.checker import Durable
 from tests.sim.lane import SimLane
 from tests.sim.network import Message, SimLinks
 from tests.sim.schedule import DriftingClock
+from tests.sim.watched import Durable, WatchedMachine, WatchedWal
 from tests.support.memory_disk import MemoryDisk
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 CLUSTER_ID = "simulated"
 TIMING = Timing(request_timeout_s=2.0)
 TRANSFER_TIMEOUT_S = 1.0
+DISK_ERRORS = (errno.EIO, errno.ENOSPC)
 
 
 class _Timer:
@@ -45,6 +46,10 @@ class _Timer:
         self.cancelled = True
 
 
+class Unready(Exception):
+    """A node cannot start now."""
+
+
 class Host:
     """What a node stands on, whatever runs there: its clock, its links, its life and death."""
 
@@ -53,6 +58,9 @@ class Host:
         self.life = 0
         self.alive = False
         self.paused_until_s = 0.0
+        self.data_id = f"{name}-data"
+        """Of what is on its disk, or was before its disk was lost."""
+        self.disk = MemoryDisk()
         self.links = SimLinks(world.network, name)
         clock.on_read = self._perhaps_stall
 
@@ -110,14 +118,14 @@ class Host:
         if self.links.receive(sender, epoch, message):
             self.wake()
 
-    def link_up(self, peer: str, epoch: int) -> None:
+    def link_up(self, hello: MemberRecord, epoch: int) -> None:
         """Known at once, so that no two links between the same nodes can overlap."""
-        self.links.epochs[peer] = epoch
-        self.later(0, self._link_up, peer, epoch)
+        self.links.epochs[hello.name] = epoch
+        self.later(0, self._link_up, hello, epoch)
 
-    def _link_up(self, peer: str, epoch: int) -> None:
-        if self.links.epochs.get(peer) == epoch:
-            self.links.up(peer, epoch)
+    def _link_up(self, hello: MemberRecord, epoch: int) -> None:
+        if self.links.epochs.get(hello.name) == epoch:
+            self.links.up(hello)
             self.wake()
 
     def link_down(self, peer: str, epoch: int) -> None:
@@ -131,6 +139,7 @@ class Host:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
+        """Begin a life, if what is on the disk allows it."""
         assert not self.alive
         self.life += 1
         self.paused_until_s = self.clock.ahead_s = 0.0
@@ -139,10 +148,15 @@ class Host:
         self.enter()
         try:
             self.boot()
+        except Unready as why:
+            self.world.note("{0} cannot start: {1}", self.name, why)
+            self.alive = False
+            return
         except Exception as error:
             self.world.fail_by(self, error)
             return
         self.world.note("{0} starts its life {1}", self.name, self.life)
+        self.links.started = True
         self.leave()
         self.world.network.dial_all(self.name)
 
@@ -159,41 +173,18 @@ class Host:
 
     # -- what a kind of node does ----------------------------------------------------------------
 
-    def boot(self) -> None: ...
+    expelled = ""
+    """Why it is out of the cluster, as far as it knows."""
+
+    def boot(self) -> None:
+        """Raises Unready."""
+
     def lose(self) -> None: ...
     def wake(self) -> None: ...
 
     def on_wire(self, message: Message) -> Message:
         """What arrives when this is sent."""
         return message
-
-
-class WatchedMachine(Machine):
-    """The real state machine; every batch it applies is shown to the checker."""
-
-    def __init__(self, member: Member) -> None:
-        super().__init__()
-        self._member = member
-
-    def apply(self, now_ms: int, batch: bytes) -> list[Any]:
-        replies = super().apply(now_ms, batch)
-        member = self._member
-        index = member.applied_index + 1
-        member.world.checker.applied(member, index, (now_ms, batch, self.digest))
-        return replies
-
-
-class WatchedWal:
-    """The real log on disk; every block that it made durable is noted."""
-
-    def __init__(self, wal: Wal, durable: Durable) -> None:
-        self._wal, self._durable = wal, durable
-        self.drop_before = wal.drop_before
-
-    def write(self, block: Block) -> None:
-        self._durable.writing = block
-        self._wal.write(block)
-        self._durable.wrote(block)
 
 
 class Member(Host):
@@ -206,8 +197,11 @@ class Member(Host):
 
     def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
         super().__init__(world, name, clock)
-        self.disk = MemoryDisk()
         self.durable = Durable()
+        self.first: Configuration = world.bootstrap
+        """What it was started with; NOBODY if it joins, and was not told yet."""
+        self.joins = self.must_join = False
+        self._incarnation, self.data_number = 0, 1
         self._lanes: list[SimLane] = []
         p = world.profile
         self._storage = Storage(
@@ -219,14 +213,44 @@ class Member(Host):
 
     def boot(self) -> None:
         world = self.world
-        identity = open_data_dir(self.disk, self.name, CLUSTER_ID, f"{self.name}-data")
-        assert identity.incarnation >= self.life
-        self.machine = WatchedMachine(self)
-        restored = restore(self.disk, self.machine, self._storage)
+        try:
+            identity = open_data_dir(self.disk, self.name, CLUSTER_ID, self.data_id)
+            self.machine = WatchedMachine(self)
+            restored = restore(self.disk, self.machine, self._storage)
+        except (OSError, Fatal) as error:
+            self._give_up(error)
+        assert identity.incarnation > self._incarnation
+        assert identity.member_id == self.data_id
+        self._incarnation = identity.incarnation
         self.durable.recovered(restored.log, restored.applied_index)
+        self.must_join = self.first is NOBODY and not restored.knows_members
+        if self.must_join:
+            self.disk.kill()
+            raise Unready("it has to ask again who the members are")
         self._assemble(restored, identity)
         world.checker.started(self)
+        if self.joins:  # the next process has to find it on its disk, or to ask again
+            self.first = NOBODY
         self.replica.start()
+
+    def _give_up(self, error: Exception) -> NoReturn:
+        """At its start: the process ends, which is right if the disk failed it."""
+        if not is_of_the_disk(error):
+            raise error
+        self.disk.kill()
+        raise Unready(f"{error}")
+
+    def wipe(self, joins: bool) -> None:
+        """While it is down: the disk is replaced by an empty one; what it held is lost.
+
+        joins: it will ask to be added; otherwise it is started as it was the first time.
+        """
+        assert not self.alive
+        self.data_number += 1
+        self.data_id = f"{self.name}-data{self.data_number}"
+        self.disk, self.durable, self._incarnation = MemoryDisk(), Durable(), 0
+        self.joins = joins
+        self.first = NOBODY if joins else self.world.bootstrap
 
     def _assemble(self, restored: Restored, identity: Identity) -> None:
         assert restored.wal is not None
@@ -234,7 +258,7 @@ class Member(Host):
         self.replica, _ = assemble(
             dataclasses.replace(restored, wal=WatchedWal(restored.wal, self.durable)),
             identity,
-            bootstrap({name: f"{name}:7500" for name in self.world.names}),
+            self.first,
             self.world.network.record(self.name),
             self.machine,
             self.links,
@@ -246,9 +270,19 @@ class Member(Host):
             loop=self,
             log_lane=self._lanes[0],
             bulk_lane=self._lanes[1],
-            on_fatal=lambda error: self.world.fail_by(self, error),
+            on_fatal=self._stops_itself,
         )
         self.log, self.engine = restored.log, self.replica._engine
+
+    def _stops_itself(self, error: Exception) -> None:
+        if is_of_the_disk(error):
+            self.world.nemesis.disk_failed(self.name)
+        else:
+            self.world.fail_by(self, error)
+
+    @property
+    def expelled(self) -> str:
+        return self.replica.expelled if self.alive else ""
 
     def lose(self) -> None:
         for lane in self._lanes:
@@ -296,6 +330,9 @@ class Member(Host):
     def transfer(self, to: str | None) -> None:
         self.replica.transfer(to, TRANSFER_TIMEOUT_S)
 
+    def change(self, change: Change, done: ChangeDone) -> None:
+        self.replica.change_members(change, done)
+
     # -- what the checker looks at ---------------------------------------------------------------
 
     @property
@@ -326,6 +363,11 @@ class Member(Host):
         return self.durable.holds(index, term)
 
     @staticmethod
+    def configuration_of(command: bytes) -> Configuration | None:
+        """What an entry says of the members, if it does."""
+        return members.decode(command)
+
+    @staticmethod
     def uids_of(command: bytes) -> Iterable[int]:
         """Which proposals an entry holds."""
         if command[:1] != REGULAR:
@@ -341,6 +383,13 @@ class Member(Host):
     @property
     def digest(self) -> int:
         return self.machine.digest
+
+
+def is_of_the_disk(error: BaseException | None) -> bool:
+    """A disk that fails, as the nemesis lets it, ends the process."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__
+    return error is not None and error.errno in DISK_ERRORS
 
 
 def kind_of(error: Exception) -> str:

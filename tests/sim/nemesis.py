@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from raftcache.raft.datadir import SNAPSHOTS_FOLDER, WAL_FOLDER
+from tests.sim.member import DISK_ERRORS
+
 if TYPE_CHECKING:
+    from tests.sim.member import Member
     from tests.sim.world import World
 
 PERIOD_S: Final = 0.25
@@ -22,14 +26,19 @@ class Nemesis:
         world, profile = self._world, self._world.profile
         if not world.faulty:
             return
-        for rate, fault in (
+        faults = [
             (profile.reset_rate, self._cut_link),
             (profile.crash_rate, self._crash),
             (profile.partition_rate, self._partition),
             (profile.pause_rate, self._pause),
             (profile.transfer_rate, self._transfer),
             (profile.crash_rate / 4, self._jump_wall_clock),
-        ):
+        ]
+        if profile.disk_failure_rate:
+            faults.append((profile.disk_failure_rate, self._break_disk))
+        if profile.wipe_rate:
+            faults.append((profile.wipe_rate, self._wipe))
+        for rate, fault in faults:
             if self._chance.random() < rate * PERIOD_S:
                 fault()
         world.schedule.after(PERIOD_S, self.strike)
@@ -40,50 +49,115 @@ class Nemesis:
         world.note("heal")
         world.faulty = False
         world.network.unblock()
-        for member in world.members.values():
+        for member in self._present:
+            member.disk.hook = None
             if not member.alive:
-                member.start()
+                self.restart(member.name)
+
+    @property
+    def _present(self) -> list[Member]:
+        """Whoever has begun; some may have been removed since."""
+        return [m for m in self._world.members.values() if m.life]
+
+    @property
+    def _names(self) -> list[str]:
+        return [m.name for m in self._present]
 
     def _cut_link(self) -> None:
-        if len(self._world.names) > 1:
-            a, b = self._chance.sample(self._world.names, 2)
+        if len(self._names) > 1:
+            a, b = self._chance.sample(self._names, 2)
             self._world.network.cut(a, b)
 
     def _crash(self) -> None:
         world, kind = self._world, self._chance.random()
         leaders = [m.name for m in world.members.values() if m.alive and m.is_leader]
         if kind < 0.1:
-            victims = world.names
+            victims = self._names
         elif kind < 0.5 and leaders:
             victims = [self._chance.choice(leaders)]
         else:
-            victims = [self._chance.choice(world.names)]
+            victims = [self._chance.choice(self._names)]
         for name in victims:
-            self._crash_one(name, self._chance.choice(DOWN_S) * self._chance.uniform(0.5, 1.5))
+            self.crash_one(name, self._chance.choice(DOWN_S) * self._chance.uniform(0.5, 1.5))
 
     def crash_late(self) -> None:
         """All is well and quiet; one member restarts."""
-        self._crash_one(self._chance.choice(self._world.names), DOWN_S[0])
+        self.crash_one(self._chance.choice(self._names), DOWN_S[0])
 
-    def _crash_one(self, name: str, down_s: float) -> None:
+    def crash_one(self, name: str, down_s: float) -> None:
         world = self._world
         if world.members[name].alive:
             world.count["crashes"] += 1
-            world.clients.crashed(name)
-            world.members[name].crash()
-            world.schedule.after(down_s, self._restart, name)
+            self.stop(name)
+            world.schedule.after(down_s, self.restart, name)
 
-    def _restart(self, name: str) -> None:
-        if not self._world.members[name].alive:
-            self._world.members[name].start()
+    def stop(self, name: str) -> None:
+        """It ends, for good unless somebody starts it."""
+        world = self._world
+        if world.members[name].alive:
+            world.clients.crashed(name)
+            world.operators.crashed(name)
+            world.members[name].crash()
+
+    def restart(self, name: str) -> None:
+        """As whatever looks after its process does, until it is up."""
+        member = self._world.members[name]
+        if member.alive:
+            return
+        member.start()
+        if not member.alive:
+            if member.must_join:
+                self._world.operators.join(name)
+            else:
+                self._world.schedule.after(DOWN_S[1], self.restart, name)
+
+    # -- disks -------------------------------------------------------------------------------------
+
+    def _break_disk(self) -> None:
+        """For a while, something that is asked of a disk fails."""
+        world, chance = self._world, self._chance
+        member = chance.choice(self._present)
+        operation = chance.choice(("write", "sync", "create", "replace", "sync_folder", "read"))
+        number = chance.choice(DISK_ERRORS)
+        world.note("the disk of {0} fails: {1} {2}", member.name, operation, number)
+        disk = member.disk
+        disk.fail(operation, number, chance.choice(("", WAL_FOLDER, SNAPSHOTS_FOLDER)))
+        hook = disk.hook
+
+        def mend() -> None:
+            if disk.hook is hook:
+                disk.hook = None
+
+        world.schedule.after(chance.uniform(0.05, 2), mend)
+
+    def disk_failed(self, name: str) -> None:
+        """A node stops itself: its process ends, and is started again."""
+        self._world.count["stopped by the disk"] += 1
+        self._world.schedule.after(0, self.crash_one, name, DOWN_S[1])
+
+    def _wipe(self) -> None:
+        """A disk is lost, and the node started as if nothing had happened."""
+        may_go = [m.name for m in self._present if self._world.operators.may_lose(m.name)]
+        if may_go:
+            name = self._chance.choice(may_go)
+            self._world.count["wiped"] += 1
+            self.crash_one(name, self._chance.choice(DOWN_S))
+            if not self._world.members[name].alive:
+                self._world.note("{0} loses its disk", name)
+                member = self._world.members[name]
+                member.wipe(joins=member.joins)
+                self._world.operators.lost(name)
+
+    # -- and the rest ------------------------------------------------------------------------------
 
     def _partition(self) -> None:
         world, chance, kind = self._world, self._chance, self._chance.random()
-        if kind < 0.3 or len(world.names) == 1:
+        names = self._names
+        if kind < 0.3 or len(names) == 1:
             world.network.unblock()
             return
-        side = set(chance.sample(world.names, chance.randint(1, len(world.names) // 2)))
-        rest = [n for n in world.names if n not in side]
+        side = set(chance.sample(names, chance.randint(1, len(names) // 2)))
+        rest = [n for n in names if n not in side]
         out = {(a, b) for a in side for b in rest}
         back = {(b, a) for a, b in out}
         if kind < 0.7:
@@ -103,16 +177,14 @@ class Nemesis:
         world.schedule.after(chance.uniform(0.3, 4), world.network.unblock)
 
     def _pause(self) -> None:
-        self._world.members[self._chance.choice(self._world.names)].pause(
-            self._chance.uniform(0.2, 2)
-        )
+        self._world.members[self._chance.choice(self._names)].pause(self._chance.uniform(0.2, 2))
 
     def _transfer(self) -> None:
-        to = self._chance.choice([None, *self._world.names])
+        to = self._chance.choice([None, *self._names])
         for member in self._world.members.values():
             if member.alive and member.is_leader:
                 member.later(0, member.transfer, to)
 
     def _jump_wall_clock(self) -> None:
-        member = self._world.members[self._chance.choice(self._world.names)]
+        member = self._world.members[self._chance.choice(self._names)]
         member.clock.jump_wall(self._chance.randint(-3_600_000, 3_600_000))

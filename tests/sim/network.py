@@ -14,18 +14,22 @@ from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raftcache.raft.members import Member as MemberRecord
+from raftcache.raft.peer import Refusal
 
 if TYPE_CHECKING:
+    from tests.sim.member import Host
     from tests.sim.world import World
 
 Message: TypeAlias = dict[str, Any]
 
 LATENCY_S_MIN = 0.0005
 CALM_DELAY_S_MAX = 0.01
+LONELY_S = 2.0
+"""Who has no link for so long dials although it is the other one's turn, or one that refuses."""
 
 
 class SimLinks(Transport):
-    """One member's end of its links; what pysyncobj asks of a transport."""
+    """One member's end of its links: a pysyncobj Transport, by the rules of transport.py."""
 
     ready = True
 
@@ -33,18 +37,54 @@ class SimLinks(Transport):
         super().__init__(None, None, [])
         self._network, self._name = network, name
         self._queue: list[tuple[str, int, Message]] = []
+        self._linked: set[str] = set()  # the engine knows
+        self._guests: dict[str, MemberRecord] = {}  # linked, but not known as members
+        self._member_ids: dict[str, str] = {}
+        self._removed_ids: Collection[str] = ()
+        self.peers: set[str] = set()
         self.epochs: dict[str, int] = {}
         """peer -> the epoch of the link that this end knows of"""
+        self.started = False
         self.greeted: Callable[[MemberRecord], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
+        self.takes_guests: Callable[[], bool] = lambda: False
 
     def tryGetReady(self) -> None: ...
     def waitReady(self) -> None: ...
-    def addNode(self, node: Node) -> None: ...
-    def dropNode(self, node: Node) -> None: ...
-    def set_member(self, name: str, raft: str, member_id: str) -> None: ...
-    def set_removed(self, member_ids: Collection[str]) -> None: ...
     def destroy(self) -> None: ...
+
+    # -- members ---------------------------------------------------------------------------------
+
+    def addNode(self, node: Node) -> None:
+        self.peers.add(node.id)
+        guest = self._guests.pop(node.id, None)
+        if guest is not None:
+            self.greeted(guest)
+        elif self.started:
+            self._network.dial(self._name, node.id)
+
+    def dropNode(self, node: Node) -> None:
+        self.peers.discard(node.id)
+        if self.epochs.get(node.id) is not None:
+            self._network.cut(self._name, node.id)
+            self.down(node.id)
+
+    def set_member(self, name: str, raft: str, member_id: str) -> None:
+        self._member_ids[name] = member_id
+
+    def set_removed(self, member_ids: Collection[str]) -> None:
+        self._removed_ids = member_ids
+
+    def refusal(self, hello: MemberRecord, accepted: bool) -> Refusal | None:
+        """Why not to talk to who says this; accepted: this end did not dial."""
+        if hello.id in self._removed_ids:
+            return Refusal.REMOVED
+        if hello.name not in self.peers:
+            return None if accepted and self.takes_guests() else Refusal.UNKNOWN
+        known = self._member_ids.get(hello.name) in (None, "", hello.id)
+        return None if known else Refusal.OTHER_DATA
+
+    # -- messages --------------------------------------------------------------------------------
 
     def send(self, node: Node, message: Message) -> bool:
         epoch = self.epochs.get(node.id)
@@ -59,14 +99,21 @@ class SimLinks(Transport):
             if self.epochs.get(to) == epoch:
                 self._network.carry(self._name, to, epoch, message)
 
-    def up(self, peer: str, epoch: int) -> None:
-        self.epochs[peer] = epoch
-        self.greeted(self._network.record(peer))
-        self._onNodeConnected(self._network.nodes[peer])
+    def up(self, hello: MemberRecord) -> None:
+        """The link of the noted epoch is made, to who said this."""
+        if hello.name in self.peers:
+            self.greeted(hello)
+        else:
+            self._guests[hello.name] = hello
+        self._linked.add(hello.name)
+        self._onNodeConnected(self._network.nodes[hello.name])
 
     def down(self, peer: str) -> None:
         del self.epochs[peer]
-        self._onNodeDisconnected(self._network.nodes[peer])
+        self._guests.pop(peer, None)
+        if peer in self._linked:
+            self._linked.remove(peer)
+            self._onNodeDisconnected(self._network.nodes[peer])
 
     def receive(self, sender: str, epoch: int, message: Message) -> bool:
         """False: it came over a link that this end knows to be cut."""
@@ -101,7 +148,8 @@ class Network:
 
     def record(self, name: str) -> MemberRecord:
         """As this member greets."""
-        return MemberRecord(name, f"{name}-data", f"{name}:7500", f"{name}:7400", False)
+        data_id = self._world.members[name].data_id
+        return MemberRecord(name, data_id, f"{name}:7500", f"{name}:7400", False)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -137,6 +185,10 @@ class Network:
             if other != name:
                 self._dial(self._links[name, other])
 
+    def dial(self, name: str, other: str) -> None:
+        """A member has learnt of another one."""
+        self._dial(self._links[name, other])
+
     def cut_all(self, name: str) -> None:
         """A member has crashed: its peers will notice."""
         for other in self._names:
@@ -157,10 +209,11 @@ class Network:
         self._world.members[me].link_down(peer, epoch)
         self._dial(link)
 
-    def _dial(self, link: _Link) -> None:
+    def _dial(self, link: _Link, delay_s: float = 0.0) -> None:
         if not link.dialling:
             link.dialling = True
-            self._world.schedule.after(self._world.chance.uniform(0.02, 0.4), self._connect, link)
+            delay_s += self._world.chance.uniform(0.02, 0.4)
+            self._world.schedule.after(delay_s, self._connect, link)
 
     def _connect(self, link: _Link) -> None:
         link.dialling = False
@@ -173,10 +226,28 @@ class Network:
         if epochs != (None, None) or self._blocked & {link.ends, link.ends[::-1]}:
             self._dial(link)
             return
+        knowing = [m for m, peer in ((b, a.name), (a, b.name)) if peer in m.links.peers]
+        if not knowing:
+            return  # whoever learns of the other will dial
+        if not self._greet(knowing[0], a if knowing[0] is b else b):
+            self._dial(link, LONELY_S)
+            return
         link.epoch += 1
         link.arrival_s = dict.fromkeys(link.ends, self._world.schedule.now_s)
-        a.link_up(b.name, link.epoch)
-        b.link_up(a.name, link.epoch)
+        a.link_up(self.record(b.name), link.epoch)
+        b.link_up(self.record(a.name), link.epoch)
+
+    def _greet(self, dialler: Host, acceptor: Host) -> bool:
+        """Each says who it is; whoever is refused for good is told so."""
+        refused = dialler
+        refusal = acceptor.links.refusal(self.record(dialler.name), accepted=True)
+        if refusal is None:
+            refused = acceptor
+            refusal = dialler.links.refusal(self.record(acceptor.name), accepted=False)
+        if refusal in (Refusal.REMOVED, Refusal.OTHER_DATA):
+            self._world.note("{0} is refused: {1}", refused.name, refusal)
+            refused.later(0, refused.links.removed, refusal)
+        return refusal is None
 
     # -- partitions ------------------------------------------------------------------------------
 

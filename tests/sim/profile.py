@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Any, Final, TypeAlias
 
 NEVER: Final = 1 << 60
+
+Pick: TypeAlias = Callable[[Sequence[Any]], Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,9 +40,14 @@ class Profile:
     drift: float = 0.04
     stall_chance: float = 0.0
     # disks
+    disk_failure_rate: float = 0.0
     sync_s_max: float = 0.005
     slow_sync_chance: float = 0.01
     segment_size_bytes: int = 8192
+    # members: of so many names the cluster begins with `size`
+    pool: int = 0
+    change_rate: float = 0.0
+    wipe_rate: float = 0.0
     # sizes that are tiny here, so that their limits are met
     snapshot_entries: int = NEVER
     trailing_entries: int = 0
@@ -78,25 +86,45 @@ def draw(name: str, chance: random.Random) -> Profile:
         window_messages=pick((1, 3, 64)),
         client_gap_s=pick((0.02, 0.05, 0.2)),
     )
-    return _PROFILES[name](mixed)
+    return _PROFILES[name](mixed, pick)
 
 
-def _calm(p: Profile) -> Profile:
+def _calm(p: Profile, pick: Pick) -> Profile:
     quiet = dict.fromkeys(("reset_rate", "crash_rate", "partition_rate", "stall_chance"), 0.0)
     return replace(p, spike_chance=0.0, pause_rate=0.0, transfer_rate=0.0, **quiet)
 
 
+def _membership(p: Profile, pick: Pick) -> Profile:
+    """Names come and go, and disks are lost; there is time to begin anew after the healing."""
+    return replace(
+        p,
+        size=3,
+        pool=pick((5, 7)),
+        change_rate=pick((0.5, 1.0, 2.0)),
+        wipe_rate=pick((0.0, 0.1, 0.3)),
+        disk_failure_rate=pick((0.0, 0.0, 0.1)),
+        heal_at_s=16.0,
+        quiet_from_s=23.0,
+        duration_s=28.0,
+        client_gap_s=pick((0.05, 0.2)),
+    )
+
+
 _PROFILES: Final = {
-    "mixed": lambda p: p,
+    "mixed": lambda p, pick: p,
     "calm": _calm,
-    "single": lambda p: replace(p, size=1, crash_rate=0.5, reset_rate=0.0, transfer_rate=0.0),
-    "crashes": lambda p: replace(p, crash_rate=1.0, sync_s_max=0.05),
-    "partitions": lambda p: replace(p, partition_rate=1.0, reset_rate=1.0),
-    "snapshots": lambda p: replace(
+    "single": lambda p, pick: replace(p, size=1, crash_rate=0.5, reset_rate=0.0, transfer_rate=0.0),
+    "crashes": lambda p, pick: replace(p, crash_rate=1.0, sync_s_max=0.05),
+    "partitions": lambda p, pick: replace(p, partition_rate=1.0, reset_rate=1.0),
+    "snapshots": lambda p, pick: replace(
         p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=2000, crash_rate=0.3
     ),
-    "transfers": lambda p: replace(p, transfer_rate=1.0, partition_rate=0.3),
-    "bursts": lambda p: replace(
+    "transfers": lambda p, pick: replace(p, transfer_rate=1.0, partition_rate=0.3),
+    "disks": lambda p, pick: replace(
+        p, disk_failure_rate=pick((0.2, 0.5)), snapshot_entries=pick((15, 60, NEVER))
+    ),
+    "membership": _membership,
+    "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16
     ),
 }

@@ -113,6 +113,8 @@ class StockMember(Host):
     def boot(self) -> None:
         self._kicked = False
         others = [Node(name) for name in self.world.names if name != self.name]
+        self.links.peers = {node.id for node in others}
+        self.first = self.world.bootstrap
         conf = SyncObjConf(
             autoTick=False,
             appendEntriesUseBatch=False,
@@ -205,6 +207,10 @@ class StockMember(Host):
 
     def holds_durably(self, index: int, term: int) -> bool:
         return self._journal.holds(index, term)
+
+    @staticmethod
+    def configuration_of(command: bytes) -> None:
+        return None  # nobody is added or removed
 
     @staticmethod
     def uids_of(command: bytes) -> Iterable[int]:

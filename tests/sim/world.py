@@ -14,12 +14,14 @@ from unittest import mock
 
 from raftcache.raft import shipping, window
 from raftcache.raft.engine import applying, replication
+from raftcache.raft.members import bootstrap
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
 from tests.sim.clients import Clients
 from tests.sim.member import Host, Member, kind_of
 from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
+from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 
@@ -64,11 +66,14 @@ class World:
         self.faulty = True
         self.verdict: Verdict | None = None
         self.trace = 0
-        self.names = [f"n{i + 1}" for i in range(drawn.size)]
-        self.network = Network(self, self.names)
+        pool = [f"n{i + 1}" for i in range(max(drawn.size, drawn.pool))]
+        self.names = pool[: drawn.size]
+        """Who is there from the beginning."""
+        self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
+        self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
-        self.nemesis = Nemesis(self)
-        self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in self.names}
+        self.nemesis, self.operators = Nemesis(self), Operators(self)
+        self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
 
     def _clock(self) -> DriftingClock:
         drift, chance = self.profile.drift, self.chance
@@ -80,11 +85,13 @@ class World:
         """Play it to the end, or to the first violation."""
         self.note("{0}", self.profile)
         with self._small_limits():
-            for member in self.members.values():
-                member.start()
+            for name in self.names:
+                self.members[name].start()
             self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
             self.schedule.at(0.5, self.nemesis.strike)
             self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
+            if self.profile.change_rate:
+                self.schedule.at(1.0, self.operators.act)
             if self.profile.late_crash:
                 self.schedule.at(self.profile.quiet_from_s + 1, self.nemesis.crash_late)
             self.schedule.run(self.profile.duration_s, self._is_over)
@@ -130,12 +137,16 @@ class World:
 
     def _check_liveness(self) -> None:
         """After the healing: one leader, equal replicas, and an end to every call."""
-        members = list(self.members.values())
-        leaders = [m.name for m in members if m.is_leader]
-        indexes = {m.name: (m.term, m.commit_index, m.applied_index) for m in members}
+        belonging = self.checker.configuration.members
+        members = [self.members[m.name] for m in belonging]
+        leaders = [m.name for m in self.members.values() if m.alive and m.is_leader]
         last = self.checker.last_committed
-        state = f"leaders {leaders}, term and indexes {indexes}, last committed {last}"
-        if len(leaders) != 1:
+        state = f"leaders {leaders}, {self._progress()}, last committed {last}"
+        away = [m.name for m in members if not m.alive or m.expelled]
+        stray = [m for m in self.members.values() if m not in members and m.alive]
+        if away:
+            self.fail("liveness: a member is away", f"{away}; {state}")
+        elif len(leaders) != 1:
             self.fail("liveness: not one leader", state)
         elif any(m.applied_index != last for m in members):
             self.fail("liveness: not converged", state)
@@ -143,8 +154,15 @@ class World:
             self.fail("liveness: digests differ", state)
         elif self.clients.acknowledged_at_s < self.profile.heal_at_s + 0.5:
             self.fail("liveness: no progress after the healing", state)
-        elif self.clients.still_waiting:
-            self.fail("liveness: a call never ended", f"{self.clients.still_waiting[:5]}; {state}")
+        elif waiting := self.clients.still_waiting + self.operators.still_waiting:
+            self.fail("liveness: a call never ended", f"{waiting[:5]}; {state}")
+        elif unaware := [m.name for m in stray if not m.expelled]:
+            self.fail("liveness: removed, and does not know it", f"{unaware}; {state}")
+
+    def _progress(self) -> str:
+        members = [m for m in self.members.values() if m.alive]
+        indexes = {m.name: (m.term, m.commit_index, m.applied_index) for m in members}
+        return f"term and indexes {indexes}, members {self.checker.configuration.members}"
 
 
 def run(seed: int, profile: str | Profile = "mixed", make: type[Host] = Member) -> Result:

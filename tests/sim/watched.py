@@ -1,0 +1,93 @@
+"""The real log and state machine, with an account of what went through them for the checker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from raftcache.raft.entries import Block
+from raftcache.raft.log import Log
+from raftcache.raft.wal import Wal
+from raftcache.state.machine import Machine
+
+if TYPE_CHECKING:
+    from tests.sim.member import Member
+
+
+class Durable:
+    """What one node's log on disk must be able to give back: the account of its written blocks."""
+
+    def __init__(self) -> None:
+        self.writing: Block | None = None
+        self._base = 0
+        self._terms: list[int] = []  # of the entries after the base
+        self._vote: tuple[int, str | None] = (0, None)
+
+    def wrote(self, block: Block) -> None:
+        assert block is self.writing
+        self._apply(block)
+        self.writing = None
+
+    def _apply(self, block: Block) -> None:
+        if block.restart:
+            self._base, self._terms = block.prev.index, []
+        del self._terms[max(0, block.prev.index - self._base) :]
+        self._terms += [entry.term for entry in block.entries]
+        self._vote = (block.term, block.voted_for)
+
+    @property
+    def last_index(self) -> int:
+        return self._base + len(self._terms)
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether it holds this entry; what a restart dropped is in a snapshot."""
+        if index <= self._base:
+            return True
+        at = index - self._base - 1
+        return at < len(self._terms) and self._terms[at] == term
+
+    def recovered(self, log: Log, snapshot_index: int) -> None:
+        """The node has started: it must have found this, or this and the block being written."""
+        if not self._matches(log, snapshot_index):
+            assert self.writing is not None, "recovery lost, or invented, durable entries or votes"
+            self._apply(self.writing)
+            assert self._matches(log, snapshot_index), "recovery found neither before nor after"
+        self.writing = None
+
+    def _matches(self, log: Log, snapshot_index: int) -> bool:
+        if (log.getCurrentTerm(), log.getVotedForNodeId()) != self._vote:
+            return False
+        if snapshot_index < self._base and self._base > 1:
+            return False
+        last = self._base + len(self._terms)
+        if max(last, snapshot_index) != max(log.last_index, snapshot_index):
+            return False
+        above = [e for e in log if e.index > max(self._base, snapshot_index)]
+        return all(self.holds(e.index, e.term) for e in above)
+
+
+class WatchedMachine(Machine):
+    """The real state machine; every batch it applies is shown to the checker."""
+
+    def __init__(self, member: Member) -> None:
+        super().__init__()
+        self._member = member
+
+    def apply(self, now_ms: int, batch: bytes) -> list[Any]:
+        replies = super().apply(now_ms, batch)
+        member = self._member
+        index = member.applied_index + 1
+        member.world.checker.applied(member, index, (now_ms, batch, self.digest))
+        return replies
+
+
+class WatchedWal:
+    """The real log on disk; every block that it made durable is noted."""
+
+    def __init__(self, wal: Wal, durable: Durable) -> None:
+        self._wal, self._durable = wal, durable
+        self.drop_before = wal.drop_before
+
+    def write(self, block: Block) -> None:
+        self._durable.writing = block
+        self._wal.write(block)
+        self._durable.wrote(block)
