@@ -319,6 +319,11 @@ def by_state(
     return found
 
 
+def _worst(samples: list[Sample]) -> list[Sample]:
+    """The longest twenty, by time."""
+    return sorted(sorted(samples, key=lambda s: -s[1])[:20])
+
+
 def summary(latencies_s: list[float]) -> dict[str, float]:
     cuts = statistics.quantiles(latencies_s, n=1000, method="inclusive")
     return {
@@ -404,6 +409,8 @@ async def measure(nodes: Nodes, args: argparse.Namespace) -> dict[str, Any]:
         "puts_failed": len(traffic.puts.failed),
         "leader": leader,
         "same_leader": same_leader,
+        "stalls": {n: _worst(p.samples) for n, p in traffic.probes.items()},
+        "events": {n: [(at, e["event"]) for at, e in nodes.events(n)] for n in nodes.nodes},
         "spans_s": {s: [round(b - a, 2) for a, b in some] for s, some in spans.items()},
         "restarts_s": restarts_s,
     }

@@ -156,6 +156,7 @@ def assemble(
     compactor = Compactor(
         store,
         bulk_lane,
+        loop,
         machine,
         describe,
         storage.trailing_entries,

@@ -1,8 +1,9 @@
 """Taking snapshots beside the service, so that the log can be cut.
 
 Stands where pysyncobj has its Serializer. The image is written slice by slice: one slice on the
-event loop, then its write on the bulk lane, then the next, so that neither the loop nor the log's
-fdatasync waits long. A snapshot counts only once it is verified, complete and durable.
+event loop, then its write on the bulk lane, then a pause, then the next, so that neither the loop
+nor the log's fdatasync waits long, and most of a core is left to the service. A snapshot counts
+only once it is verified, complete and durable.
 
 The machine gives one image at a time, and this is the one place that asks for it. So a backup is
 no second dump: it is the file of a snapshot that is new enough, taken if there is none, and held
@@ -13,12 +14,17 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
-from raftcache.ports import Lane, StateMachine
+from raftcache.ports import Lane, Loop, StateMachine, Timer
 from raftcache.raft.log import Log
 from raftcache.raft.snapshots import RawReader, SnapshotMeta, SnapshotStore, SnapshotWriter
 from raftcache.raft.stock import SERIALIZER_STATE
+
+PAUSE_S: Final = 0.002
+"""Between two slices of an image, each about half a millisecond of work. Without it a snapshot of a
+million keys keeps a core busy for seconds, on all nodes at once, and writes wait six times as long
+(docs/benchmarks/growth.md); nobody waits for the snapshot."""
 
 logger = logging.getLogger("raftcache.raft")
 
@@ -60,6 +66,7 @@ class Compactor:
         self,
         store: SnapshotStore,
         lane: Lane,
+        loop: Loop,
         machine: StateMachine,
         describe: Callable[[int, int], SnapshotMeta],
         trailing_entries: int,
@@ -71,12 +78,13 @@ class Compactor:
 
         on_progress is called when something finished on the lane: the engine should tick.
         """
-        self._store, self._lane, self._machine = store, lane, machine
+        self._store, self._lane, self._loop, self._machine = store, lane, loop, machine
         self._describe = describe
         self._trailing_entries, self._trailing_size_bytes = trailing_entries, trailing_size_bytes
         self._on_progress, self._on_fatal = on_progress, on_fatal
         self._taking: Iterator[bytes] | None = None
         self._writer: SnapshotWriter | None = None
+        self._pause: Timer | None = None  # until the next slice
         self._wanted: list[tuple[int, Opened]] = []  # no snapshot is new enough for these
         self._stopped = False
         self._state = SERIALIZER_STATE.NOT_SERIALIZING
@@ -112,9 +120,7 @@ class Compactor:
             self._next_slice(writer)
 
     def _next_slice(self, writer: SnapshotWriter) -> None:
-        if self._stopped:
-            self._ended(None)
-            return
+        self._pause = None
         assert self._taking is not None
         piece = next(self._taking, None)
         if piece is None:
@@ -122,9 +128,14 @@ class Compactor:
             self._lane.submit(writer.finish, lambda _, error: self._ended(error))
         else:
             self._lane.submit(
-                lambda: writer.write(piece),
-                lambda _, error: self._ended(error) if error else self._next_slice(writer),
+                lambda: writer.write(piece), lambda _, error: self._written(writer, error)
             )
+
+    def _written(self, writer: SnapshotWriter, error: Exception | None) -> None:
+        if error is not None or self._stopped:
+            self._ended(error)
+        else:
+            self._pause = self._loop.call_later(PAUSE_S, self._next_slice, writer)
 
     def _ended(self, error: Exception | None) -> None:
         writer, self._writer, self._taking = self._writer, None, None
@@ -147,6 +158,9 @@ class Compactor:
     def stop(self) -> None:
         """Take no more; a snapshot that is half written is removed, and nobody is left waiting."""
         self._stopped = True
+        if self._pause is not None:
+            self._pause.cancel()
+            self._ended(None)
         wanted, self._wanted = self._wanted, []
         for _, done in wanted:
             done(None)

@@ -7,7 +7,6 @@ indexes, the digest and a dump in progress true to it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from heapq import merge
 from itertools import islice
 from typing import Final
 
@@ -146,9 +145,8 @@ class Pass:
         self._items = current
         self._order: SortedList = order
         self._passed = b""  # the last key passed; no key is empty
-        self._saved = (
-            SortedDict()
-        )  # key -> its packed item when the walk began, None if it had none
+        # key -> its packed item when the walk began, None if it had none
+        self._saved = SortedDict()
         self.done = False
 
     def save(self, key: bytes, old: Stored | None) -> None:
@@ -161,26 +159,25 @@ class Pass:
 
         Empty also when it met nothing but keys younger than the pass: `done` tells the end.
         """
+        keys = self._next_keys(keys_max + 1)  # one more shows whether this is the end
+        saved, current = self._saved, self._items
         taken: list[tuple[bytes, bytes]] = []
         size_bytes = 0
-        after = {"minimum": self._passed, "inclusive": (False, True)}
-        keys = merge(self._order.irange(**after), self._saved.irange(**after))
-        passed: list[bytes] = []
-        for key in islice(keys, keys_max):
-            if passed and key == passed[-1]:
-                continue  # present now, and saved
-            passed.append(key)
-            packed = self._saved[key] if key in self._saved else self._items[key]
-            if packed is None:
-                continue  # younger than the pass
-            taken.append((key, packed))
-            size_bytes += len(key) + len(packed)
-            if size_bytes >= size_bytes_max:
-                break
+        for key in keys[:keys_max]:
+            packed = saved.pop(key) if key in saved else current[key]
+            self._passed = key
+            if packed is not None:  # else it is younger than the pass
+                taken.append((key, packed))
+                size_bytes += len(key) + len(packed)
+                if size_bytes >= size_bytes_max:
+                    break
         else:
-            self.done = next(keys, None) is None
-        for key in passed:
-            self._saved.pop(key, None)
-        if passed:
-            self._passed = passed[-1]
+            self.done = len(keys) <= keys_max
         return taken
+
+    def _next_keys(self, count: int) -> list[bytes]:
+        """The next keys, present now or saved, in order; fewer than asked for if these are all."""
+        span = {"minimum": self._passed, "inclusive": (False, True)}
+        keys = list(islice(self._order.irange(**span), count))
+        saved = list(islice(self._saved.irange(**span), count))
+        return sorted({*keys, *saved})[:count] if saved else keys
