@@ -186,6 +186,7 @@ class Node:
             config, identity.cluster_id, self._replica, machine, self._link_counters
         )
         membership = Membership(
+            config.name,
             identity.cluster_id,
             self._replica,
             config.timing.request_timeout_s,

@@ -27,6 +27,7 @@ from raftcache.client.replies import (
     decoded,
     error_of,
     found,
+    refused,
     written,
 )
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MS
@@ -69,6 +70,11 @@ class _Request(Struct, frozen=True):
     @property
     def is_write(self) -> bool:
         return self.method not in ("GET", "HEAD")
+
+    @property
+    def is_remembered(self) -> bool:
+        """Asked again it is answered like the first time, not by what the first time led to."""
+        return "Idempotency-Key" in self.headers
 
 
 class BrokenOff(Refused):
@@ -276,6 +282,8 @@ class RaftcacheClient(MemberCalls):
             attempt += 1
             if isinstance(got, Answer):
                 self._preferred = index
+                if maybe and got.status >= 400 and not request.is_remembered:
+                    raise _verdict(refused(got), maybe, attempt)
                 return got
             maybe = maybe or (request.is_write and not got.definite)
             pause_s = self._pause_s(attempt, got)

@@ -7,27 +7,31 @@ import contextlib
 from typing import Any
 
 from raftcache.errors import Conflict, NotLeader, RaftcacheError, Unknown
+from raftcache.raft import members
 from raftcache.raft.members import Change, Configuration, StillLeads
+from raftcache.raft.peer import Refusal
 from raftcache.raft.replica import Replica
 
 
 class Membership:
     """Asks the leader through this node's replica. All methods on the loop."""
 
-    def __init__(self, cluster_id: str, replica: Replica, timeout_s: float, poll_s: float) -> None:
-        self._cluster_id, self._replica = cluster_id, replica
+    def __init__(
+        self, name: str, cluster_id: str, replica: Replica, timeout_s: float, poll_s: float
+    ) -> None:
+        self._name, self._cluster_id, self._replica = name, cluster_id, replica
         self._timeout_s, self._poll_s = timeout_s, poll_s
 
     def view(self, configuration: Configuration | None = None) -> dict[str, Any]:
         """The configuration as JSON: of this node, or one that a change led to."""
         shown = configuration or self._replica.configuration
         committed = configuration is not None or self._replica.configuration_is_committed
-        members = [
+        listed = [
             {"name": m.name, "id": m.id, "raft": m.raft, "http": m.http or None, "voter": m.voter}
             for m in shown.members
         ]
         head = {"cluster_id": self._cluster_id, "version": shown.version, "committed": committed}
-        return {**head, "members": members}
+        return {**head, "members": listed}
 
     async def add(
         self, name: str, member_id: str, raft: str, http: str, if_version: int | None
@@ -43,10 +47,23 @@ class Membership:
         """Remove any member; a leader hands over first, and the next leader removes it."""
         change = Change("remove", name, if_version=if_version, force=force)
         try:
+            try:
+                return await self._change(change)
+            except StillLeads:  # everything else allows it
+                await self.transfer("")
             return await self._change(change)
-        except StillLeads:  # everything else allows it
-            await self.transfer("")
-        return await self._change(change)
+        except Unknown:
+            if name != self._name or not await self._is_told_of_its_removal():
+                raise
+        return self.view(members.apply(self._replica.configuration, Change("remove", name)))
+
+    async def _is_told_of_its_removal(self) -> bool:
+        """The leader talks no more to whom it removes: the answer comes when this node greets."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                while not self._replica.expelled:  # noqa: ASYNC110 (no event says so)
+                    await asyncio.sleep(self._poll_s)
+        return self._replica.expelled == Refusal.REMOVED
 
     async def update(
         self, name: str, raft: str, http: str, if_version: int | None

@@ -65,10 +65,11 @@ class NodeStatus:
         patience_s = self._config.timing.election_max_s
         heard = f"last heard a leader {status.contact_age_s:.1f} s ago"
         behind = status.commit_index - status.applied_index
-        member = self._replica.expelled or "yes"
+        expelled = self._replica.expelled
+        leads = f"{status.leader} leads" if status.leader else "none is known"
         return [
-            ("member", not self._replica.expelled, f"member: {member}"),
-            ("leader", status.leader is not None, f"leader: {status.leader or 'none'}"),
+            ("member", not expelled, expelled or "not told otherwise"),
+            ("leader", status.leader is not None, leads),
             ("contact", status.contact_age_s <= patience_s, heard),
             ("applied", behind <= BEHIND_ENTRIES_MAX, f"{behind} entries to apply"),
         ]

@@ -61,7 +61,7 @@ class Refusal(StrEnum):
     DIRECTION = "there is a link already"
     STALE = "an earlier life of a connected node"
     OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
-    REMOVED = "removed from the cluster"
+    REMOVED = "removed from the cluster: to come back it must join again, with an empty folder"
 
 
 @dataclass(frozen=True, slots=True)

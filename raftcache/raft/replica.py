@@ -241,7 +241,7 @@ class Replica:
 
     @property
     def leader(self) -> str | None:
-        return self._engine.leader
+        return None if self.expelled else self._engine.leader
 
     @property
     def configuration(self) -> Configuration:
@@ -299,7 +299,7 @@ class Replica:
         role = "leader" if engine.is_leader else "candidate" if engine.is_candidate else role
         return ReplicaStatus(
             role=role,
-            leader=engine.leader,
+            leader=self.leader,
             term=engine.raftCurrentTerm,
             commit_index=engine.raftCommitIndex,
             applied_index=engine.raftLastApplied,
