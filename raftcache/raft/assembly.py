@@ -23,6 +23,7 @@ from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
+from raftcache.raft.peer import Refusal
 from raftcache.raft.replica import Replica
 from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
@@ -134,6 +135,12 @@ def assemble(
     def wake() -> None:
         replica.wake()
 
+    def removed(why: str) -> None:
+        # Who finds other data here may be behind, and not know yet that this name began anew. Only
+        # a node that nobody told the members yet has to believe it: it lost what it had.
+        if why == Refusal.REMOVED or engine.configuration.version == 0:
+            replica.expel(why)
+
     def describe(index: int, term: int) -> SnapshotMeta:
         return SnapshotMeta(
             index=index,
@@ -183,7 +190,7 @@ def assemble(
     engine = SyncObj(identity.node, conf, parts)
     links.greeted = engine.greeted
     links.takes_guests = lambda: engine.is_lost
-    links.removed = lambda why: replica.expel(why)
+    links.removed = removed
     replica = Replica(
         engine,
         outbox,

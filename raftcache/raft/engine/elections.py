@@ -172,7 +172,8 @@ class SyncObj(membership.SyncObj):
     def __hand_over(self, now_s: float) -> None:
         """Rule 10: transfer once the target has everything; proposals wait meanwhile."""
         target = self.__transfer_to
-        if self.__raftState != LEADER or now_s > self.__transfer_until_s:
+        leads = self.__raftState == LEADER and target in self.__voters  # not removed meanwhile
+        if not leads or now_s > self.__transfer_until_s:
             self.__transfer_to = None
         elif self.__raftMatchIndex[target] == self.__raftLog.last_index:
             self.transferLeadership(target)
