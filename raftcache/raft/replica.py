@@ -210,9 +210,9 @@ class Replica:
         return self._engine.holds_lease()
 
     @property
-    def contact_age_s(self) -> float:
-        """Age of the last sign of a live leader; the state here is at least that fresh."""
-        return self._engine.contact_age_s
+    def state_age_s(self) -> float:
+        """The state here has everything that was acknowledged anywhere so many seconds ago."""
+        return self._engine.state_age_s
 
     def _begin_reads(self) -> None:
         if self._reads and not self._hands_over:

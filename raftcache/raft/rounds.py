@@ -65,6 +65,11 @@ class Rounds:
         while self._sent_s and self._sent_s[0][0] <= answers[needed - 1]:
             self._lease_s = self._sent_s.popleft()[1]
 
+    @property
+    def confirmed_s(self) -> float:
+        """When the last message was sent that a majority answered; -inf without one."""
+        return self._lease_s
+
     def holds_lease(self, now_s: float, election_min_s: float) -> bool:
         return now_s < self._lease_s + election_min_s * (1 - LEASE_DRIFT)
 

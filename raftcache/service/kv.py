@@ -118,9 +118,9 @@ class KvService:
             self._answer(key, done)
 
     def _read_stale(self, key: bytes, max_staleness_ms: int | None, done: ReadDone) -> None:
-        age_ms = self._replica.contact_age_s * 1000
+        age_ms = self._replica.state_age_s * 1000
         if max_staleness_ms is not None and age_ms > max_staleness_ms:
-            done(NotLeader(f"this node last heard a leader {age_ms:.0f} ms ago"))
+            done(NotLeader(f"the state here may be {age_ms:.0f} ms old"))
         else:
             done(self._machine.get(key))
 

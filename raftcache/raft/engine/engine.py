@@ -77,6 +77,7 @@ class SyncObj(installing.SyncObj):
             self._checkCommandsToApply()
         self.__sendAppendEntries()
         self.__rounds.settle(self.__voters, now_s)
+        self.__note_freshness()
         self.__answer_reads()
         self.__tryLogCompaction()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from raftcache.raft.engine import applying
 from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.freshness import Freshness
 from raftcache.raft.rounds import Ready
 from raftcache.raft.stock import Node, SyncObjConf
 
@@ -14,6 +15,7 @@ class SyncObj(applying.SyncObj):
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__asked: dict[int, Ready] = {}  # read rounds this follower asked its leader for
         self.__ready: list[tuple[int, Ready]] = []  # reads that wait for an index to be applied
+        self.__freshness = Freshness()
         super().__init__(name, conf, parts)
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
@@ -44,6 +46,26 @@ class SyncObj(applying.SyncObj):
             and self.__lease_void_term != self.__raftCurrentTerm
             and self.__rounds.holds_lease(self.__clock(), self.__conf.raftMinTimeout)
         )
+
+    @property
+    def state_age_s(self) -> float:
+        """The state here has everything that was acknowledged anywhere so many seconds ago."""
+        return self.__freshness.age_s(self.__clock())
+
+    def __hear_leader(self, node: Node, message: Message) -> None:
+        super().__hear_leader(node, message)
+        self.__freshness.heard(
+            message["term"], message["commit_index"], message["now"], self.__clock()
+        )
+
+    def __note_freshness(self) -> None:
+        """After applying. A leader's state counts when all that it committed is in it."""
+        if self.has_committed_in_term and not self.is_behind:
+            self.__freshness.confirmed(self.__rounds.confirmed_s)
+        log = self.__raftLog
+        at = self.__raftLastApplied - log.first_index
+        if at >= 0:
+            self.__freshness.applied(self.__raftLastApplied, log[at][2])
 
     def __on_read_index(self, node: Node, message: Message) -> None:
         def reply(index: int | None) -> None:
