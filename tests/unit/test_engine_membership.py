@@ -19,6 +19,7 @@ from raftcache.raft import members
 from raftcache.raft.datadir import open_data_dir
 from raftcache.raft.engine.membership import PROMOTE_LAG_ENTRIES_MAX
 from raftcache.raft.members import Change, Configuration, Member, StillLeads
+from raftcache.raft.peer import Refusal
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
@@ -399,6 +400,37 @@ def test_to_whom_leadership_cannot_go(to: str, kind: type[RaftcacheError], why: 
     assert type(error) is kind
     assert why in error.detail
     assert not ours.sent("timeout_now")
+
+
+def test_a_transfer_to_a_member_that_is_removed_meanwhile_is_given_up() -> None:
+    """The simulator found it: the leader looked for how much its target had, and stopped."""
+    ours = leading(acks=["n2"])
+    assert ours.replica.transfer("n3", 10.0)
+    ours.advance(TIMING.heartbeat_s)
+    ask(ours, REMOVE_N3)
+    ours.advance(TIMING.heartbeat_s)
+    assert not ours.fatal
+    assert ours.is_leader
+
+
+@pytest.mark.parametrize(
+    ("config", "why", "believes"),
+    [
+        (Configuration(0, tuple(replace(m, id="") for m in MEMBERS.members)), "OTHER_DATA", True),
+        (MEMBERS, "OTHER_DATA", False),
+        (MEMBERS, "REMOVED", True),
+    ],
+)
+def test_only_a_node_that_was_told_nothing_believes_that_its_data_is_not_known(
+    config: Configuration, why: str, believes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The simulator found it: a peer that was away while this name began anew still knew the old
+    data, and a member left the cluster on its word.
+    """
+    monkeypatch.setattr(sim_bench, "Configuration", lambda *_: config)
+    ours = Ours()
+    ours.links.removed(Refusal[why])
+    assert bool(ours.replica.expelled) == believes
 
 
 def test_leadership_goes_to_a_voter() -> None:
