@@ -64,7 +64,7 @@ async def jump(field: Field) -> AsyncIterator[str]:
     for name in names:
         _set_offset(field.cluster, name, offset_s)
     try:
-        yield f"clocks of {' '.join(sorted(names))} jump by {offset_s} s"
+        yield f"clocks jump by {offset_s} s: {' '.join(sorted(names))}"
     finally:
         for name in names:
             _set_offset(field.cluster, name, 0)

@@ -60,7 +60,7 @@ async def full(field: Field) -> AsyncIterator[str]:
         await asyncio.to_thread(_fill, filler)
         await put_large_values(field.cluster.urls[field.names[field.names.index(name) - 1]])
         try:
-            yield f"the disk of {name} is full"
+            yield f"a disk is full: {name}"
         finally:
             filler.unlink()
             await revive(field, [name])
@@ -100,7 +100,7 @@ async def slow(field: Field) -> AsyncIterator[str]:
             stderr=subprocess.DEVNULL,
         )
         try:
-            yield f"every fdatasync of {name} takes {delay_ms} ms longer"
+            yield f"every fdatasync takes {delay_ms} ms longer: {name}"
         finally:
             with suppress(ProcessLookupError):
                 tracer.terminate()  # it lets go of the node
@@ -135,7 +135,7 @@ async def flip(field: Field) -> AsyncIterator[str]:
         refused = await _refuses(field, name)
         try:
             what = "refuses to start" if refused else "starts"
-            yield f"bit {bit} of {name}'s {path.name} is flipped: it {what}"
+            yield f"a flipped bit, and the node {what}: {name}, {path.name}, bit {bit}"
         finally:
             if refused:
                 path.write_bytes(before)

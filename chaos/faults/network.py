@@ -82,7 +82,7 @@ async def partition(field: Field) -> AsyncIterator[str]:
     loud = "one way" not in shape and field.dice.random() < 0.3
     how = field.network.severed if loud else field.network.cut
     with how(pairs):
-        yield f"partition: {shape}{', connections broken' if loud else ''}"
+        yield f"partition, {shape}{': connections broken' if loud else ''}"
 
 
 SLOW: Final = (
@@ -105,7 +105,8 @@ async def slow(field: Field) -> AsyncIterator[str]:
     whole = field.dice.random() < 0.5
     pairs = all_pairs(field.names) if whole else isolated(one, field.names)
     with field.network.weather(pairs, weather):
-        yield f"slow links of {'all' if whole else one}: {weather.delay_s * 1000:.0f} ms and more"
+        who = "all" if whole else f"one: {one}"
+        yield f"{weather.delay_s * 1000:.0f} ms and more on the links of {who}"
 
 
 @asynccontextmanager

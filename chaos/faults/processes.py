@@ -66,7 +66,7 @@ async def transfer(field: Field) -> AsyncIterator[str]:
     with field.claim([name]):
         await asyncio.to_thread(field.cluster.stop, name)
         field.cluster.start(name)
-        yield f"stop and start the leader {name}"
+        yield f"stop and start the leader: {name}"
 
 
 @asynccontextmanager
@@ -101,7 +101,7 @@ async def burst(field: Field) -> AsyncIterator[str]:
         field.cluster.kill(name)
         await puts
         try:
-            yield f"burst of large values, kill {name}"
+            yield f"burst of large values, kill leader: {name}"
         finally:
             await revive(field, [name])
 
@@ -123,7 +123,7 @@ async def snapshot_kill(field: Field) -> AsyncIterator[str]:
         caught = await _writing_snapshot(field.cluster.folder(name) / "data" / "snapshots")
         field.cluster.kill(name)
         try:
-            yield f"kill {name} {'during' if caught else 'without'} a snapshot"
+            yield f"kill {'during' if caught else 'without'} a snapshot: {name}"
         finally:
             await revive(field, [name])
 
