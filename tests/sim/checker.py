@@ -181,9 +181,8 @@ class Checker:
         self._stamp_ms = max(self._stamp_ms, stamp_ms)
 
     def _holds(self, voter: MemberRecord, index: int, term: int) -> bool:
-        """Whether the data that this voter stands for holds this entry."""
-        member = self._world.members[voter.name]
-        return voter.id in ("", member.data_id) and member.holds_durably(index, term)
+        """Whether the data that this voter stands for holds this entry, or did until its loss."""
+        return bool(self._world.members[voter.name].holds_durably(index, term, voter.id))
 
     def applied(self, member: Member, index: int, what: tuple[Any, ...]) -> None:
         """A member has applied this at this index; the digest after it comes last."""

@@ -202,6 +202,7 @@ class Member(Host):
         """What it was started with; NOBODY if it joins, and was not told yet."""
         self.joins = self.must_join = False
         self._incarnation, self.data_number = 0, 1
+        self._lost: dict[str, Durable] = {}  # data id -> what it held, until its disk was lost
         self._lanes: list[SimLane] = []
         p = world.profile
         self._storage = Storage(
@@ -246,6 +247,7 @@ class Member(Host):
         joins: it will ask to be added; otherwise it is started as it was the first time.
         """
         assert not self.alive
+        self._lost[self.data_id] = self.durable
         self.data_number += 1
         self.data_id = f"{self.name}-data{self.data_number}"
         self.disk, self.durable, self._incarnation = MemoryDisk(), Durable(), 0
@@ -359,8 +361,9 @@ class Member(Host):
     def match_indexes(self) -> dict[str, int]:
         return self.engine.match_indexes
 
-    def holds_durably(self, index: int, term: int) -> bool:
-        return self.durable.holds(index, term)
+    def holds_durably(self, index: int, term: int, data_id: str = "") -> bool:
+        """As this data; lost data held, and rightly acknowledged, what it held."""
+        return self._lost.get(data_id, self.durable).holds(index, term)
 
     @staticmethod
     def configuration_of(command: bytes) -> Configuration | None:

@@ -205,7 +205,7 @@ class StockMember(Host):
             n: status.get(f"match_idx_server_{n}", 0) for n in self.world.names if n != self.name
         }
 
-    def holds_durably(self, index: int, term: int) -> bool:
+    def holds_durably(self, index: int, term: int, data_id: str = "") -> bool:
         return self._journal.holds(index, term)
 
     @staticmethod
