@@ -34,7 +34,7 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
         *("--workload", "register,counter,set,ttl", "--faults", "kill,pause,partition"),
-        *("--time", "12", "--seed", "7"),
+        *("--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
     assert verdict["holds"]
