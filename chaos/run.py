@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager, suppress
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -144,14 +144,10 @@ async def _start(
     await stack.enter_async_context(network)
     for fault in faults:
         stack.enter_context(fault.prepare(cluster))
-    await asyncio.to_thread(stack.enter_context, _running(cluster))
+    # Not on this loop: nodes that stop hand over, through the network that lives on it.
+    await asyncio.to_thread(cluster.__enter__)
+    stack.push_async_callback(asyncio.to_thread, cluster.__exit__)
     return cluster, network
-
-
-@contextmanager
-def _running(cluster: OwnCluster) -> Iterator[None]:
-    with cluster:
-        yield
 
 
 async def _play(

@@ -176,7 +176,7 @@ def calls_of(operations: Sequence[Operation]) -> list[Call[Word]]:
 
 
 def _call(operation: Operation, book: _Book) -> Call[Word] | None:
-    if operation.outcome is Outcome.FAIL:
+    if operation.outcome is Outcome.FAIL or (operation.kind == "read" and not operation.ok):
         return None
     begin_ns, end_ns = operation.invoked_ns, operation.completed_ns or 0
     if operation.kind == "read":

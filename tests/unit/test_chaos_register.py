@@ -62,6 +62,7 @@ GOOD = {
     ],
     "late": [unknown("a", 0, 1), write("b", 2, 3, 4), read("b", 4, 4, 5), read("a", 7, 6, 7)],
     "never": [unknown("a", 0, 1), write("b", 2, 3, 4), read("b", 4, 4, 5)],
+    "not answered when the run ended": [Operation(0, "read", KEY, None, 1)],
     "refused": [refused("a", 0, 1), read("", 0, 2, 3)],
     "seen only by a refused swap": [
         write("a", 0, 1, 3),
