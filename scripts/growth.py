@@ -510,7 +510,7 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=500, help="PUTs a second")
     parser.add_argument("--seconds", type=float, default=120, help="of traffic, for snapshots")
     parser.add_argument("--rounds", type=int, default=3, help="transfers, and restarts")
-    parser.add_argument("--snapshot-entries", type=int, default=10_000)
+    parser.add_argument("--snapshot-entries", type=int, default=20_000)
     parser.add_argument("--json", type=Path)
     args = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that nothing is left running

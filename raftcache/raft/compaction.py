@@ -21,7 +21,7 @@ from raftcache.raft.log import Log
 from raftcache.raft.snapshots import RawReader, SnapshotMeta, SnapshotStore, SnapshotWriter
 from raftcache.raft.stock import SERIALIZER_STATE
 
-PAUSE_S: Final = 0.002
+PAUSE_S: Final = 0.005
 """Between two slices of an image, each about half a millisecond of work. Without it a snapshot of a
 million keys keeps a core busy for seconds, on all nodes at once, and writes wait six times as long
 (docs/benchmarks/growth.md); nobody waits for the snapshot."""
