@@ -19,6 +19,7 @@ from typing import Final
 import uvloop
 
 from raftcache.cluster.backup import Backups
+from raftcache.cluster.checking import Checking
 from raftcache.cluster.joining import join
 from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
@@ -42,6 +43,7 @@ from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links
 from raftcache.server.backup import BackupRoutes
+from raftcache.server.checking import CheckingRoutes
 from raftcache.server.http import HttpServer
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
@@ -193,7 +195,13 @@ class Node:
             config.timing.heartbeat_s / 4,
         )
         backup = BackupRoutes(Backups(self._replica, config.timing.request_timeout_s))
-        rooms = (backup.add_to,)
+        checking = Checking(
+            config.name,
+            self._replica,
+            config.timing.request_timeout_s,
+            config.timing.heartbeat_s / 4,
+        )
+        rooms = (backup.add_to, CheckingRoutes(checking).add_to)
         server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from raftcache.cli import exits
+from raftcache.cli.check import check
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.members import leader, member
@@ -34,7 +35,7 @@ def main() -> None:
 for command in (
     *(serve, demo, status),
     *(member, leader),
-    *(snapshot, wal, recover, rebuild),
+    *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
 ):
     main.add_command(command)

@@ -4,12 +4,13 @@ from raftcache.client.blocking import SyncClient
 from raftcache.client.client import NO_DEADLINE, Consistency, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import Members
-from raftcache.client.replies import Found, Member, NodeStatus, Written
+from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
 from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
     "Consistency",
+    "Digest",
     "Found",
     "Member",
     "Members",

@@ -68,4 +68,5 @@ class SyncClient:
     update_member = _blocking(RaftcacheClient.update_member)
     transfer_leadership = _blocking(RaftcacheClient.transfer_leadership)
     cluster = _blocking(RaftcacheClient.cluster)
+    digests = _blocking(RaftcacheClient.digests)
     statuses = _blocking(RaftcacheClient.statuses)

@@ -10,7 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace, TracebackType
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 from urllib.parse import quote
 
 import aiohttp
@@ -21,6 +21,7 @@ from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import MemberCalls
 from raftcache.client.replies import (
     Answer,
+    Digest,
     Found,
     NodeStatus,
     Written,
@@ -31,9 +32,19 @@ from raftcache.client.replies import (
     written,
 )
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MS
-from raftcache.errors import BadRequest, Overloaded, RaftcacheError, Refused, TooLarge, Unknown
+from raftcache.errors import (
+    BadRequest,
+    NotFound,
+    Overloaded,
+    RaftcacheError,
+    Refused,
+    TooLarge,
+    Unknown,
+)
 from raftcache.ports import Dice
 from raftcache.system import SystemDice
+
+T = TypeVar("T")
 
 NO_DEADLINE: Final = -1
 """ttl(): the key exists and stays."""
@@ -159,6 +170,14 @@ class RaftcacheClient(MemberCalls):
     async def statuses(self, timeout_s: float = 1.0) -> dict[str, NodeStatus | RaftcacheError]:
         """Every endpoint's own status, or why there is none; each is asked once, all at a time."""
         got = await asyncio.gather(*(self._status(e, timeout_s) for e in self.endpoints))
+        return dict(zip(self.endpoints, got, strict=True))
+
+    async def digests(self, index: int) -> dict[str, Digest | RaftcacheError]:
+        """Every endpoint's digest of its state at an index, or why there is none; asked once."""
+        request = _Request("GET", f"/v1/cluster/digest?index={index}")
+        got = await asyncio.gather(
+            *(self._once(e, request, Digest, self._timeout_s) for e in self.endpoints)
+        )
         return dict(zip(self.endpoints, got, strict=True))
 
     async def backup(self, take: Callable[[bytes, int], object]) -> None:
@@ -333,11 +352,18 @@ class RaftcacheClient(MemberCalls):
         return error_of(answer) or answer
 
     async def _status(self, endpoint: str, timeout_s: float) -> NodeStatus | RaftcacheError:
-        got = await self._attempt(endpoint, _Request("GET", "/v1/cluster"), timeout_s)
+        return await self._once(endpoint, _Request("GET", "/v1/cluster"), NodeStatus, timeout_s)
+
+    async def _once(
+        self, endpoint: str, request: _Request, shape: type[T], timeout_s: float
+    ) -> T | RaftcacheError:
+        got = await self._attempt(endpoint, request, timeout_s)
         if isinstance(got, RaftcacheError):
             return got
+        if got.status != 200:
+            return NotFound(f"{endpoint}: {got.body.decode(errors='replace')[:1000]}")
         try:
-            return decoded(got, NodeStatus)
+            return decoded(got, shape)
         except RaftcacheError as e:
             return e
 

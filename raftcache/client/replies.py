@@ -93,6 +93,15 @@ class NodeStatus(Struct, frozen=True):
     digest: str | int
     cluster_id: str = ""
     members: tuple[Member, ...] = ()
+    fenced: str | None = None
+
+
+class Digest(Struct, frozen=True):
+    """What a node's state was at an index: equal for equal states."""
+
+    node: str
+    index: int
+    digest: str
 
 
 class _Problem(Struct, frozen=True):

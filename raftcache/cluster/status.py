@@ -43,6 +43,9 @@ class NodeStatus:
             "revision": machine.revision,
             "digest": f"{machine.digest:016x}",
             "keys": machine.count,
+            "fenced": self._replica.fenced or None,
+            "alarms": self._replica.alarms,
+            "checked_index": self._replica.checked_index or None,
             "members": [self._member(m, status) for m in self._replica.configuration.members],
         }
 
@@ -84,6 +87,9 @@ class NodeStatus:
             "raft_applied_index": status.applied_index,
             "raft_last_index": status.last_index,
             "raft_contact_age_seconds": status.contact_age_s,
+            "replica_fenced": float(bool(self._replica.fenced)),
+            "replica_alarms": len(self._replica.alarms),
+            "replica_checked_index": self._replica.checked_index,
             "store_revision": machine.revision,
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,

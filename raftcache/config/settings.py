@@ -134,6 +134,7 @@ SETTINGS: Final = (
     _duration("timing", "election-max", 0.03, 120, "Longest silence before an election."),
     _duration("timing", "request-timeout", 0.1, 300, "After which a request is given up."),
     _duration("timing", "shutdown-timeout", 0.1, 300, "For requests in flight when stopping."),
+    _duration("timing", "check-period", 0.05, 86_400, "Between two comparisons of all states."),
     _size(
         "limits",
         "value-size-max",

@@ -43,6 +43,7 @@ class Timing:
     election_max_s: float = 0.8
     request_timeout_s: float = 5.0
     shutdown_timeout_s: float = 10.0
+    check_period_s: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)

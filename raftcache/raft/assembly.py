@@ -14,10 +14,11 @@ from typing import Final
 from raftcache.config import Durability, Storage, Timing
 from raftcache.errors import BadConfig, Fatal
 from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
-from raftcache.raft import members, stock
+from raftcache.raft import datadir, members, stock
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.datadir import WAL_FOLDER, Identity
+from raftcache.raft.digests import Digests
 from raftcache.raft.engine import Parts, SyncObj, last_stamp_ms
 from raftcache.raft.entries import Block, Recovered
 from raftcache.raft.log import Log
@@ -44,6 +45,7 @@ logger = logging.getLogger("raftcache.raft")
 class Restored:
     """What a node remembers: its state is in the machine, the rest is here."""
 
+    disk: Disk
     wal: Wal | None
     log: Log
     store: SnapshotStore
@@ -73,7 +75,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     store = SnapshotStore(disk)
     if storage.durability is Durability.MEMORY:
         store.discard_all()
-        return Restored(None, Log(Recovered()), store, 1, 0, None)
+        return Restored(disk, None, Log(Recovered()), store, 1, 0, None)
     meta = store.load_newest(machine)
     sync = storage.durability is Durability.FSYNC
     wal, recovered = Wal.open(disk, storage.segment_size_bytes, sync)
@@ -86,7 +88,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     logger.info("restored", extra={**replayed, "torn_bytes": torn_bytes})
     logged_ms = max(machine.now_ms, last_stamp_ms(log))
     configuration = None if meta is None else members.from_builtins(meta.members)
-    return Restored(wal, log, store, applied_index, logged_ms, configuration)
+    return Restored(disk, wal, log, store, applied_index, logged_ms, configuration)
 
 
 def _tie(log: Log, meta: SnapshotMeta) -> None:
@@ -156,6 +158,15 @@ def assemble(
         if wal is not None:
             log_lane.submit(lambda: wal.drop_before(index), lambda _, e: fail(e) if e else None)
 
+    def fence(why: str) -> None:
+        replica.fence(why)
+        if wal is not None:
+            bulk_lane.submit(lambda: datadir.fence(restored.disk, why), fenced)
+
+    def fenced(_: object, error: Exception | None) -> None:
+        if error is not None:  # it does not serve all the same, until somebody starts it again
+            logger.error("the fence could not be written down", extra={"error": str(error)})
+
     def write(block: Block) -> None:
         assert wal is not None
         wal.write(block)
@@ -185,6 +196,9 @@ def assemble(
         applied_index=restored.applied_index,
         configuration=restored.configuration or first,
         myself=myself,
+        digests=Digests(restored.applied_index, machine.digest),
+        check_period_s=timing.check_period_s,
+        fence=fence,
     )
     conf = _engine_conf(log, compactor, timing, storage)
     engine = SyncObj(identity.node, conf, parts)

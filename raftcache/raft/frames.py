@@ -31,6 +31,7 @@ Message: TypeAlias = dict[str, Any]
 
 Natural: TypeAlias = Annotated[int, Meta(ge=0, le=(1 << 63) - 1)]
 Version: TypeAlias = Annotated[int, Meta(ge=1, le=(1 << 15) - 1)]
+Digest: TypeAlias = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Entry: TypeAlias = tuple[bytes, Natural, Natural]
 """(command, index, term)"""
 
@@ -208,6 +209,28 @@ class ChangeMembersReply(TypedDict):
     body: bytes
 
 
+class DigestAsk(TypedDict):
+    type: Literal["digest_ask"]
+    term: Natural
+    index: Natural
+
+
+class DigestReply(TypedDict):
+    type: Literal["digest_reply"]
+    term: Natural
+    index: Natural
+    digest: Digest
+
+
+class DigestVerdict(TypedDict):
+    """To a replica that differs: what a majority has at that index."""
+
+    type: Literal["digest_verdict"]
+    term: Natural
+    index: Natural
+    digest: Digest
+
+
 class ReadIndex(TypedDict):
     type: Literal["read_index"]
     id: Natural
@@ -239,6 +262,9 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "apply_command_response": (CommandPlaced, CommandRefused),
     "change_members": (ChangeMembers,),
     "change_members_reply": (ChangeMembersReply,),
+    "digest_ask": (DigestAsk,),
+    "digest_reply": (DigestReply,),
+    "digest_verdict": (DigestVerdict,),
     "read_index": (ReadIndex,),
     "read_index_reply": (ReadIndexReply,),
 }

@@ -87,6 +87,11 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return True
         return self._send(node, message)
 
+    def close(self) -> None:
+        """From now on nothing is delivered, written or sent any more."""
+        self._failed = True
+        self._held, self._next = [], []
+
     # -- the disk --------------------------------------------------------------------------------
 
     @property
@@ -137,8 +142,7 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         return guarded
 
     def _fail(self, error: Exception) -> None:
-        self._failed = True
-        self._held, self._next = [], []
+        self.close()
         self._on_fatal(error)
 
     def _release(self) -> None:

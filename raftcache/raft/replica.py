@@ -119,6 +119,8 @@ class Replica:
         self._stopped = False
         self.expelled = ""
         """Why this node is out of the cluster, if it is."""
+        self.fenced = ""
+        """Why its state must not be used, if so; then it is out of the cluster too."""
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -273,6 +275,27 @@ class Replica:
             logger.critical("this node is out of the cluster", extra={"why": why})
             self.expelled = why
             self.stop()
+
+    def fence(self, why: str) -> None:
+        """This replica's state is wrong: answer nobody from it any more."""
+        if not self._stopped:
+            logger.critical("this replica is fenced", extra={"why": why})
+            self.fenced = self.expelled = why
+            self.stop()
+
+    @property
+    def alarms(self) -> dict[str, str]:
+        """Replicas found to differ: of this node, or, on the leader, of any member."""
+        return {self._engine.name: self.fenced} if self.fenced else self._engine.alarms
+
+    @property
+    def checked_index(self) -> int:
+        """Where the leader, if it is this node, found all replicas equal last."""
+        return self._engine.checked_index
+
+    def digest_at(self, index: int) -> int | None:
+        """Of the state here; None if it has not come so far, or is no longer remembered."""
+        return self._engine.digest_at(index)
 
     def transfer(self, to: str | None, timeout_s: float) -> bool:
         """Begin to hand leadership over; False if this node cannot. Watch `leader` for the end.

@@ -315,7 +315,7 @@ def test_defaults_are_within_the_range_of_their_settings() -> None:
             default = getattr(tables[setting.table], setting.field)
             assert setting.parse(setting.show(default)) == default, setting.name
             checked += 1
-    assert checked == 16
+    assert checked == 17
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ with the class name: so `self.__x` is the parent's private `__x`, `super().__x` 
 camelCase names are the parent's, snake_case names are ours.
 
     engine        the tick, and what a message's term means; what replica.py sees
+    checking      digests of the state, compared between replicas
     installing    snapshots from a leader                                   rules 3, 4, 15
     reading       ReadIndex, leases                                         rule 9
     applying      entries to the state machine, the end of every proposal   rules 8, 12, 13, 14

@@ -85,6 +85,7 @@ class SyncObj(replication.SyncObj):
             assert index == self.__raftLastApplied + 1
             replies = self.__apply(command, index)
             self.__raftLastApplied = index
+            self.__parts.digests.note(index, self.__parts.machine.digest)
             size_bytes += len(command)
             if term > self.__applied_term:
                 self.__discard_older(term)

@@ -10,6 +10,7 @@ from raftcache.errors import Fatal
 from raftcache.ports import Clock, StateMachine
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
+from raftcache.raft.digests import Digests
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
@@ -66,6 +67,11 @@ class Parts:
     """Of that snapshot; or the one this node was started with."""
     myself: Member
     """This node, as it greets its peers."""
+    digests: Digests
+    check_period_s: float
+    """Between two comparisons of all replicas' states."""
+    fence: Callable[[str], None]
+    """This replica's state is wrong, for this reason: it must not be used any more."""
 
 
 class SyncObj(_Base):

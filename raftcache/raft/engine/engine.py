@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from raftcache.errors import NotLeader
-from raftcache.raft.engine import installing
+from raftcache.raft.engine import checking
 from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
@@ -13,7 +13,7 @@ _ASSERTS_TERM: Final = frozenset(("append_entries", "ping", "snapshot_chunk", "r
 _REPORTS_TERM: Final = frozenset(("term", "next_node_idx", "pong", "snapshot_ack"))
 
 
-class SyncObj(installing.SyncObj):
+class SyncObj(checking.SyncObj):
     """One node of one Raft group. Driven by `tick`; single-threaded; never blocks."""
 
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
@@ -21,6 +21,10 @@ class SyncObj(installing.SyncObj):
         parts.outbox.complete, parts.outbox.not_sent = self.__complete, self.__not_sent
 
     # -- what replica.py sees ------------------------------------------------------------------
+
+    @property
+    def name(self) -> str:
+        return str(self.__selfNode.id)
 
     @property
     def is_leader(self) -> bool:
@@ -79,6 +83,7 @@ class SyncObj(installing.SyncObj):
         self.__rounds.settle(self.__voters, now_s)
         self.__note_freshness()
         self.__answer_reads()
+        self.__check_states(now_s)
         self.__tryLogCompaction()
 
     # -- messages ------------------------------------------------------------------------------

@@ -30,10 +30,11 @@ class SyncObj(reading.SyncObj):
         self.__parts.compactor.open_from(index, done)
 
     def close(self) -> None:
-        """Take no more turns; files that were being read or written are closed on their lane."""
+        """Neither hear nor say anything more; open files are closed on their lane."""
         self.__parts.sender.stop()
         self.__parts.receiving.stop()
         self.__parts.compactor.stop()
+        self.__parts.outbox.close()
 
     def __tryLogCompaction(self) -> None:
         if self.__parts.compactor.is_wanted:
@@ -78,6 +79,7 @@ class SyncObj(reading.SyncObj):
         self.__install_configuration(index, members.from_builtins(meta.members))
         self.__parts.time.applied(self.__parts.machine.now_ms)
         self.__raftLastApplied = index
+        self.__parts.digests.note(index, self.__parts.machine.digest)
         self.__raftCommitIndex = max(self.__raftCommitIndex, index)
         self.__applied_term = max(self.__applied_term, term)
         for waiting in [i for i in self.__commandsWaitingCommit if i <= index]:
