@@ -134,6 +134,6 @@ def _sentence(last: Call[Word], calls: Sequence[Call[Word]]) -> str:
     done = sum(at_ns < last.invoked_ns for at_ns in ends_ns)
     begun = sum(call.invoked_ns <= end_ns for call in increments)
     return (
-        f"no order explains a {word.operation.kind} that was answered {word.number}: "
+        f"no order explains that {word.operation.kind} was answered {word.number}: "
         f"{done} increments were done before it began, {begun} were begun before it was answered"
     )

@@ -57,10 +57,10 @@ def test_each_increment_once() -> None:
     [
         ([incr(0, 1, 1), incr(2, 3, 1)], "two increments were answered 1"),
         ([incr(0, 1, 1, 2)], "one increment was answered [1, 2]"),
-        ([incr(0, 1, 1), total(2, 2, 3)], "a read that was answered 2: 1 increments were done"),
-        ([incr(0, 1, 1), total(0, 2, 3)], "a read that was answered 0: 1 increments were done"),
-        ([incr(0, 1, 2), incr(2, 3, 1)], "a incr that was answered 2"),
-        ([incr(0, 1, 2)], "a incr that was answered 2"),
+        ([incr(0, 1, 1), total(2, 2, 3)], "that read was answered 2: 1 increments were done"),
+        ([incr(0, 1, 1), total(0, 2, 3)], "that read was answered 0: 1 increments were done"),
+        ([incr(0, 1, 2), incr(2, 3, 1)], "that incr was answered 2"),
+        ([incr(0, 1, 2)], "that incr was answered 2"),
     ],
 )
 def test_increments_lost_or_done_twice(operations: list[Operation], sentence: str) -> None:
