@@ -161,11 +161,7 @@ def assemble(
     def fence(why: str) -> None:
         replica.fence(why)
         if wal is not None:
-            bulk_lane.submit(lambda: datadir.fence(restored.disk, why), fenced)
-
-    def fenced(_: object, error: Exception | None) -> None:
-        if error is not None:  # it does not serve all the same, until somebody starts it again
-            logger.error("the fence could not be written down", extra={"error": str(error)})
+            bulk_lane.submit(lambda: datadir.fence(restored.disk, why), _fenced)
 
     def write(block: Block) -> None:
         assert wal is not None
@@ -218,6 +214,11 @@ def assemble(
         on_fatal,
     )
     return replica, time
+
+
+def _fenced(_: object, error: Exception | None) -> None:
+    if error is not None:  # it does not serve all the same, until somebody starts it again
+        logger.error("the fence could not be written down", extra={"error": str(error)})
 
 
 def _engine_conf(log: Log, compactor: Compactor, timing: Timing, storage: Storage) -> SyncObjConf:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from raftcache.cli.local import HOST, LocalNode
+from raftcache.raft import datadir
+from raftcache.system import SystemDisk
 from tests.support.cluster import Cluster, running, until
 from tests.support.command_line import Ran, raftcache, succeeds
 
@@ -156,6 +158,23 @@ def test_a_damaged_node_is_rebuilt_from_the_others(cluster: Cluster) -> None:
     assert promoted.status == 200
     cluster.kill(leader)
     assert cluster.leader([broken, other]) in (broken, other)
+
+
+def test_a_fenced_node_does_not_start_until_it_is_rebuilt(cluster: Cluster) -> None:
+    leader, (wrong, _) = cluster.leader(), cluster.followers()
+    folder = cluster.nodes[wrong].folder
+    cluster.kill(wrong)
+    datadir.fence(SystemDisk(folder), "its state differs")
+    cluster.start(wrong)
+    assert cluster.exit_code(wrong) == 70
+    assert "its state differs" in cluster.said(wrong)
+    assert "raftcache rebuild" in cluster.said(wrong)
+    verified = raftcache("wal", "verify", "--data-dir", folder, "--json")
+    assert (verified.code, verified.json["ok"]) == (1, False)
+    succeeds("rebuild", "--data-dir", folder, "--from", cluster.nodes[leader].url)
+    cluster.start(wrong)
+    cluster.settled()
+    assert {key: cluster.read(wrong, key) for key in PAIRS} == PAIRS
 
 
 def test_the_log_can_be_looked_at_while_its_node_runs(cluster: Cluster) -> None:
