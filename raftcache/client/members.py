@@ -93,8 +93,8 @@ def _path(name: str) -> str:
 
 
 def _query(**parameters: str | int | None) -> str:
-    """What was said; False, None and "" are not."""
-    said = {key: value for key, value in parameters.items() if value not in (None, False, "")}
+    """What was said; False, None and "" are not, but 0 is."""
+    said = {k: v for k, v in parameters.items() if v is not None and v is not False and v != ""}
     text = "&".join(f"{k}={'true' if v is True else quote(str(v))}" for k, v in said.items())
     return f"?{text}" if text else ""
 

@@ -196,7 +196,7 @@ def _added(config: Configuration, old: Member | None, change: Change) -> Configu
     if change.id in config.removed:
         raise Conflict("this data belonged to a removed member: begin with an empty folder")
     new = Member(change.name, change.id, change.raft, change.http, False)
-    if old is not None and old.id == change.id:
+    if old is not None and old.id == change.id and (change.id or old.raft == change.raft):
         return config  # asked again: it is a member already
     if old is not None and not change.id:
         raise Conflict(f"there is a member {change.name!r} already")

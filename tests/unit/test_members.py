@@ -61,6 +61,8 @@ def test_new_data_under_an_old_name_begins_anew_as_a_learner() -> None:
 
 def test_a_member_added_by_hand_is_bound_to_the_data_that_joins() -> None:
     by_hand = members.apply(THREE, Change("add", "n4", "", "h:4"))
+    assert members.apply(by_hand, Change("add", "n4", "", "h:4")) is by_hand
+    assert "already" in refusal(Change("add", "n4", "", "h:5"), by_hand).detail
     joined = members.apply(by_hand, Change("add", "n4", "four", "h:4"))
     assert joined.get("n4") == Member("n4", "four", "h:4", "", False)
     assert joined.removed == THREE.removed

@@ -248,7 +248,8 @@ class SyncObj(base.SyncObj):
         if change.op == "add" and changed != current and Node(change.name) in heard | {Node(mine)}:
             raise Conflict(f"a member {change.name!r} is alive, with other data")
         # Whoever has acknowledged nothing yet counts as heard for a while, and may be dead.
-        live = frozenset(n.id for n in heard if self.__raftMatchIndex[n])
+        sure = self.__live(self.__clock() - self.__conf.raftMinTimeout) & self.__connectedNodes
+        live = frozenset(n.id for n in sure if self.__raftMatchIndex[n])
         if change.op == "promote":
             self.__check_caught_up(Node(change.name), live)
         if not change.force and not changed.is_majority(live | {mine}):
