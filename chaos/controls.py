@@ -28,13 +28,13 @@ class Control(Struct, frozen=True):
 CONTROLS: Final = {
     "stale-reads": Control(
         "local reads judged as linearizable",
-        {"workloads": ("register",), "faults": ("partition", "pause"), "reads": "stale"},
+        {"workloads": ("register",), "faults": ("partition",), "reads": "stale"},
     ),
     "memory": Control(
         "nothing on disk, judged as durable",
         {
             "workloads": ("set",),
-            "faults": ("kill", "cold"),
+            "faults": ("cold",),
             "options": ("--durability", "memory"),
         },
     ),
