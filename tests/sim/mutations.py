@@ -16,6 +16,7 @@ from raftcache.raft.engine import base, installing, replication
 from raftcache.raft.log import Log
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.stock import engine as private_copy
+from tests.sim import mutations_of_members as members
 
 _parent_receives: Final = private_copy.SyncObj._SyncObj__onMessageReceived
 
@@ -169,5 +170,13 @@ MUTATIONS: Final = (
         lambda: _private(replication, "onNodeConnected", _only_pings),
         "mixed",
         40,
+    ),
+    Mutation("acknowledgements of learners count", members.learners_count, "membership", 20),
+    Mutation("two changes at a time", members.several_changes, "membership", 20),
+    Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
+    Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60),
+    Mutation("a node without its data votes", members.lost_data_votes, "membership", 40),
+    Mutation(
+        "changed before a commit in the term", members.changes_before_commit, "membership", 60
     ),
 )

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from raftcache.errors import Conflict, NotFound, RaftcacheError, Unknown
 from raftcache.raft.members import Change, Configuration
+from raftcache.raft.members import Member as MemberRecord
 from tests.sim.member import TIMING
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Operators:
             self.begin_anew(self._chance.choice(spare))
 
     def _promote(self) -> None:
-        learners = [m.name for m in self._members.members if not m.voter]
+        learners = [m.name for m in self._members.members if self._may_be_promoted(m)]
         if learners:
             self._ask(Change("promote", self._chance.choice(learners)), lambda outcome: None)
 
@@ -252,5 +253,9 @@ class Operators:
                 self._world.schedule.after(RETRY_S, self._promote_in_time, name, tries - 1)
 
         record = self._members.get(name)
-        if record is not None and not record.voter:
+        if record is not None and self._may_be_promoted(record):
             self._ask(Change("promote", name), told)
+
+    def _may_be_promoted(self, record: MemberRecord) -> bool:
+        """Not when its disk was lost just now: a leader may take it for alive for a while."""
+        return not record.voter and record.id == self._world.members[record.name].data_id
