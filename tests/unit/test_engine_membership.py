@@ -440,6 +440,21 @@ def test_leadership_goes_to_a_voter() -> None:
     assert ours.sent("timeout_now", "n2")
 
 
+def test_who_leads_again_takes_requests_at_once() -> None:
+    """A transfer ends with the leadership it gave away, not with its timeout."""
+    ours = leading(acks=("n2", "n3"))
+    assert ask(ours, Change("transfer", "n2")) == [MEMBERS]
+    ours.feed("n2", type="ping", term=2)
+    ours.feed("n3", type="timeout_now", term=2)
+    ours.feed("n2", type="response_vote", term=3)
+    assert ours.is_leader
+    hold(ours, "n2")
+    before = ours.engine.last_index
+    ours.replica.propose(b"", lambda outcome: None)
+    ours.turn()
+    assert ours.engine.last_index == before + 1
+
+
 # -- logs and snapshots ----------------------------------------------------------------------------
 
 N5 = voter("n5")
@@ -574,6 +589,18 @@ def test_a_change_whose_leader_is_lost_is_unknown() -> None:
     ours.disconnect("n2")
     (outcome,) = outcomes
     assert type(outcome) is Unknown
+
+
+def test_a_node_that_is_out_of_the_cluster_leaves_nobody_waiting() -> None:
+    """The simulator found it: it hears nobody any more, so nothing else would end them."""
+    ours = following()
+    outcomes, reads = ask(ours, REMOVE_N3), list[int | None]()
+    ours.replica.read_index(reads.append)
+    ours.turn()
+    assert (outcomes, reads) == ([], [])
+    ours.links.removed(Refusal.REMOVED)
+    assert [type(outcome) for outcome in outcomes] == [Unknown]
+    assert reads == [None]
 
 
 def test_a_change_that_never_left_is_refused() -> None:

@@ -30,11 +30,16 @@ class SyncObj(reading.SyncObj):
         self.__parts.compactor.open_from(index, done)
 
     def close(self) -> None:
-        """Neither hear nor say anything more; open files are closed on their lane."""
+        """Neither hear nor say anything more; open files are closed on their lane.
+
+        Reads and changes that wait end: nobody can answer them any more.
+        """
         self.__parts.sender.stop()
         self.__parts.receiving.stop()
         self.__parts.compactor.stop()
         self.__parts.outbox.close()
+        self.__onLeaderChanged()
+        self.__end_reads()
 
     def __tryLogCompaction(self) -> None:
         if self.__parts.compactor.is_wanted:

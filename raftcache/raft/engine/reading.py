@@ -102,6 +102,13 @@ class SyncObj(applying.SyncObj):
         for ready in asked.values():
             ready(None)
 
+    def __end_reads(self) -> None:
+        """Of those whose index is not known yet, and of those that wait for it to be applied."""
+        self.__rounds.end()
+        waiting, self.__ready = self.__ready, []
+        for _, ready in waiting:
+            ready(None)
+
     def __setState(self, state: int) -> None:
         if self.__raftState == LEADER and state != LEADER:
             self.__rounds.end()
