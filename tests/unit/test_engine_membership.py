@@ -445,7 +445,7 @@ def test_who_leads_again_takes_requests_at_once() -> None:
     ours = leading(acks=("n2", "n3"))
     assert ask(ours, Change("transfer", "n2")) == [MEMBERS]
     ours.feed("n2", type="ping", term=2)
-    ours.feed("n3", type="timeout_now", term=2)
+    ours.feed("n2", type="timeout_now", term=2)
     ours.feed("n2", type="response_vote", term=3)
     assert ours.is_leader
     hold(ours, "n2")

@@ -141,6 +141,10 @@ class SyncObj(membership.SyncObj):
         if self.__is_majority(self.__votes):
             self.__onBecomeLeader()
 
+    def __onBecomeLeader(self) -> None:
+        self.__transfer_to, self.__transfer_until_s = None, 0.0  # of an earlier leadership
+        super().__onBecomeLeader()
+
     def __check_quorum(self, now_s: float) -> None:
         """Rule 9: a leader that a majority does not answer steps down by itself."""
         since = now_s - self.__conf.leaderFallbackTimeout
