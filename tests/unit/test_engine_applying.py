@@ -272,3 +272,12 @@ def test_read_rounds_are_numbered_by_incarnation_too() -> None:
         ours.engine.read_index(lambda index: None)
         ids += [m["id"] for m in ours.sent("read_index")]
     assert len(set(ids)) == 2
+
+
+def test_a_long_log_of_small_entries_is_applied_in_many_turns() -> None:
+    """Whoever comes back behind has thousands of them: they must not stop its loop meanwhile."""
+    bench = Ours(log=[1] * 1000)
+    bench.engine._SyncObj__raftCommitIndex = bench.engine.last_index
+    bench.engine._SyncObj__applyLogEntries()
+    assert 10 < bench.applied_index < 100
+    assert bench.engine.is_behind

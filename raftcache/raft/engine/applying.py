@@ -22,6 +22,9 @@ from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 APPLY_SIZE_BYTES_MAX: Final = 1 << 20
 """Entries applied in one turn, so that a long log does not hold up heartbeats."""
 
+ENTRY_COST_BYTES: Final = 16 << 10
+"""What an entry counts beside its size: thousands of small ones are as much work as a large one."""
+
 
 class SyncObj(replication.SyncObj):
     """What was proposed, and what became of it."""
@@ -86,7 +89,7 @@ class SyncObj(replication.SyncObj):
             replies = self.__apply(command, index)
             self.__raftLastApplied = index
             self.__parts.digests.note(index, self.__parts.machine.digest)
-            size_bytes += len(command)
+            size_bytes += len(command) + ENTRY_COST_BYTES
             if term > self.__applied_term:
                 self.__discard_older(term)
             for waiting_term, callback in self.__commandsWaitingCommit.pop(index, ()):
