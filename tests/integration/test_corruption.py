@@ -119,7 +119,7 @@ def test_replicas_that_are_equal_stay_so_under_load(tmp_path: Path) -> None:
 
 # -- bits that flip on disk ----------------------------------------------------------------------
 
-FLIPS = 12
+FLIPS = 8
 
 
 @pytest.fixture(scope="module")
