@@ -39,9 +39,9 @@ def test_a_cluster_grows_and_shrinks_by_commands(tmp_path: Path) -> None:
         for name in ("n2", "n3"):
             cluster.join(name, at="n1")
             done = cluster.cli("member", "promote", name)
-            assert (done.returncode, done.stdout.split(",")[0]) == (0, f"{name} is a voter")
+            assert (done.exit_code, done.stdout.split(",")[0]) == (0, f"{name} is a voter")
         again = cluster.cli("member", "promote", "n3")
-        assert again.returncode == 0
+        assert again.exit_code == 0
 
         listed = json.loads(cluster.cli("member", "list", "--json").stdout)
         assert listed["committed"]
@@ -58,7 +58,7 @@ def test_a_cluster_grows_and_shrinks_by_commands(tmp_path: Path) -> None:
         assert cluster.cli("leader", "show").stdout == "n3\n"
         assert json.loads(cluster.cli("leader", "show", "--json").stdout)["leader"] == "n3"
         done = cluster.cli("member", "remove", "n3", ask="n3")  # the leader, asked itself
-        assert (done.returncode, done.stdout.split(",")[0]) == (0, "n3 removed"), done.stderr
+        assert (done.exit_code, done.stdout.split(",")[0]) == (0, "n3 removed"), done.stderr
         cluster.out("n3", Refusal.REMOVED)
         cluster.kill("n3")
         assert set(cluster.members("n1")) == {"n1", "n2"}
@@ -85,11 +85,11 @@ def test_commands_are_refused_with_the_reason(tmp_path: Path) -> None:
             (("update", "n9"), 2, "say --raft, --http or both"),
         ):
             done = cluster.cli("member", *args)
-            assert (done.returncode, done.stdout) == (code, ""), args
+            assert (done.exit_code, done.stdout) == (code, ""), args
             assert said in done.stderr
         for name, code, said in (("n9", 3, "a learner"), ("n8", 1, "no member")):
             done = cluster.cli("leader", "transfer", name)
-            assert done.returncode == code
+            assert done.exit_code == code
             assert said in done.stderr
         still = json.loads(cluster.cli("member", "list", "--json").stdout)
         assert still["version"] == version, "nothing of that changed anything"
@@ -99,8 +99,8 @@ def test_commands_are_refused_with_the_reason(tmp_path: Path) -> None:
         assert done.stdout == f"n9 removed, version {version + 2}\n"
         cluster.send("n1", signal.SIGSTOP)
         done = cluster.cli("member", "remove", "n9", "--timeout", "1s")
-        assert (done.returncode, done.stdout) == (4, "")
-        assert cluster.cli("leader", "show", "--timeout", "1s").returncode == 3
+        assert (done.exit_code, done.stdout) == (4, "")
+        assert cluster.cli("leader", "show", "--timeout", "1s").exit_code == 3
 
 
 # -- learners --------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ def test_a_member_moves_without_becoming_another(trio: Growing) -> None:
         address = trio.move(name)
         if is_told:
             done = trio.cli("member", "update", name, "--raft", address)
-            assert done.returncode == 0, done.stderr
+            assert done.exit_code == 0, done.stderr
             assert trio.members("n2")[name]["raft"] == address
         trio.kill(name)
         trio.start(name)

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-import subprocess
-import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,9 +12,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
+
 from chaos.tally import Verdict, judge
 from chaos.writers import Writers
 from raftcache.cli.local import HOST, LocalNode, anywhere
+from raftcache.cli.root import main
 from raftcache.client import RaftcacheClient
 from tests.support.cluster import PATIENCE_S, Answer, Cluster, until
 
@@ -140,11 +141,10 @@ class Growing(Cluster):
 
         until(gone, f"{name} could not be removed")
 
-    def cli(self, *args: str, ask: str | None = None) -> subprocess.CompletedProcess[str]:
-        """`raftcache ...` with all that run, or one node, as endpoints."""
+    def cli(self, *args: str, ask: str | None = None) -> Result:
+        """`raftcache ...`, in this process, with all that run, or one node, as endpoints."""
         urls = [self.nodes[name].url for name in ([ask] if ask else self.running)]
-        command = [sys.executable, "-m", "raftcache", *args, "--endpoints", ",".join(urls)]
-        return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        return CliRunner().invoke(main, [*args, "--endpoints", ",".join(urls)])
 
 
 @contextmanager
