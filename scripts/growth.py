@@ -41,7 +41,7 @@ CONNECTIONS = 48
 WINDOW = 12
 """Requests under way on each connection while loading."""
 PROBE_PERIOD_S = 0.01
-PATIENCE_S = 120.0
+PATIENCE_S = 400.0
 QUIET, TAKING, SENDING, DOWN = "quiet", "taking a snapshot", "sending a snapshot", "a node down"
 
 T = TypeVar("T")

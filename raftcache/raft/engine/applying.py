@@ -22,8 +22,8 @@ from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 APPLY_SIZE_BYTES_MAX: Final = 1 << 20
 """Entries applied in one turn, so that a long log does not hold up heartbeats."""
 
-ENTRY_COST_BYTES: Final = 16 << 10
-"""What an entry counts beside its size: thousands of small ones are as much work as a large one."""
+APPLY_ENTRIES_MAX: Final = 64
+"""The same for small entries: thousands of them are as much work as one that is large."""
 
 
 class SyncObj(replication.SyncObj):
@@ -83,13 +83,18 @@ class SyncObj(replication.SyncObj):
     def __applyLogEntries(self) -> None:
         """Rule 8: applying is total, and what cannot be applied stops this node by its index."""
         log, size_bytes = self.__raftLog, 0
-        while self.is_behind and size_bytes < APPLY_SIZE_BYTES_MAX:
+        index_max = self.__raftLastApplied + APPLY_ENTRIES_MAX
+        while (
+            self.is_behind
+            and size_bytes < APPLY_SIZE_BYTES_MAX
+            and self.__raftLastApplied < index_max
+        ):
             command, index, term = log[self.__raftLastApplied + 1 - log.first_index]
             assert index == self.__raftLastApplied + 1
             replies = self.__apply(command, index)
             self.__raftLastApplied = index
             self.__parts.digests.note(index, self.__parts.machine.digest)
-            size_bytes += len(command) + ENTRY_COST_BYTES
+            size_bytes += len(command)
             if term > self.__applied_term:
                 self.__discard_older(term)
             for waiting_term, callback in self.__commandsWaitingCommit.pop(index, ()):
