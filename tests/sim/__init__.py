@@ -10,13 +10,17 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     network     links: delays, resets, partitions
     lane        worker threads that take virtual time, and what a crash leaves of their work
     member      one node, from its disk up, through any number of lives
+    watched     the real log and state machine, and an account of what went through them
     nemesis     faults
+    operators   who adds, promotes, removes and replaces members
     clients     who proposes and reads, and what they were told
+    sessions    clients who try again; their histories are judged for linearizability
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting
-    mutations   our engine with one rule taken out: the simulator must notice
+    mutations   our engine with one rule taken out: the simulator must notice; those of membership
+                are in mutations_of_members
 
-    python -m tests.sim --seeds 1-500 --profile mixed --jobs 2
-    python -m tests.sim --seeds 17 --trace
+    scripts/sim --seeds 1-500 --profile mixed --jobs 2
+    scripts/sim --seeds 17 --trace
 """

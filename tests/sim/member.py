@@ -323,6 +323,14 @@ class Member(Host):
 
         self.replica.propose(encode(command), done)
 
+    def submit(self, command: Command, done: Callable[[object], None]) -> None:
+        self.replica.propose(encode(command), done)
+
+    def value_of(self, key: bytes) -> int:
+        """A register, as of what is applied here; 0 if it is not there."""
+        item = self.machine.get(key)
+        return 0 if item is None else int(item.value)
+
     def read(self, ready: Callable[[int | None], None]) -> None:
         self.replica.read_index(ready)
 
@@ -372,10 +380,10 @@ class Member(Host):
 
     @staticmethod
     def uids_of(command: bytes) -> Iterable[int]:
-        """Which proposals an entry holds."""
+        """Which proposals an entry holds, apart from those of sessions, who try again."""
         if command[:1] != REGULAR:
             return ()
-        commands = decode(command[1 + STAMP_SIZE_BYTES :])
+        commands = [c for c in decode(command[1 + STAMP_SIZE_BYTES :]) if c.key[:3] == b"key"]
         return [int(c.value if isinstance(c, Put) else c.once.token) for c in commands]
 
     @staticmethod

@@ -16,6 +16,7 @@ from raftcache.raft.engine import base, installing, replication
 from raftcache.raft.log import Log
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.stock import engine as private_copy
+from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import mutations_of_members as members
 
 _parent_receives: Final = private_copy.SyncObj._SyncObj__onMessageReceived
@@ -170,6 +171,12 @@ MUTATIONS: Final = (
         lambda: _private(replication, "onNodeConnected", _only_pings),
         "mixed",
         40,
+    ),
+    Mutation(
+        "what was tried again is applied again",
+        lambda: mock.patch.object(Remembered, "find", return_value=None),
+        "sessions",
+        10,
     ),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20),
     Mutation("two changes at a time", members.several_changes, "membership", 20),

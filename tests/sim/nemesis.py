@@ -187,4 +187,5 @@ class Nemesis:
 
     def _jump_wall_clock(self) -> None:
         member = self._world.members[self._chance.choice(self._names)]
-        member.clock.jump_wall(self._chance.randint(-3_600_000, 3_600_000))
+        jump_ms = self._world.profile.wall_jump_ms
+        member.clock.jump_wall(self._chance.randint(-jump_ms, jump_ms))

@@ -18,6 +18,8 @@ class Profile:
 
     late_crash: one member restarts when no more writes come: it must catch up without them.
     drift: clocks run at rates within 1 - drift and 1 + drift.
+    wall_jump_ms: how far off wall clocks are, and jump: the next leader after all members were down
+    begins with its own, so tokens are remembered only as long as they are not too far off.
     stall_chance: that a node stops in the middle of a step (a long collection of garbage, a
     machine that is suspended), each time it reads its clock.
     """
@@ -38,6 +40,7 @@ class Profile:
     pause_rate: float = 0.0
     transfer_rate: float = 0.0
     drift: float = 0.04
+    wall_jump_ms: int = 3_600_000
     stall_chance: float = 0.0
     # disks
     disk_failure_rate: float = 0.0
@@ -59,6 +62,8 @@ class Profile:
     client_gap_s: float = 0.05
     burst_chance: float = 0.05
     burst: int = 30
+    sessions: int = 0
+    session_gap_s: float = 0.05
 
 
 def draw(name: str, chance: random.Random) -> Profile:
@@ -107,6 +112,8 @@ def _membership(p: Profile, pick: Pick) -> Profile:
         quiet_from_s=23.0,
         duration_s=28.0,
         client_gap_s=pick((0.05, 0.2)),
+        sessions=2,
+        wall_jump_ms=20_000,
     )
 
 
@@ -124,6 +131,9 @@ _PROFILES: Final = {
         p, disk_failure_rate=pick((0.2, 0.5)), snapshot_entries=pick((15, 60, NEVER))
     ),
     "membership": _membership,
+    "sessions": lambda p, pick: replace(
+        p, sessions=pick((3, 8)), crash_rate=pick((0.15, 0.5)), wall_jump_ms=20_000
+    ),
     "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16
     ),

@@ -1,6 +1,6 @@
 """Whole clusters under faults: ours holds, the engine as shipped does not.
 
-A failing seed is played again, with its trace, by: python -m tests.sim --seeds N --trace
+A failing seed is played again, with its trace, by: scripts/sim --seeds N --trace
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections import Counter
 
 import pytest
 
@@ -17,11 +18,20 @@ from tests.sim.world import Result, run
 
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
+SEEDS_OF_MEMBERSHIP = range(1, 17)
 SEEDS_OF_STOCK = range(4, 9)
+SEEDS_ONCE_BROKEN = (
+    ("mixed", 5041),
+    ("mixed", 5049),
+    ("membership", 10),
+    ("membership", 18),
+    ("membership", 51),
+)
+"""What showed a mistake once."""
 
 
 def check(result: Result, profile: str) -> None:
-    again = f"python -m tests.sim --profile {profile} --seeds {result.seed} --trace"
+    again = f"scripts/sim --profile {profile} --seeds {result.seed} --trace"
     assert result.verdict is None, f"{result.verdict.kind}: {result.verdict.detail}\n{again}"
 
 
@@ -36,12 +46,37 @@ def test_a_cluster_keeps_its_word_where_one_thing_abounds(seed: int, profile: st
     check(run(seed, profile), profile)
 
 
+@pytest.mark.parametrize("seed", SEEDS_OF_MEMBERSHIP)
+def test_a_cluster_keeps_its_word_while_members_come_and_go(seed: int) -> None:
+    check(run(seed, "membership"), "membership")
+
+
+@pytest.mark.parametrize(("profile", "seed"), SEEDS_ONCE_BROKEN)
+def test_a_seed_that_showed_a_mistake_shows_none(profile: str, seed: int) -> None:
+    check(run(seed, profile), profile)
+
+
 def test_the_faults_of_these_seeds_are_not_harmless() -> None:
     """What the first seeds went through; if a change takes the faults away, this test says so."""
     count = sum((run(seed, "mixed").count for seed in SEEDS[:8]), start=run(SEEDS[8]).count)
     for event in ("crashes", "acknowledged", "refused", "unknown", "reads", "lease reads"):
         assert count[event] > 0, f"{event}: {count}"
     assert count["elections"] > len(SEEDS[:9])
+
+
+def test_members_do_come_and_go_in_these_seeds() -> None:
+    count = sum(
+        (run(seed, "membership").count for seed in SEEDS_OF_MEMBERSHIP[1:6]), Counter[str]()
+    )
+    for event in ("add", "promote", "remove", "update"):
+        assert count[f"{event} granted"] > 0, f"{event}: {count}"
+    for event in ("wiped", "expelled", "retries", "calls judged"):
+        assert count[event] > 0, f"{event}: {count}"
+
+
+def test_disks_do_fail_in_these_seeds() -> None:
+    count = sum((run(seed, "disks").count for seed in SEEDS_OF_EACH_PROFILE), Counter[str]())
+    assert count["stopped by the disk"] > 0, count
 
 
 def test_stock_breaks_its_word() -> None:

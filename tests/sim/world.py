@@ -24,6 +24,7 @@ from tests.sim.network import Network
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
+from tests.sim.sessions import Sessions
 
 STEPS_MAX = 1_000_000
 FIRST_REQUEST_S = 1.0
@@ -72,12 +73,14 @@ class World:
         self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
+        self.sessions = Sessions(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
 
     def _clock(self) -> DriftingClock:
         drift, chance = self.profile.drift, self.chance
-        wall_ms = WALL_MS + chance.randint(-3_600_000, 3_600_000)
+        jump_ms = self.profile.wall_jump_ms
+        wall_ms = WALL_MS + chance.randint(-jump_ms, jump_ms)
         rate = chance.uniform(1 - drift, 1 + drift)
         return DriftingClock(self.schedule, rate, chance.uniform(0, 1000), wall_ms)
 
@@ -88,6 +91,8 @@ class World:
             for name in self.names:
                 self.members[name].start()
             self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
+            for _ in range(self.profile.sessions):
+                self.schedule.at(FIRST_REQUEST_S, self.sessions.begin)
             self.schedule.at(0.5, self.nemesis.strike)
             self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
             if self.profile.change_rate:
@@ -97,6 +102,7 @@ class World:
             self.schedule.run(self.profile.duration_s, self._is_over)
         if self.verdict is None:
             self._check_liveness()
+            self.sessions.judge()
         return Result(self.seed, len(self.names), self.verdict, self.count, self.trace)
 
     @contextmanager
