@@ -299,7 +299,7 @@ class SyncObj(base.SyncObj):
         current = claimed = self.configuration
         for m in current.members:
             seen = self.__seen.get(m.name)
-            if seen is None or m.id not in ("", seen.id):
+            if seen is None or m.id not in ("", seen.id) or _says(m, seen):
                 continue
             claim = Change(
                 "claim",
@@ -368,3 +368,13 @@ class SyncObj(base.SyncObj):
         asked, self.__asked_changes = self.__asked_changes, {}
         for done in asked.values():
             done(Unknown("the leader changed before it answered"))
+
+
+def _says(member: Member, seen: Member) -> bool:
+    """The configuration has all that this greeting said: asked at every turn of a leader."""
+    return (
+        member.id == seen.id
+        and seen.raft in ("", member.raft)
+        and seen.http in ("", member.http)
+        and seen.commands_version <= member.commands_version
+    )
