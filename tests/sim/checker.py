@@ -26,6 +26,8 @@ class _Seen:
     def __init__(self, member: Member) -> None:
         self.life = member.life
         self.commit_index = self.applied_index = member.applied_index
+        self.state: tuple[object, ...] = ()  # what a step can have changed, apart from a leader's
+        self.last_entry: object = None
         self.led_term = -1
         self.is_expelled = False
         self.match_indexes: dict[str, int] = {}
@@ -78,12 +80,18 @@ class Checker:
         if self._world.verdict is not None:
             return
         seen = self._seen[member.name]
-        changes = self._check_log(member, seen)
-        self._check_progress(member, seen)
-        if changes:
-            self._check_changes(member, seen, changes)
-        self._check_leader(member, seen)
-        self._check_expelled(member, seen)
+        log = member.entries
+        state = (len(log), member.commit_index, member.applied_index, member.expelled)
+        is_leader = member.is_leader
+        if is_leader or state != seen.state or log[-1] is not seen.last_entry:
+            seen.state, seen.last_entry = state, log[-1]
+            changes = self._check_log(member, seen)
+            self._check_progress(member, seen)
+            if changes:
+                self._check_changes(member, seen, changes)
+            if is_leader:
+                self._check_leader(member, seen)
+            self._check_expelled(member, seen)
         self._world.clients.settle()
         self._world.operators.settle()
 
@@ -210,6 +218,9 @@ class Checker:
             seen.changes.append((index, configuration))
             before = configuration
         seen.configuration = before or seen.first
+        if member.configuration != seen.configuration:
+            detail = f"{member.name}: {member.configuration}, its log: {seen.configuration}"
+            self.fail("not the latest in the log counts", detail)
         undecided = [i for i, _ in seen.changes if i > self.last_committed]
         if member.is_leader and len(undecided) > 1:
             self.fail("two changes at a time", f"{member.name} at {undecided}")
@@ -233,8 +244,6 @@ class Checker:
     # -- leaders -----------------------------------------------------------------------------------
 
     def _check_leader(self, member: Member, seen: _Seen) -> None:
-        if not member.is_leader:
-            return
         term = member.term
         if self._leaders.setdefault(term, member.name) != member.name:
             self.fail("two leaders", f"{self._leaders[term]} and {member.name} in term {term}")

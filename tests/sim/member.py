@@ -366,6 +366,10 @@ class Member(Host):
         return self.log
 
     @property
+    def configuration(self) -> Configuration:
+        return self.engine.configuration
+
+    @property
     def match_indexes(self) -> dict[str, int]:
         return self.engine.match_indexes
 
