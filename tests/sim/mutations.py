@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
-from raftcache.raft import assembly, outbox, rounds
+from raftcache.raft import assembly, outbox, rounds, snapshots
+from raftcache.raft.datadir import SNAPSHOTS_FOLDER
 from raftcache.raft.engine import base, installing, replication
 from raftcache.raft.log import Log
 from raftcache.raft.rounds import Rounds
@@ -92,6 +93,13 @@ def _drops_the_log(log: Log, meta: Any) -> None:
     log.restart_at(meta.index, meta.term)
 
 
+def _publishes_unsynced(self: Any, name: str) -> None:
+    """Its name is durable, its content perhaps not."""
+    self._close()
+    self._disk.replace(self._temporary, f"{SNAPSHOTS_FOLDER}/{name}")
+    self._disk.sync_folder(SNAPSHOTS_FOLDER)
+
+
 def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
     return mock.patch.object(owner.SyncObj, f"_SyncObj__{name}", new)
 
@@ -149,6 +157,12 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(assembly, "_tie", _drops_the_log),
         "snapshots",
         10,
+    ),
+    Mutation(
+        "a snapshot is not synced",
+        lambda: mock.patch.object(snapshots._GrowingFile, "publish", _publishes_unsynced),
+        "snapshots",
+        20,
     ),
     Mutation(
         "what one leader verified counts for the next",
