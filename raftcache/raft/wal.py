@@ -225,7 +225,10 @@ def _make_durable(file: File, data: bytes, scan: blocks.Scan) -> int:
     torn_bytes = 0
     if scan.torn_end is not None:
         torn_bytes = scan.torn_end - scan.end
-        file.write_at(scan.end, bytes(torn_bytes))
+        # The header last: should this stop half way, too, what is left still looks torn.
+        header = min(blocks.ALIGNMENT_BYTES, torn_bytes)
+        file.write_at(scan.end + header, bytes(torn_bytes - header))
+        file.write_at(scan.end, bytes(header))
     elif scan.blocks:
         last_at, _, _ = scan.blocks[-1]
         file.write_at(last_at, data[last_at : scan.end])

@@ -26,6 +26,7 @@ SEEDS_ONCE_BROKEN = (
     ("membership", 10),
     ("membership", 18),
     ("membership", 51),
+    ("disks", 175),
 )
 """What showed a mistake once."""
 

@@ -283,6 +283,32 @@ def test_every_flipped_byte_of_every_segment(damaged: MemoryDisk) -> None:
         damaged.put(path, good)
 
 
+@pytest.mark.parametrize("size_bytes", [1, 100, 300, 700])
+@pytest.mark.parametrize("number", [1, 2])
+def test_a_cut_that_fails_half_way_is_made_by_the_next_process(
+    size_bytes: int, number: int
+) -> None:
+    """The simulator found it (seed 175 of its profile disks): a block that was written in part,
+    then zeroed in part, looked damaged.
+    """
+    disk = MemoryDisk()
+    wal = write_all(disk, [block((0, 0), b"a")])
+    disk.fail("write", errno.ENOSPC)
+    with pytest.raises(Fatal):
+        wal.write(block((1, 1), b"b" * size_bytes))
+    disk.kill()
+    writes = iter(range(1, number + 1))
+
+    def fail_at_the_last(operation: str, path: str) -> None:
+        if operation == "write" and next(writes, number) == number:
+            raise OSError(errno.EIO, "bad", path)
+
+    disk.hook = fail_at_the_last
+    with pytest.raises(OSError, match="bad"):
+        open_wal(disk)
+    assert reopen(disk).entries == [Entry(b"a", 1, 1)]
+
+
 def test_any_file_cut_short_is_corrupt(damaged: MemoryDisk) -> None:
     for path in (FIRST, SECOND, THIRD):
         good = damaged.read(path)
