@@ -43,8 +43,9 @@ from raftcache.state.items import Stored, pack, read
 from raftcache.state.keyspace import Keyspace
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED)
-_SHED_PER_ENTRY: Final = 300
-"""Keys of a replaced state freed by one entry: a fifth of a millisecond."""
+_SHED_PER_ENTRY: Final = 100
+"""Keys of a replaced state freed by one entry: no more work than the entry itself, for a node that
+installed a snapshot has thousands of entries to catch up with."""
 _INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
 
