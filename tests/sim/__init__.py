@@ -10,6 +10,7 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     network     links: delays, resets, partitions
     lane        worker threads that take virtual time, and what a crash leaves of their work
     member      one node, from its disk up, through any number of lives
+    verdicts    what an error of a node means
     watched     the real log and state machine, and an account of what went through them
     nemesis     faults
     operators   who adds, promotes, removes and replaces members

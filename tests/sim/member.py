@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import errno
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -24,6 +22,7 @@ from raftcache.raft.replica import Replica
 from tests.sim.lane import SimLane
 from tests.sim.network import Message, SimLinks
 from tests.sim.schedule import DriftingClock
+from tests.sim.verdicts import is_of_the_disk
 from tests.sim.watched import Durable, WatchedMachine, WatchedWal
 from tests.support.memory_disk import MemoryDisk
 
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
 CLUSTER_ID = "simulated"
 TIMING = Timing(request_timeout_s=2.0)
 TRANSFER_TIMEOUT_S = 1.0
-DISK_ERRORS = (errno.EIO, errno.ENOSPC)
 
 
 class _Timer:
@@ -398,17 +396,3 @@ class Member(Host):
     @property
     def digest(self) -> int:
         return self.machine.digest
-
-
-def is_of_the_disk(error: BaseException | None) -> bool:
-    """A disk that fails, as the nemesis lets it, ends the process."""
-    while error is not None and not isinstance(error, OSError):
-        error = error.__cause__
-    return error is not None and error.errno in DISK_ERRORS
-
-
-def kind_of(error: Exception) -> str:
-    """A short name for what went wrong, so that failures can be counted by kind."""
-    causes = itertools.takewhile(lambda e: e is not None, (error, error.__cause__))
-    last = list(causes)[-1]
-    return "node stopped itself" if isinstance(last, Fatal) else f"{type(last).__name__}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER, WAL_FOLDER
-from tests.sim.member import DISK_ERRORS
+from tests.sim.verdicts import DISK_ERRORS
 
 if TYPE_CHECKING:
     from tests.sim.member import Member

@@ -18,13 +18,14 @@ from raftcache.raft.members import bootstrap
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
 from tests.sim.clients import Clients
-from tests.sim.member import Host, Member, kind_of
+from tests.sim.member import Host, Member
 from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
+from tests.sim.verdicts import kind_of
 
 STEPS_MAX = 1_000_000
 FIRST_REQUEST_S = 1.0
