@@ -373,8 +373,9 @@ async def _note_sent(
     context: SimpleNamespace,
     params: aiohttp.TraceRequestHeadersSentParams,
 ) -> None:
-    """For _attempt, whose list is the context of the request."""
-    context.trace_request_ctx.append(True)
+    """For _attempt, whose list is the context of the request; other requests have none."""
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.append(True)
 
 
 def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheError:
