@@ -54,6 +54,10 @@ def encode(command: Command) -> bytes:
     return _encoder.encode(command)
 
 
+TICK: Final = encode(Tick())
+"""A tick's bytes: all ticks are equal."""
+
+
 def batch(commands: Sequence[bytes]) -> bytes:
     """Encoded commands as one batch: the body of a log entry. At most BATCH_COMMANDS_MAX."""
     assert len(commands) <= BATCH_COMMANDS_MAX, len(commands)

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from raftcache.command import codec
-from raftcache.command.words import Tick
 from raftcache.ports import Loop, Timer
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
 from raftcache.state.machine import Machine
-
-_TICK: Final = codec.encode(Tick())
 
 
 class Expiry:
@@ -39,7 +34,7 @@ class Expiry:
         due_ms = self._machine.next_deadline_ms()
         if due_ms is not None and due_ms <= self._time.now_ms():
             self._ticking = True
-            self._replica.propose(_TICK, self._ticked)
+            self._replica.propose(codec.TICK, self._ticked)
 
     def _ticked(self, outcome: object) -> None:
         """Committed or not: the next beat sees for itself whether anything is still overdue."""

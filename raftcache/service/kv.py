@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from raftcache.command import codec, versions
-from raftcache.command.words import INTRODUCED, Command, Item, Put, Reply, Tick
+from raftcache.command.words import INTRODUCED, Command, Item, Put, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
@@ -128,12 +128,9 @@ class KvService:
         """From the local state, fresh enough by now; an overdue key waits for the log to say so."""
         item = self._machine.get(key)
         if item is not None and item.deadline_ms and item.deadline_ms <= self._time.now_ms():
-            self._replica.propose(_TICK, lambda outcome: self._after_tick(key, outcome, done))
+            self._replica.propose(codec.TICK, lambda outcome: self._after_tick(key, outcome, done))
         else:
             done(item)
 
     def _after_tick(self, key: bytes, outcome: Outcome, done: ReadDone) -> None:
         done(outcome if isinstance(outcome, RaftcacheError) else self._machine.get(key))
-
-
-_TICK: Final = codec.encode(Tick())

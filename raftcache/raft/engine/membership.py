@@ -53,6 +53,7 @@ class SyncObj(base.SyncObj):
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__configurations = [(parts.applied_index, parts.configuration)]
         self.__voters: frozenset[Node] = frozenset()  # besides this node
+        self.__known_voters: frozenset[Node] = frozenset()  # those whose data cannot be lost unseen
         self.__votes_itself = False
         self.__windows: dict[Node, Window] = {}
         self.__asked_changes: dict[int, ChangeDone] = {}
@@ -97,15 +98,6 @@ class SyncObj(base.SyncObj):
     def is_voter(self) -> bool:
         return self.__votes_itself
 
-    def __is_known(self, node: Node) -> bool:
-        """The configuration knows the data of this peer, so that it cannot be lost unnoticed.
-
-        Before its first change it knows nobody's, and nothing is acknowledged.
-        """
-        configuration = self.configuration
-        member = configuration.get(node.id)
-        return configuration.version == 0 or (member is not None and member.id != "")
-
     def __is_majority(self, nodes: set[Node] | frozenset[Node]) -> bool:
         """Whether these peers, with this node, are more than half of the voters."""
         count = len(self.__voters & nodes) + self.__votes_itself
@@ -141,6 +133,9 @@ class SyncObj(base.SyncObj):
             if node not in self.__otherNodes:
                 self.__add_peer(node)
         self.__voters = frozenset(n for n, m in peers.items() if m.voter)
+        # Before its first change it knows nobody's data, and nothing is acknowledged.
+        begins = configuration.version == 0
+        self.__known_voters = frozenset(n for n in self.__voters if begins or peers[n].id)
         self.__votes_itself = mine in configuration.voters
 
     def __add_peer(self, node: Node) -> None:
@@ -237,10 +232,10 @@ class SyncObj(base.SyncObj):
 
     def __changed(self, change: Change) -> Configuration:
         """The configuration after the change, if the leader may make it now."""
-        index, current = self.__configurations[-1]
+        current = self.configuration
         if not self.has_committed_in_term:
             raise NotLeader("the leader has not committed in its term yet")
-        if index > self.__raftCommitIndex:
+        if not self.configuration_is_committed:
             said = members.describe(self.__configurations[-2][1], current)
             raise Conflict(f"another change is in progress: {said} (version {current.version})")
         changed, mine = members.apply(current, change), self.__selfNode.id
@@ -287,11 +282,10 @@ class SyncObj(base.SyncObj):
 
     def __claim_members(self) -> None:
         """Leader: bind the ids, and note the addresses, of members as they greeted."""
-        index, current = self.__configurations[-1]
-        if index > self.__raftCommitIndex or not self.has_committed_in_term:
+        if not (self.configuration_is_committed and self.has_committed_in_term):
             return
         claimed = self.__claimed()
-        if claimed != current:
+        if claimed != self.configuration:
             self.__append_configuration(claimed, lambda outcome: None)
 
     def __claimed(self) -> Configuration:

@@ -152,7 +152,7 @@ class SyncObj(elections.SyncObj):
     def __advance_commit(self) -> None:
         """Raft 5.3 and 5.4.2: a durable majority, in this term; the leader's own disk counts."""
         log = self.__raftLog
-        held = [self.__raftMatchIndex[n] for n in self.__voters if self.__is_known(n)]
+        held = [self.__raftMatchIndex[n] for n in self.__known_voters]
         held += [0] * (len(self.__voters) - len(held))
         held.append(log.durable_index)  # a leader is a voter: see membership.py
         majority = sorted(held, reverse=True)[len(held) // 2]
