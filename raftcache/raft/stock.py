@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 import pysyncobj.syncobj
 from pysyncobj.config import FAIL_REASON, SERIALIZER_STATE, SyncObjConf
-from pysyncobj.node import Node
+from pysyncobj.node import Node as ShippedNode
 from pysyncobj.transport import Transport
 
 from raftcache.errors import BadConfig, Fatal
@@ -24,6 +24,15 @@ __all__ = ["FAIL_REASON", "SERIALIZER_STATE", "Node", "SyncObjConf", "Transport"
 
 ENGINE_VERSION = "0.3.17"
 """Every correction was written against this version, line by line; another one is refused."""
+
+
+class Node(str, ShippedNode):  # type: ignore[misc]  # pysyncobj is untyped
+    """A node is its name. As the parent, which it equals; hashed and compared at no cost.
+
+    The engine looks nodes up in its tables many times in every turn.
+    """
+
+    __slots__ = ()
 
 
 class _NoPickle:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from raftcache.raft.engine.base import LEADER
 from raftcache.raft.members import NOBODY, Configuration
 from raftcache.raft.members import Member as MemberRecord
 
@@ -20,13 +21,24 @@ _NO_CHANGE: Final = (0, 0, NOBODY)
 """Some went, and none came."""
 
 
+def _standing(engine: Any) -> tuple[object, ...]:
+    """All that a step can change of an engine, ours or stock, beside its log; cheap to compare.
+
+    It is looked at after every step, and hardly any step changes it.
+    """
+    indexes = engine._SyncObj__raftCommitIndex, engine._SyncObj__raftLastApplied
+    if engine._SyncObj__raftState != LEADER:
+        return indexes
+    return *indexes, engine._SyncObj__raftCurrentTerm, *engine._SyncObj__raftMatchIndex.values()
+
+
 class _Seen:
     """How far one life of one member had come when it was looked at last."""
 
     def __init__(self, member: Member) -> None:
         self.life = member.life
         self.commit_index = self.applied_index = member.applied_index
-        self.state: tuple[object, ...] = ()  # what a step can have changed, apart from a leader's
+        self.state: tuple[object, ...] = ()  # what a step can have changed
         self.last_entry: object = None
         self.led_term = -1
         self.is_expelled = False
@@ -81,19 +93,20 @@ class Checker:
             return
         seen = self._seen[member.name]
         log = member.entries
-        state = (len(log), member.commit_index, member.applied_index, member.expelled)
-        is_leader = member.is_leader
-        if is_leader or state != seen.state or log[-1] is not seen.last_entry:
+        state = (len(log), member.expelled, *_standing(member.engine))
+        if state != seen.state or log[-1] is not seen.last_entry:
             seen.state, seen.last_entry = state, log[-1]
             changes = self._check_log(member, seen)
             self._check_progress(member, seen)
             if changes:
                 self._check_changes(member, seen, changes)
-            if is_leader:
+            if member.is_leader:
                 self._check_leader(member, seen)
             self._check_expelled(member, seen)
-        self._world.clients.settle()
-        self._world.operators.settle()
+        if self._world.clients.acknowledged:
+            self._world.clients.settle()
+        if self._world.operators.granted:
+            self._world.operators.settle()
 
     # -- log matching ------------------------------------------------------------------------------
 

@@ -19,7 +19,8 @@ class Clients:
         self._last_uid = self._last_read = 0
         self._waiting: dict[int, str] = {}  # uid -> the member that was asked
         self._reading: dict[int, tuple[str, int]] = {}  # read -> the member, what it must see
-        self._acknowledged: list[int] = []  # in this step, not yet looked up
+        self.acknowledged: list[int] = []
+        """In this step, not yet looked up."""
         self._floor = 1  # every read that begins now must see at least this index
         self.acknowledged_at_s = 0.0
 
@@ -70,7 +71,7 @@ class Clients:
         self._world.count[outcome] += 1
         self._world.note("write {0} {1} {2}", uid, outcome, why)
         if outcome == "acknowledged":
-            self._acknowledged.append(uid)
+            self.acknowledged.append(uid)
         elif outcome == "refused":
             checker.refused[uid] = why
             if uid in checker.committed_at:
@@ -79,7 +80,7 @@ class Clients:
 
     def settle(self) -> None:
         """The step is over: what it acknowledged must be committed."""
-        acknowledged, self._acknowledged = self._acknowledged, []
+        acknowledged, self.acknowledged = self.acknowledged, []
         for uid in acknowledged:
             index = self._world.checker.committed_at.get(uid)
             if index is None:

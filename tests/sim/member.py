@@ -60,7 +60,8 @@ class Host:
         """Of what is on its disk, or was before its disk was lost."""
         self.disk = MemoryDisk()
         self.links = SimLinks(world.network, name)
-        clock.on_read = self._perhaps_stall
+        clock.stalls, clock.stall_chance = world.chance.random, world.profile.stall_chance
+        clock.on_stall = self._stall
 
     # -- the loop it is given (see ports.Loop) -----------------------------------------------------
 
@@ -79,26 +80,25 @@ class Host:
     def _do(self, life: int, act: Callable[..., object], args: tuple[Any, ...]) -> None:
         if life != self.life or not self.alive:
             return
-        if self.paused_until_s > self.world.schedule.now_s:
-            self.world.schedule.at(self.paused_until_s, self._do, life, act, args)
+        world = self.world
+        if self.paused_until_s > world.schedule.now_s:
+            world.schedule.at(self.paused_until_s, self._do, life, act, args)
             return
         self.clock.ahead_s = 0.0
         self.enter()
         try:
             act(*args)
         except Exception as error:
-            self.world.fail_by(self, error)
+            world.fail_by(self, error)
             return
         self.leave()
-        self.world.checker.check(self)
+        world.checker.check(self)
 
-    def _perhaps_stall(self) -> None:
+    def _stall(self) -> None:
         """Time passes in the middle of a step: what the node reads from now on is later."""
-        world = self.world
-        if world.faulty and world.chance.random() < world.profile.stall_chance:
-            self.clock.ahead_s += world.chance.uniform(0.01, 1)
-            self.pause(self.clock.ahead_s)
-            world.count["stalls"] += 1
+        self.clock.ahead_s += self.world.chance.uniform(0.01, 1)
+        self.pause(self.clock.ahead_s)
+        self.world.count["stalls"] += 1
 
     def enter(self) -> None:
         """The engines of all nodes share one module: what it reads is this node's now."""

@@ -49,6 +49,8 @@ class Nemesis:
         world.note("heal")
         world.faulty = False
         world.network.unblock()
+        for member in world.members.values():
+            member.clock.stalls = None
         for member in self._present:
             member.disk.hook = None
             if not member.alive:

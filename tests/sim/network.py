@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from pysyncobj.node import Node
 from pysyncobj.transport import Transport
 
 from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.peer import Refusal
+from raftcache.raft.stock import Node
 
 if TYPE_CHECKING:
     from tests.sim.member import Host

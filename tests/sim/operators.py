@@ -45,7 +45,8 @@ class Operators:
         self._last = 0
         self._asked: dict[int, _Request] = {}
         self._joining: set[str] = set()
-        self._granted: list[Configuration] = []  # in this step, not yet looked up
+        self.granted: list[Configuration] = []
+        """In this step, not yet looked up."""
         self._refused: dict[str, str] = {}  # the address that a change would have set -> why not
 
     # -- asking ------------------------------------------------------------------------------------
@@ -78,7 +79,7 @@ class Operators:
         if isinstance(outcome, Configuration):
             self._world.count[f"{change.op} granted"] += 1
             if change.op != "transfer":
-                self._granted.append(outcome)
+                self.granted.append(outcome)
         elif outcome.definite and change.http:
             self._refused[change.http] = outcome.detail
         self._tell(request, outcome)
@@ -99,7 +100,7 @@ class Operators:
     def settle(self) -> None:
         """The step is over: what it granted must be committed, what was refused must not be."""
         checker = self._world.checker
-        granted, self._granted = self._granted, []
+        granted, self.granted = self.granted, []
         for configuration in granted:
             if all(configuration != c for _, c in checker.configurations):
                 self._world.fail("granted, not committed", f"{configuration}")

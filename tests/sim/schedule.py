@@ -16,6 +16,8 @@ class Schedule:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.steps = 0
+        self.over = False
+        """Nothing happens any more."""
         self._queue: list[tuple[float, int, Act, tuple[Any, ...]]] = []
         self._asked = 0
 
@@ -25,14 +27,20 @@ class Schedule:
         heapq.heappush(self._queue, (max(time_s, self.now_s), self._asked, act, args))
 
     def after(self, delay_s: float, act: Act, *args: Any) -> None:
-        self.at(self.now_s + delay_s, act, *args)
+        self._asked += 1
+        heapq.heappush(self._queue, (self.now_s + max(delay_s, 0.0), self._asked, act, args))
 
-    def run(self, until_s: float, stopped: Callable[[], bool]) -> None:
-        """Let everything happen that is due by then, unless it is stopped."""
-        while self._queue and self._queue[0][0] <= until_s and not stopped():
-            self.now_s, _, act, args = heapq.heappop(self._queue)
+    def run(self, until_s: float, steps_max: int) -> bool:
+        """Let everything happen that is due by then, unless it is over; False: there was more."""
+        queue = self._queue
+        last = self.steps + steps_max
+        while queue and queue[0][0] <= until_s and not self.over:
+            if self.steps == last:
+                return False
+            self.now_s, _, act, args = heapq.heappop(queue)
             self.steps += 1
             act(*args)
+        return True
 
 
 class DriftingClock:
@@ -41,12 +49,16 @@ class DriftingClock:
     def __init__(self, schedule: Schedule, rate: float, offset_s: float, wall_ms: int) -> None:
         self._schedule, self.rate = schedule, rate
         self._offset_s, self._wall_ms = offset_s, wall_ms
-        self.on_read: Callable[[], object] = lambda: None
+        self.stalls: Callable[[], float] | None = None
+        """Thrown at each reading: below `stall_chance`, on_stall is called before it."""
+        self.stall_chance = 0.0
+        self.on_stall: Callable[[], object] = lambda: None
         self.ahead_s = 0.0
         """How far the node is in a step that takes time, beyond what has happened elsewhere."""
 
     def monotonic_s(self) -> float:
-        self.on_read()
+        if self.stalls is not None and self.stalls() < self.stall_chance:
+            self.on_stall()
         return self._offset_s + (self._schedule.now_s + self.ahead_s) * self.rate
 
     def wall_ms(self) -> int:

@@ -100,7 +100,8 @@ class World:
                 self.schedule.at(1.0, self.operators.act)
             if self.profile.late_crash:
                 self.schedule.at(self.profile.quiet_from_s + 1, self.nemesis.crash_late)
-            self.schedule.run(self.profile.duration_s, self._is_over)
+            if not self.schedule.run(self.profile.duration_s, STEPS_MAX):
+                self.fail("runaway", f"{STEPS_MAX} steps")
         if self.verdict is None:
             self._check_liveness()
             self.sessions.judge()
@@ -117,11 +118,6 @@ class World:
         ):
             yield
 
-    def _is_over(self) -> bool:
-        if self.schedule.steps > STEPS_MAX:
-            self.fail("runaway", f"{STEPS_MAX} steps")
-        return self.verdict is not None
-
     # -- what happened -----------------------------------------------------------------------------
 
     def note(self, text: str, *args: object) -> None:
@@ -136,6 +132,7 @@ class World:
         if self.verdict is None:
             self.note("VIOLATION {0}: {1}", kind, detail)
             self.verdict = Verdict(kind, f"{detail}, at {self.schedule.now_s:.3f} s")
+            self.schedule.over = True
 
     def fail_by(self, member: Host, error: Exception) -> None:
         """A node stopped itself, or its code broke."""
