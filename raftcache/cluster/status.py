@@ -69,13 +69,18 @@ class NodeStatus:
         heard = f"last heard a leader {status.contact_age_s:.1f} s ago"
         behind = status.commit_index - status.applied_index
         expelled = self._replica.expelled
-        leads = f"{status.leader} leads" if status.leader else "none is known"
+        leads = f"{status.leader} leads" if status.leader else self._why_none_leads()
         return [
             ("member", not expelled, expelled or "not told otherwise"),
             ("leader", status.leader is not None, leads),
             ("contact", status.contact_age_s <= patience_s, heard),
             ("applied", behind <= BEHIND_ENTRIES_MAX, f"{behind} entries to apply"),
         ]
+
+    def _why_none_leads(self) -> str:
+        if self._replica.configuration.version == 0:
+            return "none is known: the first election of a new cluster takes all its members"
+        return "none is known"
 
     def gauges(self) -> dict[str, float]:
         """Numbers for /metrics; names without their prefix."""

@@ -49,6 +49,7 @@ class Hello(TypedDict):
     """The first frame each way. Its shape holds for every version of the protocol.
 
     version_min, version_max: of the protocol. commands_version: see command/versions.py.
+    members_version: of the latest configuration in its log (raft/members.py).
     """
 
     type: Literal["hello"]
@@ -59,6 +60,7 @@ class Hello(TypedDict):
     cluster_id: str
     name: str
     incarnation: Natural
+    members_version: Natural
     member_id: str
     raft: str
     http: str

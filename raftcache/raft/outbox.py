@@ -14,6 +14,7 @@ from typing import Any, Final
 from raftcache.ports import Lane
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
+from raftcache.raft.members import Configuration
 from raftcache.raft.stock import Node, Transport
 
 PROMISES: Final = frozenset(("next_node_idx", "request_vote", "response_vote"))
@@ -66,9 +67,13 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def dropNode(self, node: Node) -> None:
         self._links.dropNode(node)
 
-    def set_member(self, name: str, raft: str, member_id: str) -> None:
-        """Where a member is, and with which data; "" if that is not known yet."""
-        self._links.set_member(name, raft, member_id)
+    def set_members(self, configuration: Configuration) -> None:
+        """The configuration that counts: where members are, and with which data."""
+        self._links.set_members(configuration)
+
+    def is_other(self, node: Node) -> bool:
+        """Whether who speaks for this member has other data than the configuration says."""
+        return bool(self._links.is_other(node))
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         """Members with this data were removed for good, and are told so when they greet."""

@@ -82,7 +82,7 @@ class Identity:
     http: str = ""
     commands_version: int = versions.COMMANDS
 
-    def hello(self, to: str) -> bytes:
+    def hello(self, to: str, members_version: int = 0) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
         return encode(
             {
@@ -94,6 +94,7 @@ class Identity:
                 "cluster_id": self.cluster_id,
                 "name": self.name,
                 "incarnation": self.incarnation,
+                "members_version": members_version,
                 "member_id": self.member_id,
                 "raft": self.raft,
                 "http": self.http,
@@ -153,6 +154,7 @@ class Connection(asyncio.Protocol):
 
     version: of the protocol, agreed in the greetings; 0 before. What a newer version added must
     not be sent on a connection that speaks an older one.
+    member_id and members_version: as the peer greeted.
     quiet_beats and idle_beats count the owner's beats since something was heard from the greeted
     peer (before that: since the connection was opened) and since something was sent.
     """
@@ -160,7 +162,8 @@ class Connection(asyncio.Protocol):
     def __init__(self, owner: Owner, counters: LinkCounters, dialled: str | None = None) -> None:
         self.dialled = dialled
         self.name: str | None = None
-        self.incarnation = self.version = 0
+        self.incarnation = self.version = self.members_version = 0
+        self.member_id = ""
         self.is_open = False
         self.why = "closed by the peer"
         self.closed = asyncio.Event()

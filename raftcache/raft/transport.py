@@ -18,7 +18,7 @@ from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
-from raftcache.raft.members import MEMBERS_MAX, Member
+from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
 from raftcache.raft.stock import Node, Transport
 
@@ -121,6 +121,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._peers: dict[str, _Peer] = {}
         self._addresses: dict[str, Address] = {}
         self._member_ids: dict[str, str] = {}
+        self._members_version = 0
         self._removed_ids: Collection[str] = ()
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
@@ -207,10 +208,38 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             self._hang_up(peer, "no longer a member")
             del self._peers[node.id]
 
-    def set_member(self, name: str, raft: str, member_id: str) -> None:
-        """Where to dial a member, and which data it must have; "" for any."""
-        self._member_ids[name] = member_id
-        self.set_address(name, parse_address(raft))
+    def set_members(self, configuration: Configuration) -> None:
+        """Where to dial the members, and which data each must have.
+
+        A link to who has other data is closed, for what it says must not count for this member;
+        unless it knows a later configuration (see `_has_lost`).
+        """
+        self._members_version = max(0, configuration.version)
+        for member in configuration.members:
+            if member.name == self._identity.name:
+                continue
+            self._member_ids[member.name] = member.id
+            self.set_address(member.name, parse_address(member.raft))
+            peer = self._peers.get(member.name)
+            link = None if peer is None else peer.connection
+            if link and self._has_lost(member.name, link.member_id, link.members_version):
+                self._part(link, Refusal.OTHER_DATA)
+
+    def is_other(self, node: Node) -> bool:
+        """Whether the peer greeted with other data than the configuration has for it."""
+        link = self._connection_to(node)
+        return link is not None and self._is_other(node.id, link.member_id)
+
+    def _is_other(self, name: str, member_id: str) -> bool:
+        return self._member_ids.get(name) not in (None, "", member_id)
+
+    def _has_lost(self, name: str, member_id: str, members_version: int) -> bool:
+        """Whether a member comes without the data it had.
+
+        Who knows a later configuration than this node may rightly have other data: its name began
+        anew while this node was away, and it may even be the leader.
+        """
+        return self._is_other(name, member_id) and members_version <= self._members_version
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         """Who comes with this data is told that it was removed."""
@@ -313,7 +342,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if not self.ready:
             connection.abort("stopping")
         elif connection.dialled is not None:
-            connection.send_now(self._identity.hello(connection.dialled))
+            connection.send_now(self._hello(connection.dialled))
         else:
             self._half_open[connection] = None
             if len(self._half_open) > HALF_OPEN_MAX:
@@ -359,7 +388,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             self._refuse(connection, hello, refusal)
             return
         if connection.dialled is None:
-            connection.send_now(self._identity.hello(name))
+            connection.send_now(self._hello(name))
         member_id, raft, http = hello["member_id"], hello["raft"], hello["http"]
         member = Member(name, member_id, raft, http, False, hello["commands_version"])
         peer = self._peers.get(name) or _Peer(Node(name), guest=member)
@@ -367,7 +396,12 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             self.greeted(member)
         version = common_version(hello)
         assert version is not None, "refused above"
+        connection.member_id = member_id
+        connection.members_version = hello["members_version"]
         self._join(connection, peer, hello["incarnation"], version)
+
+    def _hello(self, to: str) -> bytes:
+        return self._identity.hello(to, self._members_version)
 
     def _refusal(self, connection: Connection, hello: Message) -> Refusal | None:
         """Why not to talk to who sent this hello; None if it may be a peer."""
@@ -380,7 +414,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return None if guests < GUESTS_MAX else refusal
         if refusal not in (None, Refusal.DIRECTION):
             return refusal
-        if self._member_ids.get(name) not in (None, "", member_id):
+        if self._has_lost(name, member_id, hello["members_version"]):
             return Refusal.OTHER_DATA
         current = self._peers[name].connection
         if current is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import random
+import shutil
 import socket
 import threading
 from collections.abc import Iterator
@@ -220,15 +221,22 @@ def test_a_member_that_was_not_restored_cannot_mix_in(cluster: Cluster, tmp_path
     file = tmp_path / "backup"
     succeeds("snapshot", "save", file, *endpoint(cluster, "n1"))
     with Cluster(tmp_path / "new", 3) as new:
-        for name in ("n1", "n2"):
+
+        def restore(name: str) -> None:
             place = ("--data-dir", new.nodes[name].folder, "--name", name)
             succeeds("snapshot", "restore", file, *place, "--cluster", members(new))
+
+        restore("n1")
+        restore("n2")
         for name in new.nodes:
             new.start(name)
-        leader = new.leader(["n1", "n2"])
-        assert new.read(leader, "kept") == "x"
         until(lambda: "another cluster" in new.said("n3") or None, "n3 was not refused")
-        assert new.get("n3", "kept").status == 503
+        assert {new.get(name, "kept").status for name in new.nodes} == {503}
+        new.kill("n3")
+        shutil.rmtree(new.nodes["n3"].folder)
+        restore("n3")
+        new.start("n3")
+        assert new.read(new.leader(), "kept") == "x"
 
 
 def test_keys_go_out_and_come_in_as_json_lines(cluster: Cluster, tmp_path: Path) -> None:

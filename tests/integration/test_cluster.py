@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -205,6 +207,28 @@ def test_without_a_majority_outcomes_are_told_apart(cluster: Cluster) -> None:
     cluster.start_all()
     assert cluster.read(last, "held") == "here"
     assert cluster.read(last, "refused") is None
+
+
+def test_the_first_election_of_a_new_cluster_takes_all_its_members(tmp_path: Path) -> None:
+    """Of two that are there, one may have lost what it had, and the other was never reached."""
+    with Cluster(tmp_path, 3) as cluster:
+        for name in ("n1", "n2"):
+            cluster.start(name)
+
+        def waits(name: str) -> bool:
+            with contextlib.suppress(OSError):  # it does not listen yet
+                return b"takes all its members" in cluster.call(name, "GET", "/readyz").body
+            return False
+
+        until(lambda: waits("n1") and waits("n2"), "they do not say what they wait for")
+        until(lambda: cluster.metric("n2", "link_connects") >= 1, "they have not met")
+        assert cluster.get("n1", "key").status == 503
+        cluster.start("n3")
+        leader = cluster.leader()
+        cluster.write(leader, "key", "value")
+        cluster.kill(leader)  # from now on two are enough
+        cluster.leader()
+        assert cluster.read(cluster.followers()[0], "key") == "value"
 
 
 @pytest.mark.slow

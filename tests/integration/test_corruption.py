@@ -91,7 +91,7 @@ def test_a_replica_that_differs_is_fenced_and_says_why(tmp_path: Path, who: str)
 
 def test_without_a_majority_nobody_is_fenced_and_the_alarm_says_so(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with started(tmp_path, "n1", "n2") as members:
+        async with started(tmp_path, away="n3") as members:
             leader = await led(members)
             spoil(leader)
             assert isinstance(await leader.write(Put(b"key", b"value")), Reply)

@@ -91,7 +91,7 @@ def test_half_a_greeting_and_strangers_keep_nobody_out(tmp_path: Path) -> None:
 
 def test_garbage_behind_a_peers_greeting_costs_only_that_link(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with started(tmp_path, "n1", "n2") as members:
+        async with started(tmp_path, away="n3") as members:
             await led(members)
             for member in members:
                 async with greeted(member, "n3", 1) as (reader, writer):
@@ -105,7 +105,7 @@ def test_garbage_behind_a_peers_greeting_costs_only_that_link(tmp_path: Path) ->
 
 def test_a_peer_that_never_reads_is_owed_a_bounded_amount(tmp_path: Path) -> None:
     async def scenario() -> None:
-        async with started(tmp_path, "n1", "n2") as members:
+        async with started(tmp_path, away="n3") as members:
             leader = await led(members)
             async with greeted(leader, "n3", 1) as (reader, writer):
                 for i in range(40):

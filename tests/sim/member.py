@@ -17,10 +17,9 @@ from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
 from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
 from raftcache.raft.members import NOBODY, Change, Configuration
-from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.replica import Replica
 from tests.sim.lane import SimLane
-from tests.sim.network import Message, SimLinks
+from tests.sim.network import Greeting, Message, SimLinks
 from tests.sim.schedule import DriftingClock
 from tests.sim.verdicts import is_of_the_disk
 from tests.sim.watched import Durable, WatchedMachine, WatchedWal
@@ -116,13 +115,13 @@ class Host:
         if self.links.receive(sender, epoch, message):
             self.wake()
 
-    def link_up(self, hello: MemberRecord, epoch: int) -> None:
+    def link_up(self, hello: Greeting, epoch: int) -> None:
         """Known at once, so that no two links between the same nodes can overlap."""
-        self.links.epochs[hello.name] = epoch
+        self.links.epochs[hello.member.name] = epoch
         self.later(0, self._link_up, hello, epoch)
 
-    def _link_up(self, hello: MemberRecord, epoch: int) -> None:
-        if self.links.epochs.get(hello.name) == epoch:
+    def _link_up(self, hello: Greeting, epoch: int) -> None:
+        if self.links.epochs.get(hello.member.name) == epoch:
             self.links.up(hello)
             self.wake()
 

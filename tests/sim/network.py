@@ -8,10 +8,11 @@ only once both ends know.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pysyncobj.transport import Transport
 
+from raftcache.raft.members import Configuration
 from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.peer import Refusal
 from raftcache.raft.stock import Node
@@ -28,6 +29,14 @@ LONELY_S = 2.0
 """Who has no link for so long dials although it is the other one's turn, or one that refuses."""
 
 
+class Greeting(NamedTuple):
+    """What a member says when a link is made."""
+
+    member: MemberRecord
+    members_version: int
+    """Of the latest configuration it knows."""
+
+
 class SimLinks(Transport):
     """One member's end of its links: a pysyncobj Transport, by the rules of transport.py."""
 
@@ -39,7 +48,9 @@ class SimLinks(Transport):
         self._queue: list[tuple[str, int, Message]] = []
         self._linked: set[str] = set()  # the engine knows
         self._guests: dict[str, MemberRecord] = {}  # linked, but not known as members
+        self._greetings: dict[str, Greeting] = {}  # of who is linked
         self._member_ids: dict[str, str] = {}
+        self.members_version = 0
         self._removed_ids: Collection[str] = ()
         self.peers: set[str] = set()
         self.epochs: dict[str, int] = {}
@@ -69,20 +80,39 @@ class SimLinks(Transport):
             self._network.cut(self._name, node.id)
             self.down(node.id)
 
-    def set_member(self, name: str, raft: str, member_id: str) -> None:
-        self._member_ids[name] = member_id
+    def set_members(self, configuration: Configuration) -> None:
+        self.members_version = max(0, configuration.version)
+        for member in configuration.members:
+            if member.name == self._name:
+                continue
+            self._member_ids[member.name] = member.id
+            if self._has_lost(self._greetings.get(member.name)):
+                self._network.cut(self._name, member.name)
+                self.down(member.name)
+
+    def is_other(self, node: Node) -> bool:
+        return self._is_other(self._greetings.get(node.id))
+
+    def _is_other(self, hello: Greeting | None) -> bool:
+        if hello is None:
+            return False
+        known = self._member_ids.get(hello.member.name)
+        return known not in (None, "", hello.member.id)
+
+    def _has_lost(self, hello: Greeting | None) -> bool:
+        later = hello is not None and hello.members_version > self.members_version
+        return self._is_other(hello) and not later
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         self._removed_ids = member_ids
 
-    def refusal(self, hello: MemberRecord, accepted: bool) -> Refusal | None:
+    def refusal(self, hello: Greeting, accepted: bool) -> Refusal | None:
         """Why not to talk to who says this; accepted: this end did not dial."""
-        if hello.id in self._removed_ids:
+        if hello.member.id in self._removed_ids:
             return Refusal.REMOVED
-        if hello.name not in self.peers:
+        if hello.member.name not in self.peers:
             return None if accepted and self.takes_guests() else Refusal.UNKNOWN
-        known = self._member_ids.get(hello.name) in (None, "", hello.id)
-        return None if known else Refusal.OTHER_DATA
+        return Refusal.OTHER_DATA if self._has_lost(hello) else None
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -99,18 +129,21 @@ class SimLinks(Transport):
             if self.epochs.get(to) == epoch:
                 self._network.carry(self._name, to, epoch, message)
 
-    def up(self, hello: MemberRecord) -> None:
+    def up(self, hello: Greeting) -> None:
         """The link of the noted epoch is made, to who said this."""
-        if hello.name in self.peers:
-            self.greeted(hello)
+        name = hello.member.name
+        if name in self.peers:
+            self.greeted(hello.member)
         else:
-            self._guests[hello.name] = hello
-        self._linked.add(hello.name)
-        self._onNodeConnected(self._network.nodes[hello.name])
+            self._guests[name] = hello.member
+        self._greetings[name] = hello
+        self._linked.add(name)
+        self._onNodeConnected(self._network.nodes[name])
 
     def down(self, peer: str) -> None:
         del self.epochs[peer]
         self._guests.pop(peer, None)
+        self._greetings.pop(peer, None)
         if peer in self._linked:
             self._linked.remove(peer)
             self._onNodeDisconnected(self._network.nodes[peer])
@@ -150,6 +183,9 @@ class Network:
         """As this member greets."""
         data_id = self._world.members[name].data_id
         return MemberRecord(name, data_id, f"{name}:7500", f"{name}:7400", False)
+
+    def greeting(self, name: str) -> Greeting:
+        return Greeting(self.record(name), self._world.members[name].links.members_version)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -234,16 +270,16 @@ class Network:
             return
         link.epoch += 1
         link.arrival_s = dict.fromkeys(link.ends, self._world.schedule.now_s)
-        a.link_up(self.record(b.name), link.epoch)
-        b.link_up(self.record(a.name), link.epoch)
+        a.link_up(self.greeting(b.name), link.epoch)
+        b.link_up(self.greeting(a.name), link.epoch)
 
     def _greet(self, dialler: Host, acceptor: Host) -> bool:
         """Each says who it is; whoever is refused for good is told so."""
         refused = dialler
-        refusal = acceptor.links.refusal(self.record(dialler.name), accepted=True)
+        refusal = acceptor.links.refusal(self.greeting(dialler.name), accepted=True)
         if refusal is None:
             refused = acceptor
-            refusal = dialler.links.refusal(self.record(acceptor.name), accepted=False)
+            refusal = dialler.links.refusal(self.greeting(acceptor.name), accepted=False)
         if refusal in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self._world.note("{0} is refused: {1}", refused.name, refusal)
             refused.later(0, refused.links.removed, refusal)

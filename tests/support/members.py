@@ -227,13 +227,19 @@ async def level(members: list[Member]) -> None:
 
 
 @contextlib.asynccontextmanager
-async def started(folder: Path, *names: str, out_of: int = 3) -> AsyncIterator[list[Member]]:
-    """The members of these names (all, if none is named) of a cluster; stopped at the end."""
-    places = {place.name: place for place in anywhere(folder, out_of)}
+async def started(folder: Path, *, away: str = "") -> AsyncIterator[list[Member]]:
+    """The members of a cluster of three; stopped at the end.
+
+    away: this one takes part in the first election, which wants all, and then stops for good.
+    """
+    places = {place.name: place for place in anywhere(folder, 3)}
     addresses = {name: Address(HOST, place.raft_port) for name, place in places.items()}
     async with contextlib.AsyncExitStack() as stack:
-        members = [Member(name, addresses, places[name].folder) for name in names or addresses]
+        members = [Member(name, addresses, places[name].folder) for name in addresses]
         for member in members:
             stack.push_async_callback(member.stop)
             await member.start()
-        yield members
+        if away:
+            await led(members)
+            await next(m for m in members if m.name == away).stop()
+        yield [m for m in members if m.name != away]

@@ -235,6 +235,7 @@ def hello(**changes: Any) -> Message:
         "cluster_id": CLUSTER,
         "name": "n2",
         "incarnation": 1,
+        "members_version": 0,
         "member_id": "",
         "raft": "",
         "http": "",

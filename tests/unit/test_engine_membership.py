@@ -93,6 +93,17 @@ def append(
     ours.feed(sender, type="append_entries", term=term, entries=rows, **place, **more)
 
 
+def test_what_other_data_says_under_a_members_name_does_not_count() -> None:
+    """A name that began anew: its old process, or its new one, seen from an older configuration."""
+    ours = leading(acks=())
+    ours.links.others = {"n2", "n3"}
+    hold(ours, "n2", "n3")
+    assert ours.engine.raftCommitIndex < ours.engine.last_index
+    ours.links.others = {"n2"}
+    hold(ours, "n3")
+    assert ours.engine.raftCommitIndex == ours.engine.last_index
+
+
 # -- what counts -----------------------------------------------------------------------------------
 
 

@@ -29,6 +29,7 @@ HELLO: Message = {
     "cluster_id": "c",
     "name": "n2",
     "incarnation": 7,
+    "members_version": 2,
     "member_id": "",
     "raft": "",
     "http": "",

@@ -15,6 +15,7 @@ import pytest
 from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.raft.frames import Message, encode
+from raftcache.raft.members import Configuration, Member
 from raftcache.raft.peer import (
     PEER_BUFFER_SIZE_BYTES_MAX,
     Refusal,
@@ -657,15 +658,50 @@ async def test_a_guest_that_becomes_a_member_stays_linked_and_is_introduced() ->
         assert "n7" in n1.links._peers
 
 
+def knowing(member_id: str, version: int = 5) -> Configuration:
+    """n2 has this data, at this version of the configuration."""
+    return Configuration(version, (Member("n2", member_id, "127.0.0.1:1", "", True),))
+
+
 @on_both_loops
 async def test_other_data_under_a_known_name_is_refused() -> None:
     n1 = seat("n1")
     async with started(n1), wire(n1.address) as n2:
         n1.links.addNode(Node("n2"))
-        n1.links.set_member("n2", "127.0.0.1:1", "old")
-        await n2.greet(member_id="new")
+        n1.links.set_members(knowing("old"))
+        await n2.greet(member_id="new", members_version=5)
         assert (await n2.next())["reason"] == Refusal.OTHER_DATA
         assert n1.events == []
+
+
+@on_both_loops
+async def test_other_data_is_let_in_by_who_knows_less_but_does_not_count() -> None:
+    n1 = seat("n1")
+    async with started(n1), wire(n1.address) as n2:
+        n1.links.addNode(Node("n2"))
+        n1.links.set_members(knowing("old"))
+        await n2.greet(member_id="new", members_version=6)
+        hello = await n2.next()
+        assert (hello["type"], hello["members_version"]) == ("hello", 5)
+        await until(lambda: n1.up)
+        assert n1.links.is_other(Node("n2"))
+        n1.links.set_members(knowing("new", 6))
+        assert not n1.links.is_other(Node("n2"))
+        assert n1.events == [("up", "n2")]
+
+
+@on_both_loops
+async def test_a_link_ends_when_its_peers_data_no_longer_counts() -> None:
+    """As of a process that was only suspended while other data took its name."""
+    n1 = seat("n1")
+    async with started(n1), wire(n1.address) as n2:
+        n1.links.addNode(Node("n2"))
+        n1.links.set_members(knowing("old", 5))
+        await n2.greet(member_id="old", members_version=5)
+        await until(lambda: n1.up)
+        n1.links.set_members(knowing("new", 6))
+        assert n1.events == [("up", "n2"), ("down", "n2")]
+        assert not n1.say("n2", 1)
 
 
 @pytest.mark.parametrize("reason", [Refusal.REMOVED, Refusal.OTHER_DATA, Refusal.UNKNOWN])

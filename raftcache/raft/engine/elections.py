@@ -104,7 +104,7 @@ class SyncObj(membership.SyncObj):
 
     def __count_pre_votes(self) -> None:
         assert self.__pre_votes is not None
-        if self.__is_majority(self.__pre_votes):
+        if self.__elects(self.__pre_votes):
             self.__pre_votes, self.__pre_won = None, True
             self.__raftElectionDeadline = float("-inf")  # elect on the next tick
 
@@ -138,8 +138,19 @@ class SyncObj(membership.SyncObj):
             self.__count_votes()
 
     def __count_votes(self) -> None:
-        if self.__is_majority(self.__votes):
+        if self.__elects(self.__votes):
             self.__onBecomeLeader()
+
+    def __elects(self, granted: set[Node]) -> bool:
+        """A majority; in the first election of a cluster all voters.
+
+        Before it nobody's data is known. A member that lost its disk looks like one that was never
+        started, and with another that nobody reached yet it would elect a leader with an empty log
+        beside the one that holds all that was acknowledged.
+        """
+        if self.configuration.version == 0:
+            return self.__voters <= granted
+        return self.__is_majority(granted)
 
     def __onBecomeLeader(self) -> None:
         self.__transfer_to, self.__transfer_until_s = None, 0.0  # of an earlier leadership

@@ -11,6 +11,10 @@ from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
 _ASSERTS_TERM: Final = frozenset(("append_entries", "ping", "snapshot_chunk", "request_vote"))
 _REPORTS_TERM: Final = frozenset(("term", "next_node_idx", "pong", "snapshot_ack"))
+_COUNTS: Final = frozenset(
+    ("next_node_idx", "pong", "snapshot_ack", "response_vote", "pre_vote_ok", "digest_reply")
+)
+"""What it says counts for the member it speaks for: its votes, its acknowledgements."""
 
 
 class SyncObj(checking.SyncObj):
@@ -97,6 +101,8 @@ class SyncObj(checking.SyncObj):
             self.__setCurrentTerm(term, None)
             self.__setState(FOLLOWER)
             self.__forget_leader()
+        elif kind in _COUNTS and self.__parts.outbox.is_other(node):
+            pass  # let in to bring this node up to date, or about to be cut off
         elif kind != "term":
             super().__onMessageReceived(node, message)
 

@@ -128,8 +128,8 @@ class SyncObj(base.SyncObj):
         strangers = self.__otherNodes - peers.keys() - {self.__raftLeader}
         for node in sorted(strangers, key=lambda n: n.id):
             self.__drop_peer(node)
-        for node, member in peers.items():
-            self.__parts.outbox.set_member(member.name, member.raft, member.id)
+        self.__parts.outbox.set_members(configuration)
+        for node in peers:
             if node not in self.__otherNodes:
                 self.__add_peer(node)
         self.__voters = frozenset(n for n, m in peers.items() if m.voter)
