@@ -150,7 +150,7 @@ class Compactor:
             self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
             self._open_wanted()
             self._on_progress()
-        else:  # the log stays as it is, so nothing is lost; a full disk will stop it soon enough
+        else:  # nothing is lost, but the disk under the log fails: better stop now than at a write
             logger.error("snapshot failed", extra={"error": str(error)})
             self._state = SERIALIZER_STATE.FAILED
             self._on_fatal(error)

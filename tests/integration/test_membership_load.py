@@ -27,7 +27,7 @@ def assert_kept(cluster: Growing, load: Load, names: list[str]) -> None:
     assert verdict.holds, verdict.sentences
 
 
-def test_from_one_to_three_to_five_to_three_and_nobody_stays(tmp_path: Path) -> None:
+def test_from_one_to_three_to_five_to_three_and_back_and_nobody_stays(tmp_path: Path) -> None:
     """As an operator does it: join, promote, remove, one after the other."""
     with growing(tmp_path, 1, 6) as cluster, Load(cluster.urls) as load:
         load.more()
@@ -46,9 +46,14 @@ def test_from_one_to_three_to_five_to_three_and_nobody_stays(tmp_path: Path) -> 
         cluster.remove("n3", via="n3")
         cluster.kill("n3")
         load.more()
-        now = ["n4", "n5", "n6"]
-        assert cluster.voters("n6") == set(now)
-        assert_kept(cluster, load, now)
+        assert cluster.voters("n6") == {"n4", "n5", "n6"}
+        for name in ("n4", "n5"):
+            cluster.remove(name, via="n6")
+            cluster.out(name, "removed from the cluster")
+            cluster.kill(name)
+            load.more()
+        assert cluster.voters("n6") == {"n6"}
+        assert_kept(cluster, load, ["n6"])
 
 
 def test_a_rolling_restart_loses_nothing(tmp_path: Path) -> None:
