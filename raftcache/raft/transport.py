@@ -11,7 +11,6 @@ import asyncio
 import logging
 import math
 from collections.abc import Callable, Collection, Coroutine
-from dataclasses import dataclass
 from typing import Any, Final
 
 from raftcache.config import Address, parse_address
@@ -19,7 +18,9 @@ from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.frames import BadFrame, Message, encode
 from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
+from raftcache.raft.pace import USUAL, Backoff, Pace
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
+from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node, Transport
 
 HALF_OPEN_MAX: Final = 64
@@ -38,46 +39,6 @@ LOGGED_MAX: Final = 1024
 _ALIVE = encode({"type": "alive"})
 
 logger = logging.getLogger("raftcache.raft")
-
-
-@dataclass(frozen=True, slots=True)
-class Pace:
-    """Seconds. Silence is counted in beats of this node's own timer, not read off a clock: so a
-    pause of this process is not mistaken for the silence of its peers.
-
-    beat_s: how often keep-alives and silences are looked after; all others round up to it.
-    lonely_after_s: after so long without a link the node dials whose turn it is not: the other
-        one may not know it, or not where it is.
-    """
-
-    beat_s: float = 0.25
-    alive_after_s: float = 0.5
-    silence_timeout_s: float = 3.0
-    handshake_timeout_s: float = 3.0
-    redial_min_s: float = 0.05
-    redial_max_s: float = 1.0
-    lonely_after_s: float = 2.0
-
-    def beats(self, span_s: float) -> int:
-        return math.ceil(span_s / self.beat_s)
-
-
-class Backoff:
-    """How long to wait before dialling again: twice as long each time, and never in step with
-    other nodes, who lost the same peer at the same moment."""
-
-    def __init__(self, pace: Pace, dice: Dice) -> None:
-        self._min_s, self._max_s, self._dice = pace.redial_min_s, pace.redial_max_s, dice
-        self.reset()
-
-    def reset(self) -> None:
-        self._span_s = self._min_s
-
-    def next_s(self) -> float:
-        """Between half of the current span and all of it."""
-        span_s = self._span_s
-        self._span_s = min(2 * span_s, self._max_s)
-        return span_s * (0.5 + self._dice.random() / 2)
 
 
 class _Peer:
@@ -112,7 +73,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         dice: Dice,
         counters: LinkCounters,
         on_activity: Callable[[], None],
-        pace: Pace = Pace(),
+        pace: Pace = USUAL,
     ) -> None:
         super().__init__(None, None, [])
         self._identity, self._listen, self._pace = identity, listen, pace
@@ -120,9 +81,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._on_activity = on_activity
         self._peers: dict[str, _Peer] = {}
         self._addresses: dict[str, Address] = {}
-        self._member_ids: dict[str, str] = {}
-        self._members_version = 0
-        self._removed_ids: Collection[str] = ()
+        self._roll = Roll()
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
@@ -211,39 +170,28 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def set_members(self, configuration: Configuration) -> None:
         """Where to dial the members, and which data each must have.
 
-        A link to who has other data is closed, for what it says must not count for this member;
-        unless it knows a later configuration (see `_has_lost`).
+        A link to who would be refused now is closed; this may report its end before it returns.
         """
-        self._members_version = max(0, configuration.version)
+        self._roll.set_members(configuration)
         for member in configuration.members:
-            if member.name == self._identity.name:
+            if member.name != self._identity.name:
+                self.set_address(member.name, parse_address(member.raft))
+        for peer in list(self._peers.values()):
+            link = peer.connection
+            if link is None:
                 continue
-            self._member_ids[member.name] = member.id
-            self.set_address(member.name, parse_address(member.raft))
-            peer = self._peers.get(member.name)
-            link = None if peer is None else peer.connection
-            if link and self._has_lost(member.name, link.member_id, link.members_version):
-                self._part(link, Refusal.OTHER_DATA)
+            refusal = self._roll.refusal(peer.node.id, link.member_id, link.members_version)
+            if refusal is not None:
+                self._part(link, refusal)
 
     def is_other(self, node: Node) -> bool:
         """Whether the peer greeted with other data than the configuration has for it."""
         link = self._connection_to(node)
-        return link is not None and self._is_other(node.id, link.member_id)
-
-    def _is_other(self, name: str, member_id: str) -> bool:
-        return self._member_ids.get(name) not in (None, "", member_id)
-
-    def _has_lost(self, name: str, member_id: str, members_version: int) -> bool:
-        """Whether a member comes without the data it had.
-
-        Who knows a later configuration than this node may rightly have other data: its name began
-        anew while this node was away, and it may even be the leader.
-        """
-        return self._is_other(name, member_id) and members_version <= self._members_version
+        return link is not None and self._roll.is_other(node.id, link.member_id)
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         """Who comes with this data is told that it was removed."""
-        self._removed_ids = member_ids
+        self._roll.set_removed(member_ids)
 
     def set_address(self, name: str, address: Address) -> None:
         """Where to dial a member from now on; a link that stands is kept."""
@@ -401,21 +349,22 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._join(connection, peer, hello["incarnation"], version)
 
     def _hello(self, to: str) -> bytes:
-        return self._identity.hello(to, self._members_version)
+        return self._identity.hello(to, self._roll.version)
 
     def _refusal(self, connection: Connection, hello: Message) -> Refusal | None:
         """Why not to talk to who sent this hello; None if it may be a peer."""
         refusal = self._identity.refusal(hello, connection.dialled, self._peers)
-        name, member_id = hello["name"], hello["member_id"]
-        if member_id and member_id in self._removed_ids:
-            return Refusal.REMOVED
+        name = hello["name"]
+        by_roll = self._roll.refusal(name, hello["member_id"], hello["members_version"])
+        if by_roll is Refusal.REMOVED:
+            return by_roll
         if refusal is Refusal.UNKNOWN and connection.dialled is None and self.takes_guests():
             guests = sum(peer.guest is not None for peer in self._peers.values())
             return None if guests < GUESTS_MAX else refusal
         if refusal not in (None, Refusal.DIRECTION):
             return refusal
-        if self._has_lost(name, member_id, hello["members_version"]):
-            return Refusal.OTHER_DATA
+        if by_roll is not None:
+            return by_roll
         current = self._peers[name].connection
         if current is None:
             return None  # whoever dials: there must be a link

@@ -175,6 +175,7 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(Log, "setCurrentTerm", _forgets_votes),
         "crashes",
         30,
+        140,
     ),
     Mutation(
         "a lease outlasts the election timeout",
@@ -198,7 +199,7 @@ MUTATIONS: Final = (
     Mutation("two changes at a time", members.several_changes, "membership", 20),
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
     Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60, 20),
-    Mutation("a node without its data votes", members.lost_data_votes, "membership", 40, 20),
+    Mutation("a node without its data votes", members.lost_data_votes, "membership", 20),
     Mutation(
         "changed before a commit in the term", members.changes_before_commit, "membership", 60
     ),

@@ -8,8 +8,7 @@ from typing import Any, Final
 from unittest import mock
 
 from raftcache.raft.engine import base, elections, membership, replication
-from raftcache.raft.peer import Refusal
-from tests.sim.network import SimLinks
+from raftcache.raft.roll import Roll
 
 
 def _private(owner: Any, name: str) -> Any:
@@ -21,7 +20,6 @@ _changed_rightly: Final = _private(membership, "changed")
 _claim_rightly: Final = _private(membership, "claim_members")
 _apply_rightly: Final = _private(membership, "apply_configuration")
 _cut_rightly: Final = _private(base, "deleteEntriesFrom")
-_refusal_rightly: Final = SimLinks.refusal
 
 
 @contextmanager
@@ -113,16 +111,11 @@ def _votes_for_anyone(self: Any, message: Any) -> bool:
     return True
 
 
-def _whoever_it_is(self: SimLinks, hello: Any, accepted: bool) -> Refusal | None:
-    refusal = _refusal_rightly(self, hello, accepted)
-    return None if refusal is Refusal.OTHER_DATA else refusal
-
-
 @contextmanager
 def lost_data_votes() -> Iterator[None]:
     """A node that lost its disk goes on under its name as if nothing had happened."""
     with (
         mock.patch.object(elections.SyncObj, "_SyncObj__may_vote", _votes_for_anyone),
-        mock.patch.object(SimLinks, "refusal", _whoever_it_is),
+        mock.patch.object(Roll, "is_other", return_value=False),
     ):
         yield

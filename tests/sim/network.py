@@ -15,6 +15,7 @@ from pysyncobj.transport import Transport
 from raftcache.raft.members import Configuration
 from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.peer import Refusal
+from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node
 
 if TYPE_CHECKING:
@@ -36,6 +37,11 @@ class Greeting(NamedTuple):
     members_version: int
     """Of the latest configuration it knows."""
 
+    @property
+    def claim(self) -> tuple[str, str, int]:
+        """Its name, its data and the version, as the roll judges them."""
+        return self.member.name, self.member.id, self.members_version
+
 
 class SimLinks(Transport):
     """One member's end of its links: a pysyncobj Transport, by the rules of transport.py."""
@@ -49,9 +55,7 @@ class SimLinks(Transport):
         self._linked: set[str] = set()  # the engine knows
         self._guests: dict[str, MemberRecord] = {}  # linked, but not known as members
         self._greetings: dict[str, Greeting] = {}  # of who is linked
-        self._member_ids: dict[str, str] = {}
-        self.members_version = 0
-        self._removed_ids: Collection[str] = ()
+        self.roll = Roll()
         self.peers: set[str] = set()
         self.epochs: dict[str, int] = {}
         """peer -> the epoch of the link that this end knows of"""
@@ -81,38 +85,25 @@ class SimLinks(Transport):
             self.down(node.id)
 
     def set_members(self, configuration: Configuration) -> None:
-        self.members_version = max(0, configuration.version)
-        for member in configuration.members:
-            if member.name == self._name:
-                continue
-            self._member_ids[member.name] = member.id
-            if self._has_lost(self._greetings.get(member.name)):
-                self._network.cut(self._name, member.name)
-                self.down(member.name)
+        self.roll.set_members(configuration)
+        for name, hello in list(self._greetings.items()):
+            if self.roll.refusal(*hello.claim):
+                self._network.cut(self._name, name)
+                self.down(name)
 
     def is_other(self, node: Node) -> bool:
-        return self._is_other(self._greetings.get(node.id))
-
-    def _is_other(self, hello: Greeting | None) -> bool:
-        if hello is None:
-            return False
-        known = self._member_ids.get(hello.member.name)
-        return known not in (None, "", hello.member.id)
-
-    def _has_lost(self, hello: Greeting | None) -> bool:
-        later = hello is not None and hello.members_version > self.members_version
-        return self._is_other(hello) and not later
+        hello = self._greetings.get(node.id)
+        return hello is not None and self.roll.is_other(node.id, hello.member.id)
 
     def set_removed(self, member_ids: Collection[str]) -> None:
-        self._removed_ids = member_ids
+        self.roll.set_removed(member_ids)
 
     def refusal(self, hello: Greeting, accepted: bool) -> Refusal | None:
         """Why not to talk to who says this; accepted: this end did not dial."""
-        if hello.member.id in self._removed_ids:
-            return Refusal.REMOVED
-        if hello.member.name not in self.peers:
+        refusal = self.roll.refusal(*hello.claim)
+        if refusal is not Refusal.REMOVED and hello.member.name not in self.peers:
             return None if accepted and self.takes_guests() else Refusal.UNKNOWN
-        return Refusal.OTHER_DATA if self._has_lost(hello) else None
+        return refusal
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -185,7 +176,7 @@ class Network:
         return MemberRecord(name, data_id, f"{name}:7500", f"{name}:7400", False)
 
     def greeting(self, name: str) -> Greeting:
-        return Greeting(self.record(name), self._world.members[name].links.members_version)
+        return Greeting(self.record(name), self._world.members[name].links.roll.version)
 
     # -- messages --------------------------------------------------------------------------------
 

@@ -20,12 +20,13 @@ import uvloop
 
 from raftcache.config import Address
 from raftcache.raft.frames import FrameDecoder, Message, encode
+from raftcache.raft.pace import Pace
 from raftcache.raft.peer import (
     Identity,
     LinkCounters,
 )
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import Links, Pace
+from raftcache.raft.transport import Links
 
 DEADLINE_S = 20.0
 PATIENT = Pace(redial_min_s=0.001, redial_max_s=0.02)

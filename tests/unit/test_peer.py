@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from raftcache.raft.frames import encode
+from raftcache.raft.pace import Backoff, Pace
 from raftcache.raft.peer import Connection, LinkCounters, common_version
-from raftcache.raft.transport import Backoff, Pace
 from tests.unit.seats import SeededDice, hello
 
 

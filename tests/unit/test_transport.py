@@ -16,12 +16,13 @@ from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.raft.frames import Message, encode
 from raftcache.raft.members import Configuration, Member
+from raftcache.raft.pace import Pace
 from raftcache.raft.peer import (
     PEER_BUFFER_SIZE_BYTES_MAX,
     Refusal,
 )
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX, LOG_AGAIN_S, Pace
+from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX, LOG_AGAIN_S
 from tests.unit.seats import (
     DEADLINE_S,
     HASTY,
