@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import random
 import signal
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -77,3 +79,23 @@ def test_a_follower_behind_the_log_gets_a_snapshot_and_everyone_restarts_from_on
         folder = cluster.nodes[name].folder / "snapshots"
         assert not list(folder.glob("*.tmp"))
         until(partial(holds_one_file, folder), "older snapshots stay")
+
+
+@pytest.mark.slow
+def test_a_node_that_is_killed_at_any_moment_of_a_snapshot_loses_nothing(cluster: Cluster) -> None:
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}")
+    dice = random.Random(seed)
+    pairs: dict[str, str] = {}
+    for turn in range(8):
+        victim = dice.choice(list(cluster.nodes))
+        begun = len(cluster.logged(victim, "taking a snapshot"))
+        while len(cluster.logged(victim, "taking a snapshot")) == begun:
+            pairs |= fill(cluster, cluster.leader(), f"turn {turn}:{len(pairs)}", 10)
+        time.sleep(dice.random() * 0.05)  # the moment of the kill is the experiment
+        cluster.kill(victim)
+        cluster.start(victim)
+        cluster.settled()
+    assert {key: cluster.read(victim, key) for key in pairs} == pairs
+    for name in cluster.nodes:
+        until(partial(holds_one_file, cluster.nodes[name].folder / "snapshots"), "it left pieces")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -86,6 +87,35 @@ def test_one_disk_that_stands_still_holds_up_nothing(tmp_path: Path) -> None:
             follower.faults.heal()
             await level(members)
             assert leader.replica.status().term == term
+
+    run(scenario())
+
+
+def test_a_cold_restart_after_one_lost_its_unsynced_tail_loses_nothing(tmp_path: Path) -> None:
+    """All stop at once; on one disk everything since its last sync is gone."""
+
+    async def scenario() -> None:
+        async with started(tmp_path) as members:
+            leader = await led(members)
+            behind = next(m for m in members if m is not leader)
+            pairs = await fill(leader, "synced")
+            await level(members)
+            synced = tmp_path / "as of its last sync"
+            shutil.copytree(tmp_path / behind.name, synced)
+            behind.faults.block_sync()
+            pairs |= await fill(leader, "not synced there")
+            await soon(lambda: behind.faults.syncs_blocked, "it has nothing to sync")
+            for member in members:
+                await member.stop()
+            shutil.rmtree(tmp_path / behind.name)
+            shutil.move(synced, tmp_path / behind.name)
+
+            for member in members:
+                await member.start()
+            await led(members)
+            await level(members)
+            for member in members:
+                await assert_held(member, pairs)
 
     run(scenario())
 
