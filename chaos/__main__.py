@@ -22,6 +22,7 @@ from chaos.cluster import scratch_folder
 from chaos.controls import CONTROLS
 from chaos.faults import FAULTS
 from chaos.history import History
+from chaos.networks import NETWORKS, NetworkName
 from chaos.run import CALM_S, Plan, Show, judge, run
 from chaos.waiting import Trouble, until_signal
 from chaos.workloads import WORKLOADS
@@ -71,6 +72,7 @@ class Names(click.ParamType[tuple[str, ...]]):
 @click.option("--clients", type=click.IntRange(1, 1000), default=12, show_default=True)
 @click.option("--rate", type=click.FloatRange(1), default=300, help="Operations a second.")
 @click.option("--endpoints", help="A running cluster, without faults; otherwise one is started.")
+@click.option("--network", type=click.Choice(NETWORKS), default="auto", show_default=True)
 @click.option("--control", type=click.Choice(tuple(CONTROLS)), help="Break a promise on purpose.")
 @click.option("--judge", "again", type=click.Path(exists=True, path_type=Path), hidden=True)
 @click.option("--list", "listing", is_flag=True, help="Show all workloads, faults and controls.")
@@ -84,6 +86,7 @@ def main(
     clients: int,
     rate: float,
     endpoints: str | None,
+    network: NetworkName,
     control: str | None,
     again: Path | None,
     listing: bool,
@@ -103,6 +106,7 @@ def main(
         clients=clients,
         rate=rate,
         endpoints=tuple(endpoints_from(endpoints, {})) if endpoints else None,
+        network=network,
     )
     if control is not None:
         plan = CONTROLS[control].apply(plan)

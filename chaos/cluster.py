@@ -8,23 +8,20 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+from chaos.places import Place
 from chaos.waiting import Trouble, until
 
 STOP_TIMEOUT_S: Final = 15.0
-
-HOST: Final = "127.0.0.1"
 
 
 class Cluster(Protocol):
@@ -45,23 +42,26 @@ class Cluster(Protocol):
 
 
 class OwnCluster:
-    """Nodes n1, n2, ... on free ports, with their data below a folder; use it with `with`.
+    """Nodes in their places, with their data below a folder; use it with `with`.
 
+    size: so many found the cluster; the other places are empty, for nodes that join it later.
     options: for every node, after those it needs.
-    proxied: the nodes are told to reach each other at `advertised`, where somebody must listen and
-        pass on what comes to `listening`.
     """
 
     def __init__(
-        self, folder: Path, size: int, *, options: Sequence[str] = (), proxied: bool = False
+        self,
+        folder: Path,
+        places: Mapping[str, Place],
+        *,
+        size: int | None = None,
+        options: Sequence[str] = (),
     ) -> None:
-        ports = _free_ports(3 * size)
-        self.names = [f"n{i}" for i in range(1, size + 1)]
-        self._http = dict(zip(self.names, ports[:size], strict=True))
-        self.listening = dict(zip(self.names, ports[size : 2 * size], strict=True))
-        behind = dict(zip(self.names, ports[2 * size :], strict=True))
-        self.advertised = behind if proxied else self.listening
-        self.environ: dict[str, dict[str, str]] = {name: {} for name in self.names}
+        self.places = places
+        self.names = list(places)[:size]
+        """Of the nodes there are just now."""
+        self._began_with = ",".join(f"{name}={places[name].advertised}" for name in self.names)
+        self._joined_at: dict[str, str] = {}
+        self.environ: dict[str, dict[str, str]] = {name: {} for name in places}
         """Variables for the next process of each node, besides this process's own."""
         self._folder = folder
         self._options = list(options)
@@ -88,7 +88,7 @@ class OwnCluster:
 
     @property
     def urls(self) -> dict[str, str]:
-        return {name: f"http://{HOST}:{port}" for name, port in self._http.items()}
+        return {name: self.places[name].url for name in self.names}
 
     def folder(self, name: str) -> Path:
         """A node's data and log."""
@@ -117,21 +117,48 @@ class OwnCluster:
         self._may_end.discard(name)
 
     def _command(self, name: str, folder: Path) -> list[str]:
-        members = ",".join(f"{n}={HOST}:{port}" for n, port in self.advertised.items())
-        command = [sys.executable, "-m", "raftcache", "serve"]
-        command += ["--name", name, "--data-dir", str(folder / "data"), "--cluster", members]
-        command += ["--http", f"{HOST}:{self._http[name]}"]
-        command += ["--raft", f"{HOST}:{self.listening[name]}"]
-        command += ["--raft-advertise", f"{HOST}:{self.advertised[name]}"]
+        place, at = self.places[name], self._joined_at.get(name)
+        command = [*place.prefix, sys.executable, "-m", "raftcache", "serve"]
+        command += ["--name", name, "--data-dir", str(folder / "data")]
+        command += ["--join", at] if at else ["--cluster", self._began_with]
+        command += ["--http", place.http, "--raft", place.raft]
+        command += ["--raft-advertise", place.advertised, *place.options]
         return command + self._options
 
+    def join(self, name: str, at: str) -> None:
+        """Start a node with nothing, which asks another one to let it in.
+
+        It may end until it is let in: call `start` again.
+        """
+        self._joined_at[name] = self.places[at].url
+        self.start(name)
+        self.may_end(name)
+        if name not in self.names:
+            self.names.append(name)
+
+    def leave(self, name: str) -> None:
+        """SIGKILL, and its data is gone; its place is free for another one."""
+        self.kill(name)
+        self.names.remove(name)
+        for path in (self.folder(name) / "data").iterdir():  # itself, it may be a mount point
+            if path.is_dir():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+
+    def must_run(self, name: str) -> None:
+        """From now on its end is a surprise."""
+        self._may_end.discard(name)
+
     def kill(self, name: str) -> None:
+        self.look_after(name)
         self._may_end.add(name)
         self._processes[name].kill()
         self._processes[name].wait()
 
     def stop(self, name: str) -> None:
         """SIGTERM, and wait for the end; SIGKILL if it does not come."""
+        self.look_after(name)
         self._may_end.add(name)
         self._processes[name].terminate()
         _wait(self._processes[name])
@@ -206,24 +233,6 @@ def _check_is_node(pid: int, name: str) -> None:
         return
     if b"serve" not in words or name.encode() not in words:
         raise Trouble(f"process {pid} is not {name}: {b' '.join(words)!r}")
-
-
-def _free_ports(count: int) -> list[int]:
-    """From a random one on, below those that systems give to outgoing connections.
-
-    Among those, a client that tries to reach a dead node may be given the node's own port.
-    """
-    free: list[int] = []
-    for port in range(random.randrange(20_000, 31_000), 32_000):
-        with socket.socket() as probe:
-            try:
-                probe.bind((HOST, port))
-            except OSError:
-                continue
-        free.append(port)
-        if len(free) == count:
-            return free
-    raise Trouble("there are not enough free ports")
 
 
 @contextmanager

@@ -42,5 +42,9 @@ CONTROLS: Final = {
         "retries with a new Idempotency-Key, judged as exactly once",
         {"workloads": ("counter",), "faults": ("kill", "pause"), "fresh_tokens": True},
     ),
+    "wall-clock": Control(
+        "deadlines kept by the wall clocks of nodes, judged as kept by cluster time",
+        {"workloads": ("ttl",), "faults": ("clock",), "wall_deadlines": True},
+    ),
 }
 """By the names that --control takes."""

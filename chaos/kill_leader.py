@@ -23,6 +23,7 @@ from pathlib import Path
 import click
 
 from chaos.cluster import Cluster, DemoCluster, OwnCluster, scratch_folder
+from chaos.places import local, names_of
 from chaos.tally import Increments, Puts, Verdict, judge, longest_gap_s
 from chaos.waiting import (
     Trouble,
@@ -196,7 +197,7 @@ def _cluster(demo: Path | None, nodes: int) -> Iterator[Cluster]:
     if demo is not None:
         yield DemoCluster(demo)
         return
-    with scratch_folder(progress) as folder, OwnCluster(folder, nodes) as cluster:
+    with scratch_folder(progress) as folder, OwnCluster(folder, local(names_of(nodes))) as cluster:
         yield cluster
 
 

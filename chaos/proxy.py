@@ -12,13 +12,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from typing import Final
 
 import msgspec
 
-from chaos.cluster import HOST
+from chaos.links import Pair, Weather
+from chaos.places import Place
 
 CHUNK_SIZE_BYTES: Final = 1 << 16
 HELLO_SIZE_BYTES_MAX: Final = 4096
@@ -27,30 +27,11 @@ HELLO_TIMEOUT_S: Final = 5.0
 _ENDS: Final = (OSError, EOFError, TimeoutError, msgspec.MsgspecError, asyncio.CancelledError)
 """How a connection may come to its end."""
 
-Pair = tuple[str, str]
-"""One direction: (from, to)."""
-
 
 class _Hello(msgspec.Struct):
     """All that is looked at of a greeting."""
 
     name: str
-
-
-@dataclass(frozen=True)
-class Weather:
-    """What happens to each chunk on a wire.
-
-    delay_s, jitter_s: it takes so long, and up to so much longer.
-    stall_chance, stall_s: sometimes much longer, as when a packet was lost.
-    break_chance: sometimes the connection breaks.
-    """
-
-    delay_s: float = 0.0
-    jitter_s: float = 0.0
-    stall_chance: float = 0.0
-    stall_s: float = 0.0
-    break_chance: float = 0.0
 
 
 class Wire:
@@ -86,17 +67,11 @@ class Wire:
         await self._mended.wait()
 
 
-class Network:
-    """Listens in front of every node; use it with `async with`, before the nodes start.
+class Proxy:
+    """Listens in front of every node; see links.Network."""
 
-    advertised, listening: name -> port, where the others dial it and where it listens.
-    """
-
-    def __init__(
-        self, advertised: Mapping[str, int], listening: Mapping[str, int], seed: int
-    ) -> None:
-        self._advertised, self._listening = advertised, listening
-        names = list(advertised)
+    def __init__(self, places: Mapping[str, Place], seed: int) -> None:
+        self.places, names = places, list(places)
         self.wires: dict[Pair, Wire] = {
             (a, b): Wire(random.Random(f"{seed}/wire/{a}/{b}"))
             for a in names
@@ -108,9 +83,10 @@ class Network:
         """The task that serves each connection, and who dialled whom, once that is known."""
         self._severed: dict[Pair, int] = {}
 
-    async def __aenter__(self) -> Network:
-        for name, port in self._advertised.items():
-            self._servers.append(await asyncio.start_server(self._serve(name), HOST, port))
+    async def __aenter__(self) -> Proxy:
+        for name, place in self.places.items():
+            host, _, port = place.advertised.partition(":")
+            self._servers.append(await asyncio.start_server(self._serve(name), host, int(port)))
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -122,9 +98,8 @@ class Network:
 
     # -- faults ----------------------------------------------------------------------------------
 
-    @contextlib.contextmanager
-    def cut(self, pairs: Iterable[Pair]) -> Iterator[None]:
-        """These wires are silent meanwhile; nobody is told."""
+    @contextlib.asynccontextmanager
+    async def cut(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
         wires = [self.wires[pair] for pair in pairs]
         for wire in wires:
             wire.cut()
@@ -134,9 +109,8 @@ class Network:
             for wire in wires:
                 wire.mend()
 
-    @contextlib.contextmanager
-    def severed(self, pairs: Iterable[Pair]) -> Iterator[None]:
-        """Connections between these break, and none can be made meanwhile; both ends know."""
+    @contextlib.asynccontextmanager
+    async def severed(self, pairs: Iterable[Pair]) -> AsyncIterator[None]:
         both = {direction for a, b in pairs for direction in ((a, b), (b, a))}
         for pair in both:
             self._severed[pair] = self._severed.get(pair, 0) + 1
@@ -149,9 +123,8 @@ class Network:
             for pair in both:
                 self._severed[pair] -= 1
 
-    @contextlib.contextmanager
-    def weather(self, pairs: Iterable[Pair], weather: Weather) -> Iterator[None]:
-        """What passes over these wires meanwhile gets this weather."""
+    @contextlib.asynccontextmanager
+    async def weather(self, pairs: Iterable[Pair], weather: Weather) -> AsyncIterator[None]:
         wires = [self.wires[pair] for pair in pairs]
         for wire in wires:
             wire.weather.append(weather)
@@ -192,7 +165,8 @@ class Network:
         pair = self._links[task] = (dialler, to)
         if self._severed.get(pair) or pair not in self.wires:
             return
-        inner, outer = await asyncio.open_connection(HOST, self._listening[to])
+        host, _, port = self.places[to].raft.partition(":")
+        inner, outer = await asyncio.open_connection(host, int(port))
         try:
             await _until_first(
                 _pump(hello, reader, outer, self.wires[pair]),

@@ -56,6 +56,7 @@ def verdict_of(result: Result) -> dict[str, Any]:
             for anomaly in result.anomalies
         ],
         "problems": result.problems,
+        "network": result.network,
         "skipped": result.skipped,
         "without_writes_ms": without_writes_ms(result.operations, result.struck),
         "faults": result.struck,
@@ -90,7 +91,11 @@ def without_writes_ms(
 
 def summary(verdict: dict[str, Any]) -> str:
     """For people, on a terminal."""
-    lines = [f"seed {verdict['seed']}: {verdict['operations']} operations, ", *verdict["skipped"]]
+    lines = [
+        f"seed {verdict['seed']}: {verdict['operations']} operations, ",
+        verdict["network"],
+        *verdict["skipped"],
+    ]
     lines[0] += f"{len(verdict['faults'])} faults, judged in {verdict['judged_s']:.1f} s"
     lines += [f"PROBLEM: {problem}" for problem in verdict["problems"]]
     for anomaly in verdict["anomalies"]:

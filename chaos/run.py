@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
@@ -15,9 +15,10 @@ from msgspec import Struct
 from chaos.cluster import OwnCluster
 from chaos.faults import FAULTS, Fault, Field
 from chaos.history import Anomaly, History, Operation
+from chaos.links import Network
 from chaos.nemesis import Nemesis, Struck
-from chaos.proxy import Network
-from chaos.waiting import Trouble, differing, settled, side_by_side
+from chaos.networks import NetworkName, choose, made
+from chaos.waiting import Trouble, differing, not_these, settled, side_by_side
 from chaos.workloads import WORKLOADS, Workload
 from chaos.workloads.base import PATIENT_S, Client, Stage
 from raftcache.client import Consistency, RaftcacheClient
@@ -33,8 +34,9 @@ class Plan(Struct, frozen=True, kw_only=True):
 
     rate: operations a second that all clients together try to do.
     endpoints: a cluster that runs already; None to start one.
+    network: of the nodes, see networks.choose.
     options: of every node, beside those of the faults.
-    reads, fresh_tokens: see workloads.base.Stage.
+    reads, fresh_tokens, wall_deadlines: see workloads.base.Stage.
     """
 
     seed: int
@@ -45,16 +47,19 @@ class Plan(Struct, frozen=True, kw_only=True):
     clients: int = 12
     rate: float = 300.0
     endpoints: tuple[str, ...] | None = None
+    network: NetworkName = "auto"
     options: tuple[str, ...] = ()
     reads: Consistency = "linearizable"
     fresh_tokens: bool = False
+    wall_deadlines: bool = False
 
 
 class Result(Struct, frozen=True):
     """What came of it.
 
     problems: of the cluster as a whole: it did not recover, a node ended, states differ.
-    skipped: a sentence for each fault that this machine cannot have.
+    skipped: a sentence for each fault that this machine or its network cannot have.
+    network: a sentence on what the links between the nodes are.
     judged_s: what judging took, in seconds.
     """
 
@@ -64,6 +69,7 @@ class Result(Struct, frozen=True):
     anomalies: list[Anomaly]
     problems: list[str]
     skipped: list[str]
+    network: str
     judged_s: float
 
     @property
@@ -86,20 +92,25 @@ def judge(names: Sequence[str], operations: Sequence[Operation]) -> list[Anomaly
 
 async def run(plan: Plan, folder: Path, show: Show) -> Result:
     """Everything; whatever it started is stopped when it returns."""
-    faults, skipped = _possible(plan.faults)
+    chosen, network_said = plan.network, "links as they are"
+    if plan.endpoints is None:
+        chosen, network_said = choose(plan.network, [FAULTS[name] for name in plan.faults])
+    faults, skipped = _possible(plan.faults, chosen)
     history, problems = History(), list[str]()
     async with AsyncExitStack() as stack:
         cluster, network = None, None
         if plan.endpoints is None:
-            cluster, network = await _start(plan, faults, folder, stack)
-        urls = list(plan.endpoints or ()) if cluster is None else list(cluster.urls.values())
+            cluster, network = await _start(plan, chosen, faults, folder, stack)
+        # Clients know all places that nodes may ever have: some are empty for a while, or left.
+        places = cluster.places.values() if cluster is not None else ()
+        urls = list(plan.endpoints or ()) or [place.url for place in places]
         client = await stack.enter_async_context(RaftcacheClient(urls, timeout_s=PATIENT_S))
         dice = random.Random(f"{plan.seed}/nemesis")
         nemesis = None
         if cluster is not None and network is not None:
             field = Field(cluster, network, client, dice)
             nemesis = Nemesis(field, faults, history.now_ns)
-        await settled(client)
+        await settled(client, None if cluster is None else cluster.names)
         load = await stack.enter_async_context(_Load(plan, history, urls))
         shower = asyncio.create_task(_showing(show, history, nemesis))
         stack.callback(shower.cancel)
@@ -120,14 +131,17 @@ async def run(plan: Plan, folder: Path, show: Show) -> Result:
         anomalies,
         problems,
         skipped,
+        network_said,
         time.monotonic() - began_s,
     )
 
 
-def _possible(names: Sequence[str]) -> tuple[list[Fault], list[str]]:
+def _possible(names: Sequence[str], network: NetworkName) -> tuple[list[Fault], list[str]]:
     faults, skipped = [], []
     for name in names:
         why = FAULTS[name].missing()
+        if FAULTS[name].delays and network == "namespaces":
+            why = "packets cannot be delayed between network namespaces; a proxy can do it"
         if why is None:
             faults.append(FAULTS[name])
         else:
@@ -136,12 +150,18 @@ def _possible(names: Sequence[str]) -> tuple[list[Fault], list[str]]:
 
 
 async def _start(
-    plan: Plan, faults: Sequence[Fault], folder: Path, stack: AsyncExitStack
+    plan: Plan,
+    network_name: NetworkName,
+    faults: Sequence[Fault],
+    folder: Path,
+    stack: AsyncExitStack,
 ) -> tuple[OwnCluster, Network]:
     options = [option for fault in faults for option in fault.options]
-    cluster = OwnCluster(folder, plan.nodes, options=[*options, *plan.options], proxied=True)
-    network = Network(cluster.advertised, cluster.listening, plan.seed)
+    spares = max((fault.spares for fault in faults), default=0)
+    network = made(network_name, plan.nodes + spares, plan.seed)
     await stack.enter_async_context(network)
+    options += plan.options
+    cluster = OwnCluster(folder, network.places, size=plan.nodes, options=options)
     for fault in faults:
         stack.enter_context(fault.prepare(cluster))
     # Not on this loop: nodes that stop hand over, through the network that lives on it.
@@ -166,14 +186,17 @@ async def _play(
         await nemesis.run(plan.time_s)
     attendant = asyncio.create_task(_keep_running(cluster)) if cluster is not None else None
     try:
-        await settled(client)
+        names = None if cluster is None else cluster.names
+        states = await settled(client, names)
     finally:
         if attendant is not None:
             attendant.cancel()
+    if names is not None and (strangers := not_these(states, names)):
+        raise Trouble(strangers)
     await asyncio.sleep(CALM_S)
     await load.stop()
-    await load.finish()
-    if difference := differing(await side_by_side(client)):
+    await load.finish(cluster.urls.values() if cluster is not None else client.endpoints)
+    if difference := differing(await side_by_side(client, names)):
         raise Trouble(difference)
 
 
@@ -193,18 +216,27 @@ class _Load:
         # A seed may be run twice on one cluster: keys must differ.
         prefix = f"chaos:{random.SystemRandom().randrange(2**32):08x}:"
         pause_s = plan.clients / plan.rate
-        stage = Stage(history, urls, prefix, plan.seed, pause_s, plan.reads, plan.fresh_tokens)
+        stage = Stage(
+            history,
+            urls,
+            prefix,
+            plan.seed,
+            pause_s,
+            plan.reads,
+            plan.fresh_tokens,
+            plan.wall_deadlines,
+        )
         self._workloads: list[Workload] = [WORKLOADS[name](stage) for name in plan.workloads]
         self._clients = [Client(stage, number) for number in range(plan.clients)]
-        self._readers = [
-            Client(stage, plan.clients + i, url, PATIENT_S) for i, url in enumerate(urls)
-        ]
+        self._readers = {
+            url: Client(stage, plan.clients + i, url, PATIENT_S) for i, url in enumerate(urls)
+        }
         self._stack = AsyncExitStack()
         self._stopping = False
         self._tasks: list[asyncio.Task[None]] = []
 
     async def __aenter__(self) -> _Load:
-        for client in (*self._clients, *self._readers):
+        for client in (*self._clients, *self._readers.values()):
             await self._stack.enter_async_context(client)
         return self
 
@@ -216,7 +248,7 @@ class _Load:
 
     async def start(self) -> None:
         for workload in self._workloads:
-            await workload.begin(self._readers[0])
+            await workload.begin(next(iter(self._readers.values())))
         self._tasks = [asyncio.create_task(self._go_on(client)) for client in self._clients]
 
     async def stop(self) -> None:
@@ -224,9 +256,11 @@ class _Load:
         self._stopping = True
         await asyncio.gather(*self._tasks)
 
-    async def finish(self) -> None:
+    async def finish(self, urls: Collection[str]) -> None:
+        """The final reads, through these nodes."""
+        readers = [reader for url, reader in self._readers.items() if url in urls]
         for workload in self._workloads:
-            await workload.finish(self._readers)
+            await workload.finish(readers)
 
     async def _go_on(self, client: Client) -> None:
         """Each client has one workload; they take turns."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import signal
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Collection, Coroutine
 from typing import Any, Final, TypeVar
 
 from raftcache.client import NodeStatus, RaftcacheClient
@@ -22,36 +22,43 @@ class Trouble(Exception):
     """The cluster did not do what it must, or cannot be used."""
 
 
-async def until(look: Callable[[], Awaitable[T | None]], otherwise: str) -> T:
-    """What look finds, as soon as it is something true; Trouble after PATIENCE_S."""
-    deadline = time.monotonic() + PATIENCE_S
+async def until(
+    look: Callable[[], Awaitable[T | None]], otherwise: str, patience_s: float = PATIENCE_S
+) -> T:
+    """What look finds, as soon as it is something true; Trouble if that does not come."""
+    deadline = time.monotonic() + patience_s
     while not (got := await look()):
         if time.monotonic() > deadline:
-            raise Trouble(f"{otherwise} (waited {PATIENCE_S:g} s)")
+            raise Trouble(f"{otherwise} (waited {patience_s:g} s)")
         await asyncio.sleep(POLL_S)
     return got
 
 
-async def statuses(client: RaftcacheClient) -> dict[str, NodeStatus]:
+Names = Collection[str] | None
+"""Of the nodes that matter; None for all endpoints of the client."""
+
+
+async def statuses(client: RaftcacheClient, names: Names = None) -> dict[str, NodeStatus]:
     """What the nodes that answer say about themselves, by name."""
-    answers = (await client.statuses()).values()
-    return {said.node: said for said in answers if isinstance(said, NodeStatus)}
+    answers = [s for s in (await client.statuses()).values() if isinstance(s, NodeStatus)]
+    return {said.node: said for said in answers if names is None or said.node in names}
 
 
-async def leader_now(client: RaftcacheClient) -> str | None:
+async def leader_now(client: RaftcacheClient, names: Names = None) -> str | None:
     """Who leads, as the node of the highest term that says so itself; None while nobody does."""
-    leads = [said for said in (await statuses(client)).values() if said.role == "leader"]
+    leads = [said for said in (await statuses(client, names)).values() if said.role == "leader"]
     return max(leads, key=lambda said: said.term).node if leads else None
 
 
-async def settled(client: RaftcacheClient) -> dict[str, NodeStatus]:
+async def settled(client: RaftcacheClient, names: Names = None) -> dict[str, NodeStatus]:
     """Waits until every node is there, they agree on a leader, and all have what it committed."""
+    count = len(client.endpoints if names is None else names)
 
     async def agreed() -> dict[str, NodeStatus] | None:
-        seen = await statuses(client)
+        seen = await statuses(client, names)
         leaders = {status.leader for status in seen.values()}
         leader = seen.get(leaders.pop() or "") if len(leaders) == 1 else None
-        whole = len(seen) == len(client.endpoints)
+        whole = len(seen) == count
         return seen if whole and leader is not None and leader.role == "leader" else None
 
     async def caught_up() -> dict[str, NodeStatus] | None:
@@ -65,15 +72,25 @@ async def settled(client: RaftcacheClient) -> dict[str, NodeStatus]:
     return await until(caught_up, f"not every node came to index {committed}")
 
 
-async def side_by_side(client: RaftcacheClient) -> dict[str, NodeStatus]:
+async def side_by_side(client: RaftcacheClient, names: Names = None) -> dict[str, NodeStatus]:
     """Every node's status at one and the same applied index; for when nobody writes any more."""
+    count = len(client.endpoints if names is None else names)
 
     async def look() -> dict[str, NodeStatus] | None:
-        seen = await statuses(client)
+        seen = await statuses(client, names)
         indexes = {status.applied_index for status in seen.values()}
-        return seen if len(seen) == len(client.endpoints) and len(indexes) == 1 else None
+        return seen if len(seen) == count and len(indexes) == 1 else None
 
     return await until(look, "the nodes did not come to one index")
+
+
+def not_these(states: dict[str, NodeStatus], names: Collection[str]) -> str | None:
+    """A sentence, if one of the nodes knows other members or learners than these as voters."""
+    for name, status in states.items():
+        voters = {member.name for member in status.members if member.voter}
+        if voters != set(names) or len(status.members) != len(voters):
+            return f"{name} knows the members {status.members}, not {sorted(names)}"
+    return None
 
 
 def differing(states: dict[str, NodeStatus]) -> str | None:

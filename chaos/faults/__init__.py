@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from chaos.faults import clocks, disks, network, processes
+from chaos.faults import clocks, disks, members, network, processes
 from chaos.faults.base import Busy, Fault, Field
 
 FAULTS: Final[dict[str, Fault]] = {
     fault.name: fault
-    for fault in (*processes.FAULTS, *network.FAULTS, *clocks.FAULTS, *disks.FAULTS)
+    for table in (processes, network, members, clocks, disks)
+    for fault in table.FAULTS
 }
 """By the names that --faults takes."""
 

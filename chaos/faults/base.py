@@ -8,7 +8,7 @@ from contextlib import AbstractAsyncContextManager, AbstractContextManager, cont
 from dataclasses import dataclass
 
 from chaos.cluster import OwnCluster
-from chaos.proxy import Network
+from chaos.links import Network
 from chaos.waiting import leader_now
 from raftcache.client import RaftcacheClient
 
@@ -28,9 +28,12 @@ class Field:
 
     def __post_init__(self) -> None:
         self._claimed: set[str] = set()
+        self.members_version = 0
+        """The newest configuration of members that was seen."""
 
     @property
     def names(self) -> list[str]:
+        """Of the nodes there are just now; clients may know others too."""
         return self.cluster.names
 
     @property
@@ -40,7 +43,7 @@ class Field:
 
     async def leader(self) -> str:
         """Who leads; anybody if nobody does."""
-        return await leader_now(self.client) or self.dice.choice(self.names)
+        return await leader_now(self.client, self.names) or self.dice.choice(self.names)
 
     @contextmanager
     def claim(self, names: Iterable[str]) -> Iterator[list[str]]:
@@ -80,6 +83,8 @@ class Fault:
     holds: whether the trouble lasts; the nemesis says how long. Otherwise it is over at once.
     weight: how often it is chosen, against the others.
     options: of every node of a cluster that may meet this fault.
+    spares: so many empty places it needs beside the nodes'.
+    delays: whether it needs a network that can delay what passes.
     missing: why this machine cannot have it; None if it can.
     prepare: around the life of the whole cluster, before its nodes start.
     """
@@ -90,5 +95,7 @@ class Fault:
     holds: bool = True
     weight: float = 1.0
     options: tuple[str, ...] = ()
+    spares: int = 0
+    delays: bool = False
     missing: Callable[[], str | None] = nothing_missing
     prepare: Callable[[OwnCluster], AbstractContextManager[None]] = nothing_to_prepare

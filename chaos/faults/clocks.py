@@ -43,7 +43,7 @@ def prepare(cluster: OwnCluster) -> Iterator[None]:
     """Every node reads its wall clock through the library; the monotonic clock stays true."""
     found = library()
     assert found is not None
-    for name in cluster.names:
+    for name in cluster.places:
         cluster.folder(name).mkdir(parents=True, exist_ok=True)
         _set_offset(cluster, name, 0)
         preload = os.environ.get("LD_PRELOAD")

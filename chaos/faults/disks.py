@@ -38,7 +38,7 @@ def missing_mount() -> str | None:
 def small_disks(cluster: OwnCluster) -> Iterator[None]:
     """Every node's data on a small file system of its own, in memory."""
     with ExitStack() as stack:
-        for name in cluster.names:
+        for name in cluster.places:
             folder = cluster.folder(name) / "data"
             folder.mkdir(parents=True)
             mount = ["mount", "-t", "tmpfs", "-o", f"size={DISK_SIZE}", "chaos", str(folder)]

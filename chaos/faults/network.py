@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from typing import Final
 
 from chaos.faults.base import Fault, Field
-from chaos.proxy import Pair, Weather
+from chaos.links import Pair, Weather
 
 Names = Sequence[str]
 
@@ -81,7 +81,7 @@ async def partition(field: Field) -> AsyncIterator[str]:
     pairs = SHAPES[shape](await field.leader(), field.names, field.dice)
     loud = "one way" not in shape and field.dice.random() < 0.3
     how = field.network.severed if loud else field.network.cut
-    with how(pairs):
+    async with how(pairs):
         yield f"partition, {shape}{': connections broken' if loud else ''}"
 
 
@@ -92,9 +92,9 @@ SLOW: Final = (
 )
 
 LOSSY: Final = (
-    Weather(stall_chance=0.05, stall_s=0.2),
-    Weather(stall_chance=0.02, stall_s=1.0, jitter_s=0.02),
-    Weather(stall_chance=0.05, stall_s=0.3, break_chance=0.02),
+    Weather(loss_chance=0.05, stall_chance=0.05, stall_s=0.2),
+    Weather(loss_chance=0.3, stall_chance=0.02, stall_s=1.0),
+    Weather(loss_chance=0.15, stall_chance=0.05, stall_s=0.3, break_chance=0.02),
 )
 
 
@@ -104,19 +104,19 @@ async def slow(field: Field) -> AsyncIterator[str]:
     one = field.dice.choice(field.names)
     whole = field.dice.random() < 0.5
     pairs = all_pairs(field.names) if whole else isolated(one, field.names)
-    with field.network.weather(pairs, weather):
+    async with field.network.weather(pairs, weather):
         who = "all" if whole else f"one: {one}"
         yield f"{weather.delay_s * 1000:.0f} ms and more on the links of {who}"
 
 
 @asynccontextmanager
 async def lossy(field: Field) -> AsyncIterator[str]:
-    with field.network.weather(all_pairs(field.names), field.dice.choice(LOSSY)):
+    async with field.network.weather(all_pairs(field.names), field.dice.choice(LOSSY)):
         yield "lossy links"
 
 
 FAULTS: Final = (
     Fault("partition", "links cut: " + ", ".join(SHAPES), partition, weight=2),
-    Fault("slow", "links that take 20 to 500 ms", slow),
-    Fault("lossy", "links that stall as if packets were lost, and break", lossy),
+    Fault("slow", "links that take 20 to 500 ms", slow, delays=True),
+    Fault("lossy", "links that lose packets, or stall and break as if they did", lossy),
 )

@@ -76,7 +76,7 @@ async def rolling(field: Field) -> AsyncIterator[str]:
         for name in names:
             await asyncio.to_thread(field.cluster.stop, name)
             field.cluster.start(name)
-            await settled(field.client)
+            await settled(field.client, field.names)
         yield "rolling restart"
 
 

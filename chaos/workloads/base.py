@@ -43,6 +43,8 @@ class Stage:
     reads: Consistency = "linearizable"
     fresh_tokens: bool = False
     """A control: a retry gets a new Idempotency-Key, as a careless client would do it."""
+    wall_deadlines: bool = False
+    """A control: see workloads.wallclock."""
 
     def real_key(self, key: str) -> bytes:
         """As the cluster has it; histories have it without the prefix."""

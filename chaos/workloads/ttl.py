@@ -17,8 +17,9 @@ from typing import Final
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
 from chaos.waiting import POLL_S
+from chaos.workloads import wallclock
 from chaos.workloads.base import Client, Stage, Workload
-from raftcache.client import Found
+from raftcache.client import Written
 
 CLOCK: Final = "ttl:clock"
 CLOCK_TTL_MS: Final = 24 * 3600 * 1000
@@ -33,7 +34,7 @@ ROUNDING_MS: Final = 3
 GAIN_SLACK_MS: Final = 1000
 """Added where cluster time gained: nodes that have not heard of it yet show less."""
 
-GONE_AFTER_S: Final = 15.0
+GONE_AFTER_S: Final = 10.0
 """On a healthy cluster everything is gone so long after the load ended."""
 
 
@@ -64,13 +65,12 @@ class TimeToLive(Workload):
         await self._read(readers[0], CLOCK)
         deadline_ns = self.stage.history.now_ns() + int(GONE_AFTER_S * 1e9)
         for key, _ in self._recent:
-            real = self.stage.real_key(key)
-            while await readers[0].api.get(real) is not None:
+            while await self._left_ms(readers[0], key) is not None:
                 if self.stage.history.now_ns() > deadline_ns:
                     break
                 await asyncio.sleep(POLL_S)
             for reader in readers:
-                await reader.attempt("final", key, None, reader.api.get(real), _left_ms)
+                await self._read(reader, key, "final")
         await self._read(readers[0], CLOCK)
 
     async def _put(self, client: Client) -> None:
@@ -78,11 +78,24 @@ class TimeToLive(Workload):
         key = f"{self.name}:{client.unique()}"
         until_ns = self.stage.history.now_ns() + int((ttl_ms / 1000 + WATCHED_S) * 1e9)
         self._recent.append((key, until_ns))
-        work = client.api.put(self.stage.real_key(key), b"x", ttl_ms=ttl_ms)
-        await client.attempt("put", key, ttl_ms, work, lambda w: w.revision)
+        await client.attempt("put", key, ttl_ms, self._written(client, key, ttl_ms), _revision)
 
-    async def _read(self, client: Client, key: str) -> None:
-        await client.attempt("read", key, None, client.api.get(self.stage.real_key(key)), _left_ms)
+    async def _read(self, client: Client, key: str, kind: str = "read") -> None:
+        await client.attempt(kind, key, None, self._left_ms(client, key), lambda left: left)
+
+    async def _written(self, client: Client, key: str, ttl_ms: int) -> Written:
+        real = self.stage.real_key(key)
+        if self.stage.wall_deadlines:
+            return await wallclock.put(client, real, ttl_ms)
+        return await client.api.put(real, b"x", ttl_ms=ttl_ms)
+
+    async def _left_ms(self, client: Client, key: str) -> int | None:
+        """What the key has left; None if it is not there."""
+        real = self.stage.real_key(key)
+        if self.stage.wall_deadlines and key != CLOCK:
+            return await wallclock.left_ms(client, real)
+        found = await client.api.get(real)
+        return None if found is None else found.ttl_ms
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
@@ -94,9 +107,8 @@ class TimeToLive(Workload):
         return found
 
 
-def _left_ms(found: Found | None) -> int | None:
-    """Of a read: milliseconds the key has left, None if it is not there."""
-    return None if found is None else found.ttl_ms
+def _revision(written: Written) -> int:
+    return written.revision
 
 
 # --- the verdict --------------------------------------------------------------------------------

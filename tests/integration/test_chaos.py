@@ -10,6 +10,9 @@ from typing import Any
 
 import pytest
 
+from chaos.faults import clocks
+
+needs_clocks = pytest.mark.skipif(clocks.missing() is not None, reason=str(clocks.missing()))
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
 
 RUNS_MAX = 3
@@ -43,9 +46,25 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
         assert verdict["outcomes"][done] > 0, verdict["outcomes"]
 
 
+def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
+    """From three nodes to four or two and back, beside other faults, through the proxy."""
+    code, verdict = chaos(
+        tmp_path,
+        *("--workload", "register", "--faults", "members,kill", "--network", "proxy"),
+        *("--time", "12", "--seed", "3"),
+    )
+    assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
+    assert any("members" in fault["detail"] for fault in verdict["faults"]), verdict["faults"]
+    assert verdict["outcomes"]["cas ok"] > 0
+
+
 @pytest.mark.parametrize(
     ("control", "sentence"),
-    [("stale-reads", "no order explains this"), ("memory", "acknowledged, and is lost")],
+    [
+        ("stale-reads", "no order explains this"),
+        ("memory", "acknowledged, and is lost"),
+        pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
+    ],
 )
 def test_a_broken_promise_is_caught(tmp_path: Path, control: str, sentence: str) -> None:
     for run in range(RUNS_MAX):

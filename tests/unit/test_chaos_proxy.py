@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
 
-from chaos.proxy import Network, Weather
+from chaos.links import Weather
+from chaos.places import local
+from chaos.proxy import Proxy
 
 PATIENCE_S = 5.0
 
@@ -20,14 +21,8 @@ def hello(name: str) -> bytes:
     return len(body).to_bytes(4, "little") + body
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket() for _ in range(count)]
-    for one in sockets:
-        one.bind(("127.0.0.1", 0))
-    ports: list[int] = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+def port_of(address: str) -> int:
+    return int(address.partition(":")[2])
 
 
 async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -55,16 +50,13 @@ class Link:
 
 
 @asynccontextmanager
-async def between_a_and_b() -> AsyncIterator[tuple[Network, int]]:
+async def between_a_and_b() -> AsyncIterator[tuple[Proxy, int]]:
     """A network in front of a and b, of whom only b listens, and b's advertised port."""
-    ports = free_ports(4)
-    advertised, listening = (
-        dict(zip("ab", ports[:2], strict=True)),
-        dict(zip("ab", ports[2:], strict=True)),
-    )
-    server = await asyncio.start_server(echo, "127.0.0.1", listening["b"])
-    async with server, Network(advertised, listening, seed=1) as network:
-        yield network, advertised["b"]
+    places = local("ab", proxied=True)
+    listening, advertised = port_of(places["b"].raft), port_of(places["b"].advertised)
+    server = await asyncio.start_server(echo, "127.0.0.1", listening)
+    async with server, Proxy(places, seed=1) as network:
+        yield network, advertised
 
 
 @asynccontextmanager
@@ -81,7 +73,7 @@ async def held(wires: set[tuple[str, str]]) -> None:
     """What goes over a cut wire comes when it is mended, and nothing is lost."""
     async with between_a_and_b() as (network, port), dialled(port) as link:
         await link.hears(hello("a"))
-        with network.cut(wires), network.cut(wires):  # twice, as two faults may
+        async with network.cut(wires), network.cut(wires):  # twice, as two faults may
             link.writer.write(b"held")
             with pytest.raises(TimeoutError):
                 async with asyncio.timeout(0.1):
@@ -97,9 +89,8 @@ def test_one_direction_can_be_cut(wire: tuple[str, str]) -> None:
 def test_a_cut_elsewhere_does_not_matter() -> None:
     async def play() -> None:
         async with between_a_and_b() as (network, port):
-            with network.cut([("a", "b")]):
-                async with dialled(port, name="stranger") as link:
-                    await link.ends()
+            async with network.cut([("a", "b")]), dialled(port, name="stranger") as link:
+                await link.ends()
             async with dialled(port) as link:
                 await link.hears(hello("a"))
 
@@ -111,7 +102,7 @@ def test_severed_connections_break_and_cannot_be_made() -> None:
         async with between_a_and_b() as (network, port):
             async with dialled(port) as link:
                 await link.hears(hello("a"))
-                with network.severed([("b", "a")]):
+                async with network.severed([("b", "a")]):
                     await link.ends()
                     async with dialled(port) as again:
                         await again.ends()
@@ -125,14 +116,13 @@ def test_weather_passes() -> None:
     async def play() -> None:
         async with between_a_and_b() as (network, port):
             loop, pairs = asyncio.get_running_loop(), [("a", "b"), ("b", "a")]
-            with network.weather(pairs, Weather(delay_s=0.05)):
-                async with dialled(port) as link:
-                    begin_s = loop.time()
-                    await link.hears(hello("a"))
-                    assert loop.time() - begin_s >= 0.1, "there and back"
-            with network.weather(pairs, Weather(break_chance=1.0)):
-                async with dialled(port) as link:
-                    await link.ends()
+            slow, broken = Weather(delay_s=0.05), Weather(break_chance=1.0)
+            async with network.weather(pairs, slow), dialled(port) as link:
+                begin_s = loop.time()
+                await link.hears(hello("a"))
+                assert loop.time() - begin_s >= 0.1, "there and back"
+            async with network.weather(pairs, broken), dialled(port) as link:
+                await link.ends()
             assert not any(wire.weather for wire in network.wires.values())
 
     asyncio.run(play())

@@ -38,7 +38,8 @@ def a_result(anomalies: list[Anomaly], problems: list[str]) -> Result:
         Struck("kill", "kill leader: n<1>", 1 * MS, 8 * MS),
         Struck("pause", "pause random: n2", 2 * MS, None),
     ]
-    return Result(plan, operations, struck, anomalies, problems, ["clock is left out: why"], 0.1)
+    skipped = ["clock is left out: why"]
+    return Result(plan, operations, struck, anomalies, problems, skipped, "links of string", 0.1)
 
 
 def test_a_history_counts_from_its_begin() -> None:
