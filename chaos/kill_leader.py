@@ -14,24 +14,22 @@ import random
 import secrets
 import statistics
 import sys
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import click
 
 from chaos.cluster import Cluster, DemoCluster, OwnCluster, scratch_folder
+from chaos.outage import final_verdict, outage, progress
 from chaos.places import local, names_of
-from chaos.tally import Increments, Puts, Verdict, judge, longest_gap_s
+from chaos.tally import Increments, Puts, Verdict
 from chaos.waiting import (
     Trouble,
     differing,
-    leader_now,
     settled,
     side_by_side,
-    until,
     until_signal,
 )
 from chaos.writers import PATIENT_S, Writers
@@ -112,10 +110,13 @@ async def run(cluster: Cluster, kills: int, seed: int) -> Report:
         load.start()
         for number in range(1, kills + 1):
             await asyncio.sleep(dice.uniform(0.3, 1.0))  # some load on a healthy cluster
-            gaps.append(await _kill_once(cluster, client, load, dice, f"{number}/{kills}"))
+            name, gap_s = await outage(client, [load], dice, lambda name: _killed(cluster, name))
+            shown_ms = round(gap_s * 1000)
+            progress(f"{number}/{kills}: {name} killed, {shown_ms} ms without writes, back again")
+            gaps.append(gap_s)
         await load.stop()
         await settled(client)
-        verdict = await _verdict(cluster, load)
+        verdict = await final_verdict(cluster.urls, load)
         states = await side_by_side(client)
         report = _report(seed, gaps, load, verdict, states)
         if not report.problems:
@@ -123,36 +124,11 @@ async def run(cluster: Cluster, kills: int, seed: int) -> Report:
     return report
 
 
-async def _kill_once(
-    cluster: Cluster, client: RaftcacheClient, load: Writers, dice: random.Random, label: str
-) -> float:
-    """One failover; returns the longest time without an acknowledged write, in seconds."""
-
-    async def writes_go_on() -> bool:
-        load.check()
-        return load.acknowledged >= before + 10
-
-    name = await until(lambda: leader_now(client), "no node leads")
-    killed_at = time.monotonic()
+@asynccontextmanager
+async def _killed(cluster: Cluster, name: str) -> AsyncIterator[None]:
     cluster.kill(name)
-    before = load.acknowledged
-    await until(writes_go_on, f"no writes after {name} was killed")
-    await asyncio.sleep(dice.uniform(0.0, 0.5))
+    yield
     await cluster.revive(name)
-    await settled(client)
-    gap_s = longest_gap_s(load.acknowledged_at, killed_at, time.monotonic())
-    progress(f"{label}: {name} killed, {gap_s * 1000:.0f} ms without writes, back again")
-    return gap_s
-
-
-async def _verdict(cluster: Cluster, load: Writers) -> Verdict:
-    """Read every key through every node, linearizable, and judge."""
-    final: dict[str, dict[str, int]] = {}
-    for name, url in cluster.urls.items():
-        async with RaftcacheClient([url], timeout_s=PATIENT_S) as client:
-            found = {key: await client.get(key.encode()) for key in (*load.puts, *load.increments)}
-        final[name] = {key: int(f.value) if f else 0 for key, f in found.items()}
-    return judge(load.puts, load.increments, final)
 
 
 async def _tidy(client: RaftcacheClient, load: Writers) -> None:
@@ -199,11 +175,6 @@ def _cluster(demo: Path | None, nodes: int) -> Iterator[Cluster]:
         return
     with scratch_folder(progress) as folder, OwnCluster(folder, local(names_of(nodes))) as cluster:
         yield cluster
-
-
-def progress(text: str) -> None:
-    """One line on stderr."""
-    click.echo(text, err=True)
 
 
 if __name__ == "__main__":

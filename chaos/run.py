@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Collection, Sequence
 from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -92,36 +93,24 @@ def judge(names: Sequence[str], operations: Sequence[Operation]) -> list[Anomaly
 
 async def run(plan: Plan, folder: Path, show: Show) -> Result:
     """Everything; whatever it started is stopped when it returns."""
-    chosen, network_said = plan.network, "links as they are"
+    name: NetworkName = "proxy"
+    sentence = "links as they are"
     if plan.endpoints is None:
-        chosen, network_said = choose(plan.network, [FAULTS[name] for name in plan.faults])
-    faults, skipped = _possible(plan.faults, chosen)
+        name, sentence = choose(plan.network, [FAULTS[fault] for fault in plan.faults])
+    faults, skipped = _possible(plan.faults, name)
     history, problems = History(), list[str]()
     async with AsyncExitStack() as stack:
-        cluster, network = None, None
-        if plan.endpoints is None:
-            cluster, network = await _start(plan, chosen, faults, folder, stack)
-        # Clients know all places that nodes may ever have: some are empty for a while, or left.
-        places = cluster.places.values() if cluster is not None else ()
-        urls = list(plan.endpoints or ()) or [place.url for place in places]
-        client = await stack.enter_async_context(RaftcacheClient(urls, timeout_s=PATIENT_S))
-        dice = random.Random(f"{plan.seed}/nemesis")
-        nemesis = None
-        if cluster is not None and network is not None:
-            field = Field(cluster, network, client, dice)
-            nemesis = Nemesis(field, faults, history.now_ns)
-        await settled(client, None if cluster is None else cluster.names)
-        load = await stack.enter_async_context(_Load(plan, history, urls))
+        arena = await _enter(plan, name, faults, folder, stack)
+        nemesis = arena.nemesis(faults, history)
+        await settled(arena.client, arena.names)
+        load = await stack.enter_async_context(_Load(plan, history, arena.client.endpoints))
         shower = asyncio.create_task(_showing(show, history, nemesis))
         stack.callback(shower.cancel)
         try:
-            await _play(plan, load, nemesis, cluster, client)
+            await _play(plan, load, nemesis, arena)
         except Trouble as e:
             problems.append(str(e))
-        if cluster is not None:
-            for name in cluster.names:
-                cluster.look_after(name)
-            problems += cluster.deaths
+        problems += arena.deaths()
     began_s = time.monotonic()
     anomalies = await asyncio.to_thread(judge, plan.workloads, history.operations)
     return Result(
@@ -131,7 +120,7 @@ async def run(plan: Plan, folder: Path, show: Show) -> Result:
         anomalies,
         problems,
         skipped,
-        network_said,
+        sentence,
         time.monotonic() - began_s,
     )
 
@@ -147,6 +136,55 @@ def _possible(names: Sequence[str], network: NetworkName) -> tuple[list[Fault], 
         else:
             skipped.append(f"{name} is left out: {why}")
     return faults, skipped
+
+
+@dataclass(frozen=True)
+class _Arena:
+    """The cluster under test; of one that ran already, only what a client knows.
+
+    client: its endpoints are all places that nodes may ever have, some of them empty for a while.
+    """
+
+    client: RaftcacheClient
+    field: Field | None = None
+
+    @property
+    def names(self) -> list[str] | None:
+        """Of the nodes there are just now; None for all endpoints."""
+        return None if self.field is None else self.field.names
+
+    @property
+    def urls(self) -> Collection[str]:
+        """Of the same."""
+        return self.client.endpoints if self.field is None else self.field.cluster.urls.values()
+
+    def nemesis(self, faults: Sequence[Fault], history: History) -> Nemesis | None:
+        return None if self.field is None else Nemesis(self.field, faults, history.now_ns)
+
+    def deaths(self) -> list[str]:
+        """Of processes that ended by themselves."""
+        if self.field is None:
+            return []
+        for name in self.field.names:
+            self.field.cluster.look_after(name)
+        return self.field.cluster.deaths
+
+
+async def _enter(
+    plan: Plan,
+    network: NetworkName,
+    faults: Sequence[Fault],
+    folder: Path,
+    stack: AsyncExitStack,
+) -> _Arena:
+    """Everything it starts is stopped by the stack."""
+    if plan.endpoints is not None:
+        client = RaftcacheClient(plan.endpoints, timeout_s=PATIENT_S)
+        return _Arena(await stack.enter_async_context(client))
+    cluster, links = await _start(plan, network, faults, folder, stack)
+    urls = [place.url for place in cluster.places.values()]
+    client = await stack.enter_async_context(RaftcacheClient(urls, timeout_s=PATIENT_S))
+    return _Arena(client, Field(cluster, links, client, random.Random(f"{plan.seed}/nemesis")))
 
 
 async def _start(
@@ -170,13 +208,7 @@ async def _start(
     return cluster, network
 
 
-async def _play(
-    plan: Plan,
-    load: _Load,
-    nemesis: Nemesis | None,
-    cluster: OwnCluster | None,
-    client: RaftcacheClient,
-) -> None:
+async def _play(plan: Plan, load: _Load, nemesis: Nemesis | None, arena: _Arena) -> None:
     """Faults -> heal -> wait -> final reads."""
     await load.start()
     await asyncio.sleep(CALM_S)
@@ -184,19 +216,18 @@ async def _play(
         await asyncio.sleep(plan.time_s)
     else:
         await nemesis.run(plan.time_s)
-    attendant = asyncio.create_task(_keep_running(cluster)) if cluster is not None else None
+    attendant = asyncio.create_task(_keep_running(arena.field.cluster)) if arena.field else None
     try:
-        names = None if cluster is None else cluster.names
-        states = await settled(client, names)
+        states = await settled(arena.client, arena.names)
     finally:
         if attendant is not None:
             attendant.cancel()
-    if names is not None and (strangers := not_these(states, names)):
+    if arena.names is not None and (strangers := not_these(states, arena.names)):
         raise Trouble(strangers)
     await asyncio.sleep(CALM_S)
     await load.stop()
-    await load.finish(cluster.urls.values() if cluster is not None else client.endpoints)
-    if difference := differing(await side_by_side(client, names)):
+    await load.finish(arena.urls)
+    if difference := differing(await side_by_side(arena.client, arena.names)):
         raise Trouble(difference)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -51,7 +52,6 @@ def test_the_voters_in_the_end_are_those_of_the_beginning() -> None:
 
 
 def test_a_newcomer_joins_and_a_founder_founds(tmp_path: Path) -> None:
-    """A stranger in place of the interpreter shows the command that would be run."""
     places = local(names_of(3))
     cluster = OwnCluster(tmp_path, places, size=2)
     assert cluster.names == ["n1", "n2"]
@@ -63,6 +63,41 @@ def test_a_newcomer_joins_and_a_founder_founds(tmp_path: Path) -> None:
     command = cluster._command("n2", tmp_path)
     assert "--cluster" not in command
     assert command[command.index("--join") + 1] == places["n1"].url
+
+
+def test_who_leaves_leaves_nothing_but_what_it_said(tmp_path: Path) -> None:
+    cluster = stand_ins(tmp_path, "exec sleep 1000")
+    cluster.start("n1")
+    data = cluster.folder("n1") / "data"
+    (data / "wal").mkdir(parents=True)
+    (data / "meta").touch()
+    cluster.leave("n1")
+    assert cluster.names == ["n2"]
+    assert list(data.iterdir()) == []
+    assert (cluster.folder("n1") / "node.log").exists()
+    assert cluster.deaths == []
+    cluster.join("n1", "n2")
+    assert cluster.names == ["n2", "n1"]
+    cluster.kill("n1")
+
+
+@pytest.mark.parametrize("end", ["kill", "stop", "start", "look_after"])
+def test_a_node_that_ended_by_itself_is_noticed_whatever_comes_next(
+    tmp_path: Path, end: str
+) -> None:
+    cluster = stand_ins(tmp_path, "echo enough; exit 3")
+    cluster.start("n1")
+    cluster._processes["n1"].wait()
+    getattr(cluster, end)("n1")
+    assert cluster.deaths == ["n1 ended by itself with 3; it said: enough"]
+    cluster.kill("n1")
+
+
+def stand_ins(folder: Path, script: str) -> OwnCluster:
+    """A cluster whose nodes are this script: the command of a node becomes its arguments."""
+    places = local(names_of(2))
+    mine = {n: replace(place, prefix=("sh", "-c", script)) for n, place in places.items()}
+    return OwnCluster(folder, mine)
 
 
 def test_the_network_is_chosen_by_what_the_machine_and_the_faults_allow(
