@@ -6,6 +6,7 @@
     │   │   ├── TooLarge        a key, value, batch or frame over its limit
     │   │   ├── Misused         an idempotency key that already stands for another request
     │   │   ├── NotFound        the thing asked for does not exist
+    │   │   ├── Compacted           what is asked about is so old that it was forgotten
     │   │   ├── Conflict        the present state does not allow it, for the reason given
     │   │   └── PreconditionFailed  what the caller made it depend on has changed
     │   ├── NotLeader           no leader is known here just now: try again
@@ -72,6 +73,20 @@ class NotFound(BadRequest):
 
     status = 404
     title = "not found"
+
+
+class Compacted(BadRequest):
+    """What changed after a revision is not known here any more; the oldest known is named."""
+
+    status = 410
+    title = "compacted"
+
+    def __init__(self, revision: int, oldest_revision: int) -> None:
+        super().__init__(
+            f"what changed after revision {revision} is forgotten:"
+            f" the oldest known here is {oldest_revision}"
+        )
+        self.revision, self.oldest_revision = revision, oldest_revision
 
 
 class Conflict(BadRequest):

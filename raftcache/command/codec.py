@@ -20,22 +20,35 @@ from raftcache.command.limits import (
     INTEGER_MAX,
     INTEGER_MIN,
     KEY_SIZE_BYTES_MAX,
+    RANGE_KEYS_MAX,
     TOKEN_SIZE_BYTES_MAX,
     TTL_MS_MAX,
+    TXN_COMPARES_MAX,
+    TXN_OPERATIONS_MAX,
+    TXN_SIZE_BYTES_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
 from raftcache.command.words import (
+    ANY,
     PRESENT,
     Append,
     Command,
+    Compare,
     Delete,
+    DeleteRange,
     Expire,
+    Get,
     Increment,
     Once,
+    Operation,
     Persist,
     Put,
+    Range,
+    Relation,
+    Target,
     Tick,
     Touch,
+    Txn,
 )
 from raftcache.errors import Corrupt
 
@@ -91,15 +104,27 @@ def fingerprint(method_and_target: bytes, body: bytes) -> bytes:
 
 def check(command: Command) -> str | None:
     """Which field is outside its limits, as a sentence; None if none is."""
-    if isinstance(command, Tick):
-        return None
+    if isinstance(command, _KEYLESS):
+        return _check_keyless(command)
     if not 1 <= len(command.key) <= KEY_SIZE_BYTES_MAX:
-        return f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one {len(command.key)}"
+        return _KEY_SIZE % len(command.key)
     if not PRESENT <= command.only <= INTEGER_MAX:
         return f"a precondition is a revision, {command.only} is none"
     if command.once is not None and (why := _check_once(command.once)):
         return why
     return _CHECKS[type(command)](command)
+
+
+_KEYLESS: Final = (Tick, Txn, DeleteRange)
+_KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
+
+
+def _check_keyless(command: Tick | Txn | DeleteRange) -> str | None:
+    if isinstance(command, Tick):
+        return None
+    if command.once is not None and (why := _check_once(command.once)):
+        return why
+    return _check_txn(command) if isinstance(command, Txn) else _check_span(command)
 
 
 def _check_once(once: Once) -> str | None:
@@ -143,6 +168,93 @@ def _check_expire(command: Expire) -> str | None:
     if abs(command.ttl_ms) > TTL_MS_MAX:
         return f"a time to live is at most {TTL_MS_MAX} ms, not {command.ttl_ms}"
     return None
+
+
+def _check_span(command: DeleteRange | Range) -> str | None:
+    # One byte more than a key: the first that follows it is the key and a zero.
+    if max(len(command.start), len(command.end)) > KEY_SIZE_BYTES_MAX + 1:
+        return f"an end of a range has at most {KEY_SIZE_BYTES_MAX + 1} bytes"
+    if command.end and command.start >= command.end:
+        return "a range starts before its end"
+    return None
+
+
+def _check_range(command: Range) -> str | None:
+    if not 0 <= command.limit <= RANGE_KEYS_MAX:
+        return f"a limit is 1 to {RANGE_KEYS_MAX} keys, or 0 for all; not {command.limit}"
+    if command.count_only and (command.keys_only or command.limit):
+        return "a count has neither keys nor a limit"
+    return _check_span(command)
+
+
+def _check_txn(txn: Txn) -> str | None:
+    count = len(txn.success) + len(txn.failure)
+    if count > TXN_OPERATIONS_MAX:
+        return f"a transaction has at most {TXN_OPERATIONS_MAX} operations, this one {count}"
+    if len(txn.compares) > TXN_COMPARES_MAX:
+        return (
+            f"a transaction has at most {TXN_COMPARES_MAX} compares, this one {len(txn.compares)}"
+        )
+    size_bytes = 0
+    for place, compare in enumerate(txn.compares):
+        size_bytes += len(compare.key) + len(compare.value)
+        if why := _check_compare(compare):
+            return f"compare[{place}]: {why}"
+    for name, branch in (("success", txn.success), ("failure", txn.failure)):
+        for place, operation in enumerate(branch):
+            size_bytes += _operation_size_bytes(operation)
+            if why := _check_operation(operation):
+                return f"{name}[{place}]: {why}"
+    if size_bytes > TXN_SIZE_BYTES_MAX:
+        return (
+            f"a transaction has at most {TXN_SIZE_BYTES_MAX} bytes of keys, values and types,"
+            f" this one {size_bytes}"
+        )
+    return None
+
+
+def _check_compare(compare: Compare) -> str | None:
+    if not 1 <= len(compare.key) <= KEY_SIZE_BYTES_MAX:
+        return _KEY_SIZE % len(compare.key)
+    if compare.target is Target.VALUE:
+        return "a value is compared with bytes" if compare.number else None
+    if compare.value:
+        return "only a value is compared with bytes"
+    if not 0 <= compare.number <= INTEGER_MAX:
+        return f"revisions and versions are 0 to {INTEGER_MAX}, not {compare.number}"
+    if compare.target is Target.EXISTS and (
+        compare.number > 1 or compare.relation not in (Relation.EQUAL, Relation.NOT_EQUAL)
+    ):
+        return "existence is compared by = and != with true and false"
+    return None
+
+
+def _check_operation(operation: Operation) -> str | None:
+    match operation:
+        case Get():
+            fits = 1 <= len(operation.key) <= KEY_SIZE_BYTES_MAX
+            return None if fits else _KEY_SIZE % len(operation.key)
+        case Range():
+            return _check_range(operation)
+        case DeleteRange():
+            pass
+        case _ if operation.only != ANY:
+            return "an operation has no precondition: the transaction has compares"
+    if operation.once is not None:
+        return "an operation has no idempotency key: the transaction has one"
+    return check(operation)
+
+
+def _operation_size_bytes(operation: Operation) -> int:
+    match operation:
+        case Put():
+            return len(operation.key) + len(operation.value) + len(operation.content_type)
+        case Append():
+            return len(operation.key) + len(operation.value)
+        case Range() | DeleteRange():
+            return len(operation.start) + len(operation.end)
+        case _:
+            return len(operation.key)
 
 
 def _nothing_more(command: object) -> str | None:

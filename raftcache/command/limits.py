@@ -56,7 +56,38 @@ EXPIRED_PER_ENTRY_MAX: Final = 1000
 """Overdue keys removed by one entry, so that a million at once do not stop the node. The rest are
 already absent to every read and command; the leader ticks until they are gone."""
 
+TXN_OPERATIONS_MAX: Final = 128
+"""Operations of a transaction, both branches together, as in etcd."""
+
+TXN_COMPARES_MAX: Final = 128
+
+TXN_SIZE_BYTES_MAX: Final = VALUE_SIZE_BYTES_MAX
+"""Keys, values and types of one transaction: it travels in one entry, as the largest Put does."""
+
+TXN_RESULTS_SIZE_BYTES_MAX: Final = 4 << 20
+"""What a transaction may answer with: one large value, or thousands of small ones."""
+
+TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX: Final = 16 << 10
+"""The same under an Idempotency-Key, for every node remembers it: the replies of as many writes as
+there can be, and as much again for what was read."""
+
+RESULT_SIZE_BYTES: Final = 64
+"""What a result, or an entry of one, counts beside its key, value and type: its numbers."""
+
+RANGE_KEYS_MAX: Final = 10_000
+"""Keys that one command may touch by ranges: about 30 ms in which a node does nothing else."""
+
+HISTORY_EVENTS_MAX: Final = 1 << 18
+HISTORY_SIZE_BYTES_MAX: Final = 64 << 20
+"""What a node remembers of past changes, for watchers and listings that look back: keys, values
+that were replaced, and HISTORY_EVENT_SIZE_BYTES each. The oldest are forgotten first."""
+
+HISTORY_EVENT_SIZE_BYTES: Final = 192
+"""What an event costs beside its key and value."""
+
 assert KEY_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096 < ENTRY_SIZE_BYTES_MAX
 assert ENTRY_SIZE_BYTES_MAX * 2 < FRAME_SIZE_BYTES_MAX
 assert TTL_MS_MAX < 1 << 62
+assert 2 * TXN_OPERATIONS_MAX * RESULT_SIZE_BYTES <= TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+assert TXN_RESULTS_SIZE_BYTES_MAX >= VALUE_SIZE_BYTES_MAX
 assert REQUESTS_FORGOTTEN_PER_ENTRY_MAX >= BATCH_COMMANDS_MAX

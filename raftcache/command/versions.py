@@ -20,14 +20,16 @@ SNAPSHOT: Final = 1
 SEGMENT: Final = 1
 """A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most."""
 
-IMAGE: Final = 1
-"""The state as bytes (state/image.py)."""
+IMAGE: Final = 2
+"""The state as bytes (state/image.py). It is written in the lowest format that can say it, so that
+older nodes read it until commands that they cannot apply are used: 2 has replies to transactions
+among what is remembered."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 1
 """What is said between nodes (raft/frames.py): a link speaks the highest that both sides know."""
 
-COMMANDS: Final = 1
+COMMANDS: Final = 2
 """The kinds of commands this node can apply (command/words.py). A kind is used only when every
 voter knows it: the members' versions are replicated (raft/members.py)."""
 

@@ -6,7 +6,8 @@ changes what a command does is a new kind, and a new version (command/versions.p
 are spans in milliseconds: the entry's cluster time makes them deadlines, so no node's clock is
 asked.
 
-`only` is a command's precondition on the key's current modification revision.
+`only` is a command's precondition on the key's current modification revision. A range of keys is
+[start, end); an empty end means to the last key there is.
 """
 
 from __future__ import annotations
@@ -110,7 +111,82 @@ class Tick(Struct, array_like=True, tag=8, frozen=True):
     """Nothing but the entry's cluster time: overdue keys go."""
 
 
-Command: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch | Tick
+class Target(IntEnum):
+    """What of a key a transaction compares; of an absent one, the first three are 0."""
+
+    REVISION = 1
+    """Of its last change."""
+    CREATE_REVISION = 2
+    VERSION = 3
+    VALUE = 4
+    """As bytes. With an absent key no comparison of values holds, != neither."""
+    EXISTS = 5
+    """1 or 0; only = and !=."""
+
+
+class Relation(IntEnum):
+    """What is found stands on the left."""
+
+    EQUAL = 1
+    NOT_EQUAL = 2
+    LESS = 3
+    GREATER = 4
+
+
+class Compare(Struct, array_like=True, frozen=True):
+    """One question of a transaction; number is what a Target but VALUE is compared with."""
+
+    key: bytes
+    target: Target
+    relation: Relation
+    number: int = 0
+    value: bytes = b""
+
+
+class Get(Struct, array_like=True, tag=64, frozen=True):
+    """Read a key, in a transaction. Words that stand only there have tags from 64."""
+
+    key: bytes
+
+
+class Range(Struct, array_like=True, tag=65, frozen=True):
+    """Read the keys of a range in order, in a transaction; limit 0 for all."""
+
+    start: bytes
+    end: bytes
+    limit: int = 0
+    keys_only: bool = False
+    count_only: bool = False
+
+
+class DeleteRange(Struct, array_like=True, tag=10, frozen=True):
+    """Remove all keys of a range, in one revision; with more than RANGE_KEYS_MAX, none."""
+
+    start: bytes
+    end: bytes
+    once: Once | None = None
+
+
+Keyed: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch
+"""Commands about one key."""
+
+Operation: TypeAlias = Keyed | DeleteRange | Get | Range
+"""What a transaction is made of: without preconditions and marks of their own."""
+
+
+class Txn(Struct, array_like=True, tag=9, frozen=True):
+    """If all compares hold, do the first branch, else the second: all of it, or nothing.
+
+    All changes share one revision; operations see what those before them did.
+    """
+
+    compares: tuple[Compare, ...] = ()
+    success: tuple[Operation, ...] = ()
+    failure: tuple[Operation, ...] = ()
+    once: Once | None = None
+
+
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -121,10 +197,16 @@ INTRODUCED: Final[dict[type, int]] = {
     Persist: 1,
     Touch: 1,
     Tick: 1,
+    Txn: 2,
+    DeleteRange: 2,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 
+OPERATIONS_INTRODUCED: Final[dict[type, int]] = {Get: 2, Range: 2}
+"""The same for what only a transaction may hold."""
+
 assert INTRODUCED.keys() == set(get_args(Command))
+assert set(get_args(Operation)) <= INTRODUCED.keys() | OPERATIONS_INTRODUCED.keys()
 assert max(INTRODUCED.values()) == versions.COMMANDS
 
 
@@ -138,7 +220,7 @@ class Status(IntEnum):
     UNCHANGED = 3
     """The command was valid, and there was nothing to change (Tick, Persist without a deadline)."""
     DELETED = 4
-    """count keys were removed (0 or 1)."""
+    """count keys were removed; for a command about one key 0 or 1."""
     MISSING = 5
     """The command needs an existing key, and there is none; nothing changed."""
     PRECONDITION = 6
@@ -155,6 +237,16 @@ class Status(IntEnum):
     """The table of tokens is full of young ones; nothing changed."""
     INVALID = 12
     """A field is outside its limits; nothing changed. A well-kept front door never sends one."""
+    TOO_MANY_KEYS = 13
+    """It would touch more than RANGE_KEYS_MAX keys of ranges; nothing changed."""
+    REPLY_TOO_LARGE = 14
+    """What it has read passes the limit of a reply; nothing changed."""
+    SUCCEEDED = 15
+    """A transaction's compares held, and its first branch was done."""
+    FAILED = 16
+    """They did not hold, and the second branch was done."""
+    ABORTED = 17
+    """An operation of a transaction could not be done; nothing changed."""
 
 
 class Reply(Struct, array_like=True, frozen=True):
@@ -178,7 +270,7 @@ class Reply(Struct, array_like=True, frozen=True):
     replayed: bool = False
 
 
-class Item(Struct, frozen=True):
+class Item(Struct, array_like=True, frozen=True):
     """One key's value and what is kept with it, as a reader sees it."""
 
     value: bytes
@@ -187,3 +279,40 @@ class Item(Struct, frozen=True):
     mod_revision: int
     version: int
     deadline_ms: int
+
+
+class Wrote(Struct, array_like=True, tag=1, frozen=True):
+    """What an operation of a transaction that may change keys answers."""
+
+    reply: Reply
+
+
+class Found(Struct, array_like=True, tag=2, frozen=True):
+    """What a Get or Range of a transaction answers.
+
+    count: of the entries; with count_only of all keys in the range. more: it has keys after those.
+    """
+
+    entries: tuple[tuple[bytes, Item], ...]
+    count: int
+    more: bool = False
+
+
+class Stopped(Struct, array_like=True, tag=3, frozen=True):
+    """The operation, counted from 0 in its branch, for which nothing was done, and why."""
+
+    branch: Status
+    place: int
+    reply: Reply
+
+
+Result: TypeAlias = Wrote | Found | Stopped
+
+
+class TxnReply(Reply, frozen=True):
+    """The answer to a transaction: SUCCEEDED or FAILED with a result for each operation, in order.
+
+    revision: of its changes, or the store's if it made none. ABORTED has one result, a Stopped.
+    """
+
+    results: tuple[Result, ...] = ()

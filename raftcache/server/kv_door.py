@@ -21,7 +21,6 @@ from raftcache.command.words import (
     Put,
     Reply,
     Status,
-    Tick,
     Touch,
 )
 from raftcache.errors import BadRequest, RaftcacheError
@@ -168,8 +167,8 @@ class KvDoor:
             case Persist() | Touch():
                 left = b"%d" % self._left_ms(reply.deadline_ms) if reply.deadline_ms else b"null"
                 return b'{"revision":%d,"ttl_ms":%b}' % (reply.revision, left)
-            case Tick():
-                raise AssertionError("no request means a tick")
+            case _:
+                raise AssertionError(f"no request for a key means {type(command).__name__}")
 
     def _refused(self, reply: Reply) -> Answer:
         status, title = REFUSED[reply.status]

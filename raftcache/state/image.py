@@ -80,7 +80,7 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     footer = _FOOTER.pack(state.digest)
     header = _HEADER.pack(
         _MAGIC,
-        versions.IMAGE,
+        2 if state.sessions.transactions else 1,
         len(keyspace),
         len(records),
         state.sessions.first,
@@ -98,10 +98,14 @@ def _slices(state: State) -> Generator[bytes, None, None]:
             )
     finally:
         keyspace.end_pass()
-    per_slice = SLICE_SIZE_BYTES // RECORD_SIZE_BYTES_MAX
-    for at in range(0, len(records), per_slice):
-        chunk = records[at : at + per_slice]
-        yield b"".join(part for packed in chunk for part in (_RECORD.pack(len(packed)), packed))
+    chunk = bytearray()
+    for packed in records:
+        if chunk and len(chunk) + len(packed) > SLICE_SIZE_BYTES:
+            yield bytes(chunk)
+            chunk.clear()
+        chunk += _RECORD.pack(len(packed)) + packed
+    if chunk:
+        yield bytes(chunk)
     yield footer
 
 

@@ -25,7 +25,7 @@ PACKED_SIZE_BYTES_MAX: Final = (
     _HEADER_SIZE_BYTES + CONTENT_TYPE_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 )
 
-assert CONTENT_TYPE_SIZE_BYTES_MAX < 1 << 8
+assert CONTENT_TYPE_SIZE_BYTES_MAX < 1 << 8  # its size is the header's last byte
 
 
 class Stored(Struct, frozen=True, gc=False):
@@ -82,6 +82,11 @@ def read(packed: bytes, now_ms: int) -> Item | None:
     return Item(
         packed[value_at:], content_type, create_revision, mod_revision, version, deadline_ms
     )
+
+
+def read_without_value(packed: bytes, now_ms: int) -> Item | None:
+    """As read, with an empty value: a large one is not copied."""
+    return read(packed[: _HEADER_SIZE_BYTES + packed[_HEADER_SIZE_BYTES - 1]], now_ms)
 
 
 def fault(packed: bytes, revision: int) -> str | None:

@@ -6,7 +6,7 @@ indexes, the digest and a dump in progress true to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -72,7 +72,7 @@ class Keyspace:
         if due_before != deadline_ms:
             self._reschedule(key, due_before, deadline_ms)
         if self._pass is not None:
-            self._pass.save(key, old)
+            self._pass.save(key, None if old is None else old.packed)
         self._items[key] = packed
 
     def remove(self, key: bytes, old: Stored) -> None:
@@ -83,7 +83,7 @@ class Keyspace:
         if old.deadline_ms:
             self._reschedule(key, old.deadline_ms, 0)
         if self._pass is not None:
-            self._pass.save(key, old)
+            self._pass.save(key, old.packed)
         del self._items[key]
 
     def _reschedule(self, key: bytes, before_ms: int, after_ms: int) -> None:
@@ -103,6 +103,20 @@ class Keyspace:
         due = self._deadlines.irange(maximum=_due(now_ms + 1, b""))
         return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(due, count_max)]
 
+    def span(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The keys of [start, end) in order, overdue ones too, with their packed items.
+
+        An empty end means to the last key. Nothing may change while it is read.
+        """
+        current = self._items
+        for key in self._order.irange(start, end or None, inclusive=(True, False)):
+            yield key, current[key]
+
+    def count_span(self, start: bytes, end: bytes) -> int:
+        """How many those are; O(log n)."""
+        stop: int = self._order.bisect_left(end) if end else len(self._order)
+        return max(0, stop - int(self._order.bisect_left(start)))
+
     def shed(self, count_max: int) -> bool:
         """Free some keys of a keyspace that was replaced; whether any are left.
 
@@ -120,8 +134,12 @@ class Keyspace:
     def begin_pass(self) -> Pass:
         """Walk the keys as they are now, while they change; one pass at a time."""
         assert self._pass is None, "a dump is already under way"
-        self._pass = Pass(self._items, self._order)
+        self._pass = self.walk(b"", b"")
         return self._pass
+
+    def walk(self, start: bytes, end: bytes) -> Pass:
+        """Walk the keys of [start, end); whoever does tells it what changes meanwhile."""
+        return Pass(self._items, self._order, start, end)
 
     def end_pass(self) -> None:
         """Stop saving old items for the pass."""
@@ -133,26 +151,29 @@ def _due(deadline_ms: int, key: bytes) -> bytes:
 
 
 class Pass:
-    """One walk over a keyspace, in key order, as it was when the walk began.
+    """One walk over a part of a keyspace, in key order, as it was at one moment.
 
-    Nothing is copied beforehand: the first change to a key that was not passed yet saves what the
-    key held, so a pass costs only what changes while it lasts.
+    Nothing is copied beforehand: the first change since then to a key that was not passed yet
+    saves what the key held, so a pass costs only what changes while it lasts.
     """
 
-    __slots__ = ("_items", "_order", "_passed", "_saved", "done")
+    __slots__ = ("_end", "_items", "_next", "_order", "_saved", "done")
 
-    def __init__(self, current: dict[bytes, bytes], order: Iterable[bytes]) -> None:
+    def __init__(
+        self, current: dict[bytes, bytes], order: Iterable[bytes], start: bytes, end: bytes
+    ) -> None:
         self._items = current
         self._order: SortedList = order
-        self._passed = b""  # the last key passed; no key is empty
-        # key -> its packed item when the walk began, None if it had none
+        self._next = start  # no key below was not passed
+        self._end = end or None
+        # key -> its packed item at that moment, None if it had none
         self._saved = SortedDict()
         self.done = False
 
-    def save(self, key: bytes, old: Stored | None) -> None:
-        """A key is about to change: keep what it holds, unless it was passed or saved before."""
-        if key > self._passed:
-            self._saved.setdefault(key, None if old is None else old.packed)
+    def save(self, key: bytes, old: bytes | None) -> None:
+        """A key changes: keep the packed item it held, unless it was passed or saved before."""
+        if key >= self._next and (self._end is None or key < self._end):
+            self._saved.setdefault(key, old)
 
     def take(self, keys_max: int, size_bytes_max: int) -> list[tuple[bytes, bytes]]:
         """The next keys with their packed items; ends with the first that passes a limit.
@@ -165,7 +186,7 @@ class Pass:
         size_bytes = 0
         for key in keys[:keys_max]:
             packed = saved.pop(key) if key in saved else current[key]
-            self._passed = key
+            self._next = key + b"\0"
             if packed is not None:  # else it is younger than the pass
                 taken.append((key, packed))
                 size_bytes += len(key) + len(packed)
@@ -177,7 +198,7 @@ class Pass:
 
     def _next_keys(self, count: int) -> list[bytes]:
         """The next keys, present now or saved, in order; fewer than asked for if these are all."""
-        span = {"minimum": self._passed, "inclusive": (False, True)}
+        span = {"minimum": self._next, "maximum": self._end, "inclusive": (True, False)}
         keys = list(islice(self._order.irange(**span), count))
         saved = list(islice(self._saved.irange(**span), count))
         return sorted({*keys, *saved})[:count] if saved else keys

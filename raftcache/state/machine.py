@@ -7,31 +7,26 @@ the same image on every node. It reads no clock and touches no file; time comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
 from raftcache.command.codec import check, decode
-from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, INTEGER_MAX, INTEGER_MIN
+from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX
 from raftcache.command.words import (
-    ABSENT,
-    ANY,
-    PRESENT,
-    Append,
     Command,
-    Delete,
-    Expire,
-    Increment,
+    DeleteRange,
     Item,
+    Keyed,
     Once,
-    Persist,
-    Put,
     Reply,
     Status,
     Tick,
-    Touch,
+    Txn,
 )
 from raftcache.state import image
+from raftcache.state.changes import Changes
+from raftcache.state.history import History, Kind
 from raftcache.state.image import (
     SLICE_KEYS_MAX,
     SLICE_SIZE_BYTES,
@@ -39,14 +34,16 @@ from raftcache.state.image import (
     Loader,
     State,
 )
-from raftcache.state.items import Stored, pack, read
+from raftcache.state.items import read
 from raftcache.state.keyspace import Keyspace
+from raftcache.state.listing import Listing
+from raftcache.state.operations import Operations
+from raftcache.state.transactions import Transactions
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED)
 _SHED_PER_ENTRY: Final = 100
 """Keys of a replaced state freed by one entry: no more work than the entry itself, for a node that
 installed a snapshot has thousands of entries to catch up with."""
-_INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
 
 class Machine:
@@ -58,16 +55,20 @@ class Machine:
     """
 
     def __init__(self) -> None:
-        self._state = State()
         self._replaced: Keyspace | None = None
-        self._handlers: dict[type, Callable[[Any, Stored | None], Reply]] = {
-            Put: self._put,
-            Delete: self._delete,
-            Increment: self._increment,
-            Append: self._append,
-            Expire: self._expire,
-            Persist: self._persist,
-            Touch: self._touch,
+        self.history = History()
+        """What changed lately here; no part of the state."""
+        self._use(State())
+
+    def _use(self, state: State) -> None:
+        self._state = state
+        self._changes = Changes(state, self.history)
+        operations = Operations(self._changes)
+        transactions = Transactions(self._changes, operations)
+        self._executors: dict[type, Callable[[Any], Reply]] = {
+            **dict.fromkeys(get_args(Keyed), operations.execute),
+            Txn: transactions.execute,
+            DeleteRange: transactions.delete_range,
         }
 
     # Applying.
@@ -81,7 +82,9 @@ class Machine:
         assert now_ms < TIME_MS_MAX, now_ms
         commands = decode(batch)
         self._advance(now_ms)
-        return [self._answer(command) for command in commands]
+        replies = [self._answer(command) for command in commands]
+        self.history.settle()
+        return replies
 
     def _advance(self, now_ms: int) -> None:
         state = self._state
@@ -90,7 +93,7 @@ class Machine:
             stored = state.keyspace.find(key)
             assert stored is not None
             assert 0 < stored.deadline_ms <= now_ms
-            self._remove(key, stored)
+            self._changes.remove(key, stored, Kind.EXPIRE)
         state.sessions.forget(now_ms)
         if self._replaced is not None and not self._replaced.shed(_SHED_PER_ENTRY):
             self._replaced = None
@@ -102,7 +105,7 @@ class Machine:
             return self._refuse(Status.UNCHANGED)
         if command.once is not None:
             return self._execute_once(command, command.once)
-        return self._execute(command)
+        return self._executors[type(command)](command)
 
     def _execute_once(self, command: Command, once: Once) -> Reply:
         sessions, now_ms = self._state.sessions, self._state.now_ms
@@ -110,118 +113,17 @@ class Machine:
         if record is not None:
             if record.fingerprint != once.fingerprint:
                 return self._refuse(Status.MISUSED)
-            return replace(record.reply, replayed=True)
-        if sessions.is_full(now_ms):
+            return replace(record.first_reply, replayed=True)
+        if not sessions.make_room(now_ms):
             return self._refuse(Status.FULL)
-        reply = self._execute(command)
+        reply = self._executors[type(command)](command)
         assert reply.status not in _NOT_REMEMBERED
         sessions.remember(once, now_ms, reply)
         return reply
 
-    def _execute(self, command: Command) -> Reply:
-        assert not isinstance(command, Tick)
-        found = self._find(command.key)
-        if command.only != ANY and not _holds(command.only, found):
-            revision = 0 if found is None else found.mod_revision
-            return replace(self._keep(Status.PRECONDITION, found), revision=revision)
-        return self._handlers[type(command)](command, found)
-
-    # The commands, each given what its key holds now.
-
-    def _put(self, command: Put, found: Stored | None) -> Reply:
-        deadline_ms = 0 if command.ttl_ms is None else self._state.now_ms + command.ttl_ms
-        content_type = command.content_type.encode("ascii")
-        return self._write(command.key, found, deadline_ms, content_type, command.value)
-
-    def _delete(self, command: Delete, found: Stored | None) -> Reply:
-        if found is None:
-            return self._refuse(Status.DELETED)
-        self._remove(command.key, found)
-        return Reply(Status.DELETED, self._state.revision, count=1)
-
-    def _increment(self, command: Increment, found: Stored | None) -> Reply:
-        number = 0 if found is None else _parse_integer(found.value)
-        if number is None:
-            return self._keep(Status.NOT_INTEGER, found)
-        number += command.by
-        if not INTEGER_MIN <= number <= INTEGER_MAX:
-            return self._keep(Status.OVERFLOW, found)
-        return self._alter(command.key, found, b"%d" % number, number)
-
-    def _append(self, command: Append, found: Stored | None) -> Reply:
-        size_bytes = len(command.value) + (0 if found is None else found.value_size_bytes)
-        if size_bytes > command.size_bytes_max:
-            return self._keep(Status.TOO_LARGE, found)
-        value = command.value if found is None else found.value + command.value
-        return self._alter(command.key, found, value, size_bytes)
-
-    def _expire(self, command: Expire, found: Stored | None) -> Reply:
-        if found is None:
-            return self._refuse(Status.MISSING)
-        if command.ttl_ms <= 0:
-            self._remove(command.key, found)
-            return Reply(Status.DELETED, self._state.revision, count=1)
-        deadline_ms = self._state.now_ms + command.ttl_ms
-        return self._write(command.key, found, deadline_ms, found.content_type, found.value)
-
-    def _persist(self, command: Persist, found: Stored | None) -> Reply:
-        if found is None:
-            return self._refuse(Status.MISSING)
-        if not found.deadline_ms:
-            return self._keep(Status.UNCHANGED, found)
-        return self._write(command.key, found, 0, found.content_type, found.value)
-
-    def _touch(self, command: Touch, found: Stored | None) -> Reply:
-        return self._keep(Status.MISSING if found is None else Status.UNCHANGED, found)
-
-    # What they are made of.
-
-    def _find(self, key: bytes) -> Stored | None:
-        """What the key holds for a command; an overdue one is removed first."""
-        stored = self._state.keyspace.find(key)
-        if stored is not None and 0 < stored.deadline_ms <= self._state.now_ms:
-            self._remove(key, stored)
-            return None
-        return stored
-
-    def _write(
-        self,
-        key: bytes,
-        found: Stored | None,
-        deadline_ms: int,
-        content_type: bytes,
-        value: bytes,
-        number: int = 0,
-    ) -> Reply:
-        state = self._state
-        state.revision = revision = state.revision + 1
-        if found is None:
-            status, created, version = Status.CREATED, revision, 1
-        else:
-            status, created, version = Status.CHANGED, found.create_revision, found.version + 1
-        packed = pack(revision, created, deadline_ms, version, content_type, value)
-        state.keyspace.put(key, packed, deadline_ms, found)
-        return Reply(status, revision, version, 0, number, deadline_ms)
-
-    def _alter(self, key: bytes, found: Stored | None, value: bytes, number: int) -> Reply:
-        """Write a value; content type and deadline stay as they are."""
-        if found is None:
-            return self._write(key, None, 0, b"", value, number)
-        return self._write(key, found, found.deadline_ms, found.content_type, value, number)
-
-    def _remove(self, key: bytes, stored: Stored) -> None:
-        self._state.revision += 1
-        self._state.keyspace.remove(key, stored)
-
     def _refuse(self, status: Status) -> Reply:
         """The answer of a command that changed nothing and speaks of no key."""
         return Reply(status, self._state.revision)
-
-    def _keep(self, status: Status, found: Stored | None) -> Reply:
-        """The answer of a command that left its key as it was."""
-        if found is None:
-            return self._refuse(status)
-        return Reply(status, self._state.revision, found.version, 0, 0, found.deadline_ms)
 
     # Reading.
 
@@ -240,6 +142,31 @@ class Machine:
                         yield key, item
         finally:
             self._state.keyspace.end_pass()
+
+    def listing(
+        self,
+        start: bytes,
+        end: bytes,
+        revision: int | None = None,
+        now_ms: int | None = None,
+        *,
+        keys_only: bool = False,
+    ) -> Listing:
+        """The keys of [start, end) as they were at a revision, None for now; see listing.py.
+
+        now_ms: overdue by then they are left out; that of the last entry applied, if None. Raises
+        Compacted if the history does not reach back to that revision.
+        """
+        state = self._state
+        revision = state.revision if revision is None else revision
+        assert revision <= state.revision
+        return Listing(
+            state.keyspace.walk(start, end),
+            self.history,
+            revision,
+            state.now_ms if now_ms is None else now_ms,
+            keys_only=keys_only,
+        )
 
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of any key held, overdue ones among them; None for none."""
@@ -281,23 +208,6 @@ class Machine:
         return Loader(self._adopt)
 
     def _adopt(self, state: State) -> None:
-        self._replaced, self._state = self._state.keyspace, state
-
-
-def _holds(only: int, found: Stored | None) -> bool:
-    """Whether a precondition holds for what the key holds."""
-    if only == PRESENT:
-        return found is not None
-    return only == (ABSENT if found is None else found.mod_revision)
-
-
-def _parse_integer(value: bytes) -> int | None:
-    """A decimal integer in its one canonical form, signed 64-bit; None for anything else."""
-    if len(value) > _INTEGER_SIZE_BYTES_MAX:
-        return None
-    try:
-        number = int(value)  # lenient: b" 1", b"+1", b"1_0", b"007"
-    except ValueError:
-        return None
-    canonical = b"%d" % number == value
-    return number if canonical and INTEGER_MIN <= number <= INTEGER_MAX else None
+        self._replaced = self._state.keyspace
+        self._use(state)
+        self.history.begin_at(state.revision)

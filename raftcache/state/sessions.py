@@ -11,6 +11,7 @@ from typing import Final
 
 import msgspec
 from msgspec import Struct
+from msgspec.structs import asdict, astuple
 from xxhash import xxh3_64_intdigest
 
 from raftcache.command.codec import UNREADABLE
@@ -20,8 +21,9 @@ from raftcache.command.limits import (
     REQUESTS_REMEMBERED_MAX,
     REQUESTS_REMEMBERED_MS,
     TOKEN_SIZE_BYTES_MAX,
+    TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
 )
-from raftcache.command.words import Once, Reply
+from raftcache.command.words import Once, Reply, Result, TxnReply
 
 
 class Record(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -35,30 +37,64 @@ class Record(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     def is_dead(self, now_ms: int) -> bool:
         return now_ms - self.applied_ms >= REQUESTS_REMEMBERED_MS
 
+    @property
+    def first_reply(self) -> Reply:
+        return self.reply
 
-RECORD_SIZE_BYTES_MAX: Final = 512
-"""Packed: a token, a fingerprint, a reply of small integers and the framing of each."""
 
-assert TOKEN_SIZE_BYTES_MAX + FINGERPRINT_SIZE_BYTES + 128 < RECORD_SIZE_BYTES_MAX
+class TxnRecord(Record, frozen=True):
+    """The record of a transaction: its reply without the results, and those."""
+
+    results: tuple[Result, ...]
+
+    @property
+    def first_reply(self) -> Reply:
+        return TxnReply(**asdict(self.reply), results=self.results)
+
+
+RECORD_SIZE_BYTES_MAX: Final = 512 + TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+"""Packed: a token, a fingerprint, a reply of small integers, the framing of each, and results."""
+
+RECORDS_SIZE_BYTES_MAX: Final = REQUESTS_REMEMBERED_MAX * 512
+"""Of all records: as many as there can be, unless they are of transactions that read much."""
+
+assert TOKEN_SIZE_BYTES_MAX + FINGERPRINT_SIZE_BYTES + 128 < 512
+
+_PLAIN_RECORD: Final = b"\x94"
+"""How an array of four begins in MessagePack; one of five is a transaction's."""
 
 _encoder = msgspec.msgpack.Encoder()
-_decoder = msgspec.msgpack.Decoder(Record)
+_record_decoder = msgspec.msgpack.Decoder(Record)
+_txn_record_decoder = msgspec.msgpack.Decoder(TxnRecord)
+
+
+def _decode(packed: bytes) -> Record:
+    plain = packed[:1] == _PLAIN_RECORD
+    return (_record_decoder if plain else _txn_record_decoder).decode(packed)
+
+
+def _encode(once: Once, now_ms: int, reply: Reply) -> bytes:
+    if not isinstance(reply, TxnReply):
+        return _encoder.encode(Record(once.token, once.fingerprint, now_ms, reply))
+    bare = Reply(*astuple(reply)[:-1])
+    return _encoder.encode(TxnRecord(once.token, once.fingerprint, now_ms, bare, reply.results))
 
 
 class Sessions:
     """The table of tokens.
 
     first is the number of the oldest record, counted from 0 since the store began; digest is the
-    sum of a hash over each record and its number (see Keyspace). Records are kept packed: a
-    quarter of the memory, and the bytes of the image.
+    sum of a hash over each record and its number (see Keyspace). size_bytes is of the packed
+    records; transactions counts those of transactions. Records are kept packed: a quarter of the
+    memory, and the bytes of the image.
     """
 
-    __slots__ = ("_latest", "_queue", "digest", "first")
+    __slots__ = ("_latest", "_queue", "digest", "first", "size_bytes", "transactions")
 
     def __init__(self, first: int = 0) -> None:
         self._queue: deque[bytes] = deque()
         self._latest: dict[bytes, bytes] = {}
-        self.digest = 0
+        self.digest = self.size_bytes = self.transactions = 0
         self.first = first
 
     def __len__(self) -> int:
@@ -70,21 +106,24 @@ class Sessions:
         packed = self._latest.get(token)
         if packed is None:
             return None
-        record = _decoder.decode(packed)
+        record = _decode(packed)
         return None if record.is_dead(now_ms) else record
 
-    def is_full(self, now_ms: int) -> bool:
-        """Whether there is no room for one more: every record is living, the oldest one too."""
-        if len(self._queue) < REQUESTS_REMEMBERED_MAX:
-            return False
-        return not self._oldest().is_dead(now_ms)
+    def make_room(self, now_ms: int) -> bool:
+        """Drop dead records until any other one fits; False if all are living, and it may not."""
+        while (
+            len(self._queue) >= REQUESTS_REMEMBERED_MAX
+            or self.size_bytes > RECORDS_SIZE_BYTES_MAX - RECORD_SIZE_BYTES_MAX
+        ):
+            if not self._oldest().is_dead(now_ms):
+                return False
+            self._drop_oldest()
+        return True
 
     def remember(self, once: Once, now_ms: int, reply: Reply) -> None:
-        """Add a record; the table must not be full, the token must have no living record."""
-        if len(self._queue) >= REQUESTS_REMEMBERED_MAX:
-            assert not self.is_full(now_ms)
-            self._drop_oldest()
-        packed = _encoder.encode(Record(once.token, once.fingerprint, now_ms, reply))
+        """Add a record; there must be room, and no living record of the token."""
+        assert len(self._queue) < REQUESTS_REMEMBERED_MAX
+        packed = _encode(once, now_ms, reply)
         assert len(packed) <= RECORD_SIZE_BYTES_MAX, len(packed)
         self._add(once.token, packed)
 
@@ -102,7 +141,7 @@ class Sessions:
     def load(self, packed: bytes, now_ms: int) -> str | None:
         """Add the next record of an image; why it cannot be one, or None."""
         try:
-            record = _decoder.decode(packed)
+            record = _decode(packed)
         except UNREADABLE as error:
             return str(error)
         if _encoder.encode(record) != packed:
@@ -111,7 +150,7 @@ class Sessions:
             return f"more than {REQUESTS_REMEMBERED_MAX} records"
         if record.applied_ms > now_ms:
             return f"a record of {record.applied_ms} ms at {now_ms} ms"
-        if self._queue and record.applied_ms < _decoder.decode(self._queue[-1]).applied_ms:
+        if self._queue and record.applied_ms < _decode(self._queue[-1]).applied_ms:
             return "records out of order"
         if self.find(record.token, record.applied_ms) is not None:
             return "two living records of one token"
@@ -120,16 +159,20 @@ class Sessions:
 
     def _add(self, token: bytes, packed: bytes) -> None:
         self.digest += xxh3_64_intdigest(packed, self.first + len(self._queue))
+        self.size_bytes += len(packed)
+        self.transactions += packed[:1] != _PLAIN_RECORD
         self._queue.append(packed)
         self._latest[token] = packed
 
     def _oldest(self) -> Record:
-        return _decoder.decode(self._queue[0])
+        return _decode(self._queue[0])
 
     def _drop_oldest(self) -> None:
         packed = self._queue.popleft()
         self.digest -= xxh3_64_intdigest(packed, self.first)
+        self.size_bytes -= len(packed)
+        self.transactions -= packed[:1] != _PLAIN_RECORD
         self.first += 1
-        token = _decoder.decode(packed).token
+        token = _decode(packed).token
         if self._latest[token] is packed:  # else a younger record took its place when it was dead
             del self._latest[token]

@@ -74,6 +74,6 @@ def test_a_node_refuses_to_start_on_what_a_newer_version_wrote(
         cluster._command(node), capture_output=True, text=True, timeout=PATIENCE_S
     )
     assert done.returncode == 2, done.stderr
-    assert f"{said} has format 2, this raftcache knows 1" in done.stderr
+    assert said in done.stderr
     assert "Traceback" not in done.stderr
     assert {path: path.read_bytes() for path in node.folder.glob("*/*")} == before

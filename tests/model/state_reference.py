@@ -6,14 +6,23 @@ the order of Reply's fields.
 
 from __future__ import annotations
 
+import operator
 import re
+from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
-Reply = tuple[int, int, int, int, int, int, bool]
+Reply = tuple[Any, ...]
+"""Seven fields, and for a transaction an eighth: its results."""
 
 CREATED, CHANGED, UNCHANGED, DELETED, MISSING, PRECONDITION = 1, 2, 3, 4, 5, 6
 NOT_INTEGER, OVERFLOW, TOO_LARGE, MISUSED, FULL, INVALID = 7, 8, 9, 10, 11, 12
+TOO_MANY_KEYS, REPLY_TOO_LARGE, SUCCEEDED, FAILED, ABORTED = 13, 14, 15, 16, 17
+PUT, DELETE, EXPIRE = 1, 2, 3
+RELATIONS = {1: operator.eq, 2: operator.ne, 3: operator.lt, 4: operator.gt}
+
+Event = tuple[int, int, bytes, "Entry | None", "Entry | None"]
+"""Revision, kind, key, what it holds, what it held before."""
 
 
 @dataclass
@@ -26,12 +35,34 @@ class Entry:
     deadline: int
 
 
+def within(key: bytes, start: bytes, end: bytes) -> bool:
+    return start <= key and (end == b"" or key < end)
+
+
+class Aborted(Exception):
+    """An operation of a transaction could not be done: its status."""
+
+
 class Reference:
-    def __init__(self, expired_max: int, remembered_max: int, remembered_ms: int) -> None:
+    def __init__(
+        self,
+        expired_max: int,
+        remembered_max: int,
+        remembered_ms: int,
+        range_keys_max: int,
+        results_max: int,
+        results_remembered_max: int,
+    ) -> None:
+        self.range_keys_max = range_keys_max
+        self.results_max = results_max
+        self.results_remembered_max = results_remembered_max
+        self.events: list[Event] = []
+        self.in_txn = False
         self.expired_max = expired_max
         self.remembered_max = remembered_max
         self.remembered_ms = remembered_ms
         self.now = 0
+        self.changed_keys: dict[bytes, int] = {}  # how each was changed last
         self.revision = 0
         self.entries: dict[bytes, Entry] = {}
         self.remembered: dict[bytes, tuple[bytes, int, Reply]] = {}
@@ -40,15 +71,25 @@ class Reference:
         self.now = max(self.now, now)
         overdue = sorted((e.deadline, key) for key, e in self.entries.items() if self.is_due(e))
         for _, key in overdue[: self.expired_max]:
-            self.remove(key)
+            self.remove(key, EXPIRE)
         return [self.answer(command) for command in commands]
 
     def is_due(self, entry: Entry) -> bool:
         return entry.deadline != 0 and entry.deadline <= self.now
 
-    def remove(self, key: bytes) -> None:
-        del self.entries[key]
-        self.revision += 1
+    def take_revision(self) -> None:
+        """Of a transaction, the first change takes it."""
+        self.revision = self.txn_revision if self.in_txn else self.revision + 1
+
+    def note(self, kind: int, key: bytes, before: Entry | None) -> None:
+        if not self.in_txn:
+            self.events.append((self.revision, kind, key, copy(self.entries.get(key)), before))
+
+    def remove(self, key: bytes, kind: int = DELETE) -> None:
+        before = self.entries.pop(key)
+        self.take_revision()
+        self.changed_keys[key] = kind
+        self.note(kind, key, before)
 
     def get(self, key: bytes) -> Entry | None:
         entry = self.entries.get(key)
@@ -73,7 +114,8 @@ class Reference:
         if token in living:
             if living[token][0] != fingerprint:
                 return self.nothing(MISUSED)
-            return (*living[token][2][:6], True)
+            first = living[token][2]
+            return (*first[:6], True, *first[7:])
         if len(living) >= self.remembered_max:
             return self.nothing(FULL)
         reply = self.execute(command)
@@ -83,6 +125,10 @@ class Reference:
     def is_valid(self, command: Any) -> bool:
         """The limits that the strategies of the tests overstep."""
         name = type(command).__name__
+        if command.__class__.__name__ in ("Txn", "DeleteRange", "Range"):
+            return self.is_valid_wide(command)
+        if name == "Get":
+            return bool(command.key != b"")
         if command.key == b"" or command.only < -2:
             return False
         if command.once is not None and command.once.token == b"":
@@ -93,15 +139,31 @@ class Reference:
             return bool(command.size_bytes_max >= 0)
         return True
 
+    def is_valid_wide(self, command: Any) -> bool:
+        if type(command).__name__ == "Range":
+            return command.end == b"" or bool(command.start < command.end)
+        if command.once is not None and command.once.token == b"":
+            return False
+        if type(command).__name__ == "DeleteRange":
+            return command.end == b"" or bool(command.start < command.end)
+        return all(c.key != b"" for c in command.compares) and all(
+            self.is_valid(operation) and getattr(operation, "only", -1) == -1
+            for operation in command.success + command.failure
+        )
+
     def nothing(self, status: int, entry: Entry | None = None) -> Reply:
         if entry is None:
             return (status, self.revision, 0, 0, 0, 0, False)
         return (status, self.revision, entry.version, 0, 0, entry.deadline, False)
 
     def execute(self, command: Any) -> Reply:  # noqa: C901 - one plain case after the other
+        if type(command).__name__ == "Txn":
+            return self.transaction(command)
+        if type(command).__name__ == "DeleteRange":
+            return self.alone(command)
         name, key, only = type(command).__name__, command.key, command.only
         if key in self.entries and self.is_due(self.entries[key]):
-            self.remove(key)
+            self.remove(key, EXPIRE)
         entry = self.entries.get(key)
 
         if only == 0 and entry is not None:
@@ -147,6 +209,126 @@ class Reference:
         assert name in ("Persist", "Touch")
         return self.nothing(UNCHANGED, entry)
 
+    def transaction(self, txn: Any) -> Reply:
+        held = all(self.holds(compare) for compare in txn.compares)
+        branch, status = (txn.success, SUCCEEDED) if held else (txn.failure, FAILED)
+        for operation in branch:  # overdue keys go first, each with a revision of its own
+            entry = self.entries.get(operation.key) if hasattr(operation, "only") else None
+            if entry is not None and self.is_due(entry):
+                self.remove(operation.key, EXPIRE)
+        room = self.results_max if txn.once is None else self.results_remembered_max
+        before, revision = deepcopy(self.entries), self.revision
+        self.begin()
+        results: list[tuple[Any, ...]] = []
+        for place, operation in enumerate(branch):
+            try:
+                result, size = self.operation(operation)
+                room -= size
+                if room < 0:
+                    raise Aborted(REPLY_TOO_LARGE)
+            except Aborted as aborted:
+                self.entries, self.revision, self.in_txn = before, revision, False
+                reply = (aborted.args[0], revision, 0, 0, 0, 0, False)
+                return (*self.nothing(ABORTED), ((status, place, reply),))
+            results.append(result)
+        self.commit(before)
+        return (*self.nothing(status), tuple(results))
+
+    def alone(self, command: Any) -> Reply:
+        before = deepcopy(self.entries)
+        self.begin()
+        try:
+            reply = self.delete_range(command)
+        except Aborted:
+            self.in_txn = False
+            return self.nothing(TOO_MANY_KEYS)
+        self.commit(before)
+        return reply
+
+    def begin(self) -> None:
+        self.in_txn, self.changed_keys, self.touched = True, {}, 0
+        self.txn_revision = self.revision + 1
+
+    def commit(self, before: dict[bytes, Entry]) -> None:
+        self.in_txn = False
+        for key, kind in self.changed_keys.items():
+            old, new = before.get(key), copy(self.entries.get(key))
+            if old is not None or new is not None:
+                kind = PUT if new is not None else kind
+                self.events.append((self.revision, kind, key, new, old))
+
+    def operation(self, operation: Any) -> tuple[tuple[Any, ...], int]:
+        name = type(operation).__name__
+        if name == "Get":
+            entry = self.get(operation.key)
+            found = [] if entry is None else [(operation.key, entry)]
+            return self.found(found, False, keys_only=False)
+        if name == "Range":
+            return self.range(operation)
+        reply = self.delete_range(operation) if name == "DeleteRange" else self.execute(operation)
+        if reply[0] in (MISSING, NOT_INTEGER, OVERFLOW, TOO_LARGE):
+            raise Aborted(reply[0])
+        return (reply,), 64
+
+    def range(self, asked: Any) -> tuple[tuple[Any, ...], int]:
+        keys = sorted(key for key in self.entries if within(key, asked.start, asked.end))
+        if asked.count_only:
+            self.touch(sum(self.is_due(entry) for entry in self.entries.values()))
+            return ((), sum(not self.is_due(self.entries[key]) for key in keys), False), 64
+        found: list[tuple[bytes, Entry]] = []
+        for key in keys:
+            due = self.is_due(self.entries[key])
+            if not due and asked.limit and len(found) == asked.limit:
+                return self.found(found, True, asked.keys_only)
+            self.touch(1)
+            if not due:
+                found.append((key, self.entries[key]))
+        return self.found(found, False, asked.keys_only)
+
+    def found(
+        self, found: list[tuple[bytes, Entry]], more: bool, keys_only: bool
+    ) -> tuple[tuple[Any, ...], int]:
+        entries = tuple(
+            (
+                key,
+                (
+                    b"" if keys_only else e.value,
+                    e.content_type,
+                    e.created,
+                    e.changed,
+                    e.version,
+                    e.deadline,
+                ),
+            )
+            for key, e in found
+        )
+        size = sum(64 + len(key) + len(item[0]) + len(item[1]) for key, item in entries)
+        return (entries, len(entries), more), 64 + size
+
+    def delete_range(self, command: Any) -> Reply:
+        keys = sorted(key for key in self.entries if within(key, command.start, command.end))
+        self.touch(len(keys))
+        count = 0
+        for key in keys:
+            due = self.is_due(self.entries[key])
+            self.remove(key, EXPIRE if due else DELETE)
+            count += not due
+        return (DELETED, self.revision, 0, count, 0, 0, False)
+
+    def touch(self, keys: int) -> None:
+        self.touched += keys
+        if self.touched > self.range_keys_max:
+            raise Aborted(TOO_MANY_KEYS)
+
+    def holds(self, compare: Any) -> bool:
+        entry, relation = self.get(compare.key), RELATIONS[compare.relation]
+        if compare.target == 4:
+            return entry is not None and bool(relation(entry.value, compare.value))
+        if entry is None:
+            return bool(relation(0, compare.number))
+        present = {1: entry.changed, 2: entry.created, 3: entry.version, 5: 1}[compare.target]
+        return bool(relation(present, compare.number))
+
     def precondition(self, entry: Entry | None) -> Reply:
         if entry is None:
             return (PRECONDITION, 0, 0, 0, 0, 0, False)
@@ -161,14 +343,19 @@ class Reference:
     def write(
         self, key: bytes, value: bytes, content_type: str, deadline: int, number: int = 0
     ) -> Reply:
-        self.revision += 1
+        self.take_revision()
+        self.changed_keys[key] = PUT
         entry = self.entries.get(key)
         if entry is None:
             self.entries[key] = Entry(
                 value, content_type, self.revision, self.revision, 1, deadline
             )
+            self.note(PUT, key, None)
             return (CREATED, self.revision, 1, 0, number, deadline, False)
+        again = entry.changed == self.revision  # in the same transaction
+        version = entry.version if again else entry.version + 1
         self.entries[key] = Entry(
-            value, content_type, entry.created, self.revision, entry.version + 1, deadline
+            value, content_type, entry.created, self.revision, version, deadline
         )
-        return (CHANGED, self.revision, entry.version + 1, 0, number, deadline, False)
+        self.note(PUT, key, entry)
+        return (CHANGED, self.revision, version, 0, number, deadline, False)

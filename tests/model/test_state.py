@@ -5,6 +5,7 @@ The limits are made tiny, so that short runs meet all of them.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from itertools import islice
 from typing import Any
@@ -13,25 +14,46 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from raftcache.command import codec
+from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Append,
     Command,
+    Compare,
     Delete,
+    DeleteRange,
     Expire,
+    Get,
     Increment,
+    Item,
     Once,
     Persist,
     Put,
+    Range,
+    Relation,
+    Target,
     Tick,
     Touch,
+    Txn,
 )
 from raftcache.errors import BadConfig, Corrupt
+from raftcache.state.history import Event
+from raftcache.state.items import read
 from raftcache.state.machine import Machine
 from tests.model.state_reference import Reference
 
 EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS = 2, 3, 40
+RANGE_KEYS_MAX, RESULTS_MAX, RESULTS_REMEMBERED_MAX = 4, 500, 300
+LIMITS = (
+    EXPIRED_MAX,
+    REMEMBERED_MAX,
+    REMEMBERED_MS,
+    RANGE_KEYS_MAX,
+    RESULTS_MAX,
+    RESULTS_REMEMBERED_MAX,
+)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -45,7 +67,13 @@ def _tiny_limits() -> Iterator[None]:
         patch.setattr("raftcache.state.image.REQUESTS_REMEMBERED_MAX", REMEMBERED_MAX)
         patch.setattr("raftcache.state.image.SLICE_KEYS_MAX", 2)
         patch.setattr("raftcache.state.image.SLICE_SIZE_BYTES", 100)
-        patch.setattr("raftcache.state.image.RECORD_SIZE_BYTES_MAX", 90)
+        transactions = "raftcache.state.transactions."
+        patch.setattr(transactions + "RANGE_KEYS_MAX", RANGE_KEYS_MAX)
+        patch.setattr(transactions + "TXN_RESULTS_SIZE_BYTES_MAX", RESULTS_MAX)
+        patch.setattr(
+            transactions + "TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX", RESULTS_REMEMBERED_MAX
+        )
+        patch.setattr("raftcache.state.listing.EVENTS_PER_STEP", 2)
         yield
 
 
@@ -78,6 +106,38 @@ commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Touch, **common),
     st.just(Tick()),
 )
+ends = st.sampled_from([b"", b"b", b"bb", b"c", b"e", b"\xff", b"\xff\0"])
+starts = st.sampled_from([b"", b"a", b"b", b"ba", b"d"])
+delete_ranges = st.builds(DeleteRange, start=starts, end=ends)
+numbers = [t for t in Target if t not in (Target.VALUE, Target.EXISTS)]
+equalities = st.sampled_from([Relation.EQUAL, Relation.NOT_EQUAL])
+relations = st.sampled_from(Relation)
+compares = st.one_of(
+    st.builds(Compare, keys, st.sampled_from(numbers), relations, st.integers(0, 12)),
+    st.builds(Compare, keys, st.just(Target.VALUE), relations, value=values),
+    st.builds(Compare, keys, st.just(Target.EXISTS), equalities, st.integers(0, 1)),
+)
+one: dict[str, Any] = {"key": st.sampled_from(KEYS)}
+operations = st.one_of(
+    st.builds(Put, value=values, content_type=content_types, ttl_ms=ttls, **one),
+    st.builds(Delete, **one),
+    st.builds(Increment, by=st.sampled_from([1, -1, 5]), **one),
+    st.builds(Append, value=values, size_bytes_max=st.sampled_from([100, 100, 4]), **one),
+    st.builds(Expire, ttl_ms=st.integers(-1, 30), **one),
+    st.builds(Persist, **one),
+    st.builds(Touch, key=keys, only=st.sampled_from([-1] * 5 + [0])),
+    st.builds(Get, **one),
+    st.builds(Range, starts, ends, limit=st.integers(0, 3), keys_only=st.booleans()),
+    st.builds(Range, starts, ends, count_only=st.just(True)),
+    delete_ranges,
+)
+branches = st.lists(operations, max_size=5).map(tuple)
+transactions = st.builds(
+    Txn, st.lists(compares, max_size=2).map(tuple), branches, branches, once=onces
+)
+commands = st.one_of(
+    commands, transactions, transactions, st.builds(DeleteRange, start=starts, end=ends, once=onces)
+)
 entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
 logs = st.lists(entries, max_size=25)
 Log = list[tuple[int, list[Command]]]
@@ -93,6 +153,13 @@ def batches(log: Log) -> Iterator[tuple[int, bytes]]:
 
 def run(machine: Machine, log: Log) -> list[list[object]]:
     return [list(machine.apply(now_ms, batch)) for now_ms, batch in batches(log)]
+
+
+def plain(word: Any) -> Any:
+    """Words as tuples, as the reference has them; results without their tags."""
+    if isinstance(word, msgspec.Struct):
+        return tuple(plain(field) for field in msgspec.structs.astuple(word))
+    return tuple(plain(one) for one in word) if isinstance(word, tuple) else word
 
 
 def image_of(machine: Machine) -> bytes:
@@ -111,10 +178,10 @@ def restored(image: bytes, into: Machine | None = None) -> Machine:
 @given(logs)
 def test_it_does_what_the_reference_does(log: Log) -> None:
     machine = Machine()
-    reference = Reference(EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS)
+    reference = Reference(*LIMITS)
     for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
         replies = machine.apply(now_ms, batch)
-        assert [msgspec.structs.astuple(r) for r in replies] == reference.apply(now_ms, words)
+        assert [plain(reply) for reply in replies] == reference.apply(now_ms, words)
         assert machine.revision == reference.revision
         assert machine.now_ms == reference.now
         assert machine.count == len(reference.entries)
@@ -208,3 +275,84 @@ def test_states_are_equal_exactly_when_their_digests_are(one: Log, two: Log) -> 
     run(machines[1], two)
     images_equal = image_of(machines[0]) == image_of(machines[1])
     assert (machines[0].digest == machines[1].digest) == images_equal
+
+
+def as_event(event: Event) -> tuple[Any, ...]:
+    """An event as the reference notes it."""
+    packed = [p and plain(read(p, 0)) for p in (event.packed, event.previous)]
+    return (event.revision, event.kind, event.key, *packed)
+
+
+@settings(max_examples=300, deadline=None)
+@given(logs)
+def test_every_change_is_an_event(log: Log) -> None:
+    machine, reference, told = Machine(), Reference(*LIMITS), list[int]()
+    machine.history.on_events = lambda: told.append(machine.history.end)
+    for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
+        before = machine.history.end
+        machine.apply(now_ms, batch)
+        reference.apply(now_ms, words)
+        assert len(told) == (machine.history.end > before), "told once, if at all"
+        told.clear()
+    events = machine.history.read(0, len(reference.events))
+    assert events is not None
+    expected = [
+        (*event[:3], *(e and dataclasses.astuple(e) for e in event[3:]))
+        for event in reference.events
+    ]
+    assert [as_event(event) for event in events] == expected
+
+
+@settings(max_examples=300, deadline=None)
+@given(logs, logs, logs, st.data())
+def test_a_listing_shows_its_revision_whatever_comes_after(
+    before: Log, between: Log, during: Log, data: st.DataObject
+) -> None:
+    """Whether it was begun then and there, or on a node that has gone on since."""
+    machine, undisturbed = Machine(), Machine()
+    run(machine, before)
+    run(undisturbed, before)
+    start, end = data.draw(starts), data.draw(ends)
+    keys_only = data.draw(st.booleans())
+    expected = [
+        (key, replace(item, value=b"") if keys_only else item)
+        for key, item in undisturbed.items()
+        if is_within(key, start, end)
+    ]
+    revision, now_ms = machine.revision, machine.now_ms
+    run(machine, between)
+    listing = machine.listing(start, end, revision, now_ms, keys_only=keys_only)
+    found: list[tuple[bytes, Item]] = []
+    for later_ms, batch in batches(during):
+        if not listing.done and data.draw(st.booleans()):
+            found += listing.take(data.draw(st.integers(1, 3)), 100)
+        machine.apply(later_ms, batch)
+    while not listing.done:
+        found += listing.take(2, 100)
+    assert found == expected
+
+
+@settings(max_examples=200, deadline=None)
+@given(logs, st.integers(0, 12), st.integers(0, 2000))
+def test_a_bounded_history_keeps_whole_revisions(log: Log, count_max: int, size_max: int) -> None:
+    bounded, whole = Machine(), Machine()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("raftcache.state.history.HISTORY_EVENTS_MAX", count_max)
+        patch.setattr("raftcache.state.history.HISTORY_SIZE_BYTES_MAX", size_max)
+        run(bounded, log)
+    run(whole, log)
+    assert bounded.history.end == whole.history.end
+    first = bounded.history.first_revision
+    for revision in range(bounded.revision + 1):
+        position = bounded.history.position_after(revision)
+        if revision < first:
+            assert position is None
+            continue
+        assert position == whole.history.position_after(revision)
+        assert position is not None
+        for events_max in (1, 3, 1000):
+            read_now = bounded.history.read(position, events_max)
+            assert read_now == whole.history.read(position, events_max)
+    kept = bounded.history.read(bounded.history.position_after(first) or 0, 1000) or []
+    assert len(kept) <= count_max
+    assert bounded.history.size_bytes <= size_max

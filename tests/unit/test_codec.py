@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import get_args
 
 import pytest
+from msgspec.structs import replace
 
 from raftcache.command import codec
 from raftcache.command.limits import (
@@ -14,8 +15,12 @@ from raftcache.command.limits import (
     INTEGER_MAX,
     INTEGER_MIN,
     KEY_SIZE_BYTES_MAX,
+    RANGE_KEYS_MAX,
     TOKEN_SIZE_BYTES_MAX,
     TTL_MS_MAX,
+    TXN_COMPARES_MAX,
+    TXN_OPERATIONS_MAX,
+    TXN_SIZE_BYTES_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
 from raftcache.command.words import (
@@ -23,18 +28,28 @@ from raftcache.command.words import (
     PRESENT,
     Append,
     Command,
+    Compare,
     Delete,
+    DeleteRange,
     Expire,
+    Get,
     Increment,
     Once,
+    Operation,
     Persist,
     Put,
+    Range,
+    Relation,
+    Target,
     Tick,
     Touch,
+    Txn,
 )
 from raftcache.errors import Corrupt
 
 ONCE = Once(b"token", b"f" * 16)
+KEY = b"k" * KEY_SIZE_BYTES_MAX
+EXISTS = Compare(b"k", Target.EXISTS, Relation.EQUAL, 1)
 
 WRITTEN: list[tuple[Command, str]] = [
     (Put(b"k", b"v"), "9701c4016bc40176a0c0ffc0"),
@@ -50,6 +65,17 @@ WRITTEN: list[tuple[Command, str]] = [
     (Persist(b"k", ABSENT), "9406c4016b00c0"),
     (Touch(b"k"), "9407c4016bffc0"),
     (Tick(), "9108"),
+    (
+        Txn(
+            (Compare(b"k", Target.VERSION, Relation.GREATER, 7),),
+            (Delete(b"k"), Get(b"k"), Range(b"a", b"b", 5)),
+            (DeleteRange(b"a", b""),),
+            ONCE,
+        ),
+        "95099195c4016b030407c400939402c4016bffc09240c4016b9641c40161c4016205c2c291940ac40161c400"
+        "c092c405746f6b656ec41066666666666666666666666666666666",
+    ),
+    (DeleteRange(b"a", b"b"), "940ac40161c40162c0"),
 ]
 
 
@@ -128,6 +154,24 @@ def test_the_largest_commands_fit_an_entry() -> None:
     assert codec.decode(codec.batch([codec.encode(largest)])) == [largest]
 
 
+def test_the_largest_transaction_fits_an_entry() -> None:
+    compare = Compare(KEY, Target.VALUE, Relation.EQUAL, 0, bytes(1000))
+    put = Put(KEY, b"", "x" * CONTENT_TYPE_SIZE_BYTES_MAX, TTL_MS_MAX)
+    puts: list[Operation] = [put] * TXN_OPERATIONS_MAX
+    largest = Txn((compare,) * TXN_COMPARES_MAX, tuple(puts), (), Once(b"t" * 255, b"f" * 16))
+    used = TXN_COMPARES_MAX * (len(KEY) + 1000) + TXN_OPERATIONS_MAX * (len(KEY) + 255)
+    puts[-1] = Put(KEY, bytes(TXN_SIZE_BYTES_MAX - used), "x" * 255)
+    largest = replace(largest, success=tuple(puts))
+    assert codec.check(largest) is None
+    assert codec.decode(codec.batch([codec.encode(largest)])) == [largest]
+    puts[-1] = Put(KEY, bytes(TXN_SIZE_BYTES_MAX - used + 1), "x" * 255)
+    why = codec.check(replace(largest, success=tuple(puts)))
+    assert why == (
+        f"a transaction has at most {TXN_SIZE_BYTES_MAX} bytes of keys, values and types,"
+        f" this one {TXN_SIZE_BYTES_MAX + 1}"
+    )
+
+
 @pytest.mark.parametrize(
     "command",
     [
@@ -146,6 +190,13 @@ def test_the_largest_commands_fit_an_entry() -> None:
         Expire(b"k", 0),
         Expire(b"k", -TTL_MS_MAX),
         Expire(b"k", TTL_MS_MAX),
+        DeleteRange(b"", b""),
+        DeleteRange(KEY + b"\0", b"\xff" * (KEY_SIZE_BYTES_MAX + 1)),
+        Txn(),
+        Txn((Compare(b"k", Target.EXISTS, Relation.NOT_EQUAL, 1),)),
+        Txn((Compare(KEY, Target.REVISION, Relation.LESS, INTEGER_MAX),) * TXN_COMPARES_MAX),
+        Txn((), (Touch(b"k"),) * TXN_OPERATIONS_MAX),
+        Txn((), (Range(b"", b"", RANGE_KEYS_MAX), Range(b"", b"", 0, False, True))),
     ],
 )
 def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
@@ -176,6 +227,32 @@ def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
         (Append(b"k", b"", VALUE_SIZE_BYTES_MAX + 1), "a value limit is 0 to"),
         (Expire(b"k", TTL_MS_MAX + 1), "a time to live is at most"),
         (Expire(b"k", -TTL_MS_MAX - 1), "a time to live is at most"),
+        (DeleteRange(b"b", b"a"), "starts before its end"),
+        (DeleteRange(b"b", b"b"), "starts before its end"),
+        (DeleteRange(KEY + b"\0\0", b""), "an end of a range has at most 1025 bytes"),
+        (DeleteRange(b"", KEY + b"\0\0"), "an end of a range has at most 1025 bytes"),
+        (DeleteRange(b"", b"", Once(b"", bytes(16))), "an idempotency key has 1 to"),
+        (Txn(once=Once(b"t", bytes(15))), "a fingerprint has 16 bytes, not 15"),
+        (Txn((EXISTS,) * (TXN_COMPARES_MAX + 1)), "at most 128 compares, this one 129"),
+        (Txn((), (Touch(b"k"),) * 65, (Touch(b"k"),) * 64), "at most 128 operations, this one 129"),
+        (Txn((EXISTS, Compare(b"", Target.VALUE, Relation.LESS))), "compare[1]: a key has 1 to"),
+        (Txn((Compare(b"k", Target.VALUE, Relation.LESS, 1),)), "compare[0]: a value is compared"),
+        (Txn((Compare(b"k", Target.VERSION, Relation.LESS, 1, b"v"),)), "only a value is compared"),
+        (Txn((Compare(b"k", Target.VERSION, Relation.LESS, -1),)), "revisions and versions are 0"),
+        (Txn((Compare(b"k", Target.EXISTS, Relation.EQUAL, 2),)), "existence is compared by"),
+        (Txn((Compare(b"k", Target.EXISTS, Relation.LESS, 1),)), "existence is compared by"),
+        (Txn((), (Touch(b"k"), Touch(b""))), "success[1]: a key has 1 to"),
+        (Txn((), (), (Get(b""),)), "failure[0]: a key has 1 to"),
+        (Txn((), (Put(b"k", b"", only=ABSENT),)), "success[0]: an operation has no precondition"),
+        (Txn((), (Put(b"k", b"", once=ONCE),)), "success[0]: an operation has no idempotency key"),
+        (Txn((), (DeleteRange(b"", b"", ONCE),)), "an operation has no idempotency key"),
+        (Txn((), (DeleteRange(b"b", b"a"),)), "success[0]: a range starts before its end"),
+        (Txn((), (Range(b"b", b"a"),)), "success[0]: a range starts before its end"),
+        (Txn((), (Range(b"", b"", -1),)), "success[0]: a limit is 1 to"),
+        (Txn((), (Range(b"", b"", RANGE_KEYS_MAX + 1),)), "success[0]: a limit is 1 to"),
+        (Txn((), (Range(b"", b"", 1, False, True),)), "a count has neither keys nor a limit"),
+        (Txn((), (Range(b"", b"", 0, True, True),)), "a count has neither keys nor a limit"),
+        (Txn((), (Increment(b"k", INTEGER_MAX + 1),)), "success[0]: an increment is"),
     ],
 )
 def test_a_field_outside_its_limits_is_named(command: Command, about: str) -> None:

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS, TOKEN_SIZE_BYTES_MAX
-from raftcache.command.words import Once, Reply, Status
+from raftcache.command.words import Found, Item, Once, Reply, Status, TxnReply, Wrote
 from raftcache.state.sessions import Record, Sessions
 
 REPLY = Reply(Status.CREATED, 1, 1)
@@ -69,13 +69,40 @@ def test_the_table_is_full_of_living_records_only(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raftcache.state.sessions.REQUESTS_REMEMBERED_MAX", 3)
-    assert sessions.is_full(LATER - 1)
+    assert not sessions.make_room(LATER - 1)
     with pytest.raises(AssertionError):
         remember(sessions, b"d", LATER - 1)
-    assert not sessions.is_full(LATER)
+    assert sessions.make_room(LATER)
     remember(sessions, b"d", LATER)
     assert (len(sessions), sessions.first) == (3, 1)
-    assert sessions.is_full(LATER)
+    assert not sessions.make_room(LATER)
+
+
+def test_the_table_is_full_of_so_many_bytes_too(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.state.sessions.RECORD_SIZE_BYTES_MAX", 100)
+    monkeypatch.setattr("raftcache.state.sessions.RECORDS_SIZE_BYTES_MAX", sessions.size_bytes + 99)
+    assert not sessions.make_room(LATER - 1)
+    assert sessions.make_room(LATER)
+    assert (len(sessions), sessions.first) == (2, 1)
+
+
+def test_the_record_of_a_transaction_has_its_results() -> None:
+    sessions, once = Sessions(), Once(b"t", b"f" * 16)
+    item = Item(b"v", "text/plain", 1, 2, 2, 0)
+    results = (Wrote(REPLY), Found(((b"k", item),), 1, more=True))
+    reply = TxnReply(Status.SUCCEEDED, 3, results=results)
+    sessions.remember(once, 7, reply)
+    other = Sessions()
+    assert other.load(sessions.records()[0], 7) is None
+    for table in (sessions, other):
+        record = table.find(b"t", 7)
+        assert record is not None
+        assert record.first_reply == reply
+        assert table.transactions == 1
+    other.forget(7 + LATER)
+    assert (other.transactions, other.size_bytes, other.digest) == (0, 0, 0)
 
 
 def test_records_load_as_they_were(sessions: Sessions) -> None:

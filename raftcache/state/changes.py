@@ -1,0 +1,114 @@
+"""The one way in which commands change keys: it takes revisions, notes events, and can undo."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.command.words import Reply, Status
+from raftcache.state.history import Event, History, Kind
+from raftcache.state.image import State
+from raftcache.state.items import Stored, pack
+
+_PUT: Final = Kind.PUT
+_CREATED: Final = Status.CREATED
+_CHANGED: Final = Status.CHANGED
+
+
+class Changes:
+    """Changes to one state, as of its cluster time.
+
+    Each change takes a revision of its own, but those between begin and commit share one, which
+    the first of them takes.
+    """
+
+    __slots__ = ("_base", "_before", "_note", "state")
+
+    def __init__(self, state: State, history: History) -> None:
+        self.state, self._note = state, history.add
+        # What the keys changed since begin held then, in the order of their first change.
+        self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
+        self._base = 0  # the revision at begin
+
+    def find(self, key: bytes) -> Stored | None:
+        """What the key holds for a command; an overdue one is removed first."""
+        stored = self.state.keyspace.find(key)
+        if stored is not None and 0 < stored.deadline_ms <= self.state.now_ms:
+            self.remove(key, stored, Kind.EXPIRE)
+            return None
+        return stored
+
+    def write(
+        self,
+        key: bytes,
+        found: Stored | None,
+        deadline_ms: int,
+        content_type: bytes,
+        value: bytes,
+        number: int = 0,
+    ) -> Reply:
+        """Give the key a new item; found is what `find` returned."""
+        state, alone = self.state, self._before is None
+        if alone:
+            state.revision = revision = state.revision + 1
+        else:
+            revision = self._join(key, found, _PUT)
+        if found is None:
+            status, created, version, previous = _CREATED, revision, 1, None
+        else:
+            status, created, previous = _CHANGED, found.create_revision, found.packed
+            version = found.version + (found.mod_revision != revision)
+        packed = pack(revision, created, deadline_ms, version, content_type, value)
+        state.keyspace.put(key, packed, deadline_ms, found)
+        if alone:
+            self._note(Event(revision, _PUT, key, packed, previous))
+        return Reply(status, revision, version, 0, number, deadline_ms)
+
+    def remove(self, key: bytes, found: Stored, kind: Kind = Kind.DELETE) -> None:
+        """Remove the key; found is what it holds."""
+        state = self.state
+        if self._before is None:
+            state.revision += 1
+            self._note(Event(state.revision, kind, key, None, found.packed))
+        else:
+            self._join(key, found, kind)
+        state.keyspace.remove(key, found)
+
+    def begin(self) -> None:
+        """From now on all changes share one revision."""
+        assert self._before is None
+        self._before, self._base = {}, self.state.revision
+
+    def commit(self) -> None:
+        """The changes since begin stay."""
+        assert self._before is not None
+        find, revision = self.state.keyspace.find, self.state.revision
+        for key, (old, kind) in self._before.items():
+            new = find(key)
+            if old is not None or new is not None:  # else it came and went
+                packed = None if new is None else new.packed
+                previous = None if old is None else old.packed
+                kind = _PUT if new is not None else kind
+                self._note(Event(revision, kind, key, packed, previous))
+        self._before = None
+
+    def undo(self) -> None:
+        """All is as it was at begin."""
+        assert self._before is not None
+        keyspace = self.state.keyspace
+        for key, (old, _) in self._before.items():
+            new = keyspace.find(key)
+            if old is not None:
+                keyspace.put(key, old.packed, old.deadline_ms, new)
+            elif new is not None:
+                keyspace.remove(key, new)
+        self.state.revision = self._base
+        self._before = None
+
+    def _join(self, key: bytes, found: Stored | None, kind: Kind) -> int:
+        """Note what the key held, and how it changed last; the revision of them all."""
+        assert self._before is not None
+        old = self._before[key][0] if key in self._before else found
+        self._before[key] = old, kind
+        if self.state.revision == self._base:
+            self.state.revision += 1
+        return self.state.revision

@@ -1,0 +1,141 @@
+"""What each command about one key does to it, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from msgspec.structs import replace
+
+from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
+from raftcache.command.words import (
+    ABSENT,
+    ANY,
+    PRESENT,
+    Append,
+    Delete,
+    Expire,
+    Increment,
+    Keyed,
+    Persist,
+    Put,
+    Reply,
+    Status,
+    Touch,
+)
+from raftcache.state.changes import Changes
+from raftcache.state.items import Stored
+
+_INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
+
+
+class Operations:
+    """The commands about one key, by their types."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes, self._state = changes, changes.state
+        self._handlers: dict[type, Callable[[Any, Stored | None], Reply]] = {
+            Put: self._put,
+            Delete: self._delete,
+            Increment: self._increment,
+            Append: self._append,
+            Expire: self._expire,
+            Persist: self._persist,
+            Touch: self._touch,
+        }
+
+    def execute(self, command: Keyed) -> Reply:
+        """Do it; an overdue key is removed first."""
+        found = self._changes.find(command.key)
+        if command.only != ANY and not _holds(command.only, found):
+            revision = 0 if found is None else found.mod_revision
+            return replace(self._keep(Status.PRECONDITION, found), revision=revision)
+        return self._handlers[type(command)](command, found)
+
+    # The commands, each given what its key holds now.
+
+    def _put(self, command: Put, found: Stored | None) -> Reply:
+        deadline_ms = 0 if command.ttl_ms is None else self._state.now_ms + command.ttl_ms
+        content_type = command.content_type.encode("ascii")
+        return self._changes.write(command.key, found, deadline_ms, content_type, command.value)
+
+    def _delete(self, command: Delete, found: Stored | None) -> Reply:
+        return self._remove(command.key, found)
+
+    def _increment(self, command: Increment, found: Stored | None) -> Reply:
+        number = 0 if found is None else _parse_integer(found.value)
+        if number is None:
+            return self._keep(Status.NOT_INTEGER, found)
+        number += command.by
+        if not INTEGER_MIN <= number <= INTEGER_MAX:
+            return self._keep(Status.OVERFLOW, found)
+        return self._alter(command.key, found, b"%d" % number, number)
+
+    def _append(self, command: Append, found: Stored | None) -> Reply:
+        size_bytes = len(command.value) + (0 if found is None else found.value_size_bytes)
+        if size_bytes > command.size_bytes_max:
+            return self._keep(Status.TOO_LARGE, found)
+        value = command.value if found is None else found.value + command.value
+        return self._alter(command.key, found, value, size_bytes)
+
+    def _expire(self, command: Expire, found: Stored | None) -> Reply:
+        if found is None:
+            return self._refuse(Status.MISSING)
+        if command.ttl_ms <= 0:
+            return self._remove(command.key, found)
+        deadline_ms = self._state.now_ms + command.ttl_ms
+        return self._changes.write(command.key, found, deadline_ms, found.content_type, found.value)
+
+    def _persist(self, command: Persist, found: Stored | None) -> Reply:
+        if found is None:
+            return self._refuse(Status.MISSING)
+        if not found.deadline_ms:
+            return self._keep(Status.UNCHANGED, found)
+        return self._changes.write(command.key, found, 0, found.content_type, found.value)
+
+    def _touch(self, command: Touch, found: Stored | None) -> Reply:
+        return self._keep(Status.MISSING if found is None else Status.UNCHANGED, found)
+
+    # What they are made of.
+
+    def _remove(self, key: bytes, found: Stored | None) -> Reply:
+        if found is None:
+            return self._refuse(Status.DELETED)
+        self._changes.remove(key, found)
+        return Reply(Status.DELETED, self._state.revision, count=1)
+
+    def _alter(self, key: bytes, found: Stored | None, value: bytes, number: int) -> Reply:
+        """Write a value; content type and deadline stay as they are."""
+        write = self._changes.write
+        if found is None:
+            return write(key, None, 0, b"", value, number)
+        return write(key, found, found.deadline_ms, found.content_type, value, number)
+
+    def _refuse(self, status: Status) -> Reply:
+        """The answer of a command that changed nothing and speaks of no key."""
+        return Reply(status, self._state.revision)
+
+    def _keep(self, status: Status, found: Stored | None) -> Reply:
+        """The answer of a command that left its key as it was."""
+        if found is None:
+            return self._refuse(status)
+        return Reply(status, self._state.revision, found.version, 0, 0, found.deadline_ms)
+
+
+def _holds(only: int, found: Stored | None) -> bool:
+    """Whether a precondition holds for what the key holds."""
+    if only == PRESENT:
+        return found is not None
+    return only == (ABSENT if found is None else found.mod_revision)
+
+
+def _parse_integer(value: bytes) -> int | None:
+    """A decimal integer in its one canonical form, signed 64-bit; None for anything else."""
+    if len(value) > _INTEGER_SIZE_BYTES_MAX:
+        return None
+    try:
+        number = int(value)  # lenient: b" 1", b"+1", b"1_0", b"007"
+    except ValueError:
+        return None
+    canonical = b"%d" % number == value
+    return number if canonical and INTEGER_MIN <= number <= INTEGER_MAX else None
