@@ -169,6 +169,8 @@ def apply(config: Configuration, change: Change) -> Configuration:
         if member.voter:
             raise Conflict(f"{member.name} is a voter already")
         if member.commands_version < config.commands_version:
+            if not member.id:
+                raise Conflict(f"{member.name} does not answer: it has never been heard of")
             raise Conflict(
                 f"{member.name} knows commands of version {member.commands_version}, the cluster"
                 f" may have used those of {config.commands_version}: upgrade it first"

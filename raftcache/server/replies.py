@@ -47,6 +47,8 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.MISUSED: (Misused.status, Misused.title),
     Status.FULL: (Overloaded.status, Overloaded.title),
     Status.INVALID: (BadRequest.status, BadRequest.title),
+    Status.TOO_MANY_KEYS: (TooLarge.status, "too many keys"),
+    Status.REPLY_TOO_LARGE: (TooLarge.status, "reply too large"),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
 

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import uvloop
 
+from raftcache.command import versions
 from raftcache.config import Address
 from raftcache.raft.frames import FrameDecoder, Message, encode
 from raftcache.raft.pace import Pace
@@ -232,7 +233,7 @@ def hello(**changes: Any) -> Message:
         "magic": "raftcache",
         "version_min": 1,
         "version_max": 1,
-        "commands_version": 1,
+        "commands_version": versions.COMMANDS,
         "cluster_id": CLUSTER,
         "name": "n2",
         "incarnation": 1,

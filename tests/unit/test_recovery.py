@@ -7,6 +7,7 @@ import random
 import pytest
 
 from raftcache.cluster import recovery
+from raftcache.command import versions
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Put
 from raftcache.config import Storage
@@ -104,7 +105,9 @@ def test_all_that_the_node_had_is_in_the_new_cluster_of_itself(kind: str) -> Non
     assert machine.count == 6
     last = members.decode(restored.log[-1].command)
     assert last is not None
-    assert last.members == (Member("n1", "new-data", "n1:7500", "n1:7400", True, 1),)
+    assert last.members == (
+        Member("n1", "new-data", "n1:7500", "n1:7400", True, versions.COMMANDS),
+    )
     assert set(last.removed) == {"n1-data", "n2-data", "n3-data"}
     assert last.version > MEMBERS.version
 

@@ -245,6 +245,10 @@ def test_the_clusters_version_is_the_lowest_of_its_voters() -> None:
 def test_a_learner_that_knows_less_than_the_log_may_hold_is_not_promoted() -> None:
     with pytest.raises(Conflict, match=r"knows commands of version 1.* of 2: upgrade it first"):
         members.apply(configuration(2, 2, learner=1), Change("promote", "n9"))
+    unheard = configuration(2, 2, learner=1)
+    unheard = Configuration(1, (*unheard.members[:-1], replace(unheard.members[-1], id="")))
+    with pytest.raises(Conflict, match="n9 does not answer: it has never been heard of"):
+        members.apply(unheard, Change("promote", "n9"))
     promoted = members.apply(configuration(2, 2, learner=2), Change("promote", "n9"))
     assert promoted.commands_version == 2
 
