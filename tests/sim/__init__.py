@@ -19,9 +19,14 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting
+    editions    members of two versions: what an older one does not know
     mutations   our engine with one rule taken out: the simulator must notice; those of membership
                 are in mutations_of_members
+    play        one run, as a worker process plays it
+    campaign    many runs, counted
 
     scripts/sim --seeds 1-500 --profile mixed --jobs 2
+    scripts/sim --seeds 1-1000 --profile all --jobs 2 --report FILE
     scripts/sim --seeds 17 --trace
+    scripts/sim --control no-fsync
 """

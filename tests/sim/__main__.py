@@ -1,88 +1,106 @@
-"""Plays many seeds, or one with its trace: python -m tests.sim --seeds 1-500 --jobs 2"""
+"""Plays many seeds of some profiles, or one with its trace; exits 1 if a promise was broken."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import logging
-import multiprocessing
 import sys
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator
-from functools import partial
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Final
 
 from tests.sim import profile as profiles
-from tests.sim.member import Member
+from tests.sim.campaign import Tally, again, play_all
+from tests.sim.mutations import BY_SWITCH
 from tests.sim.play import play
-from tests.sim.stock import StockMember, as_installed
-from tests.sim.world import Result, World
 
-SHOWN_MAX = 5
-CHUNK = 4
+DEFAULT_SEEDS: Final = "1-40"
+PROGRESS_RUNS: Final = 100
 
 
-def main() -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """The exit code: 1 if any seed failed."""
-    args = _arguments()
+    args = _arguments(argv)
     logging.disable(logging.CRITICAL)
-    seeds = _seeds(args.seeds)
+    control = BY_SWITCH.get(args.control)
+    names = _profiles(args.profile or (control.profile if control else "mixed"))
+    seeds = _seeds(args.seeds) if args.seeds else control.range if control else _seeds("")
     if args.trace:
-        return _trace(seeds, args)
-    print(f"seeds {args.seeds}, profile {args.profile}, engine {args.engine}", flush=True)
-    failed: dict[str, list[Result]] = defaultdict(list)
-    total: Counter[str] = Counter()
-    for done, result in enumerate(_play(seeds, args), 1):
-        total += result.count
-        if result.verdict is not None:
-            failed[result.verdict.kind].append(result)
-            print(f"seed {result.seed} ({result.size} nodes): {result.verdict.kind}", flush=True)
-        if done % 100 == 0:
-            print(f"{done} of {len(seeds)}", flush=True)
-    _report(len(seeds), failed, total)
-    return 1 if failed else 0
+        return _trace(seeds, names, args.control)
+    what = f", without a rule: {control.name}" if control else ""
+    print(f"seeds {seeds[0]}-{seeds[-1]}, profile {','.join(names)}{what}", flush=True)
+    tally = _play(seeds, names, args)
+    print(", ".join(f"{value} {name}" for name, value in sorted(tally.count.items())))
+    print(f"{tally.total.failed} of {tally.total.seeds} runs failed")
+    for line in tally.failures_by_kind():
+        print(line)
+    print(tally.table)
+    if args.report:
+        _write(args.report, tally, seeds, what)
+    return 1 if tally.failures else 0
 
 
-def _arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tests.sim", description=__doc__)
-    parser.add_argument("--seeds", default="1-40", help="one, or first-last")
-    parser.add_argument("--profile", default="mixed", choices=profiles.NAMES)
-    parser.add_argument("--engine", default="ours", choices=("ours", "stock"))
-    parser.add_argument("--jobs", type=int, default=1)
+def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/sim", description=__doc__)
+    parser.add_argument("--seeds", help=f"one, or first-last; {DEFAULT_SEEDS}")
+    parser.add_argument(
+        "--profile", help=f"some with commas, or all; mixed. There are {', '.join(profiles.NAMES)}"
+    )
+    parser.add_argument(
+        "--control",
+        default="",
+        choices=sorted(BY_SWITCH),
+        metavar="NAME",
+        help="take a rule out, which must be noticed: it brings seeds and profile of its own. "
+        f"There are {', '.join(BY_SWITCH)}",
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="processes")
+    parser.add_argument("--report", type=Path, help="write the table of profiles, in Markdown")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
-    return parser.parse_args()
+    args = parser.parse_args(argv)
+    for name in _profiles(args.profile or "all"):
+        if name not in profiles.NAMES:
+            parser.error(f"there is no profile {name!r}")
+    return args
+
+
+def _profiles(text: str) -> Sequence[str]:
+    return profiles.NAMES if text == "all" else text.split(",")
 
 
 def _seeds(text: str) -> range:
-    first, _, last = text.partition("-")
+    first, _, last = (text or DEFAULT_SEEDS).partition("-")
     return range(int(first), int(last or first) + 1)
 
 
-def _trace(seeds: range, args: argparse.Namespace) -> int:
-    make = StockMember if args.engine == "stock" else Member
-    with as_installed() if args.engine == "stock" else contextlib.nullcontext():
-        results = [World(seed, args.profile, make, tell=print).run() for seed in seeds]
+def _trace(seeds: range, names: Sequence[str], control: str) -> int:
+    results = [play((name, seed), control, print).result for name in names for seed in seeds]
     for result in results:
         print(result)
     return 1 if any(r.verdict for r in results) else 0
 
 
-def _play(seeds: Iterable[int], args: argparse.Namespace) -> Iterator[Result]:
-    one = partial(play, profile=args.profile, engine=args.engine)
-    if args.jobs == 1:
-        yield from map(one, seeds)
-        return
-    with multiprocessing.get_context("spawn").Pool(args.jobs) as pool:
-        yield from pool.imap_unordered(one, seeds, CHUNK)
+def _play(seeds: range, names: Sequence[str], args: argparse.Namespace) -> Tally:
+    tally, begun_s = Tally(), time.monotonic()
+    runs = len(seeds) * len(names)
+    for played in play_all(seeds, names, args.control, args.jobs):
+        tally.add(played)
+        verdict = played.result.verdict
+        if verdict is not None:
+            print(f"{again(played)} ({played.result.size} nodes): {verdict.kind}", flush=True)
+        done = tally.total.seeds
+        if done % PROGRESS_RUNS == 0 and done < runs:
+            left_min = (time.monotonic() - begun_s) / done * (runs - done) / 60
+            failed = tally.total.failed
+            print(f"{done} of {runs}, {failed} failed, {left_min:.0f} min left", flush=True)
+    return tally
 
 
-def _report(seeds: int, failed: dict[str, list[Result]], total: Counter[str]) -> None:
-    print(", ".join(f"{value} {name}" for name, value in sorted(total.items())))
-    print(f"{sum(map(len, failed.values()))} of {seeds} seeds failed")
-    for kind, results in sorted(failed.items(), key=lambda kr: -len(kr[1])):
-        print(f"{len(results):6} {kind}")
-        for result in sorted(results, key=lambda r: r.seed)[:SHOWN_MAX]:
-            assert result.verdict is not None
-            print(f"       seed {result.seed} ({result.size} nodes): {result.verdict.detail}")
+def _write(path: Path, tally: Tally, seeds: range, what: str) -> None:
+    head = f"Seeds {seeds[0]} to {seeds[-1]} of each profile{what}:"
+    lines = [head, "", tally.table, *(f"    {line}" for line in tally.failures_by_kind())]
+    path.write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

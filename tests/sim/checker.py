@@ -190,6 +190,8 @@ class Checker:
         if configuration is not None:
             self.configurations.append((index, configuration))
             self._world.operators.committed(configuration)
+        if self._world.profile.upgrade_rate:
+            self._check_known(member.version_needed_by(command), voters, index)
         for uid in member.uids_of(command):
             if uid in self.committed_at:
                 self.fail("committed twice", f"{uid} at {self.committed_at[uid]} and {index}")
@@ -200,6 +202,12 @@ class Checker:
         if 0 < stamp_ms < self._stamp_ms:
             self.fail("cluster time back", f"{self._stamp_ms} to {stamp_ms} at {index}")
         self._stamp_ms = max(self._stamp_ms, stamp_ms)
+
+    def _check_known(self, needed: int, voters: list[MemberRecord], index: int) -> None:
+        """A kind of command is used only when every voter knows it."""
+        known = {m.name: self._world.members[m.name].commands_version for m in voters}
+        if min(known.values()) < needed:
+            self.fail("not every voter knows it", f"{index} needs version {needed}: {known}")
 
     def _holds(self, voter: MemberRecord, index: int, term: int) -> bool:
         """Whether the data that this voter stands for holds this entry, or did until its loss."""

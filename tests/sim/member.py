@@ -6,10 +6,12 @@ import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from raftcache.command.codec import decode, encode
+from raftcache.command import versions
+from raftcache.command.codec import decode
+from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.command.words import Command, Increment, Once, Put
 from raftcache.config import Storage, Timing
-from raftcache.errors import Fatal, RaftcacheError
+from raftcache.errors import BadConfig, Fatal, RaftcacheError
 from raftcache.raft import frames, members, stock
 from raftcache.raft.assembly import Restored, assemble, restore
 from raftcache.raft.datadir import Identity, open_data_dir
@@ -18,10 +20,12 @@ from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
 from raftcache.raft.members import NOBODY, Change, Configuration
 from raftcache.raft.replica import Replica
+from raftcache.service.kv import KvService
+from tests.sim import editions
 from tests.sim.lane import SimLane
 from tests.sim.network import Greeting, Message, SimLinks
 from tests.sim.schedule import DriftingClock
-from tests.sim.verdicts import is_of_the_disk
+from tests.sim.verdicts import is_of_its_age, is_of_the_disk
 from tests.sim.watched import Durable, WatchedMachine, WatchedWal
 from tests.support.memory_disk import MemoryDisk
 
@@ -57,6 +61,7 @@ class Host:
         self.paused_until_s = 0.0
         self.data_id = f"{name}-data"
         """Of what is on its disk, or was before its disk was lost."""
+        self.commands_version = versions.COMMANDS_FIRST
         self.disk = MemoryDisk()
         self.links = SimLinks(world.network, name)
         clock.stalls, clock.stall_chance = world.chance.random, world.profile.stall_chance
@@ -195,6 +200,7 @@ class Member(Host):
     def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
         super().__init__(world, name, clock)
         self.durable = Durable()
+        self.commands_version = editions.begins_with(self)
         self.first: Configuration = world.bootstrap
         """What it was started with; NOBODY if it joins, and was not told yet."""
         self.joins = self.must_join = False
@@ -225,15 +231,23 @@ class Member(Host):
         if self.must_join:
             self.disk.kill()
             raise Unready("it has to ask again who the members are")
-        self._assemble(restored, identity)
+        try:
+            self._assemble(restored, identity)
+        except BadConfig as error:
+            self._give_up(error)
         world.checker.started(self)
         if self.joins:  # the next process has to find it on its disk, or to ask again
             self.first = NOBODY
         self.replica.start()
 
     def _give_up(self, error: Exception) -> NoReturn:
-        """At its start: the process ends, which is right if the disk failed it."""
-        if not is_of_the_disk(error):
+        """At its start: the process ends, which is right if the disk failed it, or it is too old.
+
+        Then whoever looks after it has read why, and starts the newer one the next time.
+        """
+        if is_of_its_age(error):
+            self.upgrade()
+        elif not is_of_the_disk(error):
             raise error
         self.disk.kill()
         raise Unready(f"{error}")
@@ -251,10 +265,16 @@ class Member(Host):
         self.joins = joins
         self.first = NOBODY if joins else self.world.bootstrap
 
+    def upgrade(self) -> None:
+        """From its next life on it is the newer one."""
+        self.commands_version = editions.NEWER
+        self.world.count["upgrades"] += 1
+        self.world.note("{0} is upgraded", self.name)
+
     def _assemble(self, restored: Restored, identity: Identity) -> None:
         assert restored.wal is not None
         self._lanes = [SimLane(self), SimLane(self)]
-        self.replica, _ = assemble(
+        self.replica, time = assemble(
             dataclasses.replace(restored, wal=WatchedWal(restored.wal, self.durable)),
             identity,
             self.first,
@@ -272,10 +292,13 @@ class Member(Host):
             on_fatal=self._stops_itself,
         )
         self.log, self.engine = restored.log, self.replica._engine
+        self._kv = KvService(self.replica, self.machine, time, VALUE_SIZE_BYTES_MAX, 10_000)
 
     def _stops_itself(self, error: Exception) -> None:
         if is_of_the_disk(error):
             self.world.nemesis.disk_failed(self.name)
+        elif is_of_its_age(error):
+            self.world.nemesis.too_old(self.name)
         else:
             self.world.fail_by(self, error)
 
@@ -311,17 +334,26 @@ class Member(Host):
         command: Command = Put(key, number, ttl_ms=500 if uid % 5 == 0 else None)
         if uid % 3 == 0:
             command = Increment(key, uid, once=Once(number, number.rjust(16)))
+        newer = self._perhaps_newer()
+        if newer:
+            command = editions.new_command(key, Once(number, number.rjust(16)))
 
         def done(outcome: object) -> None:
             if not isinstance(outcome, RaftcacheError):
+                self.world.count["newer commands"] += newer
                 ended("acknowledged", "")
             else:
+                self.world.count["newer commands refused"] += newer and outcome.definite
                 ended("refused" if outcome.definite else "unknown", outcome.detail)
 
-        self.replica.propose(encode(command), done)
+        self._kv.write(command, done)
+
+    def _perhaps_newer(self) -> bool:
+        world = self.world
+        return bool(world.profile.upgrade_rate and world.chance.random() < editions.NEW_KIND_CHANCE)
 
     def submit(self, command: Command, done: Callable[[object], None]) -> None:
-        self.replica.propose(encode(command), done)
+        self._kv.write(command, done)
 
     def value_of(self, key: bytes) -> int:
         """A register, as of what is applied here; 0 if it is not there."""
@@ -386,6 +418,13 @@ class Member(Host):
             return ()
         commands = [c for c in decode(command[1 + STAMP_SIZE_BYTES :]) if c.key[:3] == b"key"]
         return [int(c.value if isinstance(c, Put) else c.once.token) for c in commands]
+
+    @staticmethod
+    def version_needed_by(command: bytes) -> int:
+        """What a node must know to apply an entry."""
+        if command[:1] != REGULAR:
+            return versions.COMMANDS_FIRST
+        return editions.needed_by(command[1 + STAMP_SIZE_BYTES :])
 
     @staticmethod
     def stamp_ms_of(command: bytes) -> int:

@@ -1,7 +1,9 @@
 """Our engine with one rule taken out. A simulator that does not notice proves nothing.
 
 Each mutation names the profile it is looked for in, and within how many seeds it must be caught;
-those that show rarely begin near a seed that shows them.
+those that show rarely begin near a seed that shows them. They are switches of the simulator alone:
+each replaces code of a running process, and production has no setting that does the same. Those
+with a word are the negative controls that docs/CHAOS.md names.
 """
 
 from __future__ import annotations
@@ -12,14 +14,22 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
+from raftcache.ports import Disk
 from raftcache.raft import assembly, outbox, rounds, snapshots
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER
-from raftcache.raft.engine import base, installing, replication
+from raftcache.raft.engine import base, installing, membership, replication
 from raftcache.raft.log import Log
+from raftcache.raft.replica import Replica
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.stock import engine as private_copy
+from raftcache.raft.wal import Wal
+from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
+from tests.sim import editions
 from tests.sim import mutations_of_members as members
+from tests.sim.member import Host, Member
+from tests.sim.stock import StockMember, as_installed
+from tests.sim.world import Result, Tell, World
 
 _parent_receives: Final = private_copy.SyncObj._SyncObj__onMessageReceived
 
@@ -100,22 +110,110 @@ def _publishes_unsynced(self: Any, name: str) -> None:
     self._disk.sync_folder(SNAPSHOTS_FOLDER)
 
 
+def _knows_everything(self: Any) -> int:
+    """As if no voter were of an older version."""
+    return editions.NEWER
+
+
+def _never_syncs(self: Wal, disk: Disk, segment_size_bytes: int, sync: bool) -> None:
+    """The log is written, and acknowledged, and where it is then is up to the disk."""
+    _wal_rightly(self, disk, segment_size_bytes, sync=False)
+
+
+_wal_rightly: Final = Wal.__init__
+
+
+def _local_index(self: Replica, ready: Callable[[int | None], None]) -> None:
+    ready(self._engine.raftLastApplied)
+
+
+def _commits_alone(self: Any) -> None:
+    """What is on the leader's own disk is committed; no other has to have it."""
+    durable = self._SyncObj__raftLog.durable_index
+    self._SyncObj__raftCommitIndex = max(self._SyncObj__raftCommitIndex, durable)
+
+
+def _expires_by_the_wall(self: Any, now_ms: int, batch: bytes) -> Any:
+    """Each node looks at a clock of its own for what is overdue."""
+    return _apply_rightly(self, self._member.clock.wall_ms(), batch)
+
+
+_apply_rightly: Final = Machine.apply
+
+
 def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
     return mock.patch.object(owner.SyncObj, f"_SyncObj__{name}", new)
 
 
 @dataclass(frozen=True, slots=True)
 class Mutation:
-    """What is taken out, and where and how soon that shows."""
+    """What is taken out, and where and how soon that shows.
+
+    word: how the command line calls it, if not by its name.
+    make: the nodes; ours, or those with the engine as shipped.
+    """
 
     name: str
     apply: Callable[[], AbstractContextManager[Any]]
     profile: str
     seeds: int
     first: int = 1
+    word: str = ""
+    make: type[Host] = Member
+
+    @property
+    def switch(self) -> str:
+        return self.word or self.name.replace(" ", "-")
+
+    @property
+    def range(self) -> range:
+        """The seeds within which it must be caught."""
+        return range(self.first, self.first + self.seeds)
+
+    def run(self, seed: int, profile: str, tell: Tell | None = None) -> Result:
+        """Play one seed without this rule."""
+        with self.apply():
+            return World(seed, profile, self.make, tell).run()
 
 
 MUTATIONS: Final = (
+    Mutation(
+        "the log is not synced",
+        lambda: mock.patch.object(Wal, "__init__", _never_syncs),
+        "crashes",
+        10,
+        word="no-fsync",
+    ),
+    Mutation(
+        "reads are answered by what is applied here",
+        lambda: mock.patch.object(Replica, "read_index", _local_index),
+        "partitions",
+        10,
+        word="local-reads",
+    ),
+    Mutation(
+        "a leader commits without a majority",
+        lambda: _private(replication, "advance_commit", _commits_alone),
+        "mixed",
+        10,
+        word="no-majority",
+    ),
+    Mutation(
+        "keys expire by each node's wall clock",
+        lambda: mock.patch.object(Machine, "apply", _expires_by_the_wall),
+        "mixed",
+        10,
+        word="wall-clock",
+    ),
+    Mutation(
+        "the engine as shipped",
+        as_installed,
+        "bursts",
+        5,
+        4,
+        word="stock",
+        make=StockMember,
+    ),
     Mutation(
         "a follower truncates what matches",
         lambda: _private(replication, "on_append_entries", _truncates_always),
@@ -151,6 +249,7 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(Rounds, "settle", _answers_without_round),
         "partitions",
         80,
+        24,
     ),
     Mutation(
         "a snapshot clears the log behind it",
@@ -168,14 +267,15 @@ MUTATIONS: Final = (
         "what one leader verified counts for the next",
         lambda: _private(base, "setCurrentTerm", _keeps_verified),
         "partitions",
-        20,
+        80,
+        7,
     ),
     Mutation(
         "votes are not on the disk",
         lambda: mock.patch.object(Log, "setCurrentTerm", _forgets_votes),
         "crashes",
-        30,
-        140,
+        80,
+        17,
     ),
     Mutation(
         "a lease outlasts the election timeout",
@@ -193,14 +293,24 @@ MUTATIONS: Final = (
         "what was tried again is applied again",
         lambda: mock.patch.object(Remembered, "find", return_value=None),
         "sessions",
+        20,
+        7,
+        word="no-idempotency",
+    ),
+    Mutation(
+        "newer commands are used before every voter knows them",
+        lambda: mock.patch.object(membership.SyncObj, "commands_version", _knows_everything),
+        "upgrades",
         10,
     ),
-    Mutation("acknowledgements of learners count", members.learners_count, "membership", 20),
+    Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
-    Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60, 20),
-    Mutation("a node without its data votes", members.lost_data_votes, "membership", 20),
+    Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60, 27),
+    Mutation("a node without its data votes", members.lost_data_votes, "membership", 40, 20),
     Mutation(
         "changed before a commit in the term", members.changes_before_commit, "membership", 60
     ),
 )
+
+BY_SWITCH: Final = {mutation.switch: mutation for mutation in MUTATIONS}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER, WAL_FOLDER
+from tests.sim import editions
 from tests.sim.verdicts import DISK_ERRORS
 
 if TYPE_CHECKING:
@@ -38,6 +39,8 @@ class Nemesis:
             faults.append((profile.disk_failure_rate, self._break_disk))
         if profile.wipe_rate:
             faults.append((profile.wipe_rate, self._wipe))
+        if profile.upgrade_rate:
+            faults.append((profile.upgrade_rate, self._upgrade))
         for rate, fault in faults:
             if self._chance.random() < rate * PERIOD_S:
                 fault()
@@ -149,6 +152,30 @@ class Nemesis:
                 member = self._world.members[name]
                 member.wipe(joins=member.joins)
                 self._world.operators.lost(name)
+
+    # -- versions ----------------------------------------------------------------------------------
+
+    def _upgrade(self) -> None:
+        """A voter of the older version is stopped, and started as one of the newer.
+
+        Learners are forgotten: what they do when the voters go on without them is their own test.
+        """
+        voters = self._world.checker.configuration.voters
+        older = [m for m in self._present if m.commands_version < editions.NEWER]
+        older = [m for m in older if m.name in voters]
+        if older:
+            member = self._chance.choice(older)
+            self.crash_one(member.name, DOWN_S[1])
+            member.upgrade()
+
+    def too_old(self, name: str) -> None:
+        """It stopped itself, and said what to do."""
+        self._world.count["stopped by its age"] += 1
+        self._world.schedule.after(0, self._replace_program, name)
+
+    def _replace_program(self, name: str) -> None:
+        self.crash_one(name, DOWN_S[1])
+        self._world.members[name].upgrade()
 
     # -- and the rest ------------------------------------------------------------------------------
 

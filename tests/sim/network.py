@@ -172,8 +172,9 @@ class Network:
 
     def record(self, name: str) -> MemberRecord:
         """As this member greets."""
-        data_id = self._world.members[name].data_id
-        return MemberRecord(name, data_id, f"{name}:7500", f"{name}:7400", False)
+        member = self._world.members[name]
+        addresses = f"{name}:7500", f"{name}:7400"
+        return MemberRecord(name, member.data_id, *addresses, False, member.commands_version)
 
     def greeting(self, name: str) -> Greeting:
         return Greeting(self.record(name), self._world.members[name].links.roll.version)

@@ -51,6 +51,8 @@ class Profile:
     pool: int = 0
     change_rate: float = 0.0
     wipe_rate: float = 0.0
+    # versions: some members begin with the one before (see versions.py)
+    upgrade_rate: float = 0.0
     # sizes that are tiny here, so that their limits are met
     snapshot_entries: int = NEVER
     trailing_entries: int = 0
@@ -117,6 +119,17 @@ def _membership(p: Profile, pick: Pick) -> Profile:
     )
 
 
+def _upgrades(p: Profile, pick: Pick) -> Profile:
+    """Members of two versions, upgraded one by one, while some come and go."""
+    return replace(
+        _membership(p, pick),
+        upgrade_rate=pick((0.2, 0.5, 1.0)),
+        change_rate=pick((0.2, 0.5)),
+        wipe_rate=pick((0.0, 0.1)),
+        disk_failure_rate=0.0,
+    )
+
+
 _PROFILES: Final = {
     "mixed": lambda p, pick: p,
     "calm": _calm,
@@ -131,6 +144,7 @@ _PROFILES: Final = {
         p, disk_failure_rate=pick((0.2, 0.5)), snapshot_entries=pick((15, 60, NEVER))
     ),
     "membership": _membership,
+    "upgrades": _upgrades,
     "sessions": lambda p, pick: replace(
         p, sessions=pick((3, 8)), crash_rate=pick((0.15, 0.5)), wall_jump_ms=20_000
     ),

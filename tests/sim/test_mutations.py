@@ -2,16 +2,59 @@
 
 from __future__ import annotations
 
+import gc
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
-from tests.sim.mutations import MUTATIONS, Mutation
-from tests.sim.world import run
+from tests.sim.__main__ import main
+from tests.sim.mutations import BY_SWITCH, MUTATIONS, Mutation
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
 def test_a_missing_rule_is_noticed(mutation: Mutation) -> None:
-    with mutation.apply():
-        for seed in range(mutation.first, mutation.first + mutation.seeds):
-            if run(seed, mutation.profile).verdict is not None:
-                return
+    for seed in mutation.range:
+        if mutation.run(seed, mutation.profile).verdict is not None:
+            return
     pytest.fail(f"{mutation.seeds} seeds of {mutation.profile} did not notice: {mutation.name}")
+
+
+@pytest.mark.parametrize(
+    "word", ["no-fsync", "local-reads", "no-majority", "no-idempotency", "wall-clock", "stock"]
+)
+def test_the_promises_have_controls_that_the_command_line_knows(word: str) -> None:
+    assert BY_SWITCH[word].word == word
+
+
+@pytest.fixture
+def process() -> Iterator[None]:
+    """What the command line sets for its whole process is put back."""
+    thresholds = gc.get_threshold()
+    yield
+    logging.disable(logging.NOTSET)
+    gc.set_threshold(*thresholds)
+
+
+@pytest.mark.usefixtures("process")
+def test_the_command_line_plays_a_control_and_says_what_broke(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.md"
+    assert main(["--control", "no-majority", "--seeds", "1-2", "--report", str(report)]) == 1
+    assert "2 of 2 runs failed" in capsys.readouterr().out
+    assert "| mixed | 2 | 2 |" in report.read_text()
+    assert "committed without a durable majority" in report.read_text()
+
+
+@pytest.mark.usefixtures("process")
+def test_the_command_line_plays_several_profiles_and_a_trace(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    report = tmp_path / "report.md"
+    assert main(["--profile", "calm,single", "--seeds", "1-2", "--report", str(report)]) == 0
+    for row in ("| calm | 2 | 0 |", "| single | 2 | 0 |", "| all | 4 | 0 |"):
+        assert row in report.read_text()
+    assert main(["--profile", "single", "--seeds", "1", "--trace"]) == 0
+    assert "n1 starts its life 1" in capsys.readouterr().out

@@ -19,6 +19,7 @@ from tests.sim.world import Result, run
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
 SEEDS_OF_MEMBERSHIP = range(1, 13)
+SEEDS_OF_UPGRADES = (5, 13, 27, 28)
 SEEDS_OF_STOCK = range(4, 9)
 SEEDS_ONCE_BROKEN = (
     ("mixed", 5041),
@@ -72,6 +73,12 @@ def test_members_do_come_and_go_in_these_seeds() -> None:
     for event in ("add", "promote", "remove", "update"):
         assert count[f"{event} granted"] > 0, f"{event}: {count}"
     for event in ("wiped", "expelled", "retries", "calls judged"):
+        assert count[event] > 0, f"{event}: {count}"
+
+
+def test_members_of_two_versions_do_meet_in_these_seeds() -> None:
+    count = sum((run(seed, "upgrades").count for seed in SEEDS_OF_UPGRADES), Counter[str]())
+    for event in ("upgrades", "newer commands", "newer commands refused", "stopped by its age"):
         assert count[event] > 0, f"{event}: {count}"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 
-from raftcache.errors import Fatal
+from raftcache.errors import BadConfig, Fatal
 
 DISK_ERRORS = (errno.EIO, errno.ENOSPC)
 
@@ -15,6 +15,13 @@ def is_of_the_disk(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, OSError):
         error = error.__cause__
     return error is not None and error.errno in DISK_ERRORS
+
+
+def is_of_its_age(error: BaseException | None) -> bool:
+    """A node found that the cluster uses more than it knows; it says that it must be upgraded."""
+    while error is not None and not isinstance(error, BadConfig):
+        error = error.__cause__
+    return error is not None and "run the newer raftcache" in str(error)
 
 
 def kind_of(error: Exception) -> str:

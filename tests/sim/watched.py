@@ -8,6 +8,7 @@ from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
+from tests.sim import editions
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
@@ -73,8 +74,10 @@ class WatchedMachine(Machine):
         self._member = member
 
     def apply(self, now_ms: int, batch: bytes) -> list[Any]:
-        replies = super().apply(now_ms, batch)
         member = self._member
+        if member.world.profile.upgrade_rate:
+            editions.meets(member, batch)
+        replies = super().apply(now_ms, batch)
         index = member.applied_index + 1
         member.world.checker.applied(member, index, (now_ms, batch, self.digest))
         return replies

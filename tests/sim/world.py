@@ -6,15 +6,16 @@ import random
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 from unittest import mock
 
 from raftcache.raft import shipping, window
 from raftcache.raft.engine import applying, replication
 from raftcache.raft.members import bootstrap
+from tests.sim import editions
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
 from tests.sim.clients import Clients
@@ -26,6 +27,9 @@ from tests.sim.profile import Profile
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
 from tests.sim.verdicts import kind_of
+
+Tell: TypeAlias = Callable[[str], None]
+"""Takes the trace, line by line."""
 
 STEPS_MAX = 1_000_000
 FIRST_REQUEST_S = 1.0
@@ -48,6 +52,7 @@ class Result:
     size: int
     verdict: Verdict | None
     count: Counter[str]
+    virtual_s: float
     trace: int
     """A checksum over everything that happened."""
 
@@ -56,7 +61,7 @@ class World:
     """Everything in one run; the parts find each other through it."""
 
     def __init__(
-        self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Any = None
+        self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Tell | None = None
     ) -> None:
         self.chance = random.Random(f"simulation {seed}")
         self.dice = SeededDice(self.chance)
@@ -105,12 +110,14 @@ class World:
         if self.verdict is None:
             self._check_liveness()
             self.sessions.judge()
-        return Result(self.seed, len(self.names), self.verdict, self.count, self.trace)
+        virtual_s = self.schedule.now_s
+        return Result(self.seed, len(self.names), self.verdict, self.count, virtual_s, self.trace)
 
     @contextmanager
     def _small_limits(self) -> Iterator[None]:
         p = self.profile
         with (
+            editions.played() if p.upgrade_rate else nullcontext(),
             mock.patch.object(replication, "APPEND_SIZE_BYTES_MAX", p.append_size_bytes),
             mock.patch.object(applying, "APPLY_SIZE_BYTES_MAX", p.apply_size_bytes),
             mock.patch.object(window, "WINDOW_MESSAGES_MAX", p.window_messages),
