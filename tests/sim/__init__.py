@@ -20,6 +20,7 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting
     editions    members of two versions: what an older one does not know
+    stories     what random faults hardly ever come to, brought about on purpose
     mutations   our engine with one rule taken out: the simulator must notice; those of membership
                 are in mutations_of_members
     play        one run, as a worker process plays it

@@ -11,6 +11,8 @@ import pytest
 
 from tests.sim.__main__ import main
 from tests.sim.mutations import BY_SWITCH, MUTATIONS, Mutation
+from tests.sim.stories import a_voter_restarts
+from tests.sim.world import World
 
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
@@ -19,6 +21,15 @@ def test_a_missing_rule_is_noticed(mutation: Mutation) -> None:
         if mutation.run(seed, mutation.profile).verdict is not None:
             return
     pytest.fail(f"{mutation.seeds} seeds of {mutation.profile} did not notice: {mutation.name}")
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_the_disk(
+    seed: int,
+) -> None:
+    world = World(seed, "calm")
+    a_voter_restarts(world)
+    assert world.run().verdict is None
 
 
 @pytest.mark.parametrize(
