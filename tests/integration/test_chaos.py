@@ -63,6 +63,7 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
     [
         ("stale-reads", "no order explains this"),
         ("memory", "acknowledged, and is lost"),
+        ("fresh-tokens", "increments were done before it began"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],
 )
