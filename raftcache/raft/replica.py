@@ -27,6 +27,7 @@ from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
 from raftcache.raft.members import Change, Configuration
 from raftcache.raft.outbox import Outbox
+from raftcache.raft.progress import Progress
 from raftcache.raft.stock import FAIL_REASON
 
 PIPELINE_BATCHES_MAX: Final = 3
@@ -114,6 +115,7 @@ class Replica:
         self._in_flight = 0
         self._pending = 0
         self._reads: list[Callable[[int | None], None]] = []
+        self._progress = Progress()
         self._turn_due = False
         self._timer: Timer | None = None
         self._stopped = False
@@ -357,12 +359,18 @@ class Replica:
             self._begin_reads()
             self._launch()
             self._engine.tick()
+            self._check_progress()  # before its messages leave
             self._outbox.settle()
         except Exception as error:
             self.fail(error)
         else:
             if self._engine.is_behind:
                 self.wake()
+
+    def _check_progress(self) -> None:
+        engine = self._engine
+        indexes = engine.raftCommitIndex, engine.raftLastApplied, engine.last_index
+        self._progress.check(engine.raftCurrentTerm, engine.leader, *indexes)
 
     def fail(self, error: Exception) -> None:
         """Stop for good: a promise could not be kept by going on."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.sim import profile as profiles
-from tests.sim.campaign import Tally, again, play_all
+from tests.sim.campaign import Tally, again, jobs_of, play_all
 from tests.sim.mutations import BY_SWITCH
 from tests.sim.play import play
 
@@ -55,6 +55,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="take a rule out, which must be noticed: it brings seeds and profile of its own. "
         f"There are {', '.join(BY_SWITCH)}",
     )
+    parser.add_argument("--nodes", type=int, default=0, help="only clusters of so many")
     parser.add_argument("--jobs", type=int, default=1, help="processes")
     parser.add_argument("--report", type=Path, help="write the table of profiles, in Markdown")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
@@ -83,8 +84,9 @@ def _trace(seeds: range, names: Sequence[str], control: str) -> int:
 
 def _play(seeds: range, names: Sequence[str], args: argparse.Namespace) -> Tally:
     tally, begun_s = Tally(), time.monotonic()
-    runs = len(seeds) * len(names)
-    for played in play_all(seeds, names, args.control, args.jobs):
+    jobs = jobs_of(seeds, names, args.nodes)
+    runs = len(jobs)
+    for played in play_all(jobs, args.control, args.jobs):
         tally.add(played)
         verdict = played.result.verdict
         if verdict is not None:

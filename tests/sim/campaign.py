@@ -10,7 +10,8 @@ from functools import partial
 from typing import Final
 
 from tests.sim.play import Played, play
-from tests.sim.world import Result
+from tests.sim.profile import draw
+from tests.sim.world import Result, chance_of
 
 CHUNK: Final = 4
 SHOWN_MAX: Final = 5
@@ -87,11 +88,14 @@ def _kind(result: Result) -> str:
     return result.verdict.kind
 
 
-def play_all(
-    seeds: range, profiles: Sequence[str], control: str, processes: int
-) -> Iterator[Played]:
-    """Every seed of every profile; in no order, where there are several processes."""
+def jobs_of(seeds: range, profiles: Sequence[str], nodes: int) -> list[tuple[str, int]]:
+    """Every seed of every profile; nodes: only clusters of so many, 0 for all."""
     jobs = [(profile, seed) for profile in profiles for seed in seeds]
+    return [(p, s) for p, s in jobs if nodes in (0, draw(p, chance_of(s)).size)]
+
+
+def play_all(jobs: Sequence[tuple[str, int]], control: str, processes: int) -> Iterator[Played]:
+    """Jobs are profile and seed; in no order, where there are several processes."""
     one = partial(play, control=control)
     if processes == 1:
         yield from map(one, jobs)

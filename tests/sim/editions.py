@@ -1,8 +1,8 @@
 """Members of two versions, in one cluster: the newer ones know a kind of command that is new.
 
-Version 1 of the commands is all there is today, so the future is played: Touch, which no other
-client of the simulator uses, is taken for a kind that version 2 brought. A member of version 1
-says so when it greets, and cannot apply it. It is upgraded by a restart, never downgraded.
+The future is played: Touch, which no other client of the simulator uses, is taken for a kind that
+the next version of the commands brought. A member of today's version says so when it greets, and
+cannot apply it. It is upgraded by a restart, never downgraded.
 """
 
 from __future__ import annotations

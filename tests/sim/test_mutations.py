@@ -67,5 +67,7 @@ def test_the_command_line_plays_several_profiles_and_a_trace(
     assert main(["--profile", "calm,single", "--seeds", "1-2", "--report", str(report)]) == 0
     for row in ("| calm | 2 | 0 |", "| single | 2 | 0 |", "| all | 4 | 0 |"):
         assert row in report.read_text()
+    assert main(["--profile", "single", "--seeds", "1-2", "--nodes", "3"]) == 0
+    assert "0 of 0 runs failed" in capsys.readouterr().out
     assert main(["--profile", "single", "--seeds", "1", "--trace"]) == 0
     assert "n1 starts its life 1" in capsys.readouterr().out

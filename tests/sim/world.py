@@ -36,6 +36,11 @@ FIRST_REQUEST_S = 1.0
 WALL_MS = 1_700_000_000_000
 
 
+def chance_of(seed: int) -> random.Random:
+    """All that is random in a run; the first that is drawn is its profile."""
+    return random.Random(f"simulation {seed}")
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What was violated first, and where."""
@@ -63,7 +68,7 @@ class World:
     def __init__(
         self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Tell | None = None
     ) -> None:
-        self.chance = random.Random(f"simulation {seed}")
+        self.chance = chance_of(seed)
         self.dice = SeededDice(self.chance)
         self.seed, self._tell = seed, tell
         drawn = profiles.draw(profile, self.chance) if isinstance(profile, str) else profile

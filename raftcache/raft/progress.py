@@ -1,0 +1,41 @@
+"""What must hold of one node from each of its turns to the next, whatever its peers say.
+
+Figure 3 of the Raft paper, as far as one node can see it; always on, for it costs a few comparisons
+a turn. A node for which it does not hold stops: going on could only tell somebody what is not so.
+(The rest is looked at where it happens: acknowledgements in engine/replication.py, truncation in
+engine/base.py, applying in engine/applying.py, digests in engine/checking.py.)
+"""
+
+from __future__ import annotations
+
+from raftcache.errors import Fatal
+
+
+class Progress:
+    """How far a node has come in this life."""
+
+    def __init__(self) -> None:
+        self._term = self._commit_index = self._applied_index = 0
+        self._leader: str | None = None  # of that term, as soon as it is known
+
+    def check(
+        self, term: int, leader: str | None, commit_index: int, applied_index: int, last_index: int
+    ) -> None:
+        """After each turn. Raises Fatal, with the numbers."""
+        if term < self._term:
+            raise Fatal(f"the term went back from {self._term} to {term}")
+        if commit_index < self._commit_index:
+            raise Fatal(f"the commit index went back from {self._commit_index} to {commit_index}")
+        if applied_index < self._applied_index:
+            raise Fatal(
+                f"the applied index went back from {self._applied_index} to {applied_index}"
+            )
+        if not applied_index <= commit_index <= last_index:
+            raise Fatal(f"applied {applied_index}, committed {commit_index}, log to {last_index}")
+        if term > self._term:
+            self._term, self._leader = term, None
+        if leader is not None:
+            if self._leader not in (None, leader):
+                raise Fatal(f"two leaders in term {term}: {self._leader} and {leader}")
+            self._leader = leader
+        self._commit_index, self._applied_index = commit_index, applied_index
