@@ -21,6 +21,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import ClassVar
 
 
@@ -31,6 +33,8 @@ class RaftcacheError(Exception):
     title: ClassVar[str] = "internal error"
     definite: ClassVar[bool] = False
     retry_after_s: float | None = None
+    fields: Mapping[str, object] = MappingProxyType({})
+    """What a program may want to know beside the detail, by name."""
 
     def __init__(self, detail: str = "", *, retry_after_s: float | None = None) -> None:
         super().__init__(detail or self.title)
@@ -87,6 +91,7 @@ class Compacted(BadRequest):
             f" the oldest known here is {oldest_revision}"
         )
         self.revision, self.oldest_revision = revision, oldest_revision
+        self.fields = {"oldest_revision": oldest_revision}
 
 
 class Conflict(BadRequest):

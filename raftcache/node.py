@@ -45,8 +45,11 @@ from raftcache.raft.transport import Links
 from raftcache.server.backup import BackupRoutes
 from raftcache.server.checking import CheckingRoutes
 from raftcache.server.http import HttpServer
+from raftcache.server.ranges import RangeRoutes
+from raftcache.server.txn import TxnRoutes
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
+from raftcache.service.ranges import RangeService
 from raftcache.state.machine import Machine
 from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
 
@@ -201,7 +204,13 @@ class Node:
             config.timing.request_timeout_s,
             config.timing.heartbeat_s / 4,
         )
-        rooms = (backup.add_to, CheckingRoutes(checking).add_to)
+        ranges = RangeService(kv, machine)
+        rooms = (
+            backup.add_to,
+            CheckingRoutes(checking).add_to,
+            RangeRoutes(ranges, kv).add_to,
+            TxnRoutes(ranges, kv, limits.value_size_bytes_max).add_to,
+        )
         server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)

@@ -77,6 +77,12 @@ RESULT_SIZE_BYTES: Final = 64
 RANGE_KEYS_MAX: Final = 10_000
 """Keys that one command may touch by ranges: about 30 ms in which a node does nothing else."""
 
+PAGE_KEYS_MAX: Final = 10_000
+PAGE_KEYS_DEFAULT: Final = 1_000
+PAGE_SIZE_BYTES_MAX: Final = 1 << 20
+"""One page of a listing: so many keys, or so many bytes of keys and values, of which the last may
+be more. Whoever wants more asks for the next page."""
+
 HISTORY_EVENTS_MAX: Final = 1 << 18
 HISTORY_SIZE_BYTES_MAX: Final = 64 << 20
 """What a node remembers of past changes, for watchers and listings that look back: keys, values

@@ -32,6 +32,7 @@ from raftcache.server.kv_request import (
     read_want,
 )
 from raftcache.server.replies import (
+    REASONS,
     REFUSED,
     WRITES,
     Answer,
@@ -39,7 +40,7 @@ from raftcache.server.replies import (
     http_refusal,
     problem,
     refusal,
-    retry_after,
+    reply_problem,
 )
 from raftcache.service.kv import Kv, Outcome
 
@@ -60,7 +61,7 @@ class KvDoor:
         self._served_by = f"X-Raftcache-Served-By: {node}\r\n".encode("ascii")
         # Built once: a cache is asked for much that it does not have.
         missing = REFUSED[Status.MISSING]
-        self._missing = problem(*missing, _REASONS[Status.MISSING], headers=self._served_by)
+        self._missing = problem(*missing, REASONS[Status.MISSING], headers=self._served_by)
 
     def handle(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
         """Answer one request; send is called exactly once, later or at once, on the loop.
@@ -171,30 +172,12 @@ class KvDoor:
                 raise AssertionError(f"no request for a key means {type(command).__name__}")
 
     def _refused(self, reply: Reply) -> Answer:
-        status, title = REFUSED[reply.status]
-        lines = b"Idempotency-Replayed: true\r\n" if reply.replayed else b""
-        if reply.status is Status.FULL:
-            lines += retry_after(1)
         if reply.status is not Status.PRECONDITION:
-            return problem(status, title, _REASONS[reply.status], True, lines + self._served_by)
-        if reply.revision:
-            lines += b'ETag: "%d"\r\n' % reply.revision
-            detail = f"the key is at revision {reply.revision}"
-        else:
-            detail = "there is no such key"
-        lines += self._served_by
-        return problem(status, title, detail, True, lines, revision=reply.revision)
-
-
-_REASONS: Final = {
-    Status.MISSING: "there is no such key",
-    Status.NOT_INTEGER: "the value is no signed 64-bit decimal integer",
-    Status.OVERFLOW: "the sum would leave the signed 64-bit range",
-    Status.TOO_LARGE: "the value would grow over its limit",
-    Status.MISUSED: "this Idempotency-Key stands for another request",
-    Status.FULL: "too many young idempotency keys are remembered; nothing was forgotten",
-    Status.INVALID: "a field is outside its limits",
-}
+            return reply_problem(reply, headers=self._served_by)
+        revision = reply.revision
+        detail = f"the key is at revision {revision}" if revision else "there is no such key"
+        lines = (b'ETag: "%d"\r\n' % revision if revision else b"") + self._served_by
+        return reply_problem(reply, detail, lines, revision=revision)
 
 
 def _is_known(revision: int, tags: str) -> bool:

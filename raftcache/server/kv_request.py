@@ -16,7 +16,6 @@ from raftcache.command.limits import (
     CONTENT_TYPE_SIZE_BYTES_MAX,
     INTEGER_MAX,
     INTEGER_MIN,
-    KEY_SIZE_BYTES_MAX,
     TOKEN_SIZE_BYTES_MAX,
 )
 from raftcache.command.words import (
@@ -34,8 +33,9 @@ from raftcache.command.words import (
     Touch,
 )
 from raftcache.errors import BadRequest, TooLarge
-from raftcache.server.query import only_known, parse_duration_ms, parse_query, shown, unescape
-from raftcache.server.replies import KeyTooLong, UnsupportedEncoding
+from raftcache.server.json_keys import parse_key
+from raftcache.server.query import only_known, parse_duration_ms, parse_query, shown
+from raftcache.server.replies import UnsupportedEncoding
 from raftcache.service.kv import LINEARIZABLE, Level, Want
 
 PREFIX: Final = "/v1/kv/"
@@ -58,12 +58,7 @@ _OP_QUERY: Final = {
 
 def read_key(path: str) -> bytes:
     """The key that a path below PREFIX names; BadRequest, KeyTooLong."""
-    key = unescape(path[len(PREFIX) :])
-    if not key:
-        raise BadRequest("the key is empty")
-    if len(key) > KEY_SIZE_BYTES_MAX:
-        raise KeyTooLong(f"a key has at most {KEY_SIZE_BYTES_MAX} bytes, this one {len(key)}")
-    return key
+    return parse_key(path[len(PREFIX) :])
 
 
 def read_want(raw_query: str) -> Want:
@@ -72,6 +67,11 @@ def read_want(raw_query: str) -> Want:
         return LINEARIZABLE
     query = parse_query(raw_query)
     only_known(query, _GET_QUERY)
+    return want_of(query)
+
+
+def want_of(query: dict[str, str]) -> Want:
+    """The freshness that these parameters ask for."""
     asked = query.get("consistency", Level.LINEARIZABLE)
     try:
         level = Level(asked)
@@ -97,7 +97,7 @@ def read_command(
     if body:
         _check_body(headers, body, value_size_bytes_max)
     only = _only(headers)
-    once = _once(method, target, headers, body)
+    once = read_once(method, target, headers, body)
     query = parse_query(raw_query) if raw_query else {}
     if method == "PUT":
         return _put(key, query, headers, body, only, once)
@@ -186,7 +186,7 @@ def _only(headers: Headers) -> int:
     return int(tag[1])
 
 
-def _once(method: str, target: str, headers: Headers, body: bytes) -> Once | None:
+def read_once(method: str, target: str, headers: Headers, body: bytes) -> Once | None:
     """The mark of a write with an Idempotency-Key.
 
     Its fingerprint covers all that the command is made of: method, target, preconditions, type

@@ -41,16 +41,23 @@ def unescape(text: str) -> bytes:
 
 def parse_query(raw: str) -> dict[str, str]:
     """name -> value of a query, in order; "" for a name without '='. BadRequest for duplicates."""
+    return {name: text_of(value) for name, value in parse_raw_query(raw).items()}
+
+
+def parse_raw_query(raw: str) -> dict[str, str]:
+    """As parse_query, with values still percent-encoded: those of keys need not be UTF-8."""
     query: dict[str, str] = {}
     for piece in raw.split("&") if raw else ():
-        name, _, value = (_text(part) for part in piece.partition("="))
+        name, _, value = piece.partition("=")
+        name = text_of(name)
         if name in query:
             raise BadRequest(f"the query parameter {shown(name)} is given twice")
         query[name] = value
     return query
 
 
-def _text(escaped: str) -> str:
+def text_of(escaped: str) -> str:
+    """The text that a part of a query stands for."""
     try:
         return unescape(escaped).decode("utf-8")
     except UnicodeDecodeError:

@@ -15,7 +15,12 @@ from typing import Final
 import orjson
 from msgspec import Struct
 
-from raftcache.command.words import Status
+from raftcache.command.limits import (
+    RANGE_KEYS_MAX,
+    TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
+    TXN_RESULTS_SIZE_BYTES_MAX,
+)
+from raftcache.command.words import Reply, Status
 from raftcache.errors import BadRequest, Misused, Overloaded, RaftcacheError, TooLarge
 
 logger = logging.getLogger("raftcache.http")
@@ -51,6 +56,22 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.REPLY_TOO_LARGE: (TooLarge.status, "reply too large"),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
+
+REASONS: Final = {
+    Status.MISSING: "there is no such key",
+    Status.NOT_INTEGER: "the value is no signed 64-bit decimal integer",
+    Status.OVERFLOW: "the sum would leave the signed 64-bit range",
+    Status.TOO_LARGE: "the value would grow over its limit",
+    Status.MISUSED: "this Idempotency-Key stands for another request",
+    Status.FULL: "too many young idempotency keys are remembered; nothing was forgotten",
+    Status.INVALID: "a field is outside its limits",
+    Status.TOO_MANY_KEYS: f"it would touch more than {RANGE_KEYS_MAX} keys of ranges",
+    Status.REPLY_TOO_LARGE: (
+        f"what it reads is over {TXN_RESULTS_SIZE_BYTES_MAX} bytes,"
+        f" or {TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX} with an Idempotency-Key"
+    ),
+}
+"""The detail of a refusal, where the reply has no more to say."""
 
 _STATUS_LINES: Final = {s.value: f"HTTP/1.1 {s.value} {s.phrase}\r\n".encode() for s in HTTPStatus}
 _CLOSE: Final = b"Connection: close\r\n"
@@ -109,12 +130,23 @@ def problem(
     return Answer(status, lines, orjson.dumps(body))
 
 
+def reply_problem(
+    reply: Reply, detail: str | None = None, headers: bytes = b"", **more: object
+) -> Answer:
+    """The problem for a reply in REFUSED; detail: None for what the status says by itself."""
+    status, title = REFUSED[reply.status]
+    lines = b"Idempotency-Replayed: true\r\n" if reply.replayed else b""
+    if reply.status is Status.FULL:
+        lines += retry_after(1)
+    why = REASONS[reply.status] if detail is None else detail
+    return problem(status, title, why, True, lines + headers, **more)
+
+
 def refusal(error: RaftcacheError, *, write: bool) -> Answer:
     """The answer to an error of ours; `definite` only for writes."""
     headers = b"" if error.retry_after_s is None else retry_after(error.retry_after_s)
-    return problem(
-        error.status, error.title, error.detail, error.definite if write else None, headers
-    )
+    definite = error.definite if write else None
+    return problem(error.status, error.title, error.detail, definite, headers, **error.fields)
 
 
 def retry_after(delay_s: float) -> bytes:

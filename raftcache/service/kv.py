@@ -18,6 +18,8 @@ from raftcache.state.machine import Machine
 Outcome: TypeAlias = Reply | RaftcacheError
 """Committed (a Reply), refused (an error with definite=True), or unknown (errors.Unknown)."""
 
+FreshDone: TypeAlias = Callable[[RaftcacheError | None], None]
+
 ReadDone: TypeAlias = Callable[[Item | RaftcacheError | None], None]
 
 
@@ -51,6 +53,17 @@ class Kv(Protocol):
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         """The key at the asked freshness; done is called exactly once, later or at once."""
+        ...
+
+    def when_fresh(self, want: Want, done: FreshDone) -> None:
+        """done(None) once the local state is as fresh as asked, or done(why it cannot be).
+
+        Keys that are overdue by cluster time may still be in it: see tick.
+        """
+        ...
+
+    def tick(self, done: Callable[[Outcome], None]) -> None:
+        """Commit an entry that says nothing but the time: then what is overdue counts as gone."""
         ...
 
     def now_ms(self) -> int:
@@ -110,6 +123,26 @@ class KvService:
             self._reads_pending += 1
             self._replica.read_index(lambda index: self._confirmed(index, key, done))
 
+    def when_fresh(self, want: Want, done: FreshDone) -> None:
+        if self._replica.expelled:
+            done(NotLeader(f"this node is out of the cluster: {self._replica.expelled}"))
+        elif want.level is Level.STALE:
+            done(self._too_stale(want.max_staleness_ms))
+        elif want.level is Level.LEASE and self._replica.holds_lease():
+            done(None)
+        elif self._reads_pending >= self._reads_pending_max:
+            done(Overloaded(f"{self._reads_pending} reads are waiting already"))
+        else:
+            self._reads_pending += 1
+            self._replica.read_index(lambda index: self._became_fresh(index, done))
+
+    def _became_fresh(self, index: int | None, done: FreshDone) -> None:
+        self._reads_pending -= 1
+        done(NotLeader("no leader could confirm this read") if index is None else None)
+
+    def tick(self, done: Callable[[Outcome], None]) -> None:
+        self._replica.propose(codec.TICK, done)
+
     def _confirmed(self, index: int | None, key: bytes, done: ReadDone) -> None:
         self._reads_pending -= 1
         if index is None:
@@ -118,11 +151,13 @@ class KvService:
             self._answer(key, done)
 
     def _read_stale(self, key: bytes, max_staleness_ms: int | None, done: ReadDone) -> None:
+        done(self._too_stale(max_staleness_ms) or self._machine.get(key))
+
+    def _too_stale(self, max_staleness_ms: int | None) -> NotLeader | None:
         age_ms = self._replica.state_age_s * 1000
         if max_staleness_ms is not None and age_ms > max_staleness_ms:
-            done(NotLeader(f"the state here may be {age_ms:.0f} ms old"))
-        else:
-            done(self._machine.get(key))
+            return NotLeader(f"the state here may be {age_ms:.0f} ms old")
+        return None
 
     def _answer(self, key: bytes, done: ReadDone) -> None:
         """From the local state, fresh enough by now; an overdue key waits for the log to say so."""

@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from raftcache.command.codec import check, decode
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX
+from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Command,
     DeleteRange,
@@ -167,6 +168,18 @@ class Machine:
             state.now_ms if now_ms is None else now_ms,
             keys_only=keys_only,
         )
+
+    def count_range(self, start: bytes, end: bytes) -> int | None:
+        """How many keys of [start, end) a reader sees; O(log n).
+
+        None while too many keys are overdue to look at each: later entries remove them.
+        """
+        keyspace, now_ms = self._state.keyspace, self._state.now_ms
+        overdue = keyspace.overdue(now_ms, EXPIRED_PER_ENTRY_MAX + 1)
+        if len(overdue) > EXPIRED_PER_ENTRY_MAX:
+            return None
+        gone = sum(is_within(key, start, end) for key in overdue)
+        return keyspace.count_span(start, end) - gone
 
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of any key held, overdue ones among them; None for none."""

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from functools import partial
 
 from raftcache.command import codec
-from raftcache.command.words import Command
+from raftcache.command.words import Command, Tick
 from raftcache.errors import RaftcacheError
-from raftcache.service.kv import Outcome, ReadDone, Want
+from raftcache.service.kv import FreshDone, Outcome, ReadDone, Want
 from raftcache.state.machine import Machine
 
 
@@ -37,6 +37,13 @@ class FakeKv:
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         self.wants.append(want)
         self._end(partial(self._look_up, key, done))
+
+    def when_fresh(self, want: Want, done: FreshDone) -> None:
+        self.wants.append(want)
+        self._end(lambda: done(self.error))
+
+    def tick(self, done: Callable[[Outcome], None]) -> None:
+        self.write(Tick(), done)
 
     @property
     def held(self) -> int:

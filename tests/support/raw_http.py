@@ -16,6 +16,9 @@ from raftcache.config import Address, Config, Limits
 from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters
 from raftcache.server.http import HttpServer
+from raftcache.server.ranges import RangeRoutes
+from raftcache.server.txn import TxnRoutes
+from raftcache.service.ranges import RangeService
 from tests.support.fake_kv import FakeKv
 
 T = TypeVar("T")
@@ -209,7 +212,12 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     config = Config("n1", Path("unused"), here, here, here, here, limits=Limits(**limits))
     kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
     operator = FakeOperator()
-    server = HttpServer(kv, node, operator, config, clock, counters)
+    ranges = RangeService(kv, kv.machine)
+    rooms = (
+        RangeRoutes(ranges, kv).add_to,
+        TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
+    )
+    server = HttpServer(kv, node, operator, config, clock, counters, rooms)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = Served(server, kv, node, operator, clock, counters)
