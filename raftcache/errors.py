@@ -85,12 +85,9 @@ class Compacted(BadRequest):
     status = 410
     title = "compacted"
 
-    def __init__(self, revision: int, oldest_revision: int) -> None:
-        super().__init__(
-            f"what changed after revision {revision} is forgotten:"
-            f" the oldest known here is {oldest_revision}"
-        )
-        self.revision, self.oldest_revision = revision, oldest_revision
+    def __init__(self, detail: str = "", *, oldest_revision: int = 0) -> None:
+        super().__init__(detail)
+        self.oldest_revision = oldest_revision
         self.fields = {"oldest_revision": oldest_revision}
 
 

@@ -11,7 +11,7 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.options import Duration, client_options, echo_json, open_client
-from raftcache.client import NO_DEADLINE, Consistency, Found, Status, Written
+from raftcache.client import NO_DEADLINE, Consistency, Entry, Found, Status, Written
 from raftcache.config.text import show_duration
 
 
@@ -51,7 +51,7 @@ def get(
     if found is None:
         _missing(as_json)
     if as_json:
-        echo_json(_fields(found))
+        echo_json(fields_of(found))
     else:
         click.echo(found.value, nl=False)
 
@@ -88,16 +88,36 @@ def set_(
 
 
 @click.command()
-@key_argument
+@click.argument("key", type=Bytes(), required=False)
 @if_revision_option
+@click.option("--prefix", type=Bytes(), help="All keys that begin so, instead of one.")
+@click.option("--start", type=Bytes(), help="This key and all those after it.")
+@click.option("--end", type=Bytes(), help="All keys before this one.")
+@click.option("--all", "everything", is_flag=True, help="All keys there are.")
 @client_options
 def delete(
-    key: bytes, if_revision: int | None, endpoints: str | None, timeout_s: float, as_json: bool
+    key: bytes | None,
+    if_revision: int | None,
+    prefix: bytes | None,
+    start: bytes | None,
+    end: bytes | None,
+    everything: bool,
+    endpoints: str | None,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
-    """Remove a key."""
+    """Remove a key, or a range of keys at once."""
+    of_range = everything or not (prefix is None and start is None and end is None)
+    if (key is not None) == of_range:
+        raise click.UsageError("give KEY, or a range: --prefix, --start and --end, or --all")
+    if of_range and if_revision is not None:
+        raise click.UsageError("--if-revision goes with one key")
     with open_client(endpoints, timeout_s) as client:
-        written = client.delete(key, only_if_revision=if_revision)
-    _print(written, as_json)
+        if key is not None:
+            _print(client.delete(key, only_if_revision=if_revision), as_json)
+            return
+        written = client.delete_range(prefix=prefix, start=start, end=end, everything=everything)
+    _print(written, as_json, f"{written.number} deleted, revision {written.revision}")
 
 
 @click.command()
@@ -172,14 +192,14 @@ def _ms(seconds: float) -> int:
     return round(seconds * 1000)
 
 
-def _fields(found: Found) -> dict[str, Any]:
+def fields_of(found: Found | Entry) -> dict[str, Any]:
     """For JSON, which has no bytes: `value` is null where it is no text."""
     try:
         text = found.value.decode()
     except UnicodeDecodeError:
         text = None
     encoded = base64.b64encode(found.value).decode()
-    kept = {f: getattr(found, f) for f in found.__struct_fields__ if f != "value"}
+    kept = {f: getattr(found, f) for f in found.__struct_fields__ if f not in ("key", "value")}
     return {"value": text, "value_base64": encoded} | kept
 
 

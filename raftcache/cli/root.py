@@ -9,6 +9,7 @@ from raftcache.cli.check import check
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.members import leader, member
+from raftcache.cli.ranges import RANGE_COMMANDS
 from raftcache.cli.recover import rebuild, recover
 from raftcache.cli.serve import serve
 from raftcache.cli.snapshot import snapshot
@@ -37,5 +38,6 @@ for command in (
     *(member, leader),
     *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
+    *RANGE_COMMANDS,
 ):
     main.add_command(command)

@@ -1,23 +1,33 @@
 """The client: endpoints, retries, idempotency keys. A stranger to the server."""
 
 from raftcache.client.blocking import SyncClient
-from raftcache.client.client import NO_DEADLINE, Consistency, RaftcacheClient
+from raftcache.client.client import NO_DEADLINE, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import Members
+from raftcache.client.paths import escaped
+from raftcache.client.ranges import Consistency, Entry, Page
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
+from raftcache.client.txn import Branch, Txn, TxnDone, TxnResult
 from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
+    "Branch",
     "Consistency",
     "Digest",
+    "Entry",
     "Found",
     "Member",
     "Members",
     "NodeStatus",
+    "Page",
     "RaftcacheClient",
     "Status",
     "SyncClient",
+    "Txn",
+    "TxnDone",
+    "TxnResult",
     "Written",
     "endpoints_from",
+    "escaped",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
@@ -25,6 +25,29 @@ def _blocking(
     return call
 
 
+def _iterating(
+    method: Callable[Concatenate[RaftcacheClient, P], AsyncGenerator[T, None]],
+) -> Callable[Concatenate[SyncClient, P], Iterator[T]]:
+    @wraps(method)
+    def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
+        items = method(self._client, *args, **kwargs)
+        try:
+            while (following := self._runner.run(_next(items))) is not None:
+                yield following[0]
+        finally:
+            if self._open:  # else the runner has ended it
+                self._runner.run(items.aclose())
+
+    return call
+
+
+async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
+    """The next item, in a tuple; None at the end."""
+    async for item in items:
+        return (item,)
+    return None
+
+
 class SyncClient:
     """As RaftcacheClient, from one thread; open it with `with`."""
 
@@ -37,6 +60,7 @@ class SyncClient:
     ) -> None:
         self._client = RaftcacheClient(endpoints, timeout_s=timeout_s, dice=dice)
         self._runner = asyncio.Runner()
+        self._open = True
 
     def __enter__(self) -> SyncClient:
         self._runner.run(self._client.__aenter__())
@@ -49,6 +73,7 @@ class SyncClient:
         trace: TracebackType | None,
     ) -> None:
         self._runner.run(self._client.__aexit__(kind, error, trace))
+        self._open = False
         self._runner.close()
 
     get = _blocking(RaftcacheClient.get)
@@ -60,6 +85,12 @@ class SyncClient:
     append = _blocking(RaftcacheClient.append)
     expire = _blocking(RaftcacheClient.expire)
     persist = _blocking(RaftcacheClient.persist)
+    page = _blocking(RaftcacheClient.page)
+    range = _iterating(RaftcacheClient.range)
+    count = _blocking(RaftcacheClient.count)
+    delete_range = _blocking(RaftcacheClient.delete_range)
+    txn = _blocking(RaftcacheClient.txn)
+    txn_json = _blocking(RaftcacheClient.txn_json)
     backup = _blocking(RaftcacheClient.backup)
     members = _blocking(RaftcacheClient.members)
     add_member = _blocking(RaftcacheClient.add_member)

@@ -10,8 +10,7 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping, Sequence
 from types import SimpleNamespace, TracebackType
-from typing import Final, Literal, TypeVar
-from urllib.parse import quote
+from typing import Final, TypeVar
 
 import aiohttp
 from msgspec import Struct
@@ -19,6 +18,8 @@ from yarl import URL
 
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import MemberCalls
+from raftcache.client.paths import path_of
+from raftcache.client.ranges import Consistency, RangeCalls
 from raftcache.client.replies import (
     Answer,
     Digest,
@@ -31,14 +32,14 @@ from raftcache.client.replies import (
     refused,
     written,
 )
-from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MS
+from raftcache.client.txn import TxnCalls
+from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
     NotFound,
     Overloaded,
     RaftcacheError,
     Refused,
-    TooLarge,
     Unknown,
 )
 from raftcache.ports import Dice
@@ -66,8 +67,6 @@ PAUSE_S_MAX: Final = 0.25
 BACKUP_SILENCE_S: Final = 120.0
 """A node may have to take a snapshot before the first byte of a backup comes."""
 
-Consistency = Literal["linearizable", "lease", "stale"]
-
 
 class _Request(Struct, frozen=True):
     """One call, the same for every attempt. path_qs is encoded as it is sent."""
@@ -92,7 +91,7 @@ class BrokenOff(Refused):
     """A backup came to an end before it was whole."""
 
 
-class RaftcacheClient(MemberCalls):
+class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -150,11 +149,11 @@ class RaftcacheClient(MemberCalls):
         query: dict[str, str | int] = {"consistency": consistency}
         if max_staleness_ms is not None:
             query["max_staleness"] = f"{max_staleness_ms}ms"
-        return found(await self._call(_Request("GET", _path(key, query))))
+        return found(await self._call(_Request("GET", path_of(key, query))))
 
     async def head(self, key: bytes) -> Found | None:
         """As get, without the value."""
-        return found(await self._call(_Request("HEAD", _path(key))))
+        return found(await self._call(_Request("HEAD", path_of(key))))
 
     async def ttl(self, key: bytes) -> int | None:
         """Milliseconds until the key goes; NO_DEADLINE if it stays, None if it is not there."""
@@ -233,7 +232,7 @@ class RaftcacheClient(MemberCalls):
         headers = {"Content-Type": content_type} if content_type else {}
         if only_if_absent:
             headers["If-None-Match"] = "*"
-        path = _path(key, {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"})
+        path = path_of(key, {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"})
         return await self._write("PUT", path, idempotency_key, value, headers, only_if_revision)
 
     async def delete(
@@ -244,29 +243,29 @@ class RaftcacheClient(MemberCalls):
         idempotency_key: str | None = None,
     ) -> Written:
         """Remove the key: DELETED, MISSING or PRECONDITION."""
-        path = _path(key)
+        path = path_of(key)
         return await self._write("DELETE", path, idempotency_key, revision=only_if_revision)
 
     async def incr(self, key: bytes, by: int = 1, *, idempotency_key: str | None = None) -> Written:
         """Add to a counter; an absent one counts as 0. `number` is its new value."""
-        return await self._write("POST", _path(key, {"op": "incr", "by": by}), idempotency_key)
+        return await self._write("POST", path_of(key, {"op": "incr", "by": by}), idempotency_key)
 
     async def append(
         self, key: bytes, value: bytes, *, idempotency_key: str | None = None
     ) -> Written:
         """Add bytes at the end; an absent value counts as empty. `number` is the new size."""
-        return await self._write("POST", _path(key, {"op": "append"}), idempotency_key, value)
+        return await self._write("POST", path_of(key, {"op": "append"}), idempotency_key, value)
 
     async def expire(
         self, key: bytes, ttl_ms: int, *, idempotency_key: str | None = None
     ) -> Written:
         """Give the key a new deadline, so far from now; MISSING if there is no such key."""
-        path = _path(key, {"op": "expire", "ttl": f"{ttl_ms}ms"})
+        path = path_of(key, {"op": "expire", "ttl": f"{ttl_ms}ms"})
         return await self._write("POST", path, idempotency_key)
 
     async def persist(self, key: bytes, *, idempotency_key: str | None = None) -> Written:
         """Take the key's deadline away; MISSING if there is no such key."""
-        return await self._write("POST", _path(key, {"op": "persist"}), idempotency_key)
+        return await self._write("POST", path_of(key, {"op": "persist"}), idempotency_key)
 
     async def _write(
         self,
@@ -277,11 +276,24 @@ class RaftcacheClient(MemberCalls):
         headers: Mapping[str, str] | None = None,
         revision: int | None = None,
     ) -> Written:
+        match = {} if revision is None else {"If-Match": f'"{revision}"'}
+        all_headers = {**(headers or {}), **match}
+        return written(await self._send(method, path_qs, idempotency_key, body, all_headers))
+
+    async def _send(
+        self,
+        method: str,
+        path_qs: str,
+        idempotency_key: str | None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Answer:
         token = idempotency_key or self._dice.token(16).hex()
         all_headers = {**(headers or {}), "Idempotency-Key": token}
-        if revision is not None:
-            all_headers["If-Match"] = f'"{revision}"'
-        return written(await self._call(_Request(method, path_qs, body, all_headers)))
+        return await self._call(_Request(method, path_qs, body, all_headers))
+
+    async def _ask(self, path_qs: str) -> Answer:
+        return await self._call(_Request("GET", path_qs))
 
     async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
         timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
@@ -385,15 +397,3 @@ def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheErro
     if isinstance(error, Unknown):  # a read: nothing can have happened
         return Refused(f"after {attempts} attempts, {error}")
     return error
-
-
-def _path(key: bytes, query: Mapping[str, str | int] | None = None) -> str:
-    """The path and query of a key; every byte of the key that is not plain is percent-encoded."""
-    if not key:
-        raise BadRequest("a key must not be empty")
-    if len(key) > KEY_SIZE_BYTES_MAX:
-        raise TooLarge(f"a key of {len(key)} bytes is over the limit of {KEY_SIZE_BYTES_MAX}")
-    # "." and ".." would be taken for steps in the path
-    encoded = quote(key, safe="") if key.strip(b".") else key.replace(b".", b"%2E").decode()
-    text = "&".join(f"{name}={value}" for name, value in (query or {}).items())
-    return f"/v1/kv/{encoded}" + (f"?{text}" if text else "")

@@ -11,6 +11,7 @@ from msgspec import Struct
 from raftcache.command.words import Status
 from raftcache.errors import (
     BadRequest,
+    Compacted,
     Conflict,
     Misused,
     NotFound,
@@ -33,6 +34,11 @@ class Answer(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     body: bytes
+
+    @property
+    def is_replayed(self) -> bool:
+        """It is the remembered answer to an earlier attempt."""
+        return self.headers.get("Idempotency-Replayed") == "true"
 
 
 class Found(Struct, frozen=True):
@@ -110,6 +116,7 @@ class _Problem(Struct, frozen=True):
     title: str = ""
     detail: str = ""
     definite: bool | None = None
+    oldest_revision: int = 0
 
 
 class _WriteBody(Struct, frozen=True):
@@ -131,6 +138,8 @@ def error_of(answer: Answer) -> RaftcacheError | None:
     problem, detail = _problem(answer), _detail(answer)
     if known := _BY_STATUS.get(answer.status):
         return known(detail, retry_after_s=_retry_after_s(answer))
+    if answer.status == Compacted.status:
+        return Compacted(detail, oldest_revision=problem.oldest_revision)
     if problem.title == Conflict.title:
         return Conflict(detail)
     if answer.status < 500:
@@ -165,7 +174,7 @@ def found(answer: Answer) -> Found | None:
 
 def written(answer: Answer) -> Written:
     """The answer to a write of a key."""
-    replayed = answer.headers.get("Idempotency-Replayed") == "true"
+    replayed = answer.is_replayed
     if answer.status == 404:
         return Written(Status.MISSING, replayed=replayed)
     if answer.status == 412:

@@ -62,4 +62,9 @@ class Listing:
         return self._position == self._history.end
 
     def _compacted(self) -> Compacted:
-        return Compacted(self.revision, self._history.first_revision)
+        oldest = self._history.first_revision
+        return Compacted(
+            f"what changed after revision {self.revision} is forgotten:"
+            f" the oldest known here is {oldest}",
+            oldest_revision=oldest,
+        )

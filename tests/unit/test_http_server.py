@@ -106,7 +106,7 @@ def test_an_address_in_use_is_a_clear_error() -> None:
     run(test())
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/kv", "/v1/kvx/a", "//v1/kv/a", "/metrics/"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/kvs", "/v1/kvx/a", "//v1/kv/a", "/metrics/"])
 def test_unknown_paths_are_404(path: str) -> None:
     async def test() -> None:
         async with serving() as served:

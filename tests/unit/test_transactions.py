@@ -389,7 +389,7 @@ def test_a_listing_of_a_forgotten_revision_is_refused(
     at(machine, 0, Put(b"c", b"2"), Put(b"d", b""))
     with pytest.raises(Compacted) as caught:
         listing.take(1, 1000)
-    assert (caught.value.revision, caught.value.oldest_revision) == (4, 5)
+    assert caught.value.oldest_revision == 5
     with pytest.raises(Compacted, match=r"after revision 4 .* oldest known here is 5"):
         machine.listing(b"", b"", 4)
 
