@@ -65,6 +65,11 @@ class Configuration(Struct, frozen=True, array_like=True):
         return frozenset(m.name for m in self.members if m.voter)
 
     @property
+    def is_claimed(self) -> bool:
+        """Every voter has said who it is, and what it knows."""
+        return all(member.id for member in self.members if member.voter)
+
+    @property
     def commands_version(self) -> int:
         """The kinds of commands that may be used: those which every voter knows.
 

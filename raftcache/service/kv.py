@@ -100,14 +100,19 @@ class KvService:
         elif (needed := INTRODUCED[type(command)]) > versions.COMMANDS_FIRST and (
             needed > (known := self._replica.commands_version)
         ):
-            done(
-                Conflict(
-                    f"this needs commands of version {needed}, but the cluster's voters know only"
-                    f" those up to {known}: upgrade every node first"
-                )
-            )
+            done(self._too_new(needed, known))
         else:
             self._replica.propose(codec.encode(command), done)
+
+    def _too_new(self, needed: int, known: int) -> RaftcacheError:
+        replica = self._replica
+        if not (replica.configuration_is_committed and replica.configuration.is_claimed):
+            # A new cluster, or an upgrade that is about to end.
+            return NotLeader("not every voter has said yet which commands it knows")
+        return Conflict(
+            f"this needs commands of version {needed}, but the cluster's voters know only"
+            f" those up to {known}: upgrade every node first"
+        )
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         """See Kv. A linearizable read shares its round with all that arrive in the same turn."""

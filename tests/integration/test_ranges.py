@@ -12,8 +12,8 @@ import pytest
 
 from raftcache.client import RaftcacheClient, Txn
 from raftcache.command.limits import HISTORY_SIZE_BYTES_MAX
-from raftcache.errors import Compacted, Conflict
-from tests.support.cluster import Cluster, running, until
+from raftcache.errors import Compacted
+from tests.support.cluster import Cluster, running
 
 pytestmark = pytest.mark.cluster
 
@@ -24,22 +24,7 @@ ACCOUNTS, TOTAL = 40, 4000
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     with running(tmp_path_factory.mktemp("ranges")) as cluster:
-        until(lambda: knows_transactions(cluster), "the voters never told that they know them")
         yield cluster
-
-
-def knows_transactions(cluster: Cluster) -> bool:
-    """Each node has told the others, which takes a moment after the first start."""
-
-    async def tried() -> bool:
-        async with client_of(cluster) as client:
-            try:
-                await client.delete_range(prefix=b"no such")
-            except Conflict:
-                return False
-            return True
-
-    return asyncio.run(tried())
 
 
 def client_of(cluster: Cluster, *names: str) -> RaftcacheClient:

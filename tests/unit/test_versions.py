@@ -17,7 +17,7 @@ from msgspec.structs import replace
 from raftcache.command import versions, words
 from raftcache.command.words import Put, Reply, Touch
 from raftcache.config import Storage
-from raftcache.errors import BadConfig, Conflict, Fatal
+from raftcache.errors import BadConfig, Conflict, Fatal, NotLeader
 from raftcache.raft import members
 from raftcache.raft.assembly import restore
 from raftcache.raft.datadir import read_identity
@@ -205,6 +205,8 @@ class _Replica:
     def __init__(self, commands_version: int) -> None:
         self.commands_version = commands_version
         self.proposed = 0
+        self.configuration = configuration(1, learner=1)
+        self.configuration_is_committed = True
 
     def propose(self, command: bytes, done: Callable[[Reply], None]) -> None:
         self.proposed += 1
@@ -227,6 +229,14 @@ def test_a_newer_kind_of_command_waits_until_every_voter_knows_it(
         assert refusal.definite
         assert "version 2" in refusal.detail
         assert "upgrade" in refusal.detail
+        replica.configuration_is_committed = False
+        kv.write(Touch(b"key"), outcomes.append)
+        assert isinstance(outcomes[-1], NotLeader), "to be tried again"
+        replica.configuration_is_committed = True
+        unheard = replace(voter("n1"), id="")
+        replica.configuration = Configuration(1, (unheard, voter("n2")))
+        kv.write(Touch(b"key"), outcomes.append)
+        assert isinstance(outcomes[-1], NotLeader), "to be tried again"
 
 
 def configuration(*known: int, learner: int) -> Configuration:
