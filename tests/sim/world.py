@@ -151,6 +151,20 @@ class World:
         lines = "".join(traceback.format_exception(error)[-6:])
         self.fail(kind_of(error), f"{member.name}: {error}\n{lines}")
 
+    def _lost_a_majority(self) -> bool:
+        """Whether a configuration counts somewhere that too few of its voters' data are left for.
+
+        A change that was asked for at the moment when a disk was lost may leave that one without a
+        majority of what it changed to, and no other one with a majority of what was before.
+        """
+        data = {m.name: m.data_id for m in self.members.values()}
+        counting = [m.configuration for m in self.members.values() if m.alive and not m.expelled]
+        return any(
+            not c.is_majority(frozenset(m.name for m in c.members if m.id in ("", data[m.name])))
+            for c in counting
+            if c.version > 0
+        )
+
     def _check_liveness(self) -> None:
         """After the healing: one leader, equal replicas, and an end to every call."""
         belonging = self.checker.configuration.members
@@ -160,7 +174,9 @@ class World:
         state = f"leaders {leaders}, {self._progress()}, last committed {last}"
         away = [m.name for m in members if not m.alive or m.expelled]
         stray = [m for m in self.members.values() if m not in members and m.alive]
-        if away:
+        if self.profile.pool and self._lost_a_majority():
+            self.count["majorities lost"] += 1
+        elif away:
             self.fail("liveness: a member is away", f"{away}; {state}")
         elif len(leaders) != 1:
             self.fail("liveness: not one leader", state)
