@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable, Collection, Coroutine
 from typing import Any, Final
 
 from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
+from raftcache.raft.complaints import Complaints
 from raftcache.raft.frames import BadFrame, Message, encode
 from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
 from raftcache.raft.pace import USUAL, Backoff, Pace
@@ -29,12 +29,6 @@ strangers who say nothing cannot keep peers out."""
 
 GUESTS_MAX: Final = MEMBERS_MAX
 """Links at a time to nodes that are not known as members; one of them may be the leader."""
-
-LOG_AGAIN_S: Final = 600.0
-"""The same complaint about the same peer is logged once in so many seconds."""
-
-LOGGED_MAX: Final = 1024
-"""Complaints remembered for that, since strangers choose their own names."""
 
 _ALIVE = encode({"type": "alive"})
 
@@ -77,7 +71,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     ) -> None:
         super().__init__(None, None, [])
         self._identity, self._listen, self._pace = identity, listen, pace
-        self._clock, self._dice, self._counters = clock, dice, counters
+        self._dice, self._counters = dice, counters
         self._on_activity = on_activity
         self._peers: dict[str, _Peer] = {}
         self._addresses: dict[str, Address] = {}
@@ -91,7 +85,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._logged_s: dict[tuple[str, str], float] = {}
+        self._complain = Complaints(clock).log
 
     # -- start and stop --------------------------------------------------------------------------
 
@@ -208,11 +202,6 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         """Queue a message for the next flush. False: there is no link, and it will not be sent."""
         connection = self._connection_to(node)
         return connection is not None and self._queue(connection, encode(message))
-
-    def send_encoded(self, node: Node, frame: bytes) -> bool:
-        """`send` for a frame that frames.encode() made, perhaps for several peers."""
-        connection = self._connection_to(node)
-        return connection is not None and self._queue(connection, frame)
 
     def flush(self) -> None:
         """Write what was queued since the last flush: one write for each peer."""
@@ -415,16 +404,6 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._part(connection, "refused by the peer")
         if message["reason"] in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self.removed(reason)
-
-    def _complain(self, event: str, peer: str, reason: str, **fields: str) -> None:
-        """Log a warning, unless the same was logged a short while ago."""
-        now_s, key = self._clock.monotonic_s(), (peer, f"{event}: {reason}")
-        if now_s - self._logged_s.get(key, -math.inf) < LOG_AGAIN_S:
-            return
-        if len(self._logged_s) >= LOGGED_MAX:
-            self._logged_s.clear()
-        self._logged_s[key] = now_s
-        logger.warning(event, extra={"peer": peer, "reason": str(reason), **fields})
 
     # -- keep-alive and silence ------------------------------------------------------------------
 

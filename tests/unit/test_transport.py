@@ -14,6 +14,7 @@ import pytest
 
 from raftcache.config import Address
 from raftcache.errors import BadConfig
+from raftcache.raft.complaints import LOG_AGAIN_S
 from raftcache.raft.frames import Message, encode
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.pace import Pace
@@ -22,7 +23,7 @@ from raftcache.raft.peer import (
     Refusal,
 )
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX, LOG_AGAIN_S
+from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX
 from tests.unit.seats import (
     DEADLINE_S,
     HASTY,
@@ -199,7 +200,7 @@ async def test_nothing_leaves_before_the_flush() -> None:
             await until(lambda: n1.up)
             before = n1.counters.frames_sent
             assert n1.links.send(Node("n2"), {"type": "term", "term": 1})
-            assert n1.links.send_encoded(Node("n2"), encode({"type": "term", "term": 2}))
+            assert n1.links.send(Node("n2"), {"type": "term", "term": 2})
             assert n1.counters.frames_sent == before
             n1.links.flush()
             assert n1.counters.frames_sent == before + 2
@@ -213,7 +214,7 @@ async def test_sending_to_nobody_is_false() -> None:
     async with started(n1):
         n1.links.addNode(Node("n2"))
         assert n1.links.send(Node("n2"), {"type": "term", "term": 1}) is False
-        assert n1.links.send_encoded(Node("n9"), b"") is False
+        assert n1.links.send(Node("n9"), {"type": "term", "term": 1}) is False
 
 
 # -- strangers -----------------------------------------------------------------------------------
@@ -408,16 +409,16 @@ async def test_a_peer_that_does_not_read_is_cut_off_and_memory_stays_bounded() -
             await until(lambda: n1.up)
             (connection,) = n1.links._connections
             n2.writer.transport.pause_reading()
-            frame = encode({"type": "apply_command", "command": bytes(1 << 20), "request_id": 1})
+            message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
             sent = 0
-            while n1.links.send_encoded(Node("n2"), frame):
+            while n1.links.send(Node("n2"), message):
                 n1.links.flush()
                 waiting = connection._transport.get_write_buffer_size()
                 assert waiting <= PEER_BUFFER_SIZE_BYTES_MAX
                 sent += 1
                 assert sent < 200
                 await asyncio.sleep(0)
-            assert sent * len(frame) > PEER_BUFFER_SIZE_BYTES_MAX / 2
+            assert sent * len(encode(message)) > PEER_BUFFER_SIZE_BYTES_MAX / 2
             assert n1.up, "sending never calls back"
             assert n1.counters.slow_peers == 1
             await until(lambda: not n1.up)
@@ -432,9 +433,9 @@ async def test_what_is_queued_in_one_turn_is_bounded_too() -> None:
         async with wire(n1.address) as n2:
             await n2.greet()
             await until(lambda: n1.up)
-            frame = encode({"type": "apply_command", "command": bytes(1 << 20), "request_id": 1})
-            sent = [n1.links.send_encoded(Node("n2"), frame) for _ in range(40)]
-            assert sent.count(True) == PEER_BUFFER_SIZE_BYTES_MAX // len(frame)
+            message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
+            sent = [n1.links.send(Node("n2"), message) for _ in range(40)]
+            assert sent.count(True) == PEER_BUFFER_SIZE_BYTES_MAX // len(encode(message))
             assert sent == sorted(sent, reverse=True)
             n1.links.flush()
             await until(lambda: not n1.up)
