@@ -47,9 +47,11 @@ from raftcache.server.checking import CheckingRoutes
 from raftcache.server.http import HttpServer
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.txn import TxnRoutes
+from raftcache.server.watch import WatchRoutes
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
 from raftcache.service.ranges import RangeService
+from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
 from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
 
@@ -187,8 +189,11 @@ class Node:
         kv = KvService(
             self._replica, machine, time, limits.value_size_bytes_max, limits.reads_pending_max
         )
+        hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
+        hub.start()
+        watch = WatchRoutes(hub, kv.now_ms, config.name)
         self._status = NodeStatus(
-            config, identity.cluster_id, self._replica, machine, self._link_counters
+            config, identity.cluster_id, self._replica, machine, self._link_counters, hub.gauges
         )
         membership = Membership(
             config.name,
@@ -210,10 +215,12 @@ class Node:
             CheckingRoutes(checking).add_to,
             RangeRoutes(ranges, kv).add_to,
             TxnRoutes(ranges, kv, limits.value_size_bytes_max).add_to,
+            watch.add_to,
         )
         server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
+        self._undo.callback(hub.stop, "this node is shutting down")
         _calm_the_collector()
         addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
         logger.info("serving", extra={"node": config.name, **addresses})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -25,9 +26,12 @@ class NodeStatus:
         replica: Replica,
         machine: Machine,
         links: LinkCounters,
+        more: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
+        """more: gauges of parts that are above the cluster."""
         self._config, self._cluster_id = config, cluster_id
         self._replica, self._machine, self._links = replica, machine, links
+        self._more = more
 
     def cluster_status(self) -> dict[str, Any]:
         """The fields of design.md, section 9; digest and applied_index belong together."""
@@ -99,4 +103,5 @@ class NodeStatus:
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,
             **{f"link_{name}": float(count) for name, count in asdict(self._links).items()},
+            **self._more(),
         }

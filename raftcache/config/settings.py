@@ -146,6 +146,7 @@ SETTINGS: Final = (
     _count("limits", "connections-max", 1, 1_000_000, "HTTP connections at a time."),
     _count("limits", "writes-pending-max", 1, 1_000_000, "Writes that wait at a time."),
     _count("limits", "reads-pending-max", 1, 1_000_000, "Reads that wait at a time."),
+    _count("limits", "watchers-max", 1, 1_000_000, "Watches at a time; each has a connection."),
     _duration("limits", "header-timeout", 0.1, 300, "For a request that stops half way."),
     _duration("limits", "keepalive-timeout", 1, 86_400, "For a connection without a request."),
     Setting(

@@ -55,6 +55,8 @@ class Limits:
     connections_max: int = 10_000
     writes_pending_max: int = 20_000
     reads_pending_max: int = 50_000
+    watchers_max: int = 8_000
+    """Each takes a connection; the rest of them is for others."""
     header_timeout_s: float = 10.0
     """From the first byte of a request to the last of its headers and body, if nothing moves."""
     keepalive_timeout_s: float = 600.0

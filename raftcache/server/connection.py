@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from email.utils import formatdate
-from typing import Final, cast
+from typing import Final, Protocol, cast
 
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
@@ -51,6 +51,20 @@ logger = logging.getLogger("raftcache.http")
 assert TARGET_SIZE_BYTES_MAX != FIELD_SIZE_BYTES_MAX
 
 
+class Stream(Protocol):
+    """An answer without an end, which somebody writes to."""
+
+    written_size_bytes: int
+
+    def drained(self) -> None:
+        """The client has read most of what was written."""
+        ...
+
+    def lost(self) -> None:
+        """The client has gone."""
+        ...
+
+
 class Port:
     """What all connections of one listening port share."""
 
@@ -74,7 +88,17 @@ class Port:
 class Connection(RequestHandler):
     """An HTTP/1 connection; see the module."""
 
-    __slots__ = ("_body", "_busy", "_deaf", "_ends", "_partial", "_port", "_progress", "_since_s")
+    __slots__ = (
+        "_body",
+        "_busy",
+        "_deaf",
+        "_ends",
+        "_partial",
+        "_port",
+        "_progress",
+        "_since_s",
+        "stream",
+    )
 
     def __init__(self, port: Port, manager: web.Server) -> None:
         super().__init__(
@@ -100,7 +124,9 @@ class Connection(RequestHandler):
         """Nothing more is heard from this client; it gets what it is owed."""
         self._ends = False
         """The client has said that it will send no more, and waits for what it is owed."""
-        self._progress: tuple[int, bool, int, int] | None = None
+        self.stream: Stream | None = None
+        """The answer that is being given, if it has no end."""
+        self._progress: tuple[int, bool, int, int, int] | None = None
         self._since_s = 0.0
 
     # Coming and going.
@@ -128,9 +154,23 @@ class Connection(RequestHandler):
         self._port.connections.pop(self, None)
         self._port.counters.connections_open = len(self._port.connections)
         super().connection_lost(exc)
+        self._tell_of_the_end()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self.stream is not None:
+            self.stream.drained()
+
+    def _tell_of_the_end(self) -> None:
+        stream, self.stream = self.stream, None
+        if stream is not None:
+            stream.lost()
 
     def eof_received(self) -> bool:  # type: ignore[override]
         """True keeps the connection until what the client is owed has been sent."""
+        if self.stream is not None:  # there is no end to what it is owed
+            self._tell_of_the_end()
+            return False
         self._ends = self._body is None and not self.is_idle
         return self._ends
 
@@ -166,7 +206,8 @@ class Connection(RequestHandler):
         owes = unread > 0 or self._awaits_client()
         sent = 0 if self._body is None else self._body.total_bytes
         step = PROGRESS_SIZE_BYTES
-        progress = (self._request_count, owes, sent // step, unread // step)
+        read = 0 if self.stream is None else self.stream.written_size_bytes - unread
+        progress = (self._request_count, owes, sent // step, unread // step, read // step)
         limits = self._port.limits
         if progress != self._progress:
             self._progress, self._since_s = progress, now_s

@@ -18,8 +18,11 @@ from raftcache.metrics import HttpCounters
 from raftcache.server.http import HttpServer
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.txn import TxnRoutes
+from raftcache.server.watch import WatchRoutes
 from raftcache.service.ranges import RangeService
+from raftcache.service.watch import WatchHub
 from tests.support.fake_kv import FakeKv
+from tests.support.watching import FakeReplica
 
 T = TypeVar("T")
 
@@ -149,6 +152,8 @@ class Served:
     clock: HandClock = field(default_factory=HandClock)
     counters: HttpCounters = field(default_factory=HttpCounters)
     clients: list[Client] = field(default_factory=list)
+    hub: WatchHub = field(kw_only=True)
+    replica: FakeReplica = field(kw_only=True)
 
     async def connect(self, **options: Any) -> Client:
         client = Client(*await asyncio.open_connection("127.0.0.1", self.server.port, **options))
@@ -213,17 +218,26 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
     operator = FakeOperator()
     ranges = RangeService(kv, kv.machine)
+    hub = WatchHub(
+        replica := FakeReplica(),
+        kv.machine,
+        asyncio.get_running_loop(),
+        config.limits.watchers_max,
+    )
+    hub.start()
     rooms = (
+        WatchRoutes(hub, kv.now_ms, "n1").add_to,
         RangeRoutes(ranges, kv).add_to,
         TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
     )
     server = HttpServer(kv, node, operator, config, clock, counters, rooms)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
-    served = Served(server, kv, node, operator, clock, counters)
+    served = Served(server, kv, node, operator, clock, counters, hub=hub, replica=replica)
     try:
         yield served
     finally:
         for client in served.clients:
             await client.close()
+        hub.stop("the test is over")
         await server.stop(1.0)
