@@ -102,6 +102,8 @@ class NodeStatus:
             "store_revision": machine.revision,
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,
+            "history_first_revision": machine.history.first_revision,
+            "history_size_bytes": machine.history.size_bytes,
             **{f"link_{name}": float(count) for name, count in asdict(self._links).items()},
             **self._more(),
         }

@@ -30,6 +30,8 @@ from raftcache.command.limits import (
 )
 from raftcache.command.words import (
     ANY,
+    INTRODUCED,
+    OPERATIONS_INTRODUCED,
     PRESENT,
     Append,
     Command,
@@ -88,6 +90,15 @@ def decode(data: bytes) -> list[Command]:
     if len(commands) > BATCH_COMMANDS_MAX:
         raise Corrupt("batch", 0, f"{len(commands)} commands, at most {BATCH_COMMANDS_MAX}")
     return commands
+
+
+def version_needed(command: Command) -> int:
+    """The version of the commands that knows this one, and all that a transaction holds."""
+    known = INTRODUCED | OPERATIONS_INTRODUCED
+    needed = known[type(command)]
+    if isinstance(command, Txn):
+        return max((needed, *(known[type(o)] for o in command.success + command.failure)))
+    return needed
 
 
 def fingerprint(method_and_target: bytes, body: bytes) -> bytes:

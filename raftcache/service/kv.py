@@ -97,8 +97,8 @@ class KvService:
         wrong = codec.check(command)
         if wrong is not None:
             done(BadRequest(wrong))
-        elif (needed := INTRODUCED[type(command)]) > versions.COMMANDS_FIRST and (
-            needed > (known := self._replica.commands_version)
+        elif INTRODUCED[type(command)] > versions.COMMANDS_FIRST and (
+            (needed := codec.version_needed(command)) > (known := self._replica.commands_version)
         ):
             done(self._too_new(needed, known))
         else:

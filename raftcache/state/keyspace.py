@@ -112,6 +112,12 @@ class Keyspace:
         for key in self._order.irange(start, end or None, inclusive=(True, False)):
             yield key, current[key]
 
+    def key_from(self, start: bytes, count: int, end: bytes) -> bytes:
+        """The key that comes `count` keys after the first of [start, end); end if none does."""
+        index = self._order.bisect_left(start) + count
+        key: bytes = self._order[index] if index < len(self._order) else end
+        return key if not end or key < end else end
+
     def count_span(self, start: bytes, end: bytes) -> int:
         """How many those are; O(log n)."""
         stop: int = self._order.bisect_left(end) if end else len(self._order)

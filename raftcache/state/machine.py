@@ -161,12 +161,9 @@ class Machine:
         state = self._state
         revision = state.revision if revision is None else revision
         assert revision <= state.revision
+        now_ms = state.now_ms if now_ms is None else now_ms
         return Listing(
-            state.keyspace.walk(start, end),
-            self.history,
-            revision,
-            state.now_ms if now_ms is None else now_ms,
-            keys_only=keys_only,
+            state.keyspace, self.history, start, end, revision, now_ms, keys_only=keys_only
         )
 
     def count_range(self, start: bytes, end: bytes) -> int | None:

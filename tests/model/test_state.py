@@ -74,6 +74,7 @@ def _tiny_limits() -> Iterator[None]:
             transactions + "TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX", RESULTS_REMEMBERED_MAX
         )
         patch.setattr("raftcache.state.listing.EVENTS_PER_STEP", 2)
+        patch.setattr("raftcache.state.listing.WINDOW_KEYS", 2)
         yield
 
 

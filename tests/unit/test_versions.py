@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raftcache.command import versions, words
+from raftcache.command import codec, versions, words
 from raftcache.command.words import Put, Reply, Touch
 from raftcache.config import Storage
 from raftcache.errors import BadConfig, Conflict, Fatal, NotLeader
@@ -237,6 +237,14 @@ def test_a_newer_kind_of_command_waits_until_every_voter_knows_it(
         replica.configuration = Configuration(1, (unheard, voter("n2")))
         kv.write(Touch(b"key"), outcomes.append)
         assert isinstance(outcomes[-1], NotLeader), "to be tried again"
+
+
+def test_a_transaction_needs_what_its_operations_need(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(words.INTRODUCED, Touch, 3)
+    touch, put = Touch(b"key"), Put(b"key", b"value")
+    assert codec.version_needed(words.Txn((), (put,))) == 2
+    assert codec.version_needed(words.Txn((), (put,), (words.Get(b"key"), touch))) == 3
+    assert codec.version_needed(put) == 1
 
 
 def configuration(*known: int, learner: int) -> Configuration:
