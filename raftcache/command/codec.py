@@ -115,18 +115,19 @@ def fingerprint(method_and_target: bytes, body: bytes) -> bytes:
 
 def check(command: Command) -> str | None:
     """Which field is outside its limits, as a sentence; None if none is."""
-    if isinstance(command, _KEYLESS):
-        return _check_keyless(command)
-    if not 1 <= len(command.key) <= KEY_SIZE_BYTES_MAX:
-        return _KEY_SIZE % len(command.key)
-    if not PRESENT <= command.only <= INTEGER_MAX:
-        return f"a precondition is a revision, {command.only} is none"
-    if command.once is not None and (why := _check_once(command.once)):
+    check_more = _CHECKS.get(type(command))
+    word: Any = command  # about one key, if there is such a check: asked for each command applied
+    if check_more is None:
+        return _check_keyless(word)
+    if not 1 <= len(word.key) <= KEY_SIZE_BYTES_MAX:
+        return _KEY_SIZE % len(word.key)
+    if not PRESENT <= word.only <= INTEGER_MAX:
+        return f"a precondition is a revision, {word.only} is none"
+    if word.once is not None and (why := _check_once(word.once)):
         return why
-    return _CHECKS[type(command)](command)
+    return check_more(word)
 
 
-_KEYLESS: Final = (Tick, Txn, DeleteRange)
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 

@@ -21,8 +21,8 @@ from raftcache.command.limits import (
 )
 
 _SPARE: Final = 64
-"""What passes a limit is forgotten together with a 64th of the rest: a cut moves all events that
-stay in memory, and so costs each new one a few nanoseconds."""
+"""When a limit is passed, a 64th is forgotten at once: a cut moves all events that stay, which so
+costs each new one a few nanoseconds."""
 
 _revision: Final = attrgetter("revision")
 
@@ -72,7 +72,7 @@ class History:
         self.add: Final = self._events.append
         """Take the next event; all of one revision come one after the other."""
         self._dropped = self._settled = 0  # positions: of the first event, and of the first unseen
-        self._size_bytes = 0  # of keys and previous items: new ones are held by the keyspace
+        self._size_bytes = 0  # without HISTORY_EVENT_SIZE_BYTES for each event
         self.first_revision = 0
         """All that changed after it is known."""
         self.on_events: Callable[[], None] | None = None
@@ -114,32 +114,21 @@ class History:
         events = self._events
         if self.end == self._settled:
             return
-        new = events[self._settled - self._dropped :]
-        self._size_bytes += sum([len(e.key) + len(e.previous or b"") for e in new])
+        self._size_bytes += _size_bytes(events[self._settled - self._dropped :])
         self._settled = self.end
-        if len(events) > HISTORY_EVENTS_MAX or self.size_bytes > HISTORY_SIZE_BYTES_MAX:
-            self._forget()
+        self._forget()
         if self.on_events is not None:
             self.on_events()
 
     def _forget(self) -> None:
         events = self._events
-        count_max = HISTORY_EVENTS_MAX - HISTORY_EVENTS_MAX // _SPARE
-        size_bytes_max = HISTORY_SIZE_BYTES_MAX - HISTORY_SIZE_BYTES_MAX // _SPARE
-        left, size_bytes = len(events), self.size_bytes
-        for event in events:
-            if (
-                left <= count_max
-                and size_bytes <= size_bytes_max
-                and event.revision > self.first_revision  # those of one revision go together
-            ):
-                break
-            left -= 1
-            size_bytes -= _size_bytes(event)
-            self.first_revision = event.revision
-        self._dropped += len(events) - left
-        self._size_bytes = size_bytes - left * HISTORY_EVENT_SIZE_BYTES
-        del events[: len(events) - left]
+        while len(events) > HISTORY_EVENTS_MAX or self.size_bytes > HISTORY_SIZE_BYTES_MAX:
+            count = len(events) // _SPARE + 1
+            self.first_revision = events[count - 1].revision
+            count = bisect_right(events, self.first_revision, lo=count, key=_revision)
+            self._size_bytes -= _size_bytes(events[:count])
+            self._dropped += count
+            del events[:count]
 
     def begin_at(self, revision: int) -> None:
         """An image of that revision was loaded: nothing is known of what came before."""
@@ -151,5 +140,6 @@ class History:
             self.on_events()
 
 
-def _size_bytes(event: Event) -> int:
-    return len(event.key) + len(event.previous or b"") + HISTORY_EVENT_SIZE_BYTES
+def _size_bytes(events: list[Event]) -> int:
+    """Of what only the history holds: the new items are in the keyspace, or previous to others."""
+    return sum([len(event.key) + len(event.previous or b"") for event in events])
