@@ -1,6 +1,6 @@
 """The client: endpoints, retries, idempotency keys. A stranger to the server."""
 
-from raftcache.client.blocking import SyncClient
+from raftcache.client.blocking import BlockingWatch, SyncClient
 from raftcache.client.client import NO_DEADLINE, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import Members
@@ -8,11 +8,16 @@ from raftcache.client.paths import escaped
 from raftcache.client.ranges import Consistency, Entry, Page
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
 from raftcache.client.txn import Branch, Txn, TxnDone, TxnResult
+from raftcache.client.watch import Change, ChangeKind, Changes, Watch
 from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
+    "BlockingWatch",
     "Branch",
+    "Change",
+    "ChangeKind",
+    "Changes",
     "Consistency",
     "Digest",
     "Entry",
@@ -27,6 +32,7 @@ __all__ = [
     "Txn",
     "TxnDone",
     "TxnResult",
+    "Watch",
     "Written",
     "endpoints_from",
     "escaped",

@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from raftcache.client.client import RaftcacheClient
+from raftcache.client.watch import Changes, Watch
 from raftcache.ports import Dice
 
 P = ParamSpec("P")
@@ -37,6 +38,46 @@ def _iterating(
         finally:
             if self._open:  # else the runner has ended it
                 self._runner.run(items.aclose())
+
+    return call
+
+
+class BlockingWatch:
+    """As Watch; open it with `with`, then iterate."""
+
+    def __init__(self, watch: Watch, runner: asyncio.Runner) -> None:
+        self._watch, self._runner = watch, runner
+
+    @property
+    def revision(self) -> int | None:
+        """All that the watch shows up to this revision was given; None before it is open."""
+        return self._watch.revision
+
+    def __enter__(self) -> BlockingWatch:
+        self._runner.run(self._watch.__aenter__())
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._runner.run(self._watch.__aexit__(kind, error, trace))
+
+    def __iter__(self) -> BlockingWatch:
+        return self
+
+    def __next__(self) -> Changes:
+        return self._runner.run(self._watch.__anext__())
+
+
+def _watching(
+    method: Callable[Concatenate[RaftcacheClient, P], Watch],
+) -> Callable[Concatenate[SyncClient, P], BlockingWatch]:
+    @wraps(method)
+    def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingWatch:
+        return BlockingWatch(method(self._client, *args, **kwargs), self._runner)
 
     return call
 
@@ -89,6 +130,7 @@ class SyncClient:
     range = _iterating(RaftcacheClient.range)
     count = _blocking(RaftcacheClient.count)
     delete_range = _blocking(RaftcacheClient.delete_range)
+    watch = _watching(RaftcacheClient.watch)
     txn = _blocking(RaftcacheClient.txn)
     txn_json = _blocking(RaftcacheClient.txn_json)
     backup = _blocking(RaftcacheClient.backup)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import SimpleNamespace, TracebackType
 from typing import Final, TypeVar
 
@@ -16,6 +16,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
+from raftcache.client.backup import BackupCalls
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.members import MemberCalls
 from raftcache.client.paths import path_of
@@ -32,7 +33,9 @@ from raftcache.client.replies import (
     refused,
     written,
 )
+from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
 from raftcache.client.txn import TxnCalls
+from raftcache.client.watch import WatchCalls
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
@@ -59,13 +62,9 @@ ATTEMPT_TIMEOUT_S: Final = 2.0
 OPERATION_TIMEOUT_S: Final = 15.0
 """The same for what an operator asks for: a node may hand its leadership over meanwhile."""
 
-CONNECT_TIMEOUT_S: Final = 1.0
 PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
-
-BACKUP_SILENCE_S: Final = 120.0
-"""A node may have to take a snapshot before the first byte of a backup comes."""
 
 
 class _Request(Struct, frozen=True):
@@ -87,11 +86,7 @@ class _Request(Struct, frozen=True):
         return "Idempotency-Key" in self.headers
 
 
-class BrokenOff(Refused):
-    """A backup came to an end before it was whole."""
-
-
-class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
+class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -136,6 +131,11 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
         assert self._session is not None, "closed before it was opened"
         await self._session.close()
 
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "open the client with `async with`"
+        return self._session
+
     # --- reads ----------------------------------------------------------------------------------
 
     async def get(
@@ -178,42 +178,6 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
             *(self._once(e, request, Digest, self._timeout_s) for e in self.endpoints)
         )
         return dict(zip(self.endpoints, got, strict=True))
-
-    async def backup(self, take: Callable[[bytes, int], object]) -> None:
-        """Have a consistent backup in pieces, take(piece, size of all of it), from any endpoint.
-
-        Raises Refused if no endpoint begins one, or if it breaks off half way: then begin anew.
-        """
-        last: RaftcacheError = Refused("there are no endpoints")
-        for endpoint in self.endpoints:
-            try:
-                return await self._backup(endpoint, take)
-            except BrokenOff:
-                raise
-            except RaftcacheError as error:
-                last = error
-        raise last
-
-    async def _backup(self, endpoint: str, take: Callable[[bytes, int], object]) -> None:
-        assert self._session is not None, "open the client with `async with`"
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=BACKUP_SILENCE_S
-        )
-        begun = False
-        try:
-            url = URL(f"{endpoint}/v1/snapshot", encoded=True)
-            async with self._session.get(url, timeout=timeout, allow_redirects=False) as response:
-                if response.status != 200 or response.content_length is None:
-                    body = await response.read()
-                    answer = Answer(endpoint, response.status, response.headers, body)
-                    refusal = error_of(answer)
-                    raise refusal or Refused(f"{endpoint} answers like no raftcache node")
-                async for piece in response.content.iter_any():
-                    begun = True
-                    take(piece, response.content_length)
-        except (aiohttp.ClientError, TimeoutError) as e:
-            kind = BrokenOff if begun else Refused
-            raise kind(f"{endpoint} broke off: {str(e) or type(e).__name__}") from None
 
     # --- writes ---------------------------------------------------------------------------------
 
@@ -339,11 +303,10 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
         aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
         nobody can be reached for the second one says nothing about the first.
         """
-        assert self._session is not None, "open the client with `async with`"
         sent: list[bool] = []
         attempt_s = min(request.attempt_timeout_s, left_s)
         try:
-            async with self._session.request(
+            async with self._http.request(
                 request.method,
                 URL(endpoint + request.path_qs, encoded=True),
                 data=request.body,
@@ -360,7 +323,7 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls):
         except TimeoutError:
             return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
         except (aiohttp.ClientError, OSError) as e:
-            return Unknown(f"{endpoint} broke off: {str(e) or type(e).__name__}")
+            return Unknown(broke_off(endpoint, e))
         return error_of(answer) or answer
 
     async def _status(self, endpoint: str, timeout_s: float) -> NodeStatus | RaftcacheError:
