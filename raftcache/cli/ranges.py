@@ -70,9 +70,13 @@ def _print(entry: Entry, keys_only: bool, as_json: bool) -> None:
     elif keys_only:
         click.echo(escaped(entry.key))
     else:
-        value = entry.value.decode("utf-8", "backslashreplace")
-        shown = value.replace("\\", "\\\\").replace("\n", "\\n").replace("\t", "\\t")
-        click.echo(f"{escaped(entry.key)}\t{shown}")
+        click.echo(f"{escaped(entry.key)}\t{shown_value(entry.value)}")
+
+
+def shown_value(value: bytes) -> str:
+    """On one line, without tabs."""
+    text = value.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
+    return text.replace("\n", "\\n").replace("\t", "\\t")
 
 
 @click.command()

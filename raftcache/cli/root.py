@@ -15,6 +15,7 @@ from raftcache.cli.serve import serve
 from raftcache.cli.snapshot import snapshot
 from raftcache.cli.status import status
 from raftcache.cli.wal import wal
+from raftcache.cli.watch import watch
 from raftcache.errors import RaftcacheError
 
 
@@ -39,5 +40,6 @@ for command in (
     *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
     *RANGE_COMMANDS,
+    watch,
 ):
     main.add_command(command)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from raftcache.cli.local import HOST
+from raftcache.client import SyncClient
 from tests.support.cluster import PATIENCE_S, Cluster, running, until
+from tests.support.command_line import succeeds
 
 pytestmark = pytest.mark.cluster
 
@@ -90,6 +94,46 @@ def test_all_nodes_tell_the_same_and_a_killed_one_is_left_without_a_gap(cluster:
     for events in (*watches.values(), resumed):
         events.close()
     cluster.start_all()
+
+
+def test_a_client_goes_on_at_another_node_by_itself(cluster: Cluster) -> None:
+    """Its node is killed, the next one stops, and none of them is missed or told twice."""
+    leader, (first, second) = cluster.leader(), cluster.followers()
+    urls = [cluster.nodes[name].url for name in (first, second, leader)]
+    keys: list[bytes] = []
+    with SyncClient(urls) as client, client.watch(prefix=b"c:") as changes:
+        for i in range(60):
+            if i == 20:
+                cluster.send(first, signal.SIGKILL)
+            elif i == 40:
+                cluster.start_all()
+                cluster.send(second, signal.SIGTERM)
+            cluster.write(leader, f"c:{i}", "v")
+            if i % 3 == 0:
+                keys += [change.key for change in next(changes).changes]
+        keys += [change.key for _ in range(60 - len(keys)) for change in next(changes).changes]
+        assert keys == [f"c:{i}".encode() for i in range(60)]
+    cluster.exit_code(second)
+    cluster.start_all()
+
+
+def test_the_command_line(cluster: Cluster) -> None:
+    name = cluster.leader()
+    endpoint = ("--endpoints", cluster.nodes[name].url)
+    since = cluster.settled()["revision"]
+    cluster.write(name, "line", "1")
+    cluster.write(name, "line", "2")
+    ran = succeeds("watch", "line", "--since", since, "--limit", 2, *endpoint)
+    lines = [line.split("\t") for line in ran.out.decode().splitlines()]
+    assert [line[1:] for line in lines] == [["put", "line", "1"], ["put", "line", "2"]]
+    command = [sys.executable, "-m", "raftcache", "watch", "line", "--since", f"{since}", *endpoint]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as watching:
+        assert watching.stdout
+        assert watching.stdout.readline().split(b"\t")[3] == b"1\n"
+        watching.send_signal(signal.SIGINT)
+        assert watching.wait(PATIENCE_S) == 0
+        assert watching.stderr
+        assert watching.stderr.read() == b""
 
 
 def test_a_watch_that_begins_after_an_answer_sees_what_comes_after_it(cluster: Cluster) -> None:

@@ -24,7 +24,7 @@ def test_keys_are_listed_in_order() -> None:
     out("set", "lines", "1\n2\t\\")
     assert out("range") == (
         "a\ta\na%2F1\ta/1\na%2F2\ta/2\nb\tb\nlines\t1\\n2\\t\\\\\n%FF%26\t\\xff&\n"
-    ).replace("\\xff", "\\\\xff")
+    )
     assert out("range", "--prefix", "a/", "--keys-only") == "a%2F1\na%2F2\n"
     assert out("range", "--start", "a/2", "--end", "c", "--keys-only") == "a%2F2\nb\n"
     assert out("range", "--limit", "1", "--keys-only") == "a\n"
