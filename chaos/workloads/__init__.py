@@ -1,7 +1,6 @@
 """Loads with a judge each. A new one is a module with a Workload in it, and a line in the table.
 
-To come with what they exercise: bank (transactions), watch (ordered, unique, no gaps), lock
-(fencing tokens rise, never two holders).
+To come with what they exercise: bank (transactions), lock (fencing tokens rise, never two holders).
 """
 
 from __future__ import annotations
@@ -14,9 +13,11 @@ from chaos.workloads.register import Register
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import TimeToLive
 from chaos.workloads.unique_set import UniqueSet
+from chaos.workloads.watch import Watching
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
-    workload.name: workload for workload in (Register, Counter, UniqueSet, TimeToLive, Stale)
+    workload.name: workload
+    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching)
 }
 """By the names that --workload takes."""
 

@@ -10,15 +10,15 @@ it has watchers, however many others there are (audience.py). Who is behind (bec
 past revision, or its client did not read for a while) joins a cohort: one tour for all who are
 behind, until it meets the first. A client that does not read is owed nothing but its revision: its
 watcher is put aside, and catches up when the client has read. Put aside while more than
-BACKLOG_EVENTS_MAX changes happen, or until the history has forgotten what comes next, it is ended.
-
-Work is done in turns of STEPS_PER_TURN; between two turns the loop does other things.
+BACKLOG_EVENTS_MAX changes happen, or until the history has forgotten what comes next, it is ended. Work is done in turns of STEPS_PER_TURN, and
+between two of them the loop does other things.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -280,7 +280,8 @@ class WatchHub:
             return self._stopped
         if self._replica.expelled:
             return f"this node is out of the cluster: {self._replica.expelled}"
-        age_s = self._replica.state_age_s
+        if (age_s := self._replica.state_age_s) == math.inf:
+            return "this node does not know yet whether its state is up to date"
         return f"the state here may be {age_s:.0f} s old" if age_s > LATE_S_MAX else ""
 
     # -- turns -----------------------------------------------------------------------------------

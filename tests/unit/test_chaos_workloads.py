@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from zlib import crc32
 
 import pytest
@@ -11,6 +12,7 @@ from chaos.workloads.counter import Counter
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import CLOCK, TimeToLive
 from chaos.workloads.unique_set import UniqueSet
+from chaos.workloads.watch import Watching
 
 MS = 10**6
 
@@ -194,3 +196,56 @@ def test_stale_reads_within_their_bound() -> None:
 def test_stale_reads_beyond_it(read: Operation, sentence: str) -> None:
     writes = [wrote(1, 0, 10), wrote(2, 20, 30), wrote(3, 40, 41, Outcome.FAIL)]
     assert sentence in sentences(Stale, *writes, read)
+
+
+# --- watch --------------------------------------------------------------------------------------
+
+
+def changed(
+    begin: int, end: int, revision: int, *changes: list[str | None], **more: Any
+) -> Operation:
+    return op("put", "watch:0", list(changes), begin, end, revision, **more)
+
+
+def watched(
+    begin: int, end: int, first: int, last: int, *seen: Any, since: int | None = 0
+) -> Operation:
+    result = {"from": first, "to": last, "seen": list(seen)}
+    return op("watch", "watch:", since, begin, end, result)
+
+
+ONE: list[str | None] = ["watch:0", "x"]
+TWO: list[str | None] = ["watch:1", "y"]
+GONE: list[str | None] = ["watch:0", None]
+FIRST, THIRD = changed(0, 1, 1, ONE), changed(2, 3, 3, TWO, GONE)
+WHOLE = watched(4, 5, 0, 4, [1, [ONE]], [3, [TWO, GONE]])
+
+
+def test_watches_that_keep_their_word() -> None:
+    part = watched(4, 5, 1, 3, [3, [TWO, GONE]], since=1)
+    now = watched(4, 5, 3, 9, since=None)
+    maybe = changed(0, 1, 0, ["watch:0", "z"], outcome=Outcome.UNKNOWN)
+    forgotten = op("watch", "watch:", 0, 6, 7, {"forgotten": 2})
+    assert sentences(Watching, FIRST, THIRD, WHOLE, part, now, maybe, forgotten) == ""
+    assert sentences(Watching, FIRST, THIRD) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([watched(4, 5, 0, 4, [3, [TWO, GONE]])], "a watch missed revision 1"),
+        ([watched(4, 5, 0, 4, [1, [ONE]], [3, [TWO]])], "two watches differ at 3"),
+        ([watched(4, 5, 0, 4, [3, [TWO, GONE]], [1, [ONE]])], "revision 1 came after 3"),
+        ([watched(4, 5, 0, 1, [1, [ONE]], [1, [ONE]])], "revision 1 came after 1"),
+        ([watched(4, 5, 0, 1, [1, [ONE]], [3, [TWO, GONE]])], "in a watch up to 1"),
+        ([watched(4, 5, 1, 4, [3, [TWO, GONE]], since=0)], "since 0 began at 1"),
+        ([changed(0, 1, 2, ["watch:0", "lost"])], "acknowledged at 2, where watches saw []"),
+        ([changed(0, 1, 3, TWO)], "acknowledged at 3, where watches saw"),
+        ([watched(4, 5, 4, 9, [5, [ONE]], since=4)], "'x' was seen at two revisions"),
+        ([changed(0, 1, 0, TWO, outcome=Outcome.FAIL)], "'y' was refused, and yet seen"),
+        ([watched(4, 5, 2, 2, since=None)], "a watch from now began before it"),
+        ([changed(6, 7, 4, ["watch:0", "late"])], "a watch knew what was begun later"),
+    ],
+)
+def test_watches_that_break_it(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(Watching, FIRST, THIRD, WHOLE, *operations)
