@@ -9,9 +9,9 @@ How. All who are up to date share one tour through the history, so a change cost
 it has watchers, however many others there are (audience.py). Who is behind (because it began at a
 past revision, or its client did not read for a while) joins a cohort: one tour for all who are
 behind, until it meets the first. A client that does not read is owed nothing but its revision: its
-watcher is put aside, and catches up when the client has read. Put aside while more than
-BACKLOG_EVENTS_MAX changes happen, or until the history has forgotten what comes next, it is ended. Work is done in turns of STEPS_PER_TURN, and
-between two of them the loop does other things.
+watcher is put aside, and catches up when the client has read. It is ended when more than
+BACKLOG_EVENTS_MAX changes happen meanwhile, or the history has forgotten what comes next. Work is
+done in turns of STEPS_PER_TURN; between two of them the loop does other things.
 """
 
 from __future__ import annotations
