@@ -10,7 +10,8 @@
     │   │   ├── Conflict        the present state does not allow it, for the reason given
     │   │   └── PreconditionFailed  what the caller made it depend on has changed
     │   ├── NotLeader           no leader is known here just now: try again
-    │   └── Overloaded          a queue or table is full: try again later
+    │   ├── Overloaded          a queue or table is full: try again later
+    │   └── OutOfMemory         the memory limit is reached, and nothing may be forgotten
     ├── Unknown                 the request may have happened, or may yet        not definite
     └── Fatal                   this node must stop: going on could break a promise
         ├── Corrupt             bytes on disk or on the wire that cannot be what was written
@@ -118,6 +119,13 @@ class Overloaded(Refused):
     status = 429
     title = "too many requests"
     retry_after_s = 1.0
+
+
+class OutOfMemory(Refused):
+    """The memory limit leaves no room for it, and nothing is about to make some."""
+
+    status = 507
+    title = "out of memory"
 
 
 class Unknown(RaftcacheError):

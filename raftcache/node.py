@@ -25,7 +25,7 @@ from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
 from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
-from raftcache.config import Config, LogFormat
+from raftcache.config import Config, Eviction, LogFormat
 from raftcache.errors import BadConfig, Fatal
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
@@ -48,8 +48,12 @@ from raftcache.server.http import HttpServer
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
+from raftcache.service.eviction.accesses import Accesses
+from raftcache.service.eviction.evictor import Evictor
+from raftcache.service.eviction.policies import policy_of
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
+from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.service.ranges import RangeService
 from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
@@ -151,7 +155,7 @@ class Node:
         cluster_id, first = await self._first(myself, stored)
         joins = config.join is not None
         identity = open_data_dir(disk, config.name, cluster_id, myself.id, joins=joins)
-        machine = Machine()
+        machine = self._machine()
         restored = restore(disk, machine, config.storage)
         if restored.wal is not None:
             self._undo.callback(restored.wal.close)
@@ -186,14 +190,27 @@ class Node:
         expiry.start()
         self._undo.callback(expiry.stop)
         limits = config.limits
+        memory, evictor, accesses = self._keep_within_memory(machine)
         kv = KvService(
-            self._replica, machine, time, limits.value_size_bytes_max, limits.reads_pending_max
+            self._replica,
+            machine,
+            time,
+            limits.value_size_bytes_max,
+            limits.reads_pending_max,
+            memory if limits.memory_size_bytes_max else None,
+            None if accesses is None else accesses.note,
         )
         hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
         hub.start()
         watch = WatchRoutes(hub, kv.now_ms, config.name)
         self._status = NodeStatus(
-            config, identity.cluster_id, self._replica, machine, self._link_counters, hub.gauges
+            config,
+            identity.cluster_id,
+            self._replica,
+            machine,
+            self._link_counters,
+            memory.view,
+            lambda: {**hub.gauges(), **evictor.gauges()},
         )
         membership = Membership(
             config.name,
@@ -224,6 +241,30 @@ class Node:
         _calm_the_collector()
         addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
         logger.info("serving", extra={"node": config.name, **addresses})
+
+    def _machine(self) -> Machine:
+        size_bytes_max = self._config.limits.memory_size_bytes_max
+        return Machine(history_size_bytes_max(size_bytes_max)) if size_bytes_max else Machine()
+
+    def _keep_within_memory(self, machine: Machine) -> tuple[Memory, Evictor, Accesses | None]:
+        """What counts and limits memory; the evictor runs only if there is a limit."""
+        limits, replica = self._config.limits, self._replica
+        policy = policy_of(limits.eviction)
+        accesses = None if policy is None else Accesses()
+        memory = Memory(
+            machine,
+            limits.memory_size_bytes_max,
+            limits.eviction,
+            0 if policy is None else policy.KEY_COST_BYTES,
+            lambda: len(replica.configuration.members),
+        )
+        report = self._links.report_accesses
+        evictor = Evictor(memory, machine, replica, policy, accesses, report, self._loop)
+        if limits.eviction is not Eviction.NOEVICTION:
+            self._links.accessed = evictor.merge
+            evictor.start()
+            self._undo.callback(evictor.stop)
+        return memory, evictor, accesses
 
     def _myself(self, member_id: str) -> Member:
         """As this node greets its peers, and asks to join."""

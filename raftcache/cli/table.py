@@ -18,6 +18,7 @@ HEADINGS: Final = (
     "APPLIED",
     "LAG",
     "REVISION",
+    "MEMORY",
     "DIGEST",
     "HTTP",
     "RAFT",
@@ -73,6 +74,7 @@ def _row(endpoint: str, said: NodeStatus | RaftcacheError, statuses: Statuses) -
         str(said.applied_index),
         _lag(said, statuses),
         str(said.revision),
+        _memory(said),
         str(said.digest),
         endpoint.removeprefix("http://"),
         member.raft if member else "?",
@@ -89,8 +91,19 @@ def _rows_of_others(statuses: Statuses) -> list[Sequence[str]]:
     for m in leader.members:
         if m.name not in asked and f"http://{m.http}" not in statuses:
             kind, lag = "voter" if m.voter else "learner", "?" if m.lag is None else str(m.lag)
-            rows.append((m.name, kind, "?", "?", "?", lag, "?", "?", m.http or "?", m.raft))
+            unknown = "?", "?", "?"
+            rows.append((m.name, kind, *unknown, lag, *unknown, m.http or "?", m.raft))
     return rows
+
+
+def _memory(said: NodeStatus) -> str:
+    """What it counts in MiB, of its limit if it has one."""
+    memory = said.memory
+    if memory is None:
+        return "?"
+    used = f"{memory.size_bytes / (1 << 20):.1f}"
+    limit = memory.size_bytes_max
+    return f"{used}MiB" if limit is None else f"{used}/{limit / (1 << 20):g}MiB"
 
 
 def _lag(said: NodeStatus, statuses: Statuses) -> str:

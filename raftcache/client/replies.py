@@ -16,6 +16,7 @@ from raftcache.errors import (
     Misused,
     NotFound,
     NotLeader,
+    OutOfMemory,
     Overloaded,
     PreconditionFailed,
     RaftcacheError,
@@ -86,6 +87,14 @@ class Member(Struct, frozen=True):
     id: str = ""
 
 
+class MemoryStatus(Struct, frozen=True):
+    """What a node's state takes, as it counts; size_bytes_max: None without a limit."""
+
+    size_bytes: int
+    size_bytes_max: int | None = None
+    eviction: str = "noeviction"
+
+
 class NodeStatus(Struct, frozen=True):
     """What a node says about itself and the cluster; digest and applied_index belong together."""
 
@@ -100,6 +109,7 @@ class NodeStatus(Struct, frozen=True):
     cluster_id: str = ""
     members: tuple[Member, ...] = ()
     fenced: str | None = None
+    memory: MemoryStatus | None = None
 
 
 class Digest(Struct, frozen=True):
@@ -128,7 +138,7 @@ class _WriteBody(Struct, frozen=True):
     size: int | None = None
 
 
-_BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded}
+_BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
 
 def error_of(answer: Answer) -> RaftcacheError | None:

@@ -26,9 +26,11 @@ class NodeStatus:
         replica: Replica,
         machine: Machine,
         links: LinkCounters,
+        memory: Callable[[], dict[str, Any]],
         more: Callable[[], Mapping[str, float]] = dict,
     ) -> None:
-        """more: gauges of parts that are above the cluster."""
+        """memory: what the state takes, and its limit. more: gauges of parts above the cluster."""
+        self._memory = memory
         self._config, self._cluster_id = config, cluster_id
         self._replica, self._machine, self._links = replica, machine, links
         self._more = more
@@ -47,6 +49,7 @@ class NodeStatus:
             "revision": machine.revision,
             "digest": f"{machine.digest:016x}",
             "keys": machine.count,
+            "memory": self._memory(),
             "fenced": self._replica.fenced or None,
             "alarms": self._replica.alarms,
             "checked_index": self._replica.checked_index or None,
@@ -88,7 +91,7 @@ class NodeStatus:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for /metrics; names without their prefix."""
-        status, machine = self._replica.status(), self._machine
+        status, machine, memory = self._replica.status(), self._machine, self._memory()
         return {
             "raft_term": status.term,
             "raft_is_leader": float(status.role == "leader"),
@@ -104,6 +107,8 @@ class NodeStatus:
             "store_size_bytes": machine.size_bytes,
             "history_first_revision": machine.history.first_revision,
             "history_size_bytes": machine.history.size_bytes,
+            "memory_size_bytes": memory["size_bytes"],
+            "memory_size_bytes_max": memory["size_bytes_max"] or 0,
             **{f"link_{name}": float(count) for name, count in asdict(self._links).items()},
             **self._more(),
         }

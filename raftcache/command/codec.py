@@ -16,6 +16,8 @@ from raftcache.command.limits import (
     BATCH_COMMANDS_MAX,
     CONTENT_TYPE_SIZE_BYTES_MAX,
     ENTRY_SIZE_BYTES_MAX,
+    EVICTED_PER_ENTRY_MAX,
+    EVICTED_PER_ENTRY_SIZE_BYTES_MAX,
     FINGERPRINT_SIZE_BYTES,
     INTEGER_MAX,
     INTEGER_MIN,
@@ -38,6 +40,7 @@ from raftcache.command.words import (
     Compare,
     Delete,
     DeleteRange,
+    Evict,
     Expire,
     Get,
     Increment,
@@ -131,11 +134,13 @@ def check(command: Command) -> str | None:
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 
-def _check_keyless(command: Tick | Txn | DeleteRange) -> str | None:
+def _check_keyless(command: Tick | Txn | DeleteRange | Evict) -> str | None:
     if isinstance(command, Tick):
         return None
     if command.once is not None and (why := _check_once(command.once)):
         return why
+    if isinstance(command, Evict):
+        return _check_evict(command)
     return _check_txn(command) if isinstance(command, Txn) else _check_span(command)
 
 
@@ -188,6 +193,19 @@ def _check_span(command: DeleteRange | Range) -> str | None:
         return f"an end of a range has at most {KEY_SIZE_BYTES_MAX + 1} bytes"
     if command.end and command.start >= command.end:
         return "a range starts before its end"
+    return None
+
+
+def _check_evict(command: Evict) -> str | None:
+    if len(command.victims) > EVICTED_PER_ENTRY_MAX:
+        return f"at most {EVICTED_PER_ENTRY_MAX} keys are evicted at once"
+    if sum(len(key) for key, _ in command.victims) > EVICTED_PER_ENTRY_SIZE_BYTES_MAX:
+        return f"their names have at most {EVICTED_PER_ENTRY_SIZE_BYTES_MAX} bytes"
+    for key, revision in command.victims:
+        if not 1 <= len(key) <= KEY_SIZE_BYTES_MAX:
+            return _KEY_SIZE % len(key)
+        if not 1 <= revision <= INTEGER_MAX:
+            return f"a key was changed at a revision, {revision} is none"
     return None
 
 

@@ -56,6 +56,16 @@ EXPIRED_PER_ENTRY_MAX: Final = 1000
 """Overdue keys removed by one entry, so that a million at once do not stop the node. The rest are
 already absent to every read and command; the leader ticks until they are gone."""
 
+EVICTED_PER_ENTRY_MAX: Final = 1000
+"""Keys forgotten by one entry to make room: as many as may expire by one."""
+
+EVICTED_PER_ENTRY_SIZE_BYTES_MAX: Final = 256 << 10
+"""Of the names of those keys: a small part of a batch."""
+
+ACCESSES_REPORTED_MAX: Final = 4096
+ACCESSES_REPORTED_SIZE_BYTES_MAX: Final = 256 << 10
+"""Keys, and bytes of keys, that a node tells the leader in one report of what was read."""
+
 TXN_OPERATIONS_MAX: Final = 128
 """Operations of a transaction, both branches together, as in etcd."""
 
@@ -93,6 +103,7 @@ HISTORY_EVENT_SIZE_BYTES: Final = 192
 
 assert KEY_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096 < ENTRY_SIZE_BYTES_MAX
 assert ENTRY_SIZE_BYTES_MAX * 2 < FRAME_SIZE_BYTES_MAX
+assert EVICTED_PER_ENTRY_SIZE_BYTES_MAX + 32 * EVICTED_PER_ENTRY_MAX < BATCH_SIZE_BYTES_MAX
 assert TTL_MS_MAX < 1 << 62
 assert 2 * TXN_OPERATIONS_MAX * RESULT_SIZE_BYTES <= TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 assert TXN_RESULTS_SIZE_BYTES_MAX >= VALUE_SIZE_BYTES_MAX

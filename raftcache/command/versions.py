@@ -26,8 +26,9 @@ older nodes read it until commands that they cannot apply are used: 2 has replie
 among what is remembered."""
 
 PROTOCOL_MIN: Final = 1
-PROTOCOL_MAX: Final = 1
-"""What is said between nodes (raft/frames.py): a link speaks the highest that both sides know."""
+PROTOCOL_MAX: Final = 2
+"""What is said between nodes (raft/frames.py): a link speaks the highest that both sides know. 2
+has reports of which keys were read."""
 
 COMMANDS: Final = 2
 """The kinds of commands this node can apply (command/words.py). A kind is used only when every

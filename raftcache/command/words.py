@@ -167,6 +167,16 @@ class DeleteRange(Struct, array_like=True, tag=10, frozen=True):
     once: Once | None = None
 
 
+class Evict(Struct, array_like=True, tag=20, frozen=True):
+    """Forget keys to make room: each (key, its modification revision), unless it changed since.
+
+    The leader chooses them; those that stand are removed in one revision (DELETED, their count).
+    """
+
+    victims: tuple[tuple[bytes, int], ...]
+    once: Once | None = None
+
+
 Keyed: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch
 """Commands about one key."""
 
@@ -186,7 +196,7 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
     once: Once | None = None
 
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Evict
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -199,6 +209,7 @@ INTRODUCED: Final[dict[type, int]] = {
     Tick: 1,
     Txn: 2,
     DeleteRange: 2,
+    Evict: 2,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 

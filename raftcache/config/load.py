@@ -9,8 +9,14 @@ from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
 from raftcache.config import text
-from raftcache.config.settings import SETTINGS, TABLES, Setting
-from raftcache.config.shape import Address, Config, Limits, Storage, Timing
+from raftcache.config.settings import (
+    MEMORY_SIZE_BYTES_MIN,
+    SETTINGS,
+    TABLES,
+    VALUES_IN_MEMORY_MIN,
+    Setting,
+)
+from raftcache.config.shape import Address, Config, Eviction, Limits, Storage, Timing
 from raftcache.errors import BadConfig
 
 
@@ -41,6 +47,7 @@ def load(
     said = {s.setting.name: s for s in _collect(flags, environ, read_file)}
     _check_timing(said)
     _check_storage(said)
+    _check_memory(said)
     listen = _check_addresses(said)
     _check_members(said, listen)
     return _build(said, listen)
@@ -168,6 +175,20 @@ def _check_storage(said: Mapping[str, _Said]) -> None:
             f"{segment} must not be more than {log}: only whole segments can be deleted; "
             "lower the first or raise the second"
         )
+
+
+def _check_memory(said: Mapping[str, _Said]) -> None:
+    memory, value, eviction = said["max-memory"], said["value-size-max"], said["eviction"]
+    if 0 < memory.value < MEMORY_SIZE_BYTES_MIN:
+        _refuse(f"{memory} must be 0, for no limit, or at least {MEMORY_SIZE_BYTES_MIN} bytes")
+    if 0 < memory.value < VALUES_IN_MEMORY_MIN * value.value:
+        _refuse(
+            f"{memory} must have room for {VALUES_IN_MEMORY_MIN} values of {value}, so that "
+            "there can be room for one at any time: "
+            "raise the first or lower the second"
+        )
+    if not memory.value and eviction.value is not Eviction.NOEVICTION:
+        _refuse(f"{eviction} never has a reason to evict with {memory}: say how much memory it has")
 
 
 class _Addresses(NamedTuple):

@@ -7,7 +7,7 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from raftcache.config import text
-from raftcache.config.shape import Config, Durability, Limits, LogFormat, Storage, Timing
+from raftcache.config.shape import Config, Durability, Eviction, Limits, LogFormat, Storage, Timing
 
 TABLES: Final = {"": Config, "timing": Timing, "limits": Limits, "storage": Storage}
 """Of the file, and the dataclass that holds what each says."""
@@ -16,6 +16,13 @@ VALUE_SIZE_BYTES_MAX: Final = 4 << 20
 """As command.limits has it, which stands above this room; a test keeps them equal."""
 
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
+
+VALUES_IN_MEMORY_MIN: Final = 20
+"""A memory limit has room for so many of the largest values: then what eviction keeps free, a
+sixteenth of seven eighths of it, has room for one."""
+
+MEMORY_SIZE_BYTES_MIN: Final = 1 << 20
+"""Below, what is kept beside small values would not fit."""
 
 SEGMENT_SIZE_BYTES_MIN: Final = 8 << 20
 """A segment of the log holds the largest entry."""
@@ -149,6 +156,23 @@ SETTINGS: Final = (
     _count("limits", "watchers-max", 1, 1_000_000, "Watches at a time; each has a connection."),
     _duration("limits", "header-timeout", 0.1, 300, "For a request that stops half way."),
     _duration("limits", "keepalive-timeout", 1, 86_400, "For a connection without a request."),
+    _size(
+        "limits",
+        "max-memory",
+        "memory_size_bytes_max",
+        0,
+        1 << 50,
+        "Of keys, values and what is kept with them; 0 for no limit. The same on every node.",
+    ),
+    Setting(
+        "eviction",
+        "What gives way at --max-memory: noeviction, allkeys-lru, allkeys-lfu, allkeys-sieve or"
+        " volatile-ttl.",
+        _choice(Eviction),
+        str,
+        "limits",
+        "eviction",
+    ),
     Setting(
         "durability",
         "When a write counts as stored: fsync, os or memory.",

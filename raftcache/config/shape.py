@@ -23,6 +23,21 @@ class LogFormat(StrEnum):
     JSON = "json"
 
 
+class Eviction(StrEnum):
+    """What gives way when the memory limit is reached."""
+
+    NOEVICTION = "noeviction"
+    """Nothing: writes that need more are refused."""
+    ALLKEYS_LRU = "allkeys-lru"
+    """What was used least recently."""
+    ALLKEYS_LFU = "allkeys-lfu"
+    """What is used least often; the past counts less and less."""
+    ALLKEYS_SIEVE = "allkeys-sieve"
+    """What was not used between two visits of a hand: SIEVE, of NSDI 2024."""
+    VOLATILE_TTL = "volatile-ttl"
+    """Of the keys with a deadline, what would go first anyway."""
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
     """host:port."""
@@ -60,6 +75,9 @@ class Limits:
     header_timeout_s: float = 10.0
     """From the first byte of a request to the last of its headers and body, if nothing moves."""
     keepalive_timeout_s: float = 600.0
+    memory_size_bytes_max: int = 0
+    """Of the state and its history, as counted; 0 for no limit."""
+    eviction: Eviction = Eviction.NOEVICTION
 
 
 @dataclass(frozen=True, slots=True)

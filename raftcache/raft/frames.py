@@ -17,7 +17,11 @@ from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
 import msgspec
 from msgspec import Meta
 
-from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
+from raftcache.command.limits import (
+    ACCESSES_REPORTED_MAX,
+    FRAME_SIZE_BYTES_MAX,
+    KEY_SIZE_BYTES_MAX,
+)
 from raftcache.errors import BadRequest
 
 MAGIC: Final = "raftcache"
@@ -79,6 +83,16 @@ class Alive(TypedDict):
     """Sent when there was nothing else to send for a while."""
 
     type: Literal["alive"]
+
+
+Key: TypeAlias = Annotated[bytes, Meta(min_length=1, max_length=KEY_SIZE_BYTES_MAX)]
+
+
+class Accesses(TypedDict):
+    """From protocol 2: keys that were read at the sender lately, and how often; a sample."""
+
+    type: Literal["accesses"]
+    keys: Annotated[list[tuple[Key, Natural]], Meta(max_length=ACCESSES_REPORTED_MAX)]
 
 
 # -- what engines say to each other --------------------------------------------------------------
@@ -248,6 +262,7 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "hello": (Hello,),
     "refused": (Refused,),
     "alive": (Alive,),
+    "accesses": (Accesses,),
     "append_entries": (AppendEntries,),
     "next_node_idx": (NextNodeIdx,),
     "ping": (Ping,),
@@ -271,6 +286,9 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "read_index_reply": (ReadIndexReply,),
 }
 """type -> the shapes it may have, the likeliest first."""
+
+ACCESSES_SINCE: Final = 2
+"""The protocol that brought `accesses`: a link of an older one must not get any."""
 
 GREETINGS: Final = frozenset(("hello", "refused"))
 

@@ -16,7 +16,7 @@ from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.complaints import Complaints
-from raftcache.raft.frames import BadFrame, Message, encode
+from raftcache.raft.frames import ACCESSES_SINCE, BadFrame, Message, encode
 from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
 from raftcache.raft.pace import USUAL, Backoff, Pace
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
@@ -79,6 +79,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
+        self.accessed: Callable[[list[tuple[bytes, int]]], None] = lambda keys: None
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
         self._unflushed: set[Connection] = set()
@@ -203,6 +204,16 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         connection = self._connection_to(node)
         return connection is not None and self._queue(connection, encode(message))
 
+    def report_accesses(self, name: str, keys: list[tuple[bytes, int]]) -> None:
+        """Tell a member which keys were read here, and how often; it may get lost, or be too old.
+
+        ACCESSES_REPORTED_MAX at most.
+        """
+        peer = self._peers.get(name)
+        connection = None if peer is None else peer.connection
+        if connection is not None and connection.version >= ACCESSES_SINCE:
+            connection.send_now(encode({"type": "accesses", "keys": keys}))
+
     def flush(self) -> None:
         """Write what was queued since the last flush: one write for each peer."""
         for connection in self._unflushed:
@@ -298,6 +309,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
                 break  # dropped by the handler of an earlier message
             if message["type"] == "refused":
                 self._refused(connection, message)
+            elif message["type"] == "accesses":
+                self.accessed(message["keys"])
             elif message["type"] != "alive":
                 self._onMessageReceived(peer.node, message)
                 delivered = True

@@ -13,6 +13,7 @@ from raftcache.command.words import INTRODUCED, Command, Item, Put, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
+from raftcache.service.memory import Memory
 from raftcache.state.machine import Machine
 
 Outcome: TypeAlias = Reply | RaftcacheError
@@ -81,7 +82,11 @@ class KvService:
         time: ClusterTime,
         value_size_bytes_max: int,
         reads_pending_max: int,
+        memory: Memory | None = None,
+        note_read: Callable[[bytes], None] | None = None,
     ) -> None:
+        """memory: the limit that writes must fit in. note_read: told of keys that are read."""
+        self._memory, self._note_read = memory, note_read
         self._replica, self._machine, self._time = replica, machine, time
         self._value_size_bytes_max = value_size_bytes_max
         self._reads_pending_max = reads_pending_max
@@ -102,7 +107,16 @@ class KvService:
         ):
             done(self._too_new(needed, known))
         else:
-            self._replica.propose(codec.encode(command), done)
+            self._propose(command, done)
+
+    def _propose(self, command: Command, done: Callable[[Outcome], None]) -> None:
+        if self._memory is not None:
+            try:
+                done = self._memory.admit(command, done)
+            except RaftcacheError as error:
+                done(error)
+                return
+        self._replica.propose(codec.encode(command), done)
 
     def _too_new(self, needed: int, known: int) -> RaftcacheError:
         replica = self._replica
@@ -116,6 +130,8 @@ class KvService:
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         """See Kv. A linearizable read shares its round with all that arrive in the same turn."""
+        if self._note_read is not None:
+            self._note_read(key)
         if self._replica.expelled:
             done(NotLeader(f"this node is out of the cluster: {self._replica.expelled}"))
         elif want.level is Level.STALE:

@@ -34,6 +34,8 @@ class Kind(IntEnum):
     DELETE = 2
     EXPIRE = 3
     """Its deadline had come."""
+    EVICT = 4
+    """It was forgotten to make room."""
 
 
 class Event(Struct, frozen=True, gc=False):
@@ -62,12 +64,14 @@ class History:
         "_events",
         "_settled",
         "_size_bytes",
+        "_size_bytes_max",
         "add",
         "first_revision",
         "on_events",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
+        self._size_bytes_max = size_bytes_max
         self._events: list[Event] = []
         self.add: Final = self._events.append
         """Take the next event; all of one revision come one after the other."""
@@ -81,6 +85,11 @@ class History:
     def end(self) -> int:
         """The position of the next event."""
         return self._dropped + len(self._events)
+
+    @property
+    def size_bytes_max(self) -> int:
+        """Where it begins to forget."""
+        return min(self._size_bytes_max, HISTORY_SIZE_BYTES_MAX)
 
     @property
     def size_bytes(self) -> int:
@@ -122,7 +131,7 @@ class History:
 
     def _forget(self) -> None:
         events = self._events
-        while len(events) > HISTORY_EVENTS_MAX or self.size_bytes > HISTORY_SIZE_BYTES_MAX:
+        while len(events) > HISTORY_EVENTS_MAX or self.size_bytes > self.size_bytes_max:
             count = len(events) // _SPARE + 1
             self.first_revision = events[count - 1].revision
             count = bisect_right(events, self.first_revision, lo=count, key=_revision)

@@ -67,6 +67,11 @@ def pack(
     return b"".join((header, content_type, value))
 
 
+def packed_size_bytes(content_type_size_bytes: int, value_size_bytes: int) -> int:
+    """Of an item with these."""
+    return _HEADER_SIZE_BYTES + content_type_size_bytes + value_size_bytes
+
+
 def read_header(packed: bytes) -> Stored:
     """The item with its header read and its value left where it is."""
     return Stored(packed, *_unpack_header(packed))

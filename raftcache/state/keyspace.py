@@ -19,6 +19,13 @@ from raftcache.state.items import Stored
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
+KEY_COST_BYTES: Final = 160
+"""What Python takes for a key beside the bytes of key and item: two objects, a place in a table,
+one in an order. Measured by the memory of the process: 128 to 167 (docs/benchmarks/eviction.md)."""
+
+DEADLINE_COST_BYTES: Final = 64
+"""The same for a deadline, beside a second copy of the key: 56 to 75."""
+
 
 class Keyspace:
     """Keys with packed items.
@@ -29,7 +36,15 @@ class Keyspace:
     2**64. size_bytes is the sum of the sizes of keys and packed items.
     """
 
-    __slots__ = ("_deadlines", "_items", "_order", "_pass", "digest", "size_bytes")
+    __slots__ = (
+        "_deadlines",
+        "_due_size_bytes",
+        "_items",
+        "_order",
+        "_pass",
+        "digest",
+        "size_bytes",
+    )
 
     def __init__(self) -> None:
         self._items: dict[bytes, bytes] = {}
@@ -41,6 +56,7 @@ class Keyspace:
         self._pass: Pass | None = None
         self.digest = 0
         self.size_bytes = 0
+        self._due_size_bytes = 0  # of keys that have deadlines
 
     def __len__(self) -> int:
         """Keys held, overdue ones that were not removed yet among them."""
@@ -89,8 +105,16 @@ class Keyspace:
     def _reschedule(self, key: bytes, before_ms: int, after_ms: int) -> None:
         if before_ms:
             self._deadlines.remove(_due(before_ms, key))
+            self._due_size_bytes -= len(key)
         if after_ms:
             self._deadlines.add(_due(after_ms, key))
+            self._due_size_bytes += len(key)
+
+    @property
+    def memory_size_bytes(self) -> int:
+        """About what it takes of the process's memory."""
+        deadlines = len(self._deadlines) * DEADLINE_COST_BYTES + self._due_size_bytes
+        return self.size_bytes + len(self._items) * KEY_COST_BYTES + deadlines
 
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of any key; None if no key has one."""
@@ -102,6 +126,10 @@ class Keyspace:
         """The first keys whose deadline has come, in the order (deadline, key)."""
         due = self._deadlines.irange(maximum=_due(now_ms + 1, b""))
         return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(due, count_max)]
+
+    def soonest(self, count_max: int) -> list[bytes]:
+        """The first keys by deadline, of those that have one."""
+        return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(self._deadlines, count_max)]
 
     def span(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The keys of [start, end) in order, overdue ones too, with their packed items.

@@ -7,16 +7,18 @@ the same image on every node. It reads no clock and touches no file; time comes 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
 from raftcache.command.codec import check, decode
-from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX
+from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
 from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Command,
     DeleteRange,
+    Evict,
     Item,
     Keyed,
     Once,
@@ -55,9 +57,9 @@ class Machine:
     is absent to every read and command, though it may be removed only by a later entry.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, history_size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
         self._replaced: Keyspace | None = None
-        self.history = History()
+        self.history = History(history_size_bytes_max)
         """What changed lately here; no part of the state."""
         self._use(State())
 
@@ -70,6 +72,7 @@ class Machine:
             **dict.fromkeys(get_args(Keyed), operations.execute),
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
+            Evict: transactions.evict,
         }
 
     # Applying.
@@ -190,8 +193,30 @@ class Machine:
 
     @property
     def size_bytes(self) -> int:
-        """Keys and packed items, without Python's own cost of about 200 bytes a key."""
+        """Keys and packed items; memory_size_bytes has what Python takes for them."""
         return self._state.keyspace.size_bytes
+
+    @property
+    def memory_size_bytes(self) -> int:
+        """About what the state takes of the process's memory: equal on every node.
+
+        The history, which is each node's own, comes on top.
+        """
+        return self._state.keyspace.memory_size_bytes + self._state.sessions.memory_size_bytes
+
+    def weigh(self, key: bytes) -> tuple[int, int] | None:
+        """A key's modification revision and the size of its item, overdue or not."""
+        stored = self._state.keyspace.find(key)
+        return None if stored is None else (stored.mod_revision, len(stored.packed))
+
+    def keys_after(self, key: bytes, count_max: int) -> list[bytes]:
+        """The first keys behind one, in order, overdue ones too."""
+        span = self._state.keyspace.span(key + b"\0", b"")
+        return [each for each, _ in islice(span, count_max)]
+
+    def soonest(self, count_max: int) -> list[bytes]:
+        """The first keys by deadline, of those that have one."""
+        return self._state.keyspace.soonest(count_max)
 
     @property
     def revision(self) -> int:

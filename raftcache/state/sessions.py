@@ -60,6 +60,9 @@ RECORDS_SIZE_BYTES_MAX: Final = REQUESTS_REMEMBERED_MAX * 512
 
 assert TOKEN_SIZE_BYTES_MAX + FINGERPRINT_SIZE_BYTES + 128 < 512
 
+RECORD_COST_BYTES: Final = 208
+"""What Python takes for a record beside its bytes, its token once more included: measured, 200."""
+
 _PLAIN_RECORD: Final = b"\x94"
 """How an array of four begins in MessagePack; one of five is a transaction's."""
 
@@ -100,6 +103,11 @@ class Sessions:
     def __len__(self) -> int:
         """Records held, dead ones that were not dropped yet among them."""
         return len(self._queue)
+
+    @property
+    def memory_size_bytes(self) -> int:
+        """About what it takes of the process's memory."""
+        return self.size_bytes + len(self._queue) * RECORD_COST_BYTES
 
     def find(self, token: bytes, now_ms: int) -> Record | None:
         """The living record of a token."""

@@ -17,6 +17,7 @@ from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Compare,
     DeleteRange,
+    Evict,
     Found,
     Get,
     Item,
@@ -54,7 +55,7 @@ _RELATIONS: Final[dict[Relation, Callable[[Any, Any], bool]]] = {
 
 
 class Transactions:
-    """Txn and DeleteRange over one state."""
+    """Txn, DeleteRange and Evict over one state."""
 
     def __init__(self, changes: Changes, operations: Operations) -> None:
         self._changes, self._state, self._operations = changes, changes.state, operations
@@ -85,6 +86,20 @@ class Transactions:
         reply, _ = _delete_range(self._changes, command, RANGE_KEYS_MAX)
         self._changes.commit()
         return reply
+
+    def evict(self, command: Evict) -> Reply:
+        """Remove the victims that are as they were; the overdue ones among them have expired."""
+        state, count = self._state, 0
+        self._changes.begin()
+        for key, revision in command.victims:
+            stored = state.keyspace.find(key)
+            if stored is None or stored.mod_revision != revision:
+                continue
+            overdue = 0 < stored.deadline_ms <= state.now_ms
+            self._changes.remove(key, stored, Kind.EXPIRE if overdue else Kind.EVICT)
+            count += not overdue
+        self._changes.commit()
+        return Reply(Status.DELETED, state.revision, count=count)
 
     def _holds(self, compare: Compare) -> bool:
         item = self._state.keyspace.get(compare.key, self._state.now_ms)

@@ -18,7 +18,7 @@ Reply = tuple[Any, ...]
 CREATED, CHANGED, UNCHANGED, DELETED, MISSING, PRECONDITION = 1, 2, 3, 4, 5, 6
 NOT_INTEGER, OVERFLOW, TOO_LARGE, MISUSED, FULL, INVALID = 7, 8, 9, 10, 11, 12
 TOO_MANY_KEYS, REPLY_TOO_LARGE, SUCCEEDED, FAILED, ABORTED = 13, 14, 15, 16, 17
-PUT, DELETE, EXPIRE = 1, 2, 3
+PUT, DELETE, EXPIRE, EVICT = 1, 2, 3, 4
 RELATIONS = {1: operator.eq, 2: operator.ne, 3: operator.lt, 4: operator.gt}
 
 Event = tuple[int, int, bytes, "Entry | None", "Entry | None"]
@@ -125,6 +125,8 @@ class Reference:
     def is_valid(self, command: Any) -> bool:
         """The limits that the strategies of the tests overstep."""
         name = type(command).__name__
+        if name == "Evict":
+            return all(key != b"" and revision > 0 for key, revision in command.victims)
         if command.__class__.__name__ in ("Txn", "DeleteRange", "Range"):
             return self.is_valid_wide(command)
         if name == "Get":
@@ -161,6 +163,8 @@ class Reference:
             return self.transaction(command)
         if type(command).__name__ == "DeleteRange":
             return self.alone(command)
+        if type(command).__name__ == "Evict":
+            return self.evict(command)
         name, key, only = type(command).__name__, command.key, command.only
         if key in self.entries and self.is_due(self.entries[key]):
             self.remove(key, EXPIRE)
@@ -244,6 +248,17 @@ class Reference:
             return self.nothing(TOO_MANY_KEYS)
         self.commit(before)
         return reply
+
+    def evict(self, command: Any) -> Reply:
+        before, count = deepcopy(self.entries), 0
+        self.begin()
+        for key, revision in command.victims:
+            entry = self.entries.get(key)
+            if entry is not None and entry.changed == revision:
+                self.remove(key, EXPIRE if self.is_due(entry) else EVICT)
+                count += not self.is_due(entry)
+        self.commit(before)
+        return (DELETED, self.revision, 0, count, 0, 0, False)
 
     def begin(self) -> None:
         self.in_txn, self.changed_keys, self.touched = True, {}, 0

@@ -24,6 +24,7 @@ from raftcache.command.words import (
     Compare,
     Delete,
     DeleteRange,
+    Evict,
     Expire,
     Get,
     Increment,
@@ -136,8 +137,13 @@ branches = st.lists(operations, max_size=5).map(tuple)
 transactions = st.builds(
     Txn, st.lists(compares, max_size=2).map(tuple), branches, branches, once=onces
 )
+victims = st.tuples(keys, st.one_of(st.integers(1, 12), st.just(0)))
 commands = st.one_of(
-    commands, transactions, transactions, st.builds(DeleteRange, start=starts, end=ends, once=onces)
+    commands,
+    transactions,
+    transactions,
+    st.builds(DeleteRange, start=starts, end=ends, once=onces),
+    st.builds(Evict, st.lists(victims, max_size=6).map(tuple)),
 )
 entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
 logs = st.lists(entries, max_size=25)

@@ -70,6 +70,7 @@ class FakeNode:
             "applied_index": 9,
             "revision": self.store.revision,
             "digest": "00ff",
+            "memory": {"size_bytes": 3 << 19, "size_bytes_max": 64 << 20, "more": 0},
             "members": [{"name": self.name, "raft": "127.0.0.1:1", "http": self.url, "lag": 1}],
             "more": "than asked",
         }

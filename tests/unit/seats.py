@@ -232,7 +232,7 @@ def hello(**changes: Any) -> Message:
         "type": "hello",
         "magic": "raftcache",
         "version_min": 1,
-        "version_max": 1,
+        "version_max": versions.PROTOCOL_MAX,
         "commands_version": versions.COMMANDS,
         "cluster_id": CLUSTER,
         "name": "n2",

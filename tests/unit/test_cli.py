@@ -192,10 +192,11 @@ def test_endpoints_win_over_the_environment(nodes: list[FakeNode]) -> None:
 def test_status_has_a_row_for_every_endpoint(nodes: list[FakeNode]) -> None:
     nodes[2].always = NO_LEADER
     header, first, second, third = out("status").splitlines()
-    names = "NODE ROLE TERM COMMITTED APPLIED LAG REVISION DIGEST HTTP RAFT"
+    names = "NODE ROLE TERM COMMITTED APPLIED LAG REVISION MEMORY DIGEST HTTP RAFT"
     assert header.split() == names.split()
     place = nodes[0].url.removeprefix("http://")
-    assert first.split() == ["n1", "leader", "3", "10", "9", "1", "0", "00ff", place, "127.0.0.1:1"]
+    shown = ["n1", "leader", "3", "10", "9", "1", "0", "1.5/64MiB", "00ff", place, "127.0.0.1:1"]
+    assert first.split() == shown
     assert second.split()[:6] == ["n2", "follower", "3", "10", "9", "?"]
     assert third.startswith(f"?     {nodes[2].url}: no leader")
 

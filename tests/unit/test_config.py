@@ -9,7 +9,7 @@ import pytest
 
 from raftcache import config
 from raftcache.command import limits
-from raftcache.config import Address, Config, Durability, LogFormat, settings, text
+from raftcache.config import Address, Config, Durability, Eviction, LogFormat, settings, text
 from raftcache.errors import BadConfig
 
 CLUSTER = "n1=127.0.0.1:7501,n2=127.0.0.1:7502,n3=127.0.0.1:7503"
@@ -80,6 +80,8 @@ def test_every_setting_lands_in_its_field() -> None:
             "watchers-max": "16",
             "header-timeout": "14s",
             "keepalive-timeout": "1h",
+            "max-memory": "1GiB",
+            "eviction": "allkeys-lfu",
             "durability": "os",
             "segment-size": "16MiB",
             "snapshot-entries": "15",
@@ -92,7 +94,9 @@ def test_every_setting_lands_in_its_field() -> None:
     assert got.raft_advertise == Address("::1", 7501)
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
-    assert got.limits == config.Limits(2 << 20, 11, 12, 13, 16, 14.0, 3600.0)
+    assert got.limits == config.Limits(
+        2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 1 << 30, Eviction.ALLKEYS_LFU
+    )
     assert got.storage == config.Storage(Durability.OS, 16 << 20, 15, 1 << 30, 0)
 
 
@@ -288,6 +292,16 @@ def test_relations_of_timing_name_both_values_and_where_they_came_from() -> None
 
 
 def test_a_segment_fits_between_two_snapshots() -> None:
+    assert refusal({"max-memory": "512KiB"}).startswith(
+        "--max-memory 512KiB (flag) must be 0, for no limit, or at least 1048576 bytes"
+    )
+    assert refusal({"max-memory": "19MiB"}).startswith(
+        "--max-memory 19MiB (flag) must have room for 20 values of --value-size-max 1MiB (default)"
+    )
+    assert refusal({"eviction": "allkeys-lru"}).startswith(
+        "--eviction allkeys-lru (flag) never has a reason to evict with --max-memory 0 (default)"
+    )
+    assert load({"max-memory": "20MiB"}).limits.memory_size_bytes_max == 20 << 20
     assert refusal({"segment-size": "512MiB"}).startswith(
         "--segment-size 512MiB (flag) must not be more than --snapshot-log-size 256MiB (default)"
     )
@@ -317,7 +331,7 @@ def test_defaults_are_within_the_range_of_their_settings() -> None:
             default = getattr(tables[setting.table], setting.field)
             assert setting.parse(setting.show(default)) == default, setting.name
             checked += 1
-    assert checked == 18
+    assert checked == 20
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,9 @@ from tests.unit.seats import SeededDice, hello
 
 
 def test_the_highest_common_version_is_spoken() -> None:
-    assert common_version(hello(version_min=1, version_max=5)) == 1
-    assert common_version(hello(version_min=2, version_max=5)) is None
+    assert common_version(hello(version_min=1, version_max=1)) == 1
+    assert common_version(hello(version_min=1, version_max=5)) == 2
+    assert common_version(hello(version_min=3, version_max=5)) is None
 
 
 def test_redials_slow_down_within_bounds_and_start_afresh_after_a_link() -> None:

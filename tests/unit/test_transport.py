@@ -217,13 +217,49 @@ async def test_sending_to_nobody_is_false() -> None:
         assert n1.links.send(Node("n9"), {"type": "term", "term": 1}) is False
 
 
+@on_both_loops
+async def test_what_was_read_is_told_only_to_who_speaks_protocol_2() -> None:
+    n1, told = seat("n1"), list[object]()
+    n1.links.accessed = told.append
+    async with started(n1):
+        for version in (1, 2):
+            n1.links.addNode(Node("n2"))
+            async with wire(n1.address) as n2:
+                await n2.greet(version_max=version)
+                assert (await n2.next())["type"] == "hello"
+                await until(lambda: bool(n1.up))
+                n1.links.report_accesses("n2", [(b"key", 3)])
+                n1.links.report_accesses("n9", [(b"key", 3)])
+                n1.links.send(Node("n2"), {"type": "term", "term": 1})
+                n1.links.flush()
+                if version == 2:
+                    assert await n2.next() == {"type": "accesses", "keys": [(b"key", 3)]}
+                assert (await n2.next())["type"] == "term"
+                n1.links.dropNode(Node("n2"))
+        assert not told
+
+
+@on_both_loops
+async def test_what_others_read_goes_to_who_asked_for_it_and_not_to_the_engine() -> None:
+    n1, n2, told = seat("n1"), seat("n2"), list[object]()
+    n1.links.accessed = told.append
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        await until(lambda: bool(n1.up and n2.up))
+        n2.links.report_accesses("n1", [(b"a", 1), (b"b", 2)])
+        assert n2.say("n1", 7)
+        await until(lambda: len(n1.received) == 1)
+        assert told == [[(b"a", 1), (b"b", 2)]]
+
+
 # -- strangers -----------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version_min": 2, "version_max": 9}, Refusal.VERSION),
+        ({"version_min": 3, "version_max": 9}, Refusal.VERSION),
         ({"cluster_id": "dead"}, Refusal.CLUSTER),
         ({"name": "n1"}, Refusal.ITSELF),
         ({"to": "n3"}, Refusal.ADDRESSEE),

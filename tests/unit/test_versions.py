@@ -180,19 +180,19 @@ async def test_a_peer_of_another_version_gets_the_lower_one_or_a_reason() -> Non
     async with started(n1):
         n1.links.addNode(Node("n2"))
         async with wire(n1.address) as later:
-            await later.greet(version_min=2, version_max=3, commands_version=9)
+            await later.greet(version_min=3, version_max=4, commands_version=9)
             refused = await later.next()
             assert (refused["type"], refused["reason"]) == ("refused", Refusal.VERSION)
             await later.ends()
         assert greeted == []
         async with wire(n1.address) as newer_one:
-            await newer_one.greet(version_min=1, version_max=2, commands_version=5)
+            await newer_one.greet(version_min=1, version_max=3, commands_version=5)
             answer = await newer_one.next()
-            assert (answer["version_min"], answer["version_max"]) == (1, 1)
+            assert (answer["version_min"], answer["version_max"]) == (1, 2)
             assert answer["commands_version"] == versions.COMMANDS
             await until(lambda: n1.up)
             (connection,) = (c for c in n1.links._connections if c.name == "n2")
-            assert connection.version == 1
+            assert connection.version == 2
         assert [m.commands_version for m in greeted] == [5]
 
 
@@ -341,5 +341,5 @@ def test_a_node_that_knows_less_than_the_cluster_uses_stops_and_says_so(
 
 def test_every_kind_of_command_has_the_version_that_brought_it() -> None:
     later = {kind: v for kind, v in words.INTRODUCED.items() if v > versions.COMMANDS_FIRST}
-    assert later == {words.Txn: 2, words.DeleteRange: 2}
+    assert later == {words.Txn: 2, words.DeleteRange: 2, words.Evict: 2}
     assert versions.COMMANDS == 2
