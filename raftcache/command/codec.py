@@ -12,6 +12,18 @@ from typing import Any, Final
 import msgspec
 from xxhash import xxh3_128
 
+from raftcache.command.leasing import (
+    LeaseGrant,
+    LeaseKeepAlive,
+    LeaseRevoke,
+    Leasing,
+    LockAcquire,
+    Locking,
+    LockKeepAlive,
+    LockLeave,
+    LockRelease,
+    LockStay,
+)
 from raftcache.command.limits import (
     BATCH_COMMANDS_MAX,
     CONTENT_TYPE_SIZE_BYTES_MAX,
@@ -22,6 +34,12 @@ from raftcache.command.limits import (
     INTEGER_MAX,
     INTEGER_MIN,
     KEY_SIZE_BYTES_MAX,
+    LEASE_TTL_MS_MAX,
+    LEASE_TTL_MS_MIN,
+    LOCK_DELAY_MS_MAX,
+    LOCK_NAME_SIZE_BYTES_MAX,
+    LOCK_VALUE_SIZE_BYTES_MAX,
+    LOCK_WAIT_MS_MAX,
     RANGE_KEYS_MAX,
     TOKEN_SIZE_BYTES_MAX,
     TTL_MS_MAX,
@@ -44,6 +62,7 @@ from raftcache.command.words import (
     Expire,
     Get,
     Increment,
+    LeasedPut,
     Once,
     Operation,
     Persist,
@@ -134,14 +153,12 @@ def check(command: Command) -> str | None:
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 
-def _check_keyless(command: Tick | Txn | DeleteRange | Evict) -> str | None:
+def _check_keyless(command: Tick | Txn | DeleteRange | Evict | Leasing | Locking) -> str | None:
     if isinstance(command, Tick):
         return None
     if command.once is not None and (why := _check_once(command.once)):
         return why
-    if isinstance(command, Evict):
-        return _check_evict(command)
-    return _check_txn(command) if isinstance(command, Txn) else _check_span(command)
+    return _KEYLESS_CHECKS[type(command)](command)
 
 
 def _check_once(once: Once) -> str | None:
@@ -155,10 +172,18 @@ def _check_once(once: Once) -> str | None:
 
 
 def _check_put(command: Put) -> str | None:
-    if len(command.value) > VALUE_SIZE_BYTES_MAX:
-        return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
     if command.ttl_ms is not None and not 1 <= command.ttl_ms <= TTL_MS_MAX:
         return f"a time to live is 1 to {TTL_MS_MAX} ms, not {command.ttl_ms}"
+    return _check_value(command)
+
+
+def _check_leased_put(command: LeasedPut) -> str | None:
+    return _check_number("the id of a lease", command.lease) or _check_value(command)
+
+
+def _check_value(command: Put | LeasedPut) -> str | None:
+    if len(command.value) > VALUE_SIZE_BYTES_MAX:
+        return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
     content_type = command.content_type
     if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
         return f"a content type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes"
@@ -251,7 +276,7 @@ def _check_compare(compare: Compare) -> str | None:
     if compare.value:
         return "only a value is compared with bytes"
     if not 0 <= compare.number <= INTEGER_MAX:
-        return f"revisions and versions are 0 to {INTEGER_MAX}, not {compare.number}"
+        return f"revisions, versions and leases are 0 to {INTEGER_MAX}, not {compare.number}"
     if compare.target is Target.EXISTS and (
         compare.number > 1 or compare.relation not in (Relation.EQUAL, Relation.NOT_EQUAL)
     ):
@@ -277,7 +302,7 @@ def _check_operation(operation: Operation) -> str | None:
 
 def _operation_size_bytes(operation: Operation) -> int:
     match operation:
-        case Put():
+        case Put() | LeasedPut():
             return len(operation.key) + len(operation.value) + len(operation.content_type)
         case Append():
             return len(operation.key) + len(operation.value)
@@ -285,6 +310,52 @@ def _operation_size_bytes(operation: Operation) -> int:
             return len(operation.start) + len(operation.end)
         case _:
             return len(operation.key)
+
+
+def _check_number(what: str, number: int) -> str | None:
+    fits = 1 <= number <= INTEGER_MAX
+    return None if fits else f"{what} is 1 to {INTEGER_MAX}, not {number}"
+
+
+def _check_lease_ttl(ttl_ms: int) -> str | None:
+    if not LEASE_TTL_MS_MIN <= ttl_ms <= LEASE_TTL_MS_MAX:
+        return f"a time to live here is {LEASE_TTL_MS_MIN} to {LEASE_TTL_MS_MAX} ms, not {ttl_ms}"
+    return None
+
+
+def _check_lease(command: LeaseKeepAlive | LeaseRevoke) -> str | None:
+    return _check_number("the id of a lease", command.lease)
+
+
+def _check_lock_name(name: bytes) -> str | None:
+    if not 1 <= len(name) <= LOCK_NAME_SIZE_BYTES_MAX:
+        return f"a lock's name has 1 to {LOCK_NAME_SIZE_BYTES_MAX} bytes, this one {len(name)}"
+    return None
+
+
+def _check_acquire(command: LockAcquire) -> str | None:
+    if why := _check_lock_name(command.name) or _check_lease_ttl(command.ttl_ms):
+        return why
+    if not 0 <= command.wait_ms <= LOCK_WAIT_MS_MAX:
+        return f"a wait is 0 to {LOCK_WAIT_MS_MAX} ms, not {command.wait_ms}"
+    if not 0 <= command.delay_ms <= LOCK_DELAY_MS_MAX:
+        return f"a lock delay is 0 to {LOCK_DELAY_MS_MAX} ms, not {command.delay_ms}"
+    if len(command.value) > LOCK_VALUE_SIZE_BYTES_MAX:
+        return (
+            f"a lock's value has at most {LOCK_VALUE_SIZE_BYTES_MAX} bytes, this one"
+            f" {len(command.value)}"
+        )
+    return None
+
+
+def _check_place(command: LockStay | LockLeave) -> str | None:
+    if isinstance(command, LockLeave) and not 0 <= command.stays <= INTEGER_MAX:
+        return f"stays are 0 to {INTEGER_MAX}, not {command.stays}"
+    return _check_lock_name(command.name) or _check_number("a place", command.place)
+
+
+def _check_token(command: LockKeepAlive | LockRelease) -> str | None:
+    return _check_lock_name(command.name) or _check_number("a token", command.token)
 
 
 def _nothing_more(command: object) -> str | None:
@@ -299,4 +370,19 @@ _CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     Expire: _check_expire,
     Persist: _nothing_more,
     Touch: _nothing_more,
+    LeasedPut: _check_leased_put,
+}
+
+_KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
+    Txn: _check_txn,
+    DeleteRange: _check_span,
+    Evict: _check_evict,
+    LeaseGrant: lambda command: _check_lease_ttl(command.ttl_ms),
+    LeaseKeepAlive: _check_lease,
+    LeaseRevoke: _check_lease,
+    LockAcquire: _check_acquire,
+    LockStay: _check_place,
+    LockLeave: _check_place,
+    LockKeepAlive: _check_token,
+    LockRelease: _check_token,
 }

@@ -53,8 +53,9 @@ REQUESTS_FORGOTTEN_PER_ENTRY_MAX: Final = BATCH_COMMANDS_MAX
 for nothing already."""
 
 EXPIRED_PER_ENTRY_MAX: Final = 1000
-"""Overdue keys removed by one entry, so that a million at once do not stop the node. The rest are
-already absent to every read and command; the leader ticks until they are gone."""
+"""Overdue keys removed by one entry, so that a million at once do not stop the node; the same for
+leases with their keys (but one lease goes whole), and for places of locks. The rest are already
+absent to every read and command; the leader ticks until they are gone."""
 
 EVICTED_PER_ENTRY_MAX: Final = 1000
 """Keys forgotten by one entry to make room: as many as may expire by one."""
@@ -92,6 +93,41 @@ PAGE_KEYS_DEFAULT: Final = 1_000
 PAGE_SIZE_BYTES_MAX: Final = 1 << 20
 """One page of a listing: so many keys, or so many bytes of keys and values, of which the last may
 be more. Whoever wants more asks for the next page."""
+
+LEASE_TTL_MS_MIN: Final = 100
+LEASE_TTL_MS_MAX: Final = 24 * 3600 * 1000
+"""Of leases and locks: below, keep-alives would be most of the load; above, nobody lives so long
+without one."""
+
+LEASES_MAX: Final = 1 << 16
+"""Leases at a time, about 400 bytes each on every node."""
+
+LEASE_KEYS_MAX: Final = RANGE_KEYS_MAX
+"""Keys of one lease: they go in one revision, and so in one entry."""
+
+LEASES_SHOWN_MAX: Final = 1000
+"""Leases, or keys of a lease, that one answer shows."""
+
+LOCK_NAME_SIZE_BYTES_MAX: Final = 255
+
+LOCK_VALUE_SIZE_BYTES_MAX: Final = 512
+"""An address and a little more: it says who holds the lock."""
+
+LOCK_PLACES_MAX: Final = 1 << 16
+"""Holders, owners followed by a delay, and waiters of all locks together."""
+
+LOCK_QUEUE_MAX: Final = 1000
+"""Waiters of one lock: whoever is further back had better ask again later."""
+
+LOCK_WAIT_MS_MAX: Final = REQUESTS_REMEMBERED_MS // 2
+"""A retry must find its place while its Idempotency-Key is remembered."""
+
+LOCK_DELAY_MS_MAX: Final = 60_000
+"""As in Consul."""
+
+LOCK_PLACE_MS: Final = 10_000
+"""A place in a queue lasts so long without word from the node where its client waits: longer than
+an election, and what a killed client costs those behind it."""
 
 HISTORY_EVENTS_MAX: Final = 1 << 18
 HISTORY_SIZE_BYTES_MAX: Final = 64 << 20

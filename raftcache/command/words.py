@@ -18,6 +18,8 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
+from raftcache.command.leasing import Leasing, Locking
+from raftcache.command.once import Once as Once
 
 ANY: Final = -1
 """`only`: no precondition."""
@@ -27,17 +29,6 @@ ABSENT: Final = 0
 
 PRESENT: Final = -2
 """`only`: the key must exist (`If-Match: *`)."""
-
-
-class Once(Struct, array_like=True, frozen=True):
-    """Marks a command that must be applied at most once, however often it is sent.
-
-    token: the caller's Idempotency-Key, at most TOKEN_SIZE_BYTES_MAX bytes.
-    fingerprint: of the request, so that a token reused for another one is refused.
-    """
-
-    token: bytes
-    fingerprint: bytes
 
 
 class Put(Struct, array_like=True, tag=1, frozen=True):
@@ -112,7 +103,7 @@ class Tick(Struct, array_like=True, tag=8, frozen=True):
 
 
 class Target(IntEnum):
-    """What of a key a transaction compares; of an absent one, the first three are 0."""
+    """What of a key a transaction compares; of an absent one, all that are numbers are 0."""
 
     REVISION = 1
     """Of its last change."""
@@ -122,6 +113,8 @@ class Target(IntEnum):
     """As bytes. With an absent key no comparison of values holds, != neither."""
     EXISTS = 5
     """1 or 0; only = and !=."""
+    LEASE = 6
+    """The id of its lease, 0 without one."""
 
 
 class Relation(IntEnum):
@@ -177,7 +170,18 @@ class Evict(Struct, array_like=True, tag=20, frozen=True):
     once: Once | None = None
 
 
-Keyed: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch
+class LeasedPut(Struct, array_like=True, tag=11, frozen=True):
+    """Set a key that goes with its lease; any other Put, Expire or Persist takes it off again."""
+
+    key: bytes
+    value: bytes
+    lease: int
+    content_type: str = ""
+    only: int = ANY
+    once: Once | None = None
+
+
+Keyed: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch | LeasedPut
 """Commands about one key."""
 
 Operation: TypeAlias = Keyed | DeleteRange | Get | Range
@@ -196,7 +200,7 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
     once: Once | None = None
 
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Evict
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Evict | Leasing | Locking
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -210,6 +214,9 @@ INTRODUCED: Final[dict[type, int]] = {
     Txn: 2,
     DeleteRange: 2,
     Evict: 2,
+    LeasedPut: 2,
+    **dict.fromkeys(get_args(Leasing), 2),
+    **dict.fromkeys(get_args(Locking), 2),
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 
@@ -258,6 +265,18 @@ class Status(IntEnum):
     """They did not hold, and the second branch was done."""
     ABORTED = 17
     """An operation of a transaction could not be done; nothing changed."""
+    NO_LEASE = 18
+    """The lease has ended, or never was; nothing changed."""
+    LIMIT = 19
+    """A limit on leases, keys of a lease, locks or their queues is reached; nothing changed."""
+    GRANTED = 20
+    """number is the token that holds the lock."""
+    QUEUED = 21
+    """number is a place in the queue of a lock, or the count of stays at it."""
+    LOCKED = 22
+    """Somebody else holds the lock, or may not be followed yet; nothing changed."""
+    NOT_HELD = 23
+    """The token does not hold the lock, or the place is gone; nothing changed."""
 
 
 class Reply(Struct, array_like=True, frozen=True):
@@ -267,8 +286,9 @@ class Reply(Struct, array_like=True, frozen=True):
         else that changed nothing, the store's.
     version: writes to the key since it was created, this one included; 0 where there is no key.
     count: keys removed (DELETED).
-    number: the new value of a counter (Increment) or the new size (Append).
-    deadline_ms: the key's deadline in cluster time, 0 for none.
+    number: the new value of a counter (Increment) or the new size (Append); the id of a lease, a
+        token or a place.
+    deadline_ms: the deadline of the key, lease or lock in cluster time, 0 for none.
     replayed: this is the remembered reply to an earlier command with the same token.
     """
 
@@ -282,7 +302,10 @@ class Reply(Struct, array_like=True, frozen=True):
 
 
 class Item(Struct, array_like=True, frozen=True):
-    """One key's value and what is kept with it, as a reader sees it."""
+    """One key's value and what is kept with it, as a reader sees it.
+
+    deadline_ms: its own, or that of its lease; 0 for none. lease: 0 for none.
+    """
 
     value: bytes
     content_type: str
@@ -290,6 +313,7 @@ class Item(Struct, array_like=True, frozen=True):
     mod_revision: int
     version: int
     deadline_ms: int
+    lease: int = 0
 
 
 class Wrote(Struct, array_like=True, tag=1, frozen=True):

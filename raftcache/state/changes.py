@@ -7,7 +7,7 @@ from typing import Final
 from raftcache.command.words import Reply, Status
 from raftcache.state.history import Event, History, Kind
 from raftcache.state.image import State
-from raftcache.state.items import Stored, pack
+from raftcache.state.items import Stored, closed, pack
 
 _PUT: Final = Kind.PUT
 _CREATED: Final = Status.CREATED
@@ -31,8 +31,9 @@ class Changes:
 
     def find(self, key: bytes) -> Stored | None:
         """What the key holds for a command; an overdue one is removed first."""
-        stored = self.state.keyspace.find(key)
-        if stored is not None and 0 < stored.deadline_ms <= self.state.now_ms:
+        keyspace = self.state.keyspace
+        stored = keyspace.find(key)
+        if stored is not None and keyspace.is_overdue(stored, self.state.now_ms):
             self.remove(key, stored, Kind.EXPIRE)
             return None
         return stored
@@ -45,8 +46,9 @@ class Changes:
         content_type: bytes,
         value: bytes,
         number: int = 0,
+        lease: int = 0,
     ) -> Reply:
-        """Give the key a new item; found is what `find` returned."""
+        """Give the key a new item; found is what `find` returned, lease one that is held."""
         state, alone = self.state, self._before is None
         if alone:
             state.revision = revision = state.revision + 1
@@ -57,10 +59,12 @@ class Changes:
         else:
             status, created, previous = _CHANGED, found.create_revision, found.packed
             version = found.version + (found.mod_revision != revision)
-        packed = pack(revision, created, deadline_ms, version, content_type, value)
+        packed = pack(revision, created, deadline_ms, version, content_type, value, lease)
         state.keyspace.put(key, packed, deadline_ms, found)
         if alone:
             self._note(Event(revision, _PUT, key, packed, previous))
+        if lease:
+            deadline_ms = state.leases.deadline_ms(lease)
         return Reply(status, revision, version, 0, number, deadline_ms)
 
     def remove(self, key: bytes, found: Stored, kind: Kind = Kind.DELETE) -> None:
@@ -68,10 +72,16 @@ class Changes:
         state = self.state
         if self._before is None:
             state.revision += 1
-            self._note(Event(state.revision, kind, key, None, found.packed))
+            self._note(Event(state.revision, kind, key, None, self._past(found)))
         else:
             self._join(key, found, kind)
         state.keyspace.remove(key, found)
+
+    def take_revision(self) -> int:
+        """For a change that is not of a key."""
+        assert self._before is None
+        self.state.revision += 1
+        return self.state.revision
 
     def begin(self) -> None:
         """From now on all changes share one revision."""
@@ -86,7 +96,7 @@ class Changes:
             new = find(key)
             if old is not None or new is not None:  # else it came and went
                 packed = None if new is None else new.packed
-                previous = None if old is None else old.packed
+                previous = None if old is None else self._past(old)
                 kind = _PUT if new is not None else kind
                 self._note(Event(revision, kind, key, packed, previous))
         self._before = None
@@ -103,6 +113,12 @@ class Changes:
                 keyspace.remove(key, new)
         self.state.revision = self._base
         self._before = None
+
+    def _past(self, found: Stored) -> bytes:
+        """As the history has it: its lease will be forgotten, so when it was over stands in it."""
+        if found.lease and self.state.keyspace.is_overdue(found, self.state.now_ms):
+            return closed(found.packed, self.state.leases.deadline_ms(found.lease))
+        return found.packed
 
     def _join(self, key: bytes, found: Stored | None, kind: Kind) -> int:
         """Note what the key held, and how it changed last; the revision of them all."""

@@ -1,29 +1,41 @@
 """The whole state as bytes, and back: canonical, so equal states give equal images.
 
-    image  = header, item*, record*, footer                     integers little-endian
+    image  = header, [tables,] item*, record*, footer           integers little-endian
     header = "raftcach", format u32, items u64, records u64, first record u64, revision u64, now u64
+    tables = leases u64, places u64, lease*, place*             from format 2
+    lease, place = size u16, packed record                      by number
     item   = key size u16, packed size u32, key, packed item    in key order
     record = size u16, packed record                            oldest first
     footer = digest u64
 
-The digest covers all of it: each byte is in the hash of an item or of a record, in the term for
-the header, or decides where the others begin.
+The digest covers all of it: each byte is in the hash of an item, a lease, a place or a record, in
+the term for the header, or decides where the others begin.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from itertools import chain
 from typing import Final, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
 from raftcache.command import versions
-from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
+from raftcache.command.limits import (
+    KEY_SIZE_BYTES_MAX,
+    LEASES_MAX,
+    LOCK_PLACES_MAX,
+    REQUESTS_REMEMBERED_MAX,
+)
 from raftcache.errors import Corrupt
 from raftcache.state import items
 from raftcache.state.keyspace import Keyspace
+from raftcache.state.leases import Leases
+from raftcache.state.locks import Locks
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX, Sessions
+from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
+from raftcache.state.table import TIME_MS_MAX, Numbered, pack
 
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
@@ -31,11 +43,9 @@ SLICE_SIZE_BYTES: Final = 64 << 10
 SLICE_KEYS_MAX: Final = 500
 """Keys looked at for one slice: about half a millisecond, most of it spent waiting for memory."""
 
-TIME_MS_MAX: Final = 1 << 62
-"""Cluster time stays below this, so that a time and a TTL fit in 63 bits."""
-
 _MAGIC: Final = b"raftcach"
 _HEADER: Final = struct.Struct("<8sIQQQQQ")
+_TABLES: Final = struct.Struct("<QQ")
 _ITEM: Final = struct.Struct("<HI")
 _RECORD: Final = struct.Struct("<H")
 _FOOTER: Final = struct.Struct("<Q")
@@ -48,12 +58,14 @@ assert RECORD_SIZE_BYTES_MAX < 1 << 16
 class State:
     """Everything an image holds; applied writes and cluster time count from 0."""
 
-    __slots__ = ("keyspace", "now_ms", "revision", "sessions")
+    __slots__ = ("keyspace", "leases", "locks", "now_ms", "revision", "sessions")
 
     def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
         self.revision = revision
         self.now_ms = now_ms
-        self.keyspace = Keyspace()
+        self.leases = Leases()
+        self.locks = Locks()
+        self.keyspace = Keyspace(self.leases)
         self.sessions = Sessions(first_record)
 
     @property
@@ -61,6 +73,7 @@ class State:
         """64 bits over the whole state."""
         moment = _MOMENT.pack(self.revision, self.now_ms, self.sessions.first)
         terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
+        terms += self.leases.table.digest + self.locks.table.digest
         return terms % (1 << 64)
 
 
@@ -78,9 +91,11 @@ def dump(state: State) -> Generator[bytes, None, None]:
 def _slices(state: State) -> Generator[bytes, None, None]:
     keyspace, records = state.keyspace, state.sessions.records()
     footer = _FOOTER.pack(state.digest)
+    leases, places = state.leases.table.records(), state.locks.table.records()
+    version = 2 if state.sessions.transactions or leases or places else 1
     header = _HEADER.pack(
         _MAGIC,
-        2 if state.sessions.transactions else 1,
+        version,
         len(keyspace),
         len(records),
         state.sessions.first,
@@ -91,6 +106,9 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     try:
         yield b""  # for dump()
         yield header
+        if version > 1:
+            yield _TABLES.pack(len(leases), len(places))
+            yield from _chunks(map(pack, chain[Numbered](leases, places)))
         while not walk.done:
             taken = walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES)
             yield b"".join(
@@ -98,6 +116,12 @@ def _slices(state: State) -> Generator[bytes, None, None]:
             )
     finally:
         keyspace.end_pass()
+    yield from _chunks(records)
+    yield footer
+
+
+def _chunks(records: Iterable[bytes]) -> Iterator[bytes]:
+    """Records behind their sizes, joined to slices."""
     chunk = bytearray()
     for packed in records:
         if chunk and len(chunk) + len(packed) > SLICE_SIZE_BYTES:
@@ -106,7 +130,6 @@ def _slices(state: State) -> Generator[bytes, None, None]:
         chunk += _RECORD.pack(len(packed)) + packed
     if chunk:
         yield bytes(chunk)
-    yield footer
 
 
 _Stage: TypeAlias = "Callable[[memoryview, int], int | None]"
@@ -126,6 +149,7 @@ class Loader:
         self._state = State()
         self._last_key = b""
         self._items_left = self._records_left = 0
+        self._leases_left = self._places_left = 0
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -165,8 +189,55 @@ class Loader:
         if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
+        if version > 1:
+            self._stage = self._tables
+        else:
+            self._next_stage()
+        return end
+
+    def _tables(self, view: memoryview, at: int) -> int | None:
+        end = at + _TABLES.size
+        if end > len(view):
+            return None
+        self._leases_left, self._places_left = _TABLES.unpack_from(view, at)
+        if self._leases_left > LEASES_MAX or self._places_left > LOCK_PLACES_MAX:
+            raise self._corrupt(f"{self._leases_left} leases, {self._places_left} places")
         self._next_stage()
         return end
+
+    def _lease(self, view: memoryview, at: int) -> int | None:
+        return self._numbered(view, at, self._state.leases.load)
+
+    def _place(self, view: memoryview, at: int) -> int | None:
+        return self._numbered(view, at, self._state.locks.load)
+
+    def _numbered(
+        self, view: memoryview, at: int, load: Callable[[bytes, int], str | None]
+    ) -> int | None:
+        """The next record of a table."""
+        found = self._sized(view, at, TABLE_RECORD_SIZE_BYTES_MAX)
+        if found is None:
+            return None
+        packed, end = found
+        if why := load(packed, self._state.revision):
+            raise self._corrupt(why)
+        if self._leases_left:
+            self._leases_left -= 1
+        else:
+            self._places_left -= 1
+        self._next_stage()
+        return end
+
+    def _sized(self, view: memoryview, at: int, size_bytes_max: int) -> tuple[bytes, int] | None:
+        """A record behind its size, and where it ends."""
+        packed_at = at + _RECORD.size
+        if packed_at > len(view):
+            return None
+        (size_bytes,) = _RECORD.unpack_from(view, at)
+        if size_bytes > size_bytes_max:
+            raise self._corrupt(f"a record of {size_bytes} bytes")
+        end = packed_at + size_bytes
+        return None if end > len(view) else (bytes(view[packed_at:end]), end)
 
     def _item(self, view: memoryview, at: int) -> int | None:
         key_at = at + _ITEM.size
@@ -192,19 +263,17 @@ class Loader:
         if why := items.fault(packed, self._state.revision):
             raise self._corrupt(why)
         self._last_key = key
-        self._state.keyspace.put(key, packed, items.read_header(packed).deadline_ms, None)
+        stored = items.read_header(packed)
+        if why := self._state.leases.fault(stored.lease):
+            raise self._corrupt(why)
+        self._state.keyspace.put(key, packed, stored.deadline_ms, None)
 
     def _record(self, view: memoryview, at: int) -> int | None:
-        packed_at = at + _RECORD.size
-        if packed_at > len(view):
+        found = self._sized(view, at, RECORD_SIZE_BYTES_MAX)
+        if found is None:
             return None
-        (size_bytes,) = _RECORD.unpack_from(view, at)
-        if size_bytes > RECORD_SIZE_BYTES_MAX:
-            raise self._corrupt(f"a record of {size_bytes} bytes")
-        end: int = packed_at + size_bytes
-        if end > len(view):
-            return None
-        if why := self._state.sessions.load(bytes(view[packed_at:end]), self._state.now_ms):
+        packed, end = found
+        if why := self._state.sessions.load(packed, self._state.now_ms):
             raise self._corrupt(why)
         self._records_left -= 1
         self._next_stage()
@@ -227,7 +296,11 @@ class Loader:
         return None
 
     def _next_stage(self) -> None:
-        if self._items_left:
+        if self._leases_left:
+            self._stage = self._lease
+        elif self._places_left:
+            self._stage = self._place
+        elif self._items_left:
             self._stage = self._item
         else:
             self._stage = self._record if self._records_left else self._footer

@@ -19,17 +19,21 @@ _HEADER_SIZE_BYTES: Final = _HEADER.size
 _unpack_header: Final = _HEADER.unpack_from
 
 STRING: Final = 1
-"""The one kind of value there is; a byte is kept for others."""
+LEASED: Final = 2
+"""Kinds of items: the second goes with a lease, whose id stands in the place of the deadline."""
+
+_KIND_AT: Final = 32
 
 PACKED_SIZE_BYTES_MAX: Final = (
     _HEADER_SIZE_BYTES + CONTENT_TYPE_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 )
 
 assert CONTENT_TYPE_SIZE_BYTES_MAX < 1 << 8  # its size is the header's last byte
+assert _KIND_AT == _HEADER_SIZE_BYTES - 2
 
 
 class Stored(Struct, frozen=True, gc=False):
-    """A packed item and the fields of its header, in the header's order."""
+    """A packed item and the fields of its header, in the header's order; lease 0 for none."""
 
     packed: bytes
     mod_revision: int
@@ -38,6 +42,7 @@ class Stored(Struct, frozen=True, gc=False):
     version: int
     kind: int
     content_type_size_bytes: int
+    lease: int = 0
 
     @property
     def content_type(self) -> bytes:
@@ -59,11 +64,12 @@ def pack(
     version: int,
     content_type: bytes,
     value: bytes,
+    lease: int = 0,
 ) -> bytes:
-    """The item as one bytes object; deadline_ms 0 for none."""
-    header = _HEADER.pack(
-        mod_revision, create_revision, deadline_ms, version, STRING, len(content_type)
-    )
+    """The item as one bytes object; deadline_ms and lease 0 for none, one of them at most."""
+    assert not (deadline_ms and lease)
+    size, kind = len(content_type), LEASED if lease else STRING
+    header = _HEADER.pack(mod_revision, create_revision, deadline_ms or lease, version, kind, size)
     return b"".join((header, content_type, value))
 
 
@@ -72,20 +78,48 @@ def packed_size_bytes(content_type_size_bytes: int, value_size_bytes: int) -> in
     return _HEADER_SIZE_BYTES + content_type_size_bytes + value_size_bytes
 
 
+def lease_of(packed: bytes) -> int:
+    """The lease that the item goes with, 0 for none."""
+    return read_header(packed).lease if packed[_KIND_AT] == LEASED else 0
+
+
+def closed(packed: bytes, deadline_ms: int) -> bytes:
+    """An item of a lease as one of the same deadline: what it was, once the lease has ended."""
+    stored = read_header(packed)
+    assert stored.lease
+    return pack(
+        stored.mod_revision,
+        stored.create_revision,
+        deadline_ms,
+        stored.version,
+        stored.content_type,
+        stored.value,
+    )
+
+
 def read_header(packed: bytes) -> Stored:
     """The item with its header read and its value left where it is."""
-    return Stored(packed, *_unpack_header(packed))
+    modified, created, end, version, kind, size = _unpack_header(packed)
+    if kind == LEASED:
+        return Stored(packed, modified, created, 0, version, kind, size, end)
+    return Stored(packed, modified, created, end, version, kind, size)
 
 
 def read(packed: bytes, now_ms: int) -> Item | None:
-    """The item as a reader sees it at a cluster time: None once its deadline has come."""
-    mod_revision, create_revision, deadline_ms, version, _, size = _unpack_header(packed)
-    if 0 < deadline_ms <= now_ms:
+    """The item as a reader sees it at a cluster time: None once its own deadline has come.
+
+    Whether its lease, if it has one, is over only `Leases.seen` can tell.
+    """
+    mod_revision, create_revision, deadline_ms, version, kind, size = _unpack_header(packed)
+    lease = 0
+    if kind == LEASED:
+        lease, deadline_ms = deadline_ms, 0
+    elif 0 < deadline_ms <= now_ms:
         return None
     value_at = _HEADER_SIZE_BYTES + size
     content_type = packed[_HEADER_SIZE_BYTES:value_at].decode("ascii") if size else ""
     return Item(
-        packed[value_at:], content_type, create_revision, mod_revision, version, deadline_ms
+        packed[value_at:], content_type, create_revision, mod_revision, version, deadline_ms, lease
     )
 
 
@@ -106,8 +140,10 @@ def fault(packed: bytes, revision: int) -> str | None:
         )
     if not 1 <= stored.version <= stored.mod_revision - stored.create_revision + 1:
         return f"version {stored.version} after {stored.mod_revision} revisions"
-    if stored.kind != STRING:
+    if stored.kind not in (STRING, LEASED):
         return f"a value of kind {stored.kind}, unknown here"
+    if stored.kind == LEASED and not stored.lease:
+        return "an item with lease 0"
     if not (0 <= stored.value_size_bytes <= VALUE_SIZE_BYTES_MAX and stored.content_type.isascii()):
         return "a content type or value outside its limits"
     return None

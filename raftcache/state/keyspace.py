@@ -16,6 +16,7 @@ from xxhash import xxh3_64_intdigest
 from raftcache.command.words import Item
 from raftcache.state import items
 from raftcache.state.items import Stored
+from raftcache.state.leases import Leases
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
@@ -43,10 +44,13 @@ class Keyspace:
         "_order",
         "_pass",
         "digest",
+        "leases",
         "size_bytes",
     )
 
-    def __init__(self) -> None:
+    def __init__(self, leases: Leases | None = None) -> None:
+        """leases: those that the keys go with; none if None."""
+        self.leases: Final = Leases() if leases is None else leases
         self._items: dict[bytes, bytes] = {}
         self._order = SortedList()
         # Big-endian deadline + key: sorts as the pair does, in one object. A sorted list costs 2
@@ -65,12 +69,18 @@ class Keyspace:
     def get(self, key: bytes, now_ms: int) -> Item | None:
         """The key as a reader sees it at a cluster time."""
         packed = self._items.get(key)
-        return None if packed is None else items.read(packed, now_ms)
+        return None if packed is None else self.leases.seen(items.read(packed, now_ms), now_ms)
 
     def find(self, key: bytes) -> Stored | None:
         """What is stored under the key, overdue or not."""
         packed = self._items.get(key)
         return None if packed is None else items.read_header(packed)
+
+    def is_overdue(self, stored: Stored, now_ms: int) -> bool:
+        """Whether its deadline has come, or its lease is over."""
+        if stored.lease:
+            return self.leases.deadline_ms(stored.lease) <= now_ms
+        return 0 < stored.deadline_ms <= now_ms
 
     def put(self, key: bytes, packed: bytes, deadline_ms: int, old: Stored | None) -> None:
         """Store an item; deadline_ms is the one packed in it, old what `find` returned."""
@@ -80,13 +90,15 @@ class Keyspace:
         if old is None:
             self._order.add(key)
             self.size_bytes += len(key)
-            due_before = 0
+            due_before = lease_before = 0
         else:
             self.digest -= xxh3_64_intdigest(old.packed, seed)
             self.size_bytes -= len(old.packed)
-            due_before = old.deadline_ms
+            due_before, lease_before = old.deadline_ms, old.lease
         if due_before != deadline_ms:
             self._reschedule(key, due_before, deadline_ms)
+        if lease_before != (lease := items.lease_of(packed)):
+            self.leases.move(key, lease_before, lease)
         if self._pass is not None:
             self._pass.save(key, None if old is None else old.packed)
         self._items[key] = packed
@@ -98,6 +110,8 @@ class Keyspace:
         self._order.remove(key)
         if old.deadline_ms:
             self._reschedule(key, old.deadline_ms, 0)
+        if old.lease:
+            self.leases.move(key, old.lease, 0)
         if self._pass is not None:
             self._pass.save(key, old.packed)
         del self._items[key]
@@ -117,7 +131,7 @@ class Keyspace:
         return self.size_bytes + len(self._items) * KEY_COST_BYTES + deadlines
 
     def next_deadline_ms(self) -> int | None:
-        """The earliest deadline of any key; None if no key has one."""
+        """The earliest deadline that any key has of its own; None if none has one."""
         if not self._deadlines:
             return None
         return int.from_bytes(self._deadlines[0][:_DEADLINE_SIZE_BYTES], "big")
@@ -130,6 +144,12 @@ class Keyspace:
     def soonest(self, count_max: int) -> list[bytes]:
         """The first keys by deadline, of those that have one."""
         return [entry[_DEADLINE_SIZE_BYTES:] for entry in islice(self._deadlines, count_max)]
+
+    def gone(self, now_ms: int, count_max: int) -> list[bytes]:
+        """Some keys held that are absent to readers: overdue ones, and those of ended leases."""
+        taken = self.overdue(now_ms, count_max)
+        taken.extend(islice(self.leases.gone(now_ms), count_max - len(taken)))
+        return taken
 
     def span(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """The keys of [start, end) in order, overdue ones too, with their packed items.
@@ -163,7 +183,7 @@ class Keyspace:
             self._order.pop()
             if self._deadlines:
                 self._deadlines.pop()
-        return bool(self._items)
+        return self.leases.shed(count_max) or bool(self._items)
 
     def begin_pass(self) -> Pass:
         """Walk the keys as they are now, while they change; one pass at a time."""

@@ -25,7 +25,8 @@ part the history is read again. Long enough that this is done once a page, as a 
 class Listing:
     """One walk in key order; between two steps, entries may be applied.
 
-    Keys that were overdue at now_ms, the cluster time at which it began, are left out.
+    Keys that were overdue at now_ms, the cluster time at which it began, are left out; so are those
+    whose lease was over then. What a lease has left is not told: it changes without a revision.
     """
 
     def __init__(
@@ -71,7 +72,10 @@ class Listing:
             return []
         taken = self._walk.take(keys_max, size_bytes_max)
         found = ((key, self._read(packed, self._now_ms)) for key, packed in taken)
-        return [(key, item) for key, item in found if item is not None]
+        return [(key, item) for key, item in found if item is not None and self._lives(item)]
+
+    def _lives(self, item: Item) -> bool:
+        return not item.lease or self._keyspace.leases.seen(item, self._now_ms) is not None
 
     def _catch_up(self) -> bool:
         """Note what the keys held that changed meanwhile; False if there is more to note."""

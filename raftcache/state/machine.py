@@ -6,13 +6,17 @@ the same image on every node. It reads no clock and touches no file; time comes 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator
+from bisect import bisect_right
+from collections.abc import Callable, Collection, Generator, Iterator
+from heapq import nsmallest
 from itertools import islice
+from operator import attrgetter
 from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
 from raftcache.command.codec import check, decode
+from raftcache.command.leasing import LeaseView, LockView
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
 from raftcache.command.ranges import is_within
 from raftcache.command.words import (
@@ -33,26 +37,30 @@ from raftcache.state.history import History, Kind
 from raftcache.state.image import (
     SLICE_KEYS_MAX,
     SLICE_SIZE_BYTES,
-    TIME_MS_MAX,
     Loader,
     State,
 )
 from raftcache.state.items import read
 from raftcache.state.keyspace import Keyspace
+from raftcache.state.lease_commands import LeaseCommands
 from raftcache.state.listing import Listing
+from raftcache.state.lock_commands import LockCommands
 from raftcache.state.operations import Operations
+from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
 
-_NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED)
+_NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED, Status.LIMIT)
+"""Another attempt may be answered otherwise."""
 _SHED_PER_ENTRY: Final = 100
 """Keys of a replaced state freed by one entry: no more work than the entry itself, for a node that
 installed a snapshot has thousands of entries to catch up with."""
 
 
 class Machine:
-    """A StateMachine (see ports): keys with deadlines, and remembered requests.
+    """A StateMachine (see ports): keys with deadlines, leases, locks, and remembered requests.
 
-    Every applied change takes one revision, counted from 1; so does the removal of an overdue key.
+    Every applied change takes one revision, counted from 1; so does the removal of an overdue key,
+    that of an ended lease with its keys, each new lease, and each place or grant of a lock.
     A key is overdue from the first entry whose cluster time reaches its deadline: from then on it
     is absent to every read and command, though it may be removed only by a later entry.
     """
@@ -61,6 +69,9 @@ class Machine:
         self._replaced: Keyspace | None = None
         self.history = History(history_size_bytes_max)
         """What changed lately here; no part of the state."""
+        self.on_locks: Callable[[Collection[bytes] | None], None] | None = None
+        """Told once after a batch which locks changed (None, after a loaded image: any may have),
+        from within apply: it may only make a note of that."""
         self._use(State())
 
     def _use(self, state: State) -> None:
@@ -68,11 +79,14 @@ class Machine:
         self._changes = Changes(state, self.history)
         operations = Operations(self._changes)
         transactions = Transactions(self._changes, operations)
+        self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
         self._executors: dict[type, Callable[[Any], Reply]] = {
             **dict.fromkeys(get_args(Keyed), operations.execute),
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
             Evict: transactions.evict,
+            **self._leases.executors,
+            **self._locks.executors,
         }
 
     # Applying.
@@ -88,7 +102,14 @@ class Machine:
         self._advance(now_ms)
         replies = [self._answer(command) for command in commands]
         self.history.settle()
+        self._tell_of_locks()
         return replies
+
+    def _tell_of_locks(self) -> None:
+        if changed := self._state.locks.changed:
+            self._state.locks.changed = set()
+            if self.on_locks is not None:
+                self.on_locks(changed)
 
     def _advance(self, now_ms: int) -> None:
         state = self._state
@@ -98,6 +119,8 @@ class Machine:
             assert stored is not None
             assert 0 < stored.deadline_ms <= now_ms
             self._changes.remove(key, stored, Kind.EXPIRE)
+        self._leases.end_overdue()
+        self._locks.end_overdue()
         state.sessions.forget(now_ms)
         if self._replaced is not None and not self._replaced.shed(_SHED_PER_ENTRY):
             self._replaced = None
@@ -122,8 +145,8 @@ class Machine:
         if not sessions.make_room(now_ms):
             return self._refuse(Status.FULL)
         reply = self._executors[type(command)](command)
-        assert reply.status not in _NOT_REMEMBERED
-        sessions.remember(once, now_ms, reply)
+        if reply.status not in _NOT_REMEMBERED:
+            sessions.remember(once, now_ms, reply)
         return reply
 
     def _refuse(self, status: Status) -> Reply:
@@ -142,7 +165,8 @@ class Machine:
         try:
             while not walk.done:
                 for key, packed in walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES):
-                    item = read(packed, self._state.now_ms)
+                    now_ms = self._state.now_ms
+                    item = self._state.leases.seen(read(packed, now_ms), now_ms)
                     if item is not None:
                         yield key, item
         finally:
@@ -176,15 +200,39 @@ class Machine:
         None while too many keys are overdue to look at each: later entries remove them.
         """
         keyspace, now_ms = self._state.keyspace, self._state.now_ms
-        overdue = keyspace.overdue(now_ms, EXPIRED_PER_ENTRY_MAX + 1)
-        if len(overdue) > EXPIRED_PER_ENTRY_MAX:
+        absent = keyspace.gone(now_ms, EXPIRED_PER_ENTRY_MAX + 1)
+        if len(absent) > EXPIRED_PER_ENTRY_MAX:
             return None
-        gone = sum(is_within(key, start, end) for key in overdue)
+        gone = sum(is_within(key, start, end) for key in absent)
         return keyspace.count_span(start, end) - gone
 
+    def lease(self, lease_id: int) -> LeaseView | None:
+        """A lease as of the last entry applied; None once it is over."""
+        return self._state.leases.view(lease_id, self._state.now_ms)
+
+    def lease_keys(self, lease_id: int, count_max: int) -> list[bytes]:
+        """The first keys of a lease, in order."""
+        return nsmallest(count_max, self._state.leases.keys(lease_id))
+
+    def leases(self, after: int, count_max: int) -> list[LeaseView]:
+        """The first living leases with ids above one, in order."""
+        records = self._state.leases.table.records()
+        begin = bisect_right(records, after, key=attrgetter("number"))
+        views = (self.lease(record.number) for record in islice(records, begin, None))
+        return list(islice((view for view in views if view is not None), count_max))
+
+    def lock(self, name: bytes) -> LockView:
+        """A lock as of the last entry applied."""
+        return self._state.locks.view(name, self._state.now_ms)
+
     def next_deadline_ms(self) -> int | None:
-        """The earliest deadline of any key held, overdue ones among them; None for none."""
-        return self._state.keyspace.next_deadline_ms()
+        """The earliest deadline of all that is held, whatever is overdue among it; None for none.
+
+        Of keys, of leases, and of the places at locks.
+        """
+        tables = self._state.leases.table, self._state.locks.table
+        deadlines = [part.next_deadline_ms() for part in (self._state.keyspace, *tables)]
+        return min((each for each in deadlines if each is not None), default=None)
 
     @property
     def count(self) -> int:
@@ -202,7 +250,9 @@ class Machine:
 
         The history, which is each node's own, comes on top.
         """
-        return self._state.keyspace.memory_size_bytes + self._state.sessions.memory_size_bytes
+        state = self._state
+        parts = (state.keyspace, state.sessions, state.leases, state.locks)
+        return sum(part.memory_size_bytes for part in parts)
 
     def weigh(self, key: bytes) -> tuple[int, int] | None:
         """A key's modification revision and the size of its item, overdue or not."""
@@ -247,3 +297,6 @@ class Machine:
         self._replaced = self._state.keyspace
         self._use(state)
         self.history.begin_at(state.revision)
+        state.locks.changed.clear()
+        if self.on_locks is not None:
+            self.on_locks(None)

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
+from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN, LEASE_KEYS_MAX
 from raftcache.command.words import (
     ABSENT,
     ANY,
@@ -17,6 +17,7 @@ from raftcache.command.words import (
     Expire,
     Increment,
     Keyed,
+    LeasedPut,
     Persist,
     Put,
     Reply,
@@ -42,6 +43,7 @@ class Operations:
             Expire: self._expire,
             Persist: self._persist,
             Touch: self._touch,
+            LeasedPut: self._put_leased,
         }
 
     def execute(self, command: Keyed) -> Reply:
@@ -58,6 +60,16 @@ class Operations:
         deadline_ms = 0 if command.ttl_ms is None else self._state.now_ms + command.ttl_ms
         content_type = command.content_type.encode("ascii")
         return self._changes.write(command.key, found, deadline_ms, content_type, command.value)
+
+    def _put_leased(self, command: LeasedPut, found: Stored | None) -> Reply:
+        leases, lease = self._state.leases, command.lease
+        if leases.living(lease, self._state.now_ms) is None:
+            return self._refuse(Status.NO_LEASE)
+        joins = found is None or found.lease != lease
+        if joins and len(leases.keys(lease)) >= LEASE_KEYS_MAX:
+            return self._refuse(Status.LIMIT)
+        content_type = command.content_type.encode("ascii")
+        return self._changes.write(command.key, found, 0, content_type, command.value, lease=lease)
 
     def _delete(self, command: Delete, found: Stored | None) -> Reply:
         return self._remove(command.key, found)
@@ -89,7 +101,7 @@ class Operations:
     def _persist(self, command: Persist, found: Stored | None) -> Reply:
         if found is None:
             return self._refuse(Status.MISSING)
-        if not found.deadline_ms:
+        if not (found.deadline_ms or found.lease):
             return self._keep(Status.UNCHANGED, found)
         return self._changes.write(command.key, found, 0, found.content_type, found.value)
 
@@ -105,11 +117,12 @@ class Operations:
         return Reply(Status.DELETED, self._state.revision, count=1)
 
     def _alter(self, key: bytes, found: Stored | None, value: bytes, number: int) -> Reply:
-        """Write a value; content type and deadline stay as they are."""
+        """Write a value; content type, deadline and lease stay as they are."""
         write = self._changes.write
         if found is None:
             return write(key, None, 0, b"", value, number)
-        return write(key, found, found.deadline_ms, found.content_type, value, number)
+        kept = found.content_type
+        return write(key, found, found.deadline_ms, kept, value, number, found.lease)
 
     def _refuse(self, status: Status) -> Reply:
         """The answer of a command that changed nothing and speaks of no key."""
@@ -119,7 +132,8 @@ class Operations:
         """The answer of a command that left its key as it was."""
         if found is None:
             return self._refuse(status)
-        return Reply(status, self._state.revision, found.version, 0, 0, found.deadline_ms)
+        deadline_ms = found.deadline_ms or self._state.leases.deadline_ms(found.lease)
+        return Reply(status, self._state.revision, found.version, 0, 0, deadline_ms)
 
 
 def _holds(only: int, found: Stored | None) -> bool:

@@ -42,7 +42,15 @@ from raftcache.state.operations import Operations
 _KEYED: Final = get_args(Keyed)
 
 _REFUSED: Final = frozenset(
-    (Status.MISSING, Status.NOT_INTEGER, Status.OVERFLOW, Status.TOO_LARGE, Status.TOO_MANY_KEYS)
+    (
+        Status.MISSING,
+        Status.NOT_INTEGER,
+        Status.OVERFLOW,
+        Status.TOO_LARGE,
+        Status.TOO_MANY_KEYS,
+        Status.NO_LEASE,
+        Status.LIMIT,
+    )
 )
 """An operation that answers so has not been done, and ends its transaction."""
 
@@ -95,7 +103,7 @@ class Transactions:
             stored = state.keyspace.find(key)
             if stored is None or stored.mod_revision != revision:
                 continue
-            overdue = 0 < stored.deadline_ms <= state.now_ms
+            overdue = state.keyspace.is_overdue(stored, state.now_ms)
             self._changes.remove(key, stored, Kind.EXPIRE if overdue else Kind.EVICT)
             count += not overdue
         self._changes.commit()
@@ -121,6 +129,8 @@ def _number(target: Target, item: Item | None) -> int:
             return item.version
         case Target.EXISTS:
             return 1
+        case Target.LEASE:
+            return item.lease
         case Target.VALUE:
             raise AssertionError("a value is no number")
 
@@ -172,7 +182,7 @@ class _Run:
         entries: list[tuple[bytes, Item]] = []
         size_bytes = 0
         for key, packed in keyspace.span(asked.start, asked.end):
-            item = read_item(packed, now_ms)
+            item = keyspace.leases.seen(read_item(packed, now_ms), now_ms)
             if item is not None and len(entries) == asked.limit > 0:
                 return Found(tuple(entries), len(entries), more=True)
             self._keys_left -= 1
@@ -188,11 +198,11 @@ class _Run:
 
     def _count(self, asked: Range) -> Result:
         keyspace, now_ms = self._state.keyspace, self._state.now_ms
-        overdue = keyspace.overdue(now_ms, self._keys_left + 1)
-        self._keys_left -= len(overdue)
+        absent = keyspace.gone(now_ms, self._keys_left + 1)
+        self._keys_left -= len(absent)
         if self._keys_left < 0:
             return Wrote(Reply(Status.TOO_MANY_KEYS, self._state.revision))
-        gone = sum(is_within(key, asked.start, asked.end) for key in overdue)
+        gone = sum(is_within(key, asked.start, asked.end) for key in absent)
         return Found((), keyspace.count_span(asked.start, asked.end) - gone)
 
 
@@ -208,7 +218,7 @@ def _delete_range(changes: Changes, command: DeleteRange, keys_max: int) -> tupl
     count = 0
     for key, packed in span:
         stored = read_header(packed)
-        overdue = 0 < stored.deadline_ms <= state.now_ms
+        overdue = state.keyspace.is_overdue(stored, state.now_ms)
         changes.remove(key, stored, Kind.EXPIRE if overdue else Kind.DELETE)
         count += not overdue
     return Reply(Status.DELETED, state.revision, count=count), len(span)

@@ -6,11 +6,21 @@ the order of Reply's fields.
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 import re
 from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
+
+from tests.model.lease_reference import (
+    LEASING,
+    LIMIT,
+    LOCKING,
+    NO_LEASE,
+    LeaseLimits,
+    Leasing,
+)
 
 Reply = tuple[Any, ...]
 """Seven fields, and for a transaction an eighth: its results."""
@@ -33,6 +43,7 @@ class Entry:
     changed: int
     version: int
     deadline: int
+    lease: int = 0
 
 
 def within(key: bytes, start: bytes, end: bytes) -> bool:
@@ -43,7 +54,7 @@ class Aborted(Exception):
     """An operation of a transaction could not be done: its status."""
 
 
-class Reference:
+class Reference(Leasing):
     def __init__(
         self,
         expired_max: int,
@@ -52,7 +63,9 @@ class Reference:
         range_keys_max: int,
         results_max: int,
         results_remembered_max: int,
+        leases: LeaseLimits,
     ) -> None:
+        self.start(leases)
         self.range_keys_max = range_keys_max
         self.results_max = results_max
         self.results_remembered_max = results_remembered_max
@@ -69,13 +82,26 @@ class Reference:
 
     def apply(self, now: int, commands: list[Any]) -> list[Reply]:
         self.now = max(self.now, now)
-        overdue = sorted((e.deadline, key) for key, e in self.entries.items() if self.is_due(e))
+        overdue = sorted(
+            (e.deadline, key) for key, e in self.entries.items() if 0 < e.deadline <= self.now
+        )
         for _, key in overdue[: self.expired_max]:
             self.remove(key, EXPIRE)
+        self.end_leases()
+        self.end_places()
         return [self.answer(command) for command in commands]
 
     def is_due(self, entry: Entry) -> bool:
-        return entry.deadline != 0 and entry.deadline <= self.now
+        return 0 < self.deadline(entry) <= self.now
+
+    def deadline(self, entry: Entry) -> int:
+        return self.leases[entry.lease][0] if entry.lease else entry.deadline
+
+    def past(self, entry: Entry | None) -> Entry | None:
+        """As events have it: with the end of its lease, if that is over."""
+        if entry is None or not entry.lease or not self.is_due(entry):
+            return entry
+        return dataclasses.replace(entry, deadline=self.deadline(entry), lease=0)
 
     def take_revision(self) -> None:
         """Of a transaction, the first change takes it."""
@@ -83,7 +109,9 @@ class Reference:
 
     def note(self, kind: int, key: bytes, before: Entry | None) -> None:
         if not self.in_txn:
-            self.events.append((self.revision, kind, key, copy(self.entries.get(key)), before))
+            self.events.append(
+                (self.revision, kind, key, copy(self.entries.get(key)), self.past(before))
+            )
 
     def remove(self, key: bytes, kind: int = DELETE) -> None:
         before = self.entries.pop(key)
@@ -96,7 +124,10 @@ class Reference:
         return None if entry is None or self.is_due(entry) else entry
 
     def next_deadline(self) -> int | None:
-        return min((e.deadline for e in self.entries.values() if e.deadline), default=None)
+        deadlines = [e.deadline for e in self.entries.values() if e.deadline]
+        deadlines += [deadline for deadline, _ in self.leases.values()]
+        deadlines += [place[0] for place in self.places()]
+        return min(deadlines, default=None)
 
     def answer(self, command: Any) -> Reply:
         if type(command).__name__ == "Tick":
@@ -119,7 +150,8 @@ class Reference:
         if len(living) >= self.remembered_max:
             return self.nothing(FULL)
         reply = self.execute(command)
-        self.remembered[token] = (fingerprint, self.now, reply)
+        if reply[0] != LIMIT:
+            self.remembered[token] = (fingerprint, self.now, reply)
         return reply
 
     def is_valid(self, command: Any) -> bool:
@@ -129,6 +161,8 @@ class Reference:
             return all(key != b"" and revision > 0 for key, revision in command.victims)
         if command.__class__.__name__ in ("Txn", "DeleteRange", "Range"):
             return self.is_valid_wide(command)
+        if name in LEASING + LOCKING:
+            return self.is_valid_lease_word(command)
         if name == "Get":
             return bool(command.key != b"")
         if command.key == b"" or command.only < -2:
@@ -137,6 +171,8 @@ class Reference:
             return False
         if name == "Put":
             return command.ttl_ms is None or bool(command.ttl_ms > 0)
+        if name == "LeasedPut":
+            return bool(command.lease > 0)
         if name == "Append":
             return bool(command.size_bytes_max >= 0)
         return True
@@ -156,7 +192,7 @@ class Reference:
     def nothing(self, status: int, entry: Entry | None = None) -> Reply:
         if entry is None:
             return (status, self.revision, 0, 0, 0, 0, False)
-        return (status, self.revision, entry.version, 0, 0, entry.deadline, False)
+        return (status, self.revision, entry.version, 0, 0, self.deadline(entry), False)
 
     def execute(self, command: Any) -> Reply:  # noqa: C901 - one plain case after the other
         if type(command).__name__ == "Txn":
@@ -165,6 +201,8 @@ class Reference:
             return self.alone(command)
         if type(command).__name__ == "Evict":
             return self.evict(command)
+        if type(command).__name__ in LEASING + LOCKING:
+            return self.answer_lease_word(command)
         name, key, only = type(command).__name__, command.key, command.only
         if key in self.entries and self.is_due(self.entries[key]):
             self.remove(key, EXPIRE)
@@ -180,6 +218,13 @@ class Reference:
         if name == "Put":
             deadline = 0 if command.ttl_ms is None else self.now + command.ttl_ms
             return self.write(key, command.value, command.content_type, deadline)
+        if name == "LeasedPut":
+            if not self.lives(command.lease):
+                return self.nothing(NO_LEASE)
+            keys = self.keys_of(command.lease)
+            if key not in keys and len(keys) >= self.limits.lease_keys_max:
+                return self.nothing(LIMIT)
+            return self.write(key, command.value, command.content_type, 0, 0, command.lease)
         if name == "Delete":
             if entry is None:
                 return self.nothing(DELETED)
@@ -208,7 +253,7 @@ class Reference:
             return (DELETED, self.revision, 0, 1, 0, 0, False)
         if name == "Expire":
             return self.write(key, entry.value, entry.content_type, self.now + command.ttl_ms)
-        if name == "Persist" and entry.deadline:
+        if name == "Persist" and self.deadline(entry):
             return self.write(key, entry.value, entry.content_type, 0)
         assert name in ("Persist", "Touch")
         return self.nothing(UNCHANGED, entry)
@@ -270,7 +315,13 @@ class Reference:
             old, new = before.get(key), copy(self.entries.get(key))
             if old is not None or new is not None:
                 kind = PUT if new is not None else kind
-                self.events.append((self.revision, kind, key, new, old))
+                self.events.append((self.revision, kind, key, new, self.past(old)))
+
+    def together(self, changes: Any) -> None:
+        before = deepcopy(self.entries)
+        self.begin()
+        changes()
+        self.commit(before)
 
     def operation(self, operation: Any) -> tuple[tuple[Any, ...], int]:
         name = type(operation).__name__
@@ -281,7 +332,7 @@ class Reference:
         if name == "Range":
             return self.range(operation)
         reply = self.delete_range(operation) if name == "DeleteRange" else self.execute(operation)
-        if reply[0] in (MISSING, NOT_INTEGER, OVERFLOW, TOO_LARGE):
+        if reply[0] in (MISSING, NOT_INTEGER, OVERFLOW, TOO_LARGE, NO_LEASE, LIMIT):
             raise Aborted(reply[0])
         return (reply,), 64
 
@@ -312,7 +363,8 @@ class Reference:
                     e.created,
                     e.changed,
                     e.version,
-                    e.deadline,
+                    self.deadline(e),
+                    e.lease,
                 ),
             )
             for key, e in found
@@ -341,36 +393,50 @@ class Reference:
             return entry is not None and bool(relation(entry.value, compare.value))
         if entry is None:
             return bool(relation(0, compare.number))
-        present = {1: entry.changed, 2: entry.created, 3: entry.version, 5: 1}[compare.target]
-        return bool(relation(present, compare.number))
+        present = {
+            1: entry.changed,
+            2: entry.created,
+            3: entry.version,
+            5: 1,
+            6: entry.lease,
+        }
+        return bool(relation(present[compare.target], compare.number))
 
     def precondition(self, entry: Entry | None) -> Reply:
         if entry is None:
             return (PRECONDITION, 0, 0, 0, 0, 0, False)
-        return (PRECONDITION, entry.changed, entry.version, 0, 0, entry.deadline, False)
+        return (PRECONDITION, entry.changed, entry.version, 0, 0, self.deadline(entry), False)
 
     def alter(self, key: bytes, value: bytes, number: int) -> Reply:
         entry = self.entries.get(key)
         if entry is None:
             return self.write(key, value, "", 0, number)
-        return self.write(key, value, entry.content_type, entry.deadline, number)
+        return self.write(key, value, entry.content_type, entry.deadline, number, entry.lease)
 
     def write(
-        self, key: bytes, value: bytes, content_type: str, deadline: int, number: int = 0
+        self,
+        key: bytes,
+        value: bytes,
+        content_type: str,
+        deadline: int,
+        number: int = 0,
+        lease: int = 0,
     ) -> Reply:
         self.take_revision()
         self.changed_keys[key] = PUT
         entry = self.entries.get(key)
         if entry is None:
             self.entries[key] = Entry(
-                value, content_type, self.revision, self.revision, 1, deadline
+                value, content_type, self.revision, self.revision, 1, deadline, lease
             )
             self.note(PUT, key, None)
+            deadline = self.deadline(self.entries[key])
             return (CREATED, self.revision, 1, 0, number, deadline, False)
         again = entry.changed == self.revision  # in the same transaction
         version = entry.version if again else entry.version + 1
         self.entries[key] = Entry(
-            value, content_type, entry.created, self.revision, version, deadline
+            value, content_type, entry.created, self.revision, version, deadline, lease
         )
         self.note(PUT, key, entry)
+        deadline = self.deadline(self.entries[key])
         return (CHANGED, self.revision, version, 0, number, deadline, False)

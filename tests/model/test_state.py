@@ -17,6 +17,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from raftcache.command import codec
+from raftcache.command.leasing import (
+    LeaseGrant,
+    LeaseKeepAlive,
+    LeaseRevoke,
+    LockAcquire,
+    LockKeepAlive,
+    LockLeave,
+    LockRelease,
+    LockStay,
+)
 from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Append,
@@ -29,6 +39,7 @@ from raftcache.command.words import (
     Get,
     Increment,
     Item,
+    LeasedPut,
     Once,
     Persist,
     Put,
@@ -43,6 +54,7 @@ from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.history import Event
 from raftcache.state.items import read
 from raftcache.state.machine import Machine
+from tests.model.lease_reference import LeaseLimits, Place
 from tests.model.state_reference import Reference
 
 EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS = 2, 3, 40
@@ -54,7 +66,23 @@ LIMITS = (
     RANGE_KEYS_MAX,
     RESULTS_MAX,
     RESULTS_REMEMBERED_MAX,
+    LeaseLimits(leases_max=3, lease_keys_max=2, places_max=5, queue_max=2, place_ms=8),
 )
+
+
+LEASE_LIMITS = {
+    "command.codec": {"LEASE_TTL_MS_MIN": 1},
+    "state.leases": {"LEASE_TTL_MS_MIN": 1, "LEASE_KEYS_MAX": 2},
+    "state.operations": {"LEASE_KEYS_MAX": 2},
+    "state.lease_commands": {"LEASES_MAX": 3, "EXPIRED_PER_ENTRY_MAX": EXPIRED_MAX},
+    "state.locks": {"LEASE_TTL_MS_MIN": 1, "LOCK_QUEUE_MAX": 2},
+    "state.lock_commands": {
+        "EXPIRED_PER_ENTRY_MAX": EXPIRED_MAX,
+        "LOCK_PLACES_MAX": 5,
+        "LOCK_QUEUE_MAX": 2,
+        "LOCK_PLACE_MS": 8,
+    },
+}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -76,6 +104,9 @@ def _tiny_limits() -> Iterator[None]:
         )
         patch.setattr("raftcache.state.listing.EVENTS_PER_STEP", 2)
         patch.setattr("raftcache.state.listing.WINDOW_KEYS", 2)
+        for module, limits in LEASE_LIMITS.items():
+            for name, value in limits.items():
+                patch.setattr(f"raftcache.{module}.{name}", value)
         yield
 
 
@@ -95,11 +126,14 @@ onces = st.one_of(
     ),
 )
 common: dict[str, Any] = {"key": keys, "only": preconditions, "once": onces}
+revisions = st.integers(0, 20)
+"""Ids of leases, tokens, places: the low numbers that a short run has made."""
 content_types = st.sampled_from(["", "text/plain"])
 ttls = st.one_of(st.none(), spans, st.integers(0, 3))
 commands: st.SearchStrategy[Command] = st.one_of(
     st.builds(Put, value=values, content_type=content_types, ttl_ms=ttls, **common),
     st.builds(Put, key=keys, value=values, ttl_ms=spans),
+    st.builds(LeasedPut, value=values, lease=revisions, content_type=content_types, **common),
     st.builds(Delete, **common),
     st.builds(Increment, by=st.sampled_from([1, -1, 0, 5, 2**63 - 1, -(2**63)]), **common),
     st.builds(Append, value=values, size_bytes_max=st.sampled_from([100, 100, 4, 0, -1]), **common),
@@ -122,6 +156,7 @@ compares = st.one_of(
 one: dict[str, Any] = {"key": st.sampled_from(KEYS)}
 operations = st.one_of(
     st.builds(Put, value=values, content_type=content_types, ttl_ms=ttls, **one),
+    st.builds(LeasedPut, value=values, lease=st.integers(1, 5), **one),
     st.builds(Delete, **one),
     st.builds(Increment, by=st.sampled_from([1, -1, 5]), **one),
     st.builds(Append, value=values, size_bytes_max=st.sampled_from([100, 100, 4]), **one),
@@ -138,16 +173,76 @@ transactions = st.builds(
     Txn, st.lists(compares, max_size=2).map(tuple), branches, branches, once=onces
 )
 victims = st.tuples(keys, st.one_of(st.integers(1, 12), st.just(0)))
+names = st.sampled_from([b"l", b"l", b"m", b""])
+waits = st.sampled_from([0, 5, 20, 30])
+delays = st.sampled_from([0, 0, 3, 10])
+leasing: st.SearchStrategy[Command] = st.one_of(
+    st.builds(LeaseGrant, ttl_ms=st.integers(0, 20), once=onces),
+    st.builds(LeaseGrant, ttl_ms=st.integers(5, 30)),
+    st.builds(LeaseKeepAlive, lease=revisions, once=onces),
+    st.builds(LeaseRevoke, lease=revisions, once=onces),
+    st.builds(LeasedPut, key=st.sampled_from(KEYS), value=values, lease=st.integers(1, 5)),
+)
+locking: st.SearchStrategy[Command] = st.one_of(
+    st.builds(LockAcquire, names, spans, waits, delays, st.sampled_from([b"", b"me"]), onces),
+    st.builds(LockAcquire, st.just(b"l"), spans, waits, delays),
+    st.builds(LockStay, names, revisions, onces),
+    st.builds(LockLeave, names, revisions, st.integers(0, 1), onces),
+    st.builds(LockKeepAlive, names, revisions, onces),
+    st.builds(LockRelease, names, revisions, onces),
+)
 commands = st.one_of(
     commands,
     transactions,
     transactions,
     st.builds(DeleteRange, start=starts, end=ends, once=onces),
     st.builds(Evict, st.lists(victims, max_size=6).map(tuple)),
+    leasing,
+    locking,
 )
 entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
-logs = st.lists(entries, max_size=25)
 Log = list[tuple[int, list[Command]]]
+
+
+def known_words(reference: Reference) -> st.SearchStrategy[Command]:
+    """Commands about leases and locks that there are."""
+    leases = st.sampled_from([*reference.leases, 1])
+    places = [(name, place) for _, _, name, place in reference.places()]
+    found = st.sampled_from(places or [(b"l", Place(1, 0, 0, 0, 0, b""))])
+    return st.one_of(
+        st.builds(LeaseGrant, st.integers(3, 20)),
+        st.builds(LeaseKeepAlive, leases),
+        st.builds(LeaseRevoke, leases),
+        st.builds(LeasedPut, st.sampled_from(KEYS), values, leases),
+        st.builds(LeasedPut, st.sampled_from(KEYS), values, leases),
+        st.builds(Txn, st.just(()), st.tuples(operations, operations)),
+        st.builds(DeleteRange, starts, ends),
+        st.builds(Persist, st.sampled_from(KEYS)),
+        st.builds(LockAcquire, names, st.integers(3, 20), waits, delays),
+        st.builds(LockAcquire, names, st.integers(3, 20), waits, delays, once=onces),
+        found.map(lambda f: LockKeepAlive(f[0], max(1, f[1].token))),
+        found.map(lambda f: LockRelease(f[0], max(1, f[1].token))),
+        found.map(lambda f: LockStay(f[0], f[1].number)),
+        found.map(lambda f: LockLeave(f[0], f[1].number, f[1].stays)),
+        found.map(lambda f: LockLeave(f[0], f[1].number, f[1].stays + 1)),
+    )
+
+
+@st.composite
+def leased_logs(draw: st.DrawFn) -> Log:
+    """What is said of leases and locks mostly hits some."""
+    reference, now_ms, log = Reference(*LIMITS), 1000, Log()
+    for _ in range(draw(st.integers(1, 12))):
+        step_ms, said = draw(st.integers(-1, 6)), list[Command]()
+        now_ms += step_ms
+        for _ in range(draw(st.integers(0, 3))):
+            said.append(draw(known_words(reference)))
+            reference.apply(now_ms, said[-1:])
+        log.append((step_ms, said))
+    return log
+
+
+logs: st.SearchStrategy[Log] = st.one_of(st.lists(entries, max_size=25), leased_logs())
 
 
 def batches(log: Log) -> Iterator[tuple[int, bytes]]:
@@ -193,6 +288,10 @@ def test_it_does_what_the_reference_does(log: Log) -> None:
         assert machine.now_ms == reference.now
         assert machine.count == len(reference.entries)
         assert machine.next_deadline_ms() == reference.next_deadline()
+        for name in (b"l", b"m"):
+            assert plain(machine.lock(name)) == reference.view(name)
+        for lease in range(1, 21):
+            assert (machine.lease(lease) is not None) == reference.lives(lease)
         for key in KEYS:
             item, entry = machine.get(key), reference.get(key)
             assert (item is None) == (entry is None)
@@ -203,7 +302,8 @@ def test_it_does_what_the_reference_does(log: Log) -> None:
                     entry.created,
                     entry.changed,
                     entry.version,
-                    entry.deadline,
+                    reference.deadline(entry),
+                    entry.lease,
                 )
 
 
@@ -310,6 +410,12 @@ def test_every_change_is_an_event(log: Log) -> None:
     assert [as_event(event) for event in events] == expected
 
 
+def without_end_of_lease(entry: tuple[bytes, Item]) -> tuple[bytes, Item]:
+    """A listing tells no deadline of a lease: it may have been renewed since."""
+    key, item = entry
+    return (key, replace(item, deadline_ms=0)) if item.lease else entry
+
+
 @settings(max_examples=300, deadline=None)
 @given(logs, logs, logs, st.data())
 def test_a_listing_shows_its_revision_whatever_comes_after(
@@ -323,7 +429,7 @@ def test_a_listing_shows_its_revision_whatever_comes_after(
     keys_only = data.draw(st.booleans())
     expected = [
         (key, replace(item, value=b"") if keys_only else item)
-        for key, item in undisturbed.items()
+        for key, item in map(without_end_of_lease, undisturbed.items())
         if is_within(key, start, end)
     ]
     revision, now_ms = machine.revision, machine.now_ms

@@ -31,8 +31,8 @@ from raftcache.command.words import (
 )
 from raftcache.errors import Corrupt
 from raftcache.ports import StateMachine
-from raftcache.state.image import TIME_MS_MAX
 from raftcache.state.machine import Machine
+from raftcache.state.table import TIME_MS_MAX
 
 S = Status
 K = b"key"

@@ -9,12 +9,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from msgspec.structs import replace
 
 from raftcache.command import codec, versions, words
+from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.words import Put, Reply, Touch
 from raftcache.config import Storage
 from raftcache.errors import BadConfig, Conflict, Fatal, NotLeader
@@ -341,5 +342,13 @@ def test_a_node_that_knows_less_than_the_cluster_uses_stops_and_says_so(
 
 def test_every_kind_of_command_has_the_version_that_brought_it() -> None:
     later = {kind: v for kind, v in words.INTRODUCED.items() if v > versions.COMMANDS_FIRST}
-    assert later == {words.Txn: 2, words.DeleteRange: 2, words.Evict: 2}
+    kinds = (
+        words.Txn,
+        words.DeleteRange,
+        words.Evict,
+        words.LeasedPut,
+        *get_args(Leasing),
+        *get_args(Locking),
+    )
+    assert later == dict.fromkeys(kinds, 2)
     assert versions.COMMANDS == 2
