@@ -6,8 +6,11 @@
     │   │   ├── TooLarge        a key, value, batch or frame over its limit
     │   │   ├── Misused         an idempotency key that already stands for another request
     │   │   ├── NotFound        the thing asked for does not exist
+    │   │   │   └── LeaseLost       the lease has ended, or never was
     │   │   ├── Compacted           what is asked about is so old that it was forgotten
     │   │   ├── Conflict        the present state does not allow it, for the reason given
+    │   │   │   ├── LockHeld        somebody else holds the lock
+    │   │   │   └── LockLost        the token does not hold the lock any more
     │   │   └── PreconditionFailed  what the caller made it depend on has changed
     │   ├── NotLeader           no leader is known here just now: try again
     │   ├── Overloaded          a queue or table is full: try again later
@@ -97,6 +100,24 @@ class Conflict(BadRequest):
 
     status = 409
     title = "conflict"
+
+
+class LeaseLost(NotFound):
+    """The lease has ended, with all its keys, or never was."""
+
+    title = "no such lease"
+
+
+class LockHeld(Conflict):
+    """Somebody else holds the lock; the wait for it, if there was one, has ended."""
+
+    title = "lock held"
+
+
+class LockLost(Conflict):
+    """The token does not hold the lock: its time was over, or it was released."""
+
+    title = "lock not held"
 
 
 class PreconditionFailed(BadRequest):

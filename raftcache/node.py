@@ -45,6 +45,8 @@ from raftcache.raft.transport import Links
 from raftcache.server.backup import BackupRoutes
 from raftcache.server.checking import CheckingRoutes
 from raftcache.server.http import HttpServer
+from raftcache.server.leases import LeaseRoutes
+from raftcache.server.locks import LockRoutes
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
@@ -53,6 +55,8 @@ from raftcache.service.eviction.evictor import Evictor
 from raftcache.service.eviction.policies import policy_of
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
+from raftcache.service.leases import LeaseService
+from raftcache.service.locks import LockService
 from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.service.ranges import RangeService
 from raftcache.service.watch import WatchHub
@@ -226,18 +230,21 @@ class Node:
             config.timing.request_timeout_s,
             config.timing.heartbeat_s / 4,
         )
-        ranges = RangeService(kv, machine)
+        ranges, locks = RangeService(kv, machine), LockService(kv, machine)
         rooms = (
             backup.add_to,
             CheckingRoutes(checking).add_to,
             RangeRoutes(ranges, kv).add_to,
             TxnRoutes(ranges, kv, limits.value_size_bytes_max).add_to,
             watch.add_to,
+            LeaseRoutes(LeaseService(kv, machine), kv).add_to,
+            LockRoutes(locks, kv).add_to,
         )
         server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         self._undo.callback(hub.stop, "this node is shutting down")
+        self._undo.callback(locks.stop)  # before the server waits for those who wait
         _calm_the_collector()
         addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
         logger.info("serving", extra={"node": config.name, **addresses})

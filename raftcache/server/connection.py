@@ -187,6 +187,11 @@ class Connection(RequestHandler):
         """Whether the client is owed nothing."""
         return not self._busy
 
+    @property
+    def is_left(self) -> bool:
+        """Whether the client is gone, or has said that it will send no more."""
+        return self._ends or self.transport is None
+
     # Time: no timer per connection or request. The parent's own is set at once and does nothing.
 
     def _process_keepalive(self) -> None:

@@ -101,4 +101,5 @@ def item_json(key: bytes, item: Item, now_ms: int, *, keys_only: bool = False) -
         "create_revision": item.create_revision,
         "version": item.version,
         "ttl_ms": max(0, item.deadline_ms - now_ms) if item.deadline_ms else None,
+        "lease": item.lease or None,
     }

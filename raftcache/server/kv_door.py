@@ -17,6 +17,7 @@ from raftcache.command.words import (
     Expire,
     Increment,
     Item,
+    LeasedPut,
     Persist,
     Put,
     Reply,
@@ -47,6 +48,7 @@ from raftcache.service.kv import Kv, Outcome
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 _READ_METHODS: Final = ("GET", "HEAD")
 _WRITE_METHODS: Final = ("PUT", "POST", "DELETE")
+_PUTS: Final = (Put, LeasedPut)
 _ALLOW: Final = f"Allow: {', '.join(_READ_METHODS + _WRITE_METHODS)}\r\n".encode()
 
 Send = Callable[[Answer], None]
@@ -119,13 +121,14 @@ class KvDoor:
             return Answer(304, lines + self._served_by)
         lines = (
             b'Content-Type: %b\r\nETag: "%d"\r\nX-Raftcache-Create-Revision: %d\r\n'
-            b"X-Raftcache-Version: %d\r\n%b%b"
+            b"X-Raftcache-Version: %d\r\n%b%b%b"
         ) % (
             (found.content_type or DEFAULT_CONTENT_TYPE).encode("ascii"),
             found.mod_revision,
             found.create_revision,
             found.version,
             self._ttl_line(found.deadline_ms) if found.deadline_ms else b"",
+            b"X-Raftcache-Lease: %d\r\n" % found.lease if found.lease else b"",
             self._served_by,
         )
         return Answer(200, lines, found.value)
@@ -141,7 +144,7 @@ class KvDoor:
             return refusal(outcome, write=True)
         if outcome.status in REFUSED:
             return self._refused(outcome)
-        status = 201 if outcome.status is Status.CREATED and type(command) is Put else 200
+        status = 201 if outcome.status is Status.CREATED and type(command) in _PUTS else 200
         changed = outcome.status is Status.CREATED or outcome.status is Status.CHANGED
         lines = b"Content-Type: application/json\r\n%bX-Raftcache-Revision: %d\r\n%b%b%b" % (
             b'ETag: "%d"\r\n' % outcome.revision if changed else b"",
@@ -154,7 +157,7 @@ class KvDoor:
 
     def _body(self, command: Command, reply: Reply) -> bytes:
         match command:
-            case Put():
+            case Put() | LeasedPut():
                 return b'{"revision":%d,"version":%d}' % (reply.revision, reply.version)
             case Delete():
                 return b'{"deleted":%d,"revision":%d}' % (reply.count, reply.revision)

@@ -27,6 +27,7 @@ from raftcache.command.words import (
     Delete,
     Expire,
     Increment,
+    LeasedPut,
     Once,
     Persist,
     Put,
@@ -34,7 +35,7 @@ from raftcache.command.words import (
 )
 from raftcache.errors import BadRequest, TooLarge
 from raftcache.server.json_keys import parse_key
-from raftcache.server.query import only_known, parse_duration_ms, parse_query, shown
+from raftcache.server.query import only_known, parse_duration_ms, parse_number, parse_query, shown
 from raftcache.server.replies import UnsupportedEncoding
 from raftcache.service.kv import LINEARIZABLE, Level, Want
 
@@ -121,16 +122,23 @@ def _check_body(headers: Headers, body: bytes, value_size_bytes_max: int) -> Non
 
 def _put(
     key: bytes, query: dict[str, str], headers: Headers, body: bytes, only: int, once: Once | None
-) -> Put:
-    ttl_ms = None
+) -> Put | LeasedPut:
+    ttl_ms = lease = None
     if query:
-        only_known(query, ("ttl",))
-        ttl_ms = parse_duration_ms("ttl", query["ttl"])
+        only_known(query, ("ttl", "lease"))
+        if len(query) > 1:
+            raise BadRequest("ttl and lease exclude each other: a key of a lease goes with it")
+        if "ttl" in query:
+            ttl_ms = parse_duration_ms("ttl", query["ttl"])
+        else:
+            lease = parse_number("lease", query["lease"])
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
     if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
         raise BadRequest(f"a Content-Type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes")
     if not (content_type.isascii() and content_type.isprintable()):
         raise BadRequest("a Content-Type is printable ASCII")
+    if lease is not None:
+        return LeasedPut(key, body, lease, content_type, only, once)
     return Put(key, body, content_type, ttl_ms, only, once)
 
 

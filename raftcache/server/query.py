@@ -7,11 +7,12 @@ from collections.abc import Container
 from typing import Final
 from urllib.parse import unquote_to_bytes
 
-from raftcache.command.limits import TTL_MS_MAX
+from raftcache.command.limits import INTEGER_MAX, TTL_MS_MAX
 from raftcache.errors import BadRequest
 
 _BROKEN_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _DURATION: Final = re.compile(r"([0-9]{1,15})(ms|s|m|h)")
+_NUMBER: Final = re.compile(r"[1-9][0-9]{0,18}")
 _UNIT_MS: Final = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000}
 _SHOWN_MAX: Final = 64
 """Characters of a caller's text, once escaped, that an error repeats."""
@@ -68,6 +69,13 @@ def only_known(query: dict[str, str], known: Container[str]) -> None:
     """BadRequest that names every parameter not among the known."""
     if unknown := [shown(name) for name in query if name not in known]:
         raise BadRequest(f"unknown query parameter {', '.join(unknown)}")
+
+
+def parse_number(name: str, text: str) -> int:
+    """The id of a lease, or a token: a whole number from 1; BadRequest."""
+    if not _NUMBER.fullmatch(text) or int(text) > INTEGER_MAX:
+        raise BadRequest(f"{name}={shown(text)} is no whole number from 1 to {INTEGER_MAX}")
+    return int(text)
 
 
 def parse_duration_ms(name: str, text: str) -> int:

@@ -16,12 +16,25 @@ import orjson
 from msgspec import Struct
 
 from raftcache.command.limits import (
+    LEASE_KEYS_MAX,
+    LEASES_MAX,
+    LOCK_PLACES_MAX,
+    LOCK_QUEUE_MAX,
     RANGE_KEYS_MAX,
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
     TXN_RESULTS_SIZE_BYTES_MAX,
 )
 from raftcache.command.words import Reply, Status
-from raftcache.errors import BadRequest, Misused, Overloaded, RaftcacheError, TooLarge
+from raftcache.errors import (
+    BadRequest,
+    LeaseLost,
+    LockHeld,
+    LockLost,
+    Misused,
+    Overloaded,
+    RaftcacheError,
+    TooLarge,
+)
 
 logger = logging.getLogger("raftcache.http")
 
@@ -54,6 +67,10 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.INVALID: (BadRequest.status, BadRequest.title),
     Status.TOO_MANY_KEYS: (TooLarge.status, "too many keys"),
     Status.REPLY_TOO_LARGE: (TooLarge.status, "reply too large"),
+    Status.NO_LEASE: (LeaseLost.status, LeaseLost.title),
+    Status.LIMIT: (Overloaded.status, Overloaded.title),
+    Status.LOCKED: (LockHeld.status, LockHeld.title),
+    Status.NOT_HELD: (LockLost.status, LockLost.title),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
 
@@ -70,6 +87,13 @@ REASONS: Final = {
         f"what it reads is over {TXN_RESULTS_SIZE_BYTES_MAX} bytes,"
         f" or {TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX} with an Idempotency-Key"
     ),
+    Status.NO_LEASE: "the lease has ended, or never was",
+    Status.LIMIT: (
+        f"there are {LEASES_MAX} leases, {LEASE_KEYS_MAX} keys of this lease, {LOCK_QUEUE_MAX} who"
+        f" wait for this lock, or {LOCK_PLACES_MAX} who hold locks or wait for one"
+    ),
+    Status.LOCKED: "somebody else holds the lock, or its last owner's delay is not over",
+    Status.NOT_HELD: "this token does not hold the lock: its time was over, or it was released",
 }
 """The detail of a refusal, where the reply has no more to say."""
 
@@ -136,7 +160,7 @@ def reply_problem(
     """The problem for a reply in REFUSED; detail: None for what the status says by itself."""
     status, title = REFUSED[reply.status]
     lines = b"Idempotency-Replayed: true\r\n" if reply.replayed else b""
-    if reply.status is Status.FULL:
+    if status == Overloaded.status:
         lines += retry_after(1)
     why = REASONS[reply.status] if detail is None else detail
     return problem(status, title, why, True, lines + headers, **more)

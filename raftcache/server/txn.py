@@ -14,6 +14,7 @@ from raftcache.command.words import (
     Found,
     Get,
     Increment,
+    LeasedPut,
     Operation,
     Put,
     Range,
@@ -90,7 +91,7 @@ def _result(operation: Operation, result: Result, now_ms: int) -> dict[str, Any]
     reply = result.reply
     left_ms = max(0, reply.deadline_ms - now_ms) if reply.deadline_ms else None
     match operation:
-        case Put():
+        case Put() | LeasedPut():
             created = reply.status is Status.CREATED
             return {"created": created, "version": reply.version}
         case Delete() | DeleteRange():

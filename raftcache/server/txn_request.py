@@ -20,6 +20,7 @@ from raftcache.command.words import (
     Expire,
     Get,
     Increment,
+    LeasedPut,
     Once,
     Operation,
     Persist,
@@ -72,9 +73,14 @@ class _Put(_Keyed, frozen=True, tag="put"):
     value_base64: str | None = None
     content_type: str = ""
     ttl: str | None = None
+    lease: int | None = None
 
     def word(self, size_bytes_max: int) -> Operation:
         value = parse_value(self.value, self.value_base64)
+        if self.lease is not None:
+            if self.ttl is not None:
+                raise BadRequest("ttl and lease exclude each other")
+            return LeasedPut(parse_key(self.key), value, self.lease, self.content_type)
         ttl_ms = None if self.ttl is None else parse_duration_ms("ttl", self.ttl)
         return Put(parse_key(self.key), value, self.content_type, ttl_ms)
 

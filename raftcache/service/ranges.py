@@ -8,16 +8,16 @@ pages may come from different nodes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from functools import partial
+from collections.abc import AsyncIterator
 from typing import Final, Protocol, TypeAlias, TypeVar
 
 from msgspec import Struct
 
 from raftcache.command.limits import PAGE_SIZE_BYTES_MAX
 from raftcache.command.words import DeleteRange, Item, Range, Reply, Txn
-from raftcache.errors import BadRequest, Overloaded, RaftcacheError
-from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
+from raftcache.errors import BadRequest, Overloaded
+from raftcache.service.calls import become_fresh, written
+from raftcache.service.kv import LINEARIZABLE, Kv, Want
 from raftcache.state.listing import Listing
 from raftcache.state.machine import Machine
 
@@ -92,13 +92,13 @@ class RangeService:
     async def execute(self, command: Txn | DeleteRange) -> Reply:
         """See Ranges. Those over ranges take turns: each may keep every node busy for a while."""
         if not _is_wide(command):
-            return await self._write(command)
+            return await written(self._kv, command)
         with self._waiting:
             async with self._turn:
-                return await self._write(command)
+                return await written(self._kv, command)
 
     async def count(self, start: bytes, end: bytes, want: Want) -> tuple[int, int]:
-        await self._become_fresh(want)
+        await become_fresh(self._kv, self._machine, want)
         revision, count = self._machine.revision, self._machine.count_range(start, end)
         if count is None:
             listing = self._machine.listing(start, end, keys_only=True)
@@ -117,10 +117,10 @@ class RangeService:
         keys_only: bool = False,
     ) -> Page:
         if moment is None:
-            await self._become_fresh(want)
+            await become_fresh(self._kv, self._machine, want)
             moment = self._moment()
         elif self._machine.revision < moment.revision:  # another node began it
-            await self._become_fresh(LINEARIZABLE)
+            await become_fresh(self._kv, self._machine, LINEARIZABLE)
             if self._machine.revision < moment.revision:
                 raise BadRequest(f"there is no revision {moment.revision} yet")
         listing = self._machine.listing(
@@ -130,23 +130,6 @@ class RangeService:
 
     def _moment(self) -> Moment:
         return Moment(self._machine.revision, self._machine.now_ms)
-
-    async def _become_fresh(self, want: Want) -> None:
-        """Wait until the local state may answer, and what is overdue counts as gone."""
-        refused = await _called(partial(self._kv.when_fresh, want))
-        if refused is not None:
-            raise refused
-        due_ms = self._machine.next_deadline_ms()
-        if want.level is not Level.STALE and due_ms is not None and due_ms <= self._kv.now_ms():
-            outcome = await _called(self._kv.tick)
-            if isinstance(outcome, RaftcacheError):
-                raise outcome
-
-    async def _write(self, command: Txn | DeleteRange) -> Reply:
-        outcome: Outcome = await _called(partial(self._kv.write, command))
-        if isinstance(outcome, RaftcacheError):
-            raise outcome
-        return outcome
 
 
 class _Page:
@@ -208,15 +191,3 @@ def _is_wide(command: Txn | DeleteRange) -> bool:
         return True
     branches = (*command.success, *command.failure)
     return any(isinstance(operation, Range | DeleteRange) for operation in branches)
-
-
-async def _called(call: Callable[[Callable[[T], None]], None]) -> T:
-    """What a call that answers by a callback answers."""
-    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-
-    def done(outcome: T) -> None:
-        if not future.done():  # cancelled, when the node stops before the outcome is known
-            future.set_result(outcome)
-
-    call(done)
-    return await future

@@ -93,6 +93,13 @@ class Locks:
         """About what they take of the process's memory, names and values at their largest."""
         return len(self.table) * PLACE_COST_BYTES
 
+    def token_of(self, name: bytes, number: int) -> int | None:
+        """The token granted to a place, 0 while it waits; None if it is gone."""
+        place = self.table.get(number)
+        if place is None or place.name != name or place.role is Role.GONE:
+            return None
+        return place.token
+
     # For the commands.
 
     def put(self, place: Place) -> None:

@@ -225,6 +225,10 @@ class Machine:
         """A lock as of the last entry applied."""
         return self._state.locks.view(name, self._state.now_ms)
 
+    def lock_place(self, name: bytes, number: int) -> int | None:
+        """The token granted to a place at a lock, 0 while it waits; None if it is gone."""
+        return self._state.locks.token_of(name, number)
+
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline of all that is held, whatever is overdue among it; None for none.
 

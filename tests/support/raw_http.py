@@ -16,9 +16,13 @@ from raftcache.config import Address, Config, Limits
 from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters
 from raftcache.server.http import HttpServer
+from raftcache.server.leases import LeaseRoutes
+from raftcache.server.locks import LockRoutes
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
+from raftcache.service.leases import LeaseService
+from raftcache.service.locks import LockService
 from raftcache.service.ranges import RangeService
 from raftcache.service.watch import WatchHub
 from tests.support.fake_kv import FakeKv
@@ -153,6 +157,7 @@ class Served:
     counters: HttpCounters = field(default_factory=HttpCounters)
     clients: list[Client] = field(default_factory=list)
     hub: WatchHub = field(kw_only=True)
+    locks: LockService = field(kw_only=True)
     replica: FakeReplica = field(kw_only=True)
 
     async def connect(self, **options: Any) -> Client:
@@ -217,7 +222,6 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     config = Config("n1", Path("unused"), here, here, here, here, limits=Limits(**limits))
     kv, node, clock, counters = FakeKv(), FakeNode(), HandClock(), HttpCounters()
     operator = FakeOperator()
-    ranges = RangeService(kv, kv.machine)
     hub = WatchHub(
         replica := FakeReplica(),
         kv.machine,
@@ -225,15 +229,20 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
         config.limits.watchers_max,
     )
     hub.start()
+    ranges, locks = RangeService(kv, kv.machine), LockService(kv, kv.machine)
     rooms = (
         WatchRoutes(hub, kv.now_ms, "n1").add_to,
         RangeRoutes(ranges, kv).add_to,
         TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
+        LeaseRoutes(LeaseService(kv, kv.machine), kv).add_to,
+        LockRoutes(locks, kv).add_to,
     )
     server = HttpServer(kv, node, operator, config, clock, counters, rooms)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
-    served = Served(server, kv, node, operator, clock, counters, hub=hub, replica=replica)
+    served = Served(
+        server, kv, node, operator, clock, counters, hub=hub, locks=locks, replica=replica
+    )
     try:
         yield served
     finally:

@@ -67,8 +67,8 @@ def test_a_listing_shows_keys_in_order_with_all_that_is_kept() -> None:
         assert answer.json == {
             "revision": 3,
             "items": [
-                a | {"create_revision": 1, "version": 2, "ttl_ms": None},
-                b | {"create_revision": 2, "version": 1, "ttl_ms": 500},
+                a | {"create_revision": 1, "version": 2, "ttl_ms": None, "lease": None},
+                b | {"create_revision": 2, "version": 1, "ttl_ms": 500, "lease": None},
             ],
             "more": False,
             "after": None,

@@ -67,7 +67,7 @@ def test_every_operation_is_answered_in_order() -> None:
         assert answer.status == 200, answer.body
         assert (answer.json["succeeded"], answer.json["revision"]) == (True, 3)
         new = {"key": "new", "content_type": "a/b", "revision": 3, "create_revision": 3}
-        n = {"key": "n", "content_type": None, "revision": 3, "create_revision": 1}
+        n = {"key": "n", "lease": None, "content_type": None, "revision": 3, "create_revision": 1}
         assert answer.json["results"] == [
             {"created": True, "version": 1},
             {"created": False, "version": 2},
@@ -77,7 +77,7 @@ def test_every_operation_is_answered_in_order() -> None:
             {"ttl_ms": 3000},
             {"ttl_ms": 500},
             {"ttl_ms": None},
-            {"item": new | {"value_base64": "w6k=", "version": 1, "ttl_ms": 2000}},
+            {"item": new | {"value_base64": "w6k=", "version": 1, "ttl_ms": 2000, "lease": None}},
             {"item": None},
             {"items": [n | {"version": 2, "ttl_ms": 3000}], "more": True},
             {"count": 3},
@@ -256,7 +256,7 @@ def compare(**fields: Any) -> dict[str, Any]:
         (compare(op=">="), "compare[0]: op must be one of =, !=, <, >"),
         (compare(value="1"), "compare[0]: version is compared with a value that is a number"),
         (compare(value=True), "compare[0]: version is compared with a value that is a number"),
-        (compare(value=-1), "compare[0]: revisions and versions are 0 to"),
+        (compare(value=-1), "compare[0]: revisions, versions and leases are 0 to"),
         (compare(value=None), "compare[0]: version is compared with a value that is a number"),
         (compare(value_base64="MQ=="), "compare[0]: version is compared with a value"),
         (compare(target="exists"), "compare[0]: exists is compared with a value that is true or"),

@@ -1,0 +1,47 @@
+"""What services made of coroutines share: calls of Kv as awaitables, with errors raised."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
+
+from raftcache.command.words import Command, Reply
+from raftcache.errors import RaftcacheError
+from raftcache.service.kv import Kv, Level, Outcome, Want
+from raftcache.state.machine import Machine
+
+T = TypeVar("T")
+
+
+async def written(kv: Kv, command: Command) -> Reply:
+    """The reply to a command; raises what refused it, or Unknown."""
+    outcome: Outcome = await called(partial(kv.write, command))
+    if isinstance(outcome, RaftcacheError):
+        raise outcome
+    return outcome
+
+
+async def become_fresh(kv: Kv, machine: Machine, want: Want) -> None:
+    """Wait until the local state may answer, and what is overdue counts as gone."""
+    refused = await called(partial(kv.when_fresh, want))
+    if refused is not None:
+        raise refused
+    due_ms = machine.next_deadline_ms()
+    if want.level is not Level.STALE and due_ms is not None and due_ms <= kv.now_ms():
+        outcome = await called(kv.tick)
+        if isinstance(outcome, RaftcacheError):
+            raise outcome
+
+
+async def called(call: Callable[[Callable[[T], None]], None]) -> T:
+    """What a call that answers by a callback answers."""
+    future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+
+    def done(outcome: T) -> None:
+        if not future.done():  # cancelled, when the node stops before the outcome is known
+            future.set_result(outcome)
+
+    call(done)
+    return await future
