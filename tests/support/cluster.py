@@ -64,10 +64,15 @@ class Wire:
         self.send("GET", "/livez")
         self._read()
 
-    def send(self, method: str, path: str, body: bytes = b"") -> None:
+    def send(self, method: str, path: str, body: bytes = b"", once: str = "") -> None:
         """On return the node's machine has all of it, whether or not the node runs."""
-        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n"
-        self._socket.sendall(head.encode() + body)
+        head = f"{method} {path} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n"
+        head += f"Idempotency-Key: {once}\r\n" if once else ""
+        self._socket.sendall(head.encode() + b"\r\n" + body)
+
+    def close(self) -> None:
+        """As a client that dies; the answer is never read."""
+        self._socket.close()
 
     def answer(self) -> Answer:
         """The answer; it is the last one."""

@@ -90,6 +90,7 @@ def test_a_stream() -> None:
                         "create_revision": 2,
                         "version": 1,
                         "ttl_ms": 60_000,
+                        "lease": None,
                     }
                 ],
             }
