@@ -11,12 +11,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from raftcache.command.leasing import LeaseGrant, LockAcquire
 from raftcache.command.limits import HISTORY_SIZE_BYTES_MAX
-from raftcache.command.words import Append, Command, Increment, Operation, Put, Txn
+from raftcache.command.words import Append, Command, Increment, LeasedPut, Operation, Put, Txn
 from raftcache.config import Eviction
 from raftcache.errors import OutOfMemory, Overloaded, RaftcacheError
 from raftcache.state.items import packed_size_bytes
 from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
+from raftcache.state.leases import KEY_COST_BYTES as LEASED_KEY_COST_BYTES
+from raftcache.state.leases import LEASE_COST_BYTES
+from raftcache.state.locks import PLACE_COST_BYTES
 from raftcache.state.machine import Machine
 from raftcache.state.sessions import RECORD_COST_BYTES
 
@@ -29,7 +33,7 @@ HIGH_SHARE: Final = 16
 LOW_SHARE: Final = 8
 """Eviction begins when less than a sixteenth of the budget is free, and ends when an eighth is."""
 
-_GROWING: Final = (Put, Append, Increment, Txn)
+_GROWING: Final = (Put, LeasedPut, Append, Increment, Txn, LeaseGrant, LockAcquire)
 
 _INTEGER_SIZE_BYTES: Final = 20
 _TOKEN_SIZE_BYTES: Final = 128
@@ -136,6 +140,13 @@ class Memory:
                 size_bytes = packed_size_bytes(len(command.content_type), len(command.value))
                 due = DEADLINE_COST_BYTES + len(command.key) if command.ttl_ms else 0
                 return self._item_growth(command.key, size_bytes, due)
+            case LeasedPut():
+                size_bytes = packed_size_bytes(len(command.content_type), len(command.value))
+                return self._item_growth(command.key, size_bytes, LEASED_KEY_COST_BYTES)
+            case LeaseGrant():
+                return LEASE_COST_BYTES
+            case LockAcquire():
+                return PLACE_COST_BYTES
             case Append():
                 new = self._item_growth(command.key, packed_size_bytes(0, 0), 0)
                 return len(command.value) + max(0, new)

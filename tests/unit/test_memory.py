@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raftcache.command import codec
+from raftcache.command.leasing import LeaseKeepAlive, LockRelease
 from raftcache.command.words import (
     Append,
     Command,
@@ -15,6 +16,7 @@ from raftcache.command.words import (
     Evict,
     Expire,
     Increment,
+    LeasedPut,
     Once,
     Persist,
     Put,
@@ -78,6 +80,7 @@ def test_the_count_stays_below_the_limit_whatever_the_history_does(full: Machine
     "command",
     [
         Put(b"new", VALUE),
+        LeasedPut(b"new", VALUE, 1),
         Put(b"new", VALUE, once=Once(b"token", bytes(16))),
         Put(b"text", bytes(2000)),
         Append(b"text", VALUE, 1 << 20),
@@ -109,6 +112,9 @@ def test_what_grows_a_full_state_is_refused_for_good(full: Machine, command: Com
         Tick(),
         Txn((), (Delete(b"key0"), Put(b"key1", VALUE))),
         Evict(((b"key0", 4),)),
+        LeasedPut(b"key0", VALUE, 1),
+        LeaseKeepAlive(1),
+        LockRelease(b"l", 1),
     ],
 )
 def test_what_does_not_grow_it_goes_on(full: Machine, command: Command) -> None:
