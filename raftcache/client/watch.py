@@ -29,7 +29,7 @@ SILENCE_S: Final = 15.0
 
 PATIENCE_S: Final = 60.0
 
-ChangeKind: TypeAlias = Literal["put", "delete", "expire"]
+ChangeKind: TypeAlias = Literal["put", "delete", "expire", "evict"]
 
 T = TypeVar("T")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from itertools import groupby, islice
 from operator import attrgetter
-from typing import Final, Generic, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
 from raftcache.command.words import Item
+from raftcache.errors import RaftcacheError
 from raftcache.service.audience import Audience, View
 from raftcache.state.history import Event, History, Kind
 from raftcache.state.items import read
@@ -36,6 +37,23 @@ class Delivery(Struct, frozen=True):
 
     revision: int
     changes: tuple[Change, ...]
+
+
+class Sink(Protocol):
+    """Where one watcher's deliveries go. None of these may call the hub."""
+
+    @property
+    def is_full(self) -> bool:
+        """Its client has to read first: then somebody will call resume()."""
+        ...
+
+    def deliver(self, delivery: Delivery) -> None: ...
+    def progress(self, revision: int) -> None:
+        """All up to this revision was delivered."""
+
+    def end(self, error: RaftcacheError) -> None:
+        """Nothing follows, and why."""
+        ...
 
 
 class Tour(Generic[W]):
