@@ -14,13 +14,12 @@ from raftcache.server.shapes import (
     IDEMPOTENCY_KEY,
     INTEGER,
     KEY,
-    MISUSED,
     NO_LEADER,
     OVERLOADED,
     REPLAYED,
     REVISION,
     TEXT,
-    UNSURE,
+    WRITE_REFUSALS,
     maybe,
     one_of,
     problem,
@@ -88,9 +87,7 @@ _WRITE_REFUSALS: Final = (
     _PRECONDITION,
     problem(413, "The value is too large, or would become so."),
     problem(415, "A `Content-Encoding`, which could not be kept."),
-    MISUSED,
-    OVERLOADED,
-    UNSURE,
+    *WRITE_REFUSALS,
 )
 
 PUT_KEY: Final = Route(

@@ -40,7 +40,6 @@ from raftcache.server.shapes import (
     FRESHNESS,
     IDEMPOTENCY_KEY,
     ITEM,
-    MISUSED,
     NO_LEADER,
     OVERLOADED,
     RANGE,
@@ -48,7 +47,7 @@ from raftcache.server.shapes import (
     REVISION,
     TEXT,
     TOO_OLD,
-    UNSURE,
+    WRITE_REFUSALS,
     array,
     maybe,
     one_of,
@@ -172,9 +171,7 @@ Removes all keys of a range in one revision, up to {RANGE_KEYS_MAX:,} of them.
         ),
         TOO_OLD,
         problem(413, "The range has more keys; nothing is deleted."),
-        MISUSED,
-        OVERLOADED,
-        UNSURE,
+        *WRITE_REFUSALS,
     ),
     """
 curl -X DELETE 'http://127.0.0.1:7401/v1/kv?prefix=user/'

@@ -35,6 +35,13 @@ _MEMBER: Final = record(
     match_index=maybe(COUNT),
     lag=maybe(COUNT),
 )
+_MEMORY: Final = record(
+    size_bytes=COUNT,
+    size_bytes_max=maybe(COUNT),
+    state_size_bytes=COUNT,
+    history_size_bytes=COUNT,
+    eviction=TEXT,
+)
 STATUS: Final = Route(
     "GET",
     "/v1/cluster",
@@ -43,7 +50,8 @@ STATUS: Final = Route(
     """
 What this node knows just now; `match_index` and `lag` of the members are known to the leader only.
 `digest` and `applied_index` belong together. `fenced` says why a node takes no part in votes until
-it has caught up, `alarms` what an operator should look at.
+it has caught up, `alarms` what an operator should look at. `memory` is as counted, with its limit
+if there is one.
 """,
     (
         Response(
@@ -60,6 +68,7 @@ it has caught up, `alarms` what an operator should look at.
                 revision=REVISION,
                 digest=TEXT,
                 keys=COUNT,
+                memory=_MEMORY,
                 fenced=maybe(TEXT),
                 alarms=array(TEXT),
                 checked_index=maybe(COUNT),

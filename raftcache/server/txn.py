@@ -44,11 +44,9 @@ from raftcache.server.shapes import (
     IDEMPOTENCY_KEY,
     INTEGER,
     ITEM,
-    MISUSED,
-    OVERLOADED,
     REPLAYED,
     REVISION,
-    UNSURE,
+    WRITE_REFUSALS,
     array,
     maybe,
     one_of,
@@ -148,9 +146,7 @@ of the changes, or the store's if there was none.
             **_PLACE,
         ),
         possibly(413, "A value, the body, the keys touched or the answer are too large.", **_PLACE),
-        MISUSED,
-        OVERLOADED,
-        UNSURE,
+        *WRITE_REFUSALS,
     ),
     """
 curl -X PUT --data-binary '3' 'http://127.0.0.1:7401/v1/kv/stock'

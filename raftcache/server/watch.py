@@ -57,7 +57,7 @@ data: {"revision":42,"changes":[{"event":"put","key":"user/1","value_base64":"QW
 ```
 
 (`data` is one line.) Keys and values are written as in listings; a change without a value
-(`delete`, `expire`) has none of the other fields; with `prev`, `previous` is an item like those of
+(`delete`, `expire`, `evict`) has none of the other fields; with `prev`, `previous` is an item like those of
 a listing, left out where there was none.
 
 `progress` says that everything up to its revision was sent: first of all, so that a client can
