@@ -13,7 +13,7 @@ from typing import Final, Protocol
 from aiohttp import hdrs, web
 
 from raftcache.server.connection import SERVER
-from raftcache.server.routes import Parameter, Response, Route, RouteTable
+from raftcache.server.routes import OCTETS, Parameter, Response, Route, RouteTable
 from raftcache.server.shapes import RETRY_AFTER, TEXT, problem
 from raftcache.server.status import OPERATING
 
@@ -31,7 +31,7 @@ A client that takes it slower than 256 KiB/s, after a minute of grace, is cut of
             200,
             "The file.",
             {},
-            "application/octet-stream",
+            OCTETS,
             (
                 Parameter("Content-Disposition", "A name for it.", TEXT, "header", required=True),
                 Parameter("ETag", "Its revision, quoted.", TEXT, "header", required=True),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from raftcache.command.limits import CONTENT_TYPE_SIZE_BYTES_MAX
-from raftcache.server.routes import Body, Parameter, Response, Route, Schema, Section
+from raftcache.server.routes import OCTETS, Body, Parameter, Response, Route, Schema, Section
 from raftcache.server.shapes import (
     COUNT,
     DURATION,
@@ -16,6 +16,7 @@ from raftcache.server.shapes import (
     KEY,
     NO_LEADER,
     OVERLOADED,
+    POSITIVE,
     REPLAYED,
     REVISION,
     TEXT,
@@ -114,6 +115,8 @@ bytes of printable ASCII). Without `ttl` the key has no deadline, also if it had
             headers=_WRITTEN,
             example={"revision": 6, "version": 1},
         ),
+        problem(404, "The lease has ended, or never was.", REPLAYED, _SERVED_BY),
+        problem(409, "With `lease`: a node of an older version has a vote."),
         *_WRITE_REFUSALS,
     ),
     """
@@ -123,11 +126,12 @@ curl -X PUT -H 'If-None-Match: *' --data-binary 'mine' 'http://127.0.0.1:7403/v1
     (
         _KEY,
         Parameter("ttl", f"A deadline: {_TTL}.", DURATION),
+        Parameter("lease", "The lease that it goes with; excludes `ttl`.", POSITIVE),
         IF_MATCH,
         IF_ABSENT,
         IDEMPOTENCY_KEY,
     ),
-    Body("The value: any bytes.", {}, "application/octet-stream", required=False),
+    Body("The value: any bytes.", {}, OCTETS, required=False),
     PREFIX + "{key:.*}",
 )
 
@@ -162,6 +166,7 @@ The value as it was stored. `HEAD` answers the same without the value.
                     required=True,
                 ),
                 _TTL_LEFT,
+                Parameter("X-Raftcache-Lease", "The lease, if it has one.", POSITIVE, "header"),
                 _SERVED_BY,
             ),
         ),
@@ -229,7 +234,7 @@ curl -X POST 'http://127.0.0.1:7403/v1/kv/greeting?op=expire&ttl=5m'
         IF_ABSENT,
         IDEMPOTENCY_KEY,
     ),
-    Body("With `append`: what to add.", {}, "application/octet-stream", required=False),
+    Body("With `append`: what to add.", {}, OCTETS, required=False),
     PREFIX + "{key:.*}",
 )
 

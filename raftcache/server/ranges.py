@@ -93,6 +93,7 @@ _EXAMPLE: Final = {
             "create_revision": 7,
             "version": 3,
             "ttl_ms": None,
+            "lease": None,
         }
     ],
     "more": True,

@@ -24,6 +24,7 @@ Schema: TypeAlias = Mapping[str, Any]
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 JSON: Final = "application/json"
+OCTETS: Final = "application/octet-stream"
 PROBLEM: Final = "application/problem+json"
 
 

@@ -16,6 +16,7 @@ from raftcache.service.kv import Level
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 REVISION: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
 INTEGER: Final[Schema] = {"type": "integer", "minimum": INTEGER_MIN, "maximum": INTEGER_MAX}
+POSITIVE: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": INTEGER_MAX}
 NUMBER: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 """A parameter of up to 18 digits."""
 FLAG: Final[Schema] = {"type": "boolean"}
@@ -59,6 +60,7 @@ ITEM_FIELDS: Final[dict[str, Schema]] = {
     "create_revision": REVISION,
     "version": COUNT,
     "ttl_ms": maybe(COUNT),
+    "lease": maybe(POSITIVE),
 }
 ITEM: Final = record("value_base64", **ITEM_FIELDS)
 """As json_keys.item_json words it; without the value, if only keys are asked for."""

@@ -70,11 +70,13 @@ A compare has `key`, `op` (`=`, `!=`, `<`, `>`; what the key has stands on the l
 | --- | --- | --- |
 | `revision`, `create_revision`, `version` | `value`, a number | 0 |
 | `exists` | `value`, true or false; `=` and `!=` only | false |
+| `lease` | `value`, a number | 0, as of a key without one |
 | `value` | `value`, a text, or `value_base64` | no comparison holds, `!=` neither |
 
 | operation | fields beside `op` | its result |
 | --- | --- | --- |
-| `put` | `key`, `value` or `value_base64`; `ttl`, `content_type` | `{"created":true,"version":1}` |
+| `put` | `key`, `value` or `value_base64`; `ttl` or `lease`, `content_type` \
+| `{"created":true,"version":1}` |
 | `delete` | `key` | `{"deleted":1}` |
 | `incr` | `key`; `by` | `{"value":42}` |
 | `append` | `key`, `value` or `value_base64` | `{"size":11}` |

@@ -52,13 +52,13 @@ data: {"revision":41}
 
 id: 42
 data: {"revision":42,"changes":[{"event":"put","key":"user/1","value_base64":"QWRh",
-       "content_type":"text/plain","revision":42,"create_revision":42,"version":1,"ttl_ms":null},
+       "content_type":"text/plain","revision":42,"create_revision":42,"version":1,"ttl_ms":null,"lease":null},
        {"event":"delete","key":"user/2"}]}
 ```
 
 (`data` is one line.) Keys and values are written as in listings; a change without a value
-(`delete`, `expire`, `evict`) has none of the other fields; with `prev`, `previous` is an item like those of
-a listing, left out where there was none.
+(`delete`, `expire`, `evict`) has none of the other fields; with `prev`, `previous` is an item like
+those of a listing, left out where there was none.
 
 `progress` says that everything up to its revision was sent: first of all, so that a client can
 resume from there even if nothing has happened yet, and then whenever nothing was sent for about 5
