@@ -93,7 +93,8 @@ def _show(changes: Changes, command: str | None, as_json: bool) -> None:
             _run(command, changes.revision, change)
     elif as_json:
         fields = [_fields(change) for change in changes.changes]
-        echo_json({"revision": changes.revision, "changes": fields})
+        lacks = {"lacks_previous": True} if changes.lacks_previous else {}
+        echo_json({"revision": changes.revision, "changes": fields} | lacks)
     else:
         for change in changes.changes:
             cells = [str(changes.revision), change.kind, escaped(change.key)]

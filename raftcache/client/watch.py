@@ -44,10 +44,14 @@ class Change(Struct, frozen=True):
 
 
 class Changes(Struct, frozen=True):
-    """All changes of one revision that a watch shows."""
+    """All changes of one revision that a watch shows.
+
+    lacks_previous: what the keys held before was asked for, and left out, for it is too much.
+    """
 
     revision: int
     changes: tuple[Change, ...]
+    lacks_previous: bool = False
 
 
 class _ChangeBody(Struct, frozen=True):
@@ -83,6 +87,7 @@ class _Body(Struct, frozen=True):
 
     revision: int
     changes: tuple[_ChangeBody, ...] = ()
+    lacks_previous: bool = False
 
 
 class _Problem(Struct, frozen=True):
@@ -140,7 +145,8 @@ class Watch:
             if body.revision > self.revision:
                 self.revision = body.revision
                 if body.changes:
-                    return Changes(body.revision, tuple(one.change() for one in body.changes))
+                    changes = tuple(one.change() for one in body.changes)
+                    return Changes(body.revision, changes, body.lacks_previous)
 
     async def _next(self) -> _Body:
         """Of the next change or progress, of whichever node."""

@@ -198,6 +198,7 @@ class WatchRoutes:
         return {
             hdrs.CONTENT_TYPE: content_type,
             hdrs.CACHE_CONTROL: "no-store",
+            "X-Accel-Buffering": "no",  # to a proxy that would collect events first
             hdrs.SERVER: SERVER,
             "X-Raftcache-Served-By": self._node,
         }

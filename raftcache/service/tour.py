@@ -18,6 +18,10 @@ from raftcache.state.items import read
 EVENTS_PER_STEP: Final = 32
 """Events looked at without a delivery in one step: about 30 microseconds."""
 
+PREVIOUS_SIZE_BYTES_MAX: Final = 8 << 20
+"""What keys held before, in one delivery; more is left out, all of it. A range delete may replace
+as much as the history holds, while what a revision writes is bounded by its command."""
+
 _revision: Final = attrgetter("revision")
 
 W = TypeVar("W")
@@ -33,10 +37,14 @@ class Change(Struct, frozen=True):
 
 
 class Delivery(Struct, frozen=True):
-    """All changes of one revision that a view shows; one object for all watchers of the view."""
+    """All changes of one revision that a view shows; one object for all watchers of the view.
+
+    lacks_previous: what the keys held before was asked for, and is too much.
+    """
 
     revision: int
     changes: tuple[Change, ...]
+    lacks_previous: bool = False
 
 
 class Sink(Protocol):
@@ -101,7 +109,7 @@ class Tour(Generic[W]):
         self.position += len(events)
         self.between = False
         for feed, shown in self.audience.addressed(events).items():
-            delivery = Delivery(revision, tuple(_change(event, feed.view) for event in shown))
+            delivery = _delivery(revision, shown, feed.view)
             for watcher in tuple(feed.watchers):
                 if watcher in feed.watchers:  # it may have left meanwhile
                     self._offer(watcher, delivery)
@@ -109,8 +117,16 @@ class Tour(Generic[W]):
         self.between, self.reached = True, revision
 
 
-def _change(event: Event, view: View) -> Change:
-    previous = event.previous if view.previous else None
+def _delivery(revision: int, events: Sequence[Event], view: View) -> Delivery:
+    size_bytes = sum([len(event.previous or b"") for event in events]) if view.previous else 0
+    lacks_previous = size_bytes > PREVIOUS_SIZE_BYTES_MAX
+    with_previous = view.previous and not lacks_previous
+    changes = tuple(_change(event, with_previous) for event in events)
+    return Delivery(revision, changes, lacks_previous)
+
+
+def _change(event: Event, with_previous: bool) -> Change:
+    previous = event.previous if with_previous else None
     return Change(event.kind, event.key, _item(event.packed), _item(previous))
 
 

@@ -174,6 +174,31 @@ def test_previous_values_and_a_transaction() -> None:
     run(test())
 
 
+def test_previous_values_that_are_too_much_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftcache.service.tour.PREVIOUS_SIZE_BYTES_MAX", 1000)
+
+    async def test() -> None:
+        async with serving() as served:
+            for key in ("a", "b"):
+                await put(served, key, b"v" * 500)
+            await served.ask("DELETE", "/v1/kv?all=true")
+            await put(served, "a", b"v" * 500)
+            await served.ask("DELETE", "/v1/kv/a")
+            polled = await served.ask("GET", "/v1/watch?since=2&wait=1s&prev=true")
+            first, _, last = polled.json["events"]
+            assert first["lacks_previous"] is True
+            assert first["changes"] == [
+                {"event": "delete", "key": "a"},
+                {"event": "delete", "key": "b"},
+            ]
+            assert "lacks_previous" not in last
+            assert len(last["changes"][0]["previous"]["value_base64"]) > 500
+            plain = await served.ask("GET", "/v1/watch?since=2&wait=1s")
+            assert not any("lacks_previous" in event for event in plain.json["events"])
+
+    run(test())
+
+
 # Long polls.
 
 
