@@ -19,6 +19,7 @@ from raftcache.server.connection import SERVER, Connection
 from raftcache.server.routes import Parameter, Response, Route, RouteTable, Section
 from raftcache.server.shapes import (
     DURATION,
+    FLAG,
     ITEM,
     ITEM_FIELDS,
     KEY,
@@ -57,8 +58,9 @@ data: {"revision":42,"changes":[{"event":"put","key":"user/1","value_base64":"QW
 ```
 
 (`data` is one line.) Keys and values are written as in listings; a change without a value
-(`delete`, `expire`, `evict`) has none of the other fields; with `prev`, `previous` is an item like
-those of a listing, left out where there was none.
+(all but `put`) has none of the other fields; with `prev`, `previous` is an item like
+those of a listing, left out where there was none. When all that the keys of one event held before
+is over 8 MiB (after a large range delete), it is left out, and `"lacks_previous":true` says so.
 
 `progress` says that everything up to its revision was sent: first of all, so that a client can
 resume from there even if nothing has happened yet, and then whenever nothing was sent for about 5
@@ -92,6 +94,12 @@ _CHANGE: Final = record(
     previous=ITEM,
     **ITEM_FIELDS,
 )
+_EVENT: Final = record(
+    "lacks_previous",
+    revision=REVISION,
+    changes=array(_CHANGE),
+    lacks_previous=FLAG,
+)
 WATCH: Final = Route(
     "GET",
     "/v1/watch",
@@ -104,7 +112,7 @@ WATCH: Final = Route(
             "With `wait`: what changed, or nothing when the time is over.",
             record(
                 revision=REVISION,
-                events=array(record(revision=REVISION, changes=array(_CHANGE))),
+                events=array(_EVENT),
             ),
             example={"revision": 42, "events": []},
         ),
