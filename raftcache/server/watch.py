@@ -257,7 +257,8 @@ class EventStream(_Written):
 
     def __init__(self, request: web.Request, text: ChangeText) -> None:
         super().__init__(text)
-        assert request.transport is not None
+        if request.transport is None:
+            raise ConnectionResetError("the client has gone")
         self._transport = cast("asyncio.WriteTransport", request.transport)
         self._chunked = request.version >= HttpVersion11
 

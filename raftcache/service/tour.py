@@ -15,8 +15,8 @@ from raftcache.service.audience import Audience, View
 from raftcache.state.history import Event, History, Kind
 from raftcache.state.items import read
 
-EVENTS_PER_STEP: Final = 32
-"""Events looked at without a delivery in one step: about 30 microseconds."""
+LOOKUPS_PER_STEP: Final = 32
+"""Of events that lead to no delivery, in one step: about 30 microseconds."""
 
 PREVIOUS_SIZE_BYTES_MAX: Final = 8 << 20
 """What keys held before, in one delivery; more is left out, all of it. A range delete may replace
@@ -92,14 +92,16 @@ class Tour(Generic[W]):
         return self.between and self.position == self._history.end
 
     def work(self, steps_max: int) -> bool:
-        """Up to so many steps, each a delivery or EVENTS_PER_STEP; False when all are done."""
+        """Up to so many steps, each a delivery or LOOKUPS_PER_STEP; False when all are done."""
         steps = self._steps or self._walk()
         done = sum(1 for _ in islice(steps, steps_max))
         self._steps = steps if done == steps_max else None
         return done == steps_max
 
     def _walk(self) -> Iterator[None]:
-        while events := self._history.read(self.position, EVENTS_PER_STEP):
+        while events := self._history.read(
+            self.position, max(1, LOOKUPS_PER_STEP // self.audience.cost)
+        ):
             for revision, of_revision in groupby(events, _revision):
                 yield from self._deliver(revision, list(of_revision))
             yield

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from raftcache.server.connection import PROGRESS_SIZE_BYTES
 from raftcache.server.watch import POLL_REVISIONS_MAX, UNSENT_SIZE_BYTES_MAX
 from raftcache.service import watch
 from raftcache.service.watch import PROGRESS_BEATS
@@ -380,6 +381,38 @@ def test_a_client_that_never_reads_loses_its_connection() -> None:
                 served.clock.now_s += 1
                 await until(lambda: served.hub.gauges()["watchers"] == 0)
                 assert served.counters.connections_stalled == 1
+
+    run(test())
+
+
+class Unread:
+    """A transport that has so many bytes to send."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes, self.is_aborted = size_bytes, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.size_bytes
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_a_client_that_reads_as_much_as_it_is_sent_is_not_taken_for_one_that_stands_still() -> None:
+    async def test() -> None:
+        async with serving(header_timeout_s=10.0) as served:
+            stream = await begin(served)
+            await stream.event()
+            (connection,) = served.server._port.connections
+            assert connection.stream is not None
+            transport: Any = Unread(100)
+            for second in range(30):
+                connection.stream.written_size_bytes += PROGRESS_SIZE_BYTES
+                connection.check(transport, 2000.0 + second)
+            assert not transport.is_aborted
+            for second in range(30, 42):
+                connection.check(transport, 2000.0 + second)
+            assert transport.is_aborted
 
     run(test())
 

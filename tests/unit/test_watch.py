@@ -463,6 +463,19 @@ def test_leaving_in_any_state(bench: Bench) -> None:
     assert late.revisions == [1001]
 
 
+def test_steps_are_shorter_the_more_ranges_there_are(bench: Bench) -> None:
+    count = 10 * STEPS_PER_TURN
+    bench.watch(of_key(b"k"))
+    bench.apply(*puts(*[b"a"] * count))
+    few = bench.loop.run()
+    for i in range(WATCHED_RANGES_MAX):
+        bench.watch(View(b"k", b"k%d" % i))
+    bench.loop.run()
+    bench.apply(*puts(*[b"a"] * count))
+    assert few <= 2
+    assert bench.loop.run() >= 10
+
+
 def test_an_audience_forgets_who_left() -> None:
     audience: Audience[int] = Audience()
     views = [of_key(b"k"), of_prefix(b"p"), of_prefix(b"k"), View(b"a", b"z"), View(previous=True)]
