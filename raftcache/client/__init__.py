@@ -3,6 +3,9 @@
 from raftcache.client.blocking import BlockingWatch, SyncClient
 from raftcache.client.client import NO_DEADLINE, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.holding import Held
+from raftcache.client.holding_blocking import BlockingHeld
+from raftcache.client.leases import Grant, HeldLease, HeldLock, LeaseState, LockState
 from raftcache.client.members import Members
 from raftcache.client.paths import escaped
 from raftcache.client.ranges import Consistency, Entry, Page
@@ -13,6 +16,7 @@ from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
+    "BlockingHeld",
     "BlockingWatch",
     "Branch",
     "Change",
@@ -22,6 +26,12 @@ __all__ = [
     "Digest",
     "Entry",
     "Found",
+    "Grant",
+    "Held",
+    "HeldLease",
+    "HeldLock",
+    "LeaseState",
+    "LockState",
     "Member",
     "Members",
     "NodeStatus",

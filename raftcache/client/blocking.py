@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from functools import wraps
+from functools import partial, wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from raftcache.client.client import RaftcacheClient
+from raftcache.client.holding_blocking import BlockingHeld
+from raftcache.client.leases import HeldLease, HeldLock
 from raftcache.client.watch import Changes, Watch
 from raftcache.ports import Dice
 
@@ -100,6 +102,8 @@ class SyncClient:
         dice: Dice | None = None,
     ) -> None:
         self._client = RaftcacheClient(endpoints, timeout_s=timeout_s, dice=dice)
+        endpoints = self._client.endpoints
+        self._another = partial(RaftcacheClient, endpoints, timeout_s=timeout_s, dice=dice)
         self._runner = asyncio.Runner()
         self._open = True
 
@@ -117,6 +121,41 @@ class SyncClient:
         self._open = False
         self._runner.close()
 
+    def lease(self, ttl_ms: int) -> BlockingHeld[HeldLease]:
+        """A lease that a thread keeps alive while a `with` lasts, and revoked at its end."""
+        return BlockingHeld(self._another, lambda client: client.lease(ttl_ms))
+
+    def lock(
+        self,
+        name: bytes,
+        ttl_ms: int,
+        *,
+        wait_ms: int | None = 0,
+        delay_ms: int = 0,
+        value: bytes = b"",
+    ) -> BlockingHeld[HeldLock]:
+        """A lock that is held, and kept alive by a thread, while a `with` lasts."""
+        return BlockingHeld(
+            self._another,
+            lambda client: client.lock(
+                name, ttl_ms, wait_ms=wait_ms, delay_ms=delay_ms, value=value
+            ),
+        )
+
+    def elect(self, name: bytes, value: bytes, ttl_ms: int = 15_000) -> BlockingHeld[HeldLock]:
+        """Wait until elected, and lead while a `with` lasts."""
+        return BlockingHeld(self._another, lambda client: client.elect(name, value, ttl_ms))
+
+    grant_lease = _blocking(RaftcacheClient.grant_lease)
+    keep_lease = _blocking(RaftcacheClient.keep_lease)
+    revoke_lease = _blocking(RaftcacheClient.revoke_lease)
+    lease_state = _blocking(RaftcacheClient.lease_state)
+    leases = _iterating(RaftcacheClient.leases)
+    acquire = _blocking(RaftcacheClient.acquire)
+    keep_lock = _blocking(RaftcacheClient.keep_lock)
+    release = _blocking(RaftcacheClient.release)
+    lock_state = _blocking(RaftcacheClient.lock_state)
+    observe = _iterating(RaftcacheClient.observe)
     get = _blocking(RaftcacheClient.get)
     head = _blocking(RaftcacheClient.head)
     ttl = _blocking(RaftcacheClient.ttl)

@@ -18,6 +18,7 @@ from yarl import URL
 
 from raftcache.client.backup import BackupCalls
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.leases import LeaseCalls
 from raftcache.client.members import MemberCalls
 from raftcache.client.paths import path_of
 from raftcache.client.ranges import Consistency, RangeCalls
@@ -75,6 +76,8 @@ class _Request(Struct, frozen=True):
     body: bytes | None = None
     headers: Mapping[str, str] = {}
     attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
+    wait_s: float = 0.0
+    """What the server may take for it on purpose; comes on top of all timeouts."""
 
     @property
     def is_write(self) -> bool:
@@ -86,7 +89,7 @@ class _Request(Struct, frozen=True):
         return "Idempotency-Key" in self.headers
 
 
-class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls):
+class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls, LeaseCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -187,16 +190,23 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         value: bytes,
         *,
         ttl_ms: int | None = None,
+        lease: int | None = None,
         content_type: str | None = None,
         only_if_absent: bool = False,
         only_if_revision: int | None = None,
         idempotency_key: str | None = None,
     ) -> Written:
-        """Set the key: CREATED or CHANGED; PRECONDITION if it was not absent or had moved on."""
+        """Set the key: CREATED or CHANGED; PRECONDITION if it was not absent or had moved on.
+
+        lease: that it goes with, instead of a time of its own; raises LeaseLost if it has ended.
+        """
         headers = {"Content-Type": content_type} if content_type else {}
         if only_if_absent:
             headers["If-None-Match"] = "*"
-        path = path_of(key, {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"})
+        query: dict[str, str | int] = {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"}
+        if lease is not None:
+            query["lease"] = lease
+        path = path_of(key, query)
         return await self._write("PUT", path, idempotency_key, value, headers, only_if_revision)
 
     async def delete(
@@ -251,13 +261,14 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         idempotency_key: str | None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
     ) -> Answer:
         token = idempotency_key or self._dice.token(16).hex()
         all_headers = {**(headers or {}), "Idempotency-Key": token}
-        return await self._call(_Request(method, path_qs, body, all_headers))
+        return await self._call(_Request(method, path_qs, body, all_headers, wait_s=wait_s))
 
-    async def _ask(self, path_qs: str) -> Answer:
-        return await self._call(_Request("GET", path_qs))
+    async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
+        return await self._call(_Request("GET", path_qs, wait_s=wait_s))
 
     async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
         timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
@@ -268,7 +279,7 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
     async def _call(self, request: _Request) -> Answer:
         """The first conclusive answer of any endpoint, or the error the class promises."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout_s
+        deadline = now() + self._timeout_s + request.wait_s
         first, maybe = self._preferred, False
         attempt = 0
         while True:
@@ -304,7 +315,7 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         nobody can be reached for the second one says nothing about the first.
         """
         sent: list[bool] = []
-        attempt_s = min(request.attempt_timeout_s, left_s)
+        attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
         try:
             async with self._http.request(
                 request.method,

@@ -61,6 +61,7 @@ class _ChangeBody(Struct, frozen=True):
     create_revision: int = 0
     version: int = 0
     ttl_ms: int | None = None
+    lease: int | None = None
     content_type: str | None = None
     value_base64: bytes | None = None  # msgspec reads bytes as base64
     previous: ItemBody | None = None
@@ -77,6 +78,7 @@ class _ChangeBody(Struct, frozen=True):
                 self.create_revision,
                 self.version,
                 self.ttl_ms,
+                self.lease,
             )
         previous = None if self.previous is None else self.previous.entry()
         return Change(self.event, key, entry, previous)
