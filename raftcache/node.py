@@ -27,6 +27,7 @@ from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, Eviction, LogFormat
 from raftcache.errors import BadConfig, Fatal
+from raftcache.metrics import HttpCounters, Metrics
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.datadir import (
@@ -47,7 +48,9 @@ from raftcache.server.checking import CheckingRoutes
 from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
+from raftcache.server.members import MemberRoutes
 from raftcache.server.ranges import RangeRoutes
+from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
 from raftcache.service.eviction.accesses import Accesses
@@ -223,6 +226,7 @@ class Node:
             config.timing.request_timeout_s,
             config.timing.heartbeat_s / 4,
         )
+        counters = HttpCounters()
         backup = BackupRoutes(Backups(self._replica, config.timing.request_timeout_s))
         checking = Checking(
             config.name,
@@ -232,15 +236,17 @@ class Node:
         )
         ranges, locks = RangeService(kv, machine), LockService(kv, machine)
         rooms = (
-            backup.add_to,
-            CheckingRoutes(checking).add_to,
             RangeRoutes(ranges, kv).add_to,
             TxnRoutes(ranges, kv, limits.value_size_bytes_max).add_to,
             watch.add_to,
             LeaseRoutes(LeaseService(kv, machine), kv).add_to,
             LockRoutes(locks, kv).add_to,
+            StatusRoutes(self._status, Metrics(counters, self._status.gauges)).add_to,
+            MemberRoutes(membership).add_to,
+            CheckingRoutes(checking).add_to,
+            backup.add_to,
         )
-        server = HttpServer(kv, self._status, membership, config, clock, rooms=rooms)
+        server = HttpServer(kv, config, clock, counters, rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         self._undo.callback(hub.stop, "this node is shutting down")

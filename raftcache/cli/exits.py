@@ -2,10 +2,12 @@
 
 \b
 0  done
-1  no such key or member, or the condition did not hold; for `demo --once`, a check that failed
+1  no such key, member or lease, the condition did not hold, or somebody else holds the lock; for
+   `demo --once`, a check that failed
 2  usage: an option, argument or setting that cannot work, or that the server finds wrong
 3  refused, in conflict with what is under way, or unavailable: nothing happened
 4  outcome unknown: it may have happened, or may yet
+5  the lock was lost while it was held; else `lock` and `elect` exit as their command did
 """
 
 from __future__ import annotations
@@ -16,6 +18,8 @@ from raftcache.errors import (
     BadConfig,
     BadRequest,
     Conflict,
+    LockHeld,
+    LockLost,
     NotFound,
     PreconditionFailed,
     RaftcacheError,
@@ -26,6 +30,7 @@ NOT_SO: Final = 1
 USAGE: Final = 2
 REFUSED: Final = 3
 UNKNOWN: Final = 4
+LOST: Final = 5
 
 
 def exit_code(error: RaftcacheError) -> int:
@@ -33,6 +38,10 @@ def exit_code(error: RaftcacheError) -> int:
     match error:
         case NotFound() | PreconditionFailed():
             return NOT_SO
+        case LockHeld():
+            return NOT_SO
+        case LockLost():
+            return LOST
         case Conflict():
             return REFUSED
         case BadRequest() | BadConfig():

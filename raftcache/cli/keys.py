@@ -60,6 +60,7 @@ def get(
 @key_argument
 @value_argument
 @click.option("--ttl", type=Duration(), help="After which the key goes: 250ms, 30s, 5m, 1h.")
+@click.option("--lease", type=click.IntRange(min=1), help="A lease with which the key goes.")
 @click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
 @if_revision_option
 @client_options
@@ -67,6 +68,7 @@ def set_(
     key: bytes,
     value: bytes,
     ttl: float | None,
+    lease: int | None,
     if_absent: bool,
     if_revision: int | None,
     endpoints: str | None,
@@ -74,6 +76,8 @@ def set_(
     as_json: bool,
 ) -> None:
     """Set a key; VALUE - is read from stdin."""
+    if ttl is not None and lease is not None:
+        raise click.UsageError("--ttl and --lease exclude each other")
     if if_absent and if_revision is not None:
         raise click.UsageError("--if-absent and --if-revision exclude each other")
     with open_client(endpoints, timeout_s) as client:
@@ -81,6 +85,7 @@ def set_(
             key,
             _or_stdin(value),
             ttl_ms=None if ttl is None else _ms(ttl),
+            lease=lease,
             only_if_absent=if_absent,
             only_if_revision=if_revision,
         )

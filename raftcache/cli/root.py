@@ -8,6 +8,8 @@ from raftcache.cli import exits
 from raftcache.cli.check import check
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
+from raftcache.cli.leases import lease
+from raftcache.cli.locks import elect, lock
 from raftcache.cli.members import leader, member
 from raftcache.cli.ranges import RANGE_COMMANDS
 from raftcache.cli.recover import rebuild, recover
@@ -39,6 +41,7 @@ for command in (
     *(member, leader),
     *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
+    *(lease, lock, elect),
     *RANGE_COMMANDS,
     watch,
 ):

@@ -25,7 +25,7 @@ VARIABLE_SIZE_BYTES_MAX: Final = 64 << 10
 @click.option("--start", type=Bytes(), help="This key and those after it.")
 @click.option("--end", type=Bytes(), help="Keys before this one.")
 @click.option("--since", type=click.IntRange(min=0), help="What came after this revision too.")
-@click.option("--events", help="Only these, of put, delete and expire; separated by commas.")
+@click.option("--events", help="Only these, of put, delete, expire and evict; separated by commas.")
 @click.option("--prev", is_flag=True, help="With what the keys held before; needs --json.")
 @click.option("--limit", type=click.IntRange(min=1), help="End after so many revisions.")
 @click.option("--exec", "command", metavar="COMMAND", help="Run by the shell for each change.")
@@ -93,7 +93,8 @@ def _show(changes: Changes, command: str | None, as_json: bool) -> None:
             _run(command, changes.revision, change)
     elif as_json:
         fields = [_fields(change) for change in changes.changes]
-        echo_json({"revision": changes.revision, "changes": fields})
+        lacks = {"lacks_previous": True} if changes.lacks_previous else {}
+        echo_json({"revision": changes.revision, "changes": fields} | lacks)
     else:
         for change in changes.changes:
             cells = [str(changes.revision), change.kind, escaped(change.key)]

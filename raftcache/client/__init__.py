@@ -3,10 +3,10 @@
 from raftcache.client.blocking import BlockingWatch, SyncClient
 from raftcache.client.client import NO_DEADLINE, RaftcacheClient
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.holding import Held
+from raftcache.client.holding_blocking import BlockingHeld
+from raftcache.client.leases import Grant, HeldLease, HeldLock, LeaseState, LockState
 from raftcache.client.members import Members
-from raftcache.client.near import NearCache
-from raftcache.client.near_blocking import BlockingNearCache
-from raftcache.client.near_memory import NearStatistics
 from raftcache.client.paths import escaped
 from raftcache.client.ranges import Consistency, Entry, Page
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
@@ -16,7 +16,7 @@ from raftcache.command.words import Status
 
 __all__ = [
     "NO_DEADLINE",
-    "BlockingNearCache",
+    "BlockingHeld",
     "BlockingWatch",
     "Branch",
     "Change",
@@ -26,10 +26,14 @@ __all__ = [
     "Digest",
     "Entry",
     "Found",
+    "Grant",
+    "Held",
+    "HeldLease",
+    "HeldLock",
+    "LeaseState",
+    "LockState",
     "Member",
     "Members",
-    "NearCache",
-    "NearStatistics",
     "NodeStatus",
     "Page",
     "RaftcacheClient",

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from copy import copy
 from types import SimpleNamespace, TracebackType
 from typing import Final, TypeVar
 
@@ -19,10 +18,10 @@ from yarl import URL
 
 from raftcache.client.backup import BackupCalls
 from raftcache.client.endpoints import endpoints_from
+from raftcache.client.leases import LeaseCalls
 from raftcache.client.members import MemberCalls
-from raftcache.client.near import NearCalls
 from raftcache.client.paths import path_of
-from raftcache.client.ranges import Consistency
+from raftcache.client.ranges import Consistency, RangeCalls
 from raftcache.client.replies import (
     Answer,
     Digest,
@@ -37,6 +36,7 @@ from raftcache.client.replies import (
 )
 from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
 from raftcache.client.txn import TxnCalls
+from raftcache.client.watch import WatchCalls
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
@@ -76,6 +76,8 @@ class _Request(Struct, frozen=True):
     body: bytes | None = None
     headers: Mapping[str, str] = {}
     attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
+    wait_s: float = 0.0
+    """What the server may take for it on purpose; comes on top of all timeouts."""
 
     @property
     def is_write(self) -> bool:
@@ -87,13 +89,7 @@ class _Request(Struct, frozen=True):
         return "Idempotency-Key" in self.headers
 
 
-class _Place:
-    """The endpoint that answered last: a client and those made of it by within share it."""
-
-    index = 0
-
-
-class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
+class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls, LeaseCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -111,20 +107,12 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
         dice: Dice | None = None,
     ) -> None:
         self.endpoints = list(endpoints or endpoints_from(None, os.environ))
-        self._timeout_s = _checked(timeout_s)
+        if not 0 < timeout_s <= TIMEOUT_S_MAX:
+            raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
+        self._timeout_s = timeout_s
         self._dice = dice or SystemDice()
-        self._place = _Place()
+        self._preferred = 0  # the endpoint that answered last
         self._session: aiohttp.ClientSession | None = None
-
-    def twin(self) -> RaftcacheClient:
-        """Another client of the same endpoints, not opened yet: for a loop of its own."""
-        return RaftcacheClient(self.endpoints, timeout_s=self._timeout_s, dice=self._dice)
-
-    def within(self, timeout_s: float) -> RaftcacheClient:
-        """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
-        other = copy(self)
-        other._timeout_s = _checked(timeout_s)
-        return other
 
     async def __aenter__(self) -> RaftcacheClient:
         trace = aiohttp.TraceConfig()
@@ -145,14 +133,6 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
     ) -> None:
         assert self._session is not None, "closed before it was opened"
         await self._session.close()
-
-    @property
-    def is_closed(self) -> bool:
-        return self._session is None or self._session.closed
-
-    @property
-    def _preferred(self) -> int:
-        return self._place.index
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -210,16 +190,23 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
         value: bytes,
         *,
         ttl_ms: int | None = None,
+        lease: int | None = None,
         content_type: str | None = None,
         only_if_absent: bool = False,
         only_if_revision: int | None = None,
         idempotency_key: str | None = None,
     ) -> Written:
-        """Set the key: CREATED or CHANGED; PRECONDITION if it was not absent or had moved on."""
+        """Set the key: CREATED or CHANGED; PRECONDITION if it was not absent or had moved on.
+
+        lease: that it goes with, instead of a time of its own; raises LeaseLost if it has ended.
+        """
         headers = {"Content-Type": content_type} if content_type else {}
         if only_if_absent:
             headers["If-None-Match"] = "*"
-        path = path_of(key, {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"})
+        query: dict[str, str | int] = {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"}
+        if lease is not None:
+            query["lease"] = lease
+        path = path_of(key, query)
         return await self._write("PUT", path, idempotency_key, value, headers, only_if_revision)
 
     async def delete(
@@ -274,13 +261,14 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
         idempotency_key: str | None,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
     ) -> Answer:
         token = idempotency_key or self._dice.token(16).hex()
         all_headers = {**(headers or {}), "Idempotency-Key": token}
-        return await self._call(_Request(method, path_qs, body, all_headers))
+        return await self._call(_Request(method, path_qs, body, all_headers, wait_s=wait_s))
 
-    async def _ask(self, path_qs: str) -> Answer:
-        return await self._call(_Request("GET", path_qs))
+    async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
+        return await self._call(_Request("GET", path_qs, wait_s=wait_s))
 
     async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
         timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
@@ -291,7 +279,7 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
     async def _call(self, request: _Request) -> Answer:
         """The first conclusive answer of any endpoint, or the error the class promises."""
         now = asyncio.get_running_loop().time
-        deadline = now() + self._timeout_s
+        deadline = now() + self._timeout_s + request.wait_s
         first, maybe = self._preferred, False
         attempt = 0
         while True:
@@ -299,7 +287,7 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
             got = await self._attempt(self.endpoints[index], request, deadline - now())
             attempt += 1
             if isinstance(got, Answer):
-                self._place.index = index
+                self._preferred = index
                 if maybe and got.status >= 400 and not request.is_remembered:
                     raise _verdict(refused(got), maybe, attempt)
                 return got
@@ -327,7 +315,7 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
         nobody can be reached for the second one says nothing about the first.
         """
         sent: list[bool] = []
-        attempt_s = min(request.attempt_timeout_s, left_s)
+        attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
         try:
             async with self._http.request(
                 request.method,
@@ -364,12 +352,6 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls):
             return decoded(got, shape)
         except RaftcacheError as e:
             return e
-
-
-def _checked(timeout_s: float) -> float:
-    if not 0 < timeout_s <= TIMEOUT_S_MAX:
-        raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
-    return timeout_s
 
 
 async def _note_sent(

@@ -35,6 +35,7 @@ class Entry(Struct, frozen=True):
     create_revision: int
     version: int
     ttl_ms: int | None
+    lease: int | None = None
 
 
 class Page(Struct, frozen=True):
@@ -53,6 +54,7 @@ class ItemBody(Struct, frozen=True):
     create_revision: int
     version: int
     ttl_ms: int | None = None
+    lease: int | None = None
     content_type: str | None = None
     value_base64: bytes = b""  # msgspec reads bytes as base64
 
@@ -65,6 +67,7 @@ class ItemBody(Struct, frozen=True):
             self.create_revision,
             self.version,
             self.ttl_ms,
+            self.lease,
         )
 
 

@@ -13,6 +13,9 @@ from raftcache.errors import (
     BadRequest,
     Compacted,
     Conflict,
+    LeaseLost,
+    LockHeld,
+    LockLost,
     Misused,
     NotFound,
     NotLeader,
@@ -43,7 +46,10 @@ class Answer(Struct, frozen=True):
 
 
 class Found(Struct, frozen=True):
-    """A key's value and what is kept with it; ttl_ms is None without a deadline."""
+    """A key's value and what is kept with it; ttl_ms and lease are None without one.
+
+    ttl_ms: what is left, of the lease if it has one.
+    """
 
     value: bytes
     content_type: str
@@ -52,6 +58,7 @@ class Found(Struct, frozen=True):
     version: int
     ttl_ms: int | None
     served_by: str
+    lease: int | None = None
 
 
 class Written(Struct, frozen=True):
@@ -141,17 +148,22 @@ class _WriteBody(Struct, frozen=True):
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
 
+_BY_TITLE: Final = {kind.title: kind for kind in (Conflict, LeaseLost, LockHeld, LockLost)}
+
+
 def error_of(answer: Answer) -> RaftcacheError | None:
-    """The error that a response stands for; None for an answer, which 404 and 412 are too."""
-    if answer.status < 400 or answer.status in (404, 412):
+    """The error that a response stands for; None for an answer, which 412 and most 404 are too."""
+    if answer.status < 400 or answer.status == 412:
         return None
     problem, detail = _problem(answer), _detail(answer)
+    if named := _BY_TITLE.get(problem.title):
+        return named(detail)
+    if answer.status == 404:
+        return None
     if known := _BY_STATUS.get(answer.status):
         return known(detail, retry_after_s=_retry_after_s(answer))
     if answer.status == Compacted.status:
         return Compacted(detail, oldest_revision=problem.oldest_revision)
-    if problem.title == Conflict.title:
-        return Conflict(detail)
     if answer.status < 500:
         return BadRequest(detail)
     if problem.title == NotLeader.title and problem.definite is not False:
@@ -179,6 +191,7 @@ def found(answer: Answer) -> Found | None:
         if "X-Raftcache-TTL-Ms" in answer.headers
         else None,
         served_by=answer.headers.get("X-Raftcache-Served-By", ""),
+        lease=_number(answer, "X-Raftcache-Lease") or None,
     )
 
 

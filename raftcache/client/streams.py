@@ -19,11 +19,8 @@ class Streams(ABC):
 
     endpoints: Sequence[str]
     _timeout_s: float
-
-    @property
-    @abstractmethod
-    def _preferred(self) -> int:
-        """The endpoint that answered last."""
+    _preferred: int
+    """The endpoint that answered last."""
 
     @property
     @abstractmethod

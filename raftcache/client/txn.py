@@ -17,7 +17,7 @@ from raftcache.errors import BadRequest
 
 TXN: Final = "/v1/txn"
 
-Target: TypeAlias = Literal["revision", "create_revision", "version", "value", "exists"]
+Target: TypeAlias = Literal["revision", "create_revision", "version", "value", "exists", "lease"]
 Relation: TypeAlias = Literal["=", "!=", "<", ">"]
 
 
@@ -28,12 +28,19 @@ class Branch:
         self.operations: list[dict[str, Any]] = []
 
     def put(
-        self, key: bytes, value: bytes, *, ttl_ms: int | None = None, content_type: str = ""
+        self,
+        key: bytes,
+        value: bytes,
+        *,
+        ttl_ms: int | None = None,
+        lease: int | None = None,
+        content_type: str = "",
     ) -> Branch:
-        """Set a key."""
+        """Set a key; with a lease that has ended the transaction is refused."""
         ttl = {} if ttl_ms is None else {"ttl": f"{ttl_ms}ms"}
+        held = {} if lease is None else {"lease": lease}
         kind = {"content_type": content_type} if content_type else {}
-        return self._add("put", key, value_base64=_base64(value), **ttl, **kind)
+        return self._add("put", key, value_base64=_base64(value), **ttl, **held, **kind)
 
     def delete(self, key: bytes) -> Branch:
         """Remove a key, if there is one."""

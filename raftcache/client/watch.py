@@ -29,7 +29,7 @@ SILENCE_S: Final = 15.0
 
 PATIENCE_S: Final = 60.0
 
-ChangeKind: TypeAlias = Literal["put", "delete", "expire"]
+ChangeKind: TypeAlias = Literal["put", "delete", "expire", "evict"]
 
 T = TypeVar("T")
 
@@ -44,10 +44,14 @@ class Change(Struct, frozen=True):
 
 
 class Changes(Struct, frozen=True):
-    """All changes of one revision that a watch shows."""
+    """All changes of one revision that a watch shows.
+
+    lacks_previous: what the keys held before was asked for, and left out, for it is too much.
+    """
 
     revision: int
     changes: tuple[Change, ...]
+    lacks_previous: bool = False
 
 
 class _ChangeBody(Struct, frozen=True):
@@ -57,6 +61,7 @@ class _ChangeBody(Struct, frozen=True):
     create_revision: int = 0
     version: int = 0
     ttl_ms: int | None = None
+    lease: int | None = None
     content_type: str | None = None
     value_base64: bytes | None = None  # msgspec reads bytes as base64
     previous: ItemBody | None = None
@@ -73,6 +78,7 @@ class _ChangeBody(Struct, frozen=True):
                 self.create_revision,
                 self.version,
                 self.ttl_ms,
+                self.lease,
             )
         previous = None if self.previous is None else self.previous.entry()
         return Change(self.event, key, entry, previous)
@@ -83,6 +89,7 @@ class _Body(Struct, frozen=True):
 
     revision: int
     changes: tuple[_ChangeBody, ...] = ()
+    lacks_previous: bool = False
 
 
 class _Problem(Struct, frozen=True):
@@ -129,28 +136,19 @@ class Watch:
     ) -> None:
         self._close()
 
-    @property
-    def is_connected(self) -> bool:
-        """A node sends what comes next; False while one is looked for."""
-        return self._response is not None
-
     def __aiter__(self) -> Watch:
         return self
 
     async def __anext__(self) -> Changes:
         """The changes of the next revision that has any."""
-        while not (changes := await self.advance()).changes:
-            pass
-        return changes
-
-    async def advance(self) -> Changes:
-        """As iterating, but it returns with progress too, which has a revision and no changes."""
         while True:
             body = await self._next()
             assert self.revision is not None
             if body.revision > self.revision:
                 self.revision = body.revision
-                return Changes(body.revision, tuple(one.change() for one in body.changes))
+                if body.changes:
+                    changes = tuple(one.change() for one in body.changes)
+                    return Changes(body.revision, changes, body.lacks_previous)
 
     async def _next(self) -> _Body:
         """Of the next change or progress, of whichever node."""

@@ -66,8 +66,8 @@ class Configuration(Struct, frozen=True, array_like=True):
 
     @property
     def is_claimed(self) -> bool:
-        """Every voter has said who it is, and what it knows."""
-        return all(member.id for member in self.members if member.voter)
+        """There are voters, and each has said who it is, and what it knows."""
+        return bool(self.voters) and all(m.id for m in self.members if m.voter)
 
     @property
     def commands_version(self) -> int:

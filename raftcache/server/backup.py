@@ -13,10 +13,37 @@ from typing import Final, Protocol
 from aiohttp import hdrs, web
 
 from raftcache.server.connection import SERVER
-from raftcache.server.query import only_known, parse_query
-from raftcache.server.routes import target_of
+from raftcache.server.routes import OCTETS, Parameter, Response, Route, RouteTable
+from raftcache.server.shapes import RETRY_AFTER, TEXT, problem
+from raftcache.server.status import OPERATING
 
-PATH: Final = "/v1/snapshot"
+SNAPSHOT: Final = Route(
+    "GET",
+    "/v1/snapshot",
+    OPERATING,
+    "Back up",
+    """
+A consistent backup of all that the cluster holds, as one file with its length announced.
+A client that takes it slower than 256 KiB/s, after a minute of grace, is cut off.
+""",
+    (
+        Response(
+            200,
+            "The file.",
+            {},
+            OCTETS,
+            (
+                Parameter("Content-Disposition", "A name for it.", TEXT, "header", required=True),
+                Parameter("ETag", "Its revision, quoted.", TEXT, "header", required=True),
+            ),
+        ),
+        problem(429, "This node serves two backups already.", RETRY_AFTER),
+        problem(503, "No leader is known here just now, or the node could not write it."),
+    ),
+    """
+curl -o backup.rcb 'http://127.0.0.1:7401/v1/snapshot'
+""",
+)
 
 PIECE_SIZE_BYTES: Final = 256 << 10
 """Read and sent at once; the next is read when the client has taken most of it."""
@@ -60,12 +87,12 @@ class BackupRoutes:
         self._backups, self._grace_s = backups, grace_s
         self._rate_min_bytes_per_s = rate_min_bytes_per_s
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get(PATH, self.get, allow_head=False)
+    def add_to(self, table: RouteTable) -> None:
+        table.add(SNAPSHOT, self.get)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the file of a backup."""
-        only_known(parse_query(target_of(request).partition("?")[2]), ())
+        SNAPSHOT.query(request)
         backup = await self._backups.open()
         try:
             return await self._send(request, backup)

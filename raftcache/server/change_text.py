@@ -26,7 +26,10 @@ class ChangeText:
         """{"revision": ..., "changes": [...]}"""
         if delivery is not self._last:
             changes = [self._change(change) for change in delivery.changes]
-            self._json = orjson.dumps({"revision": delivery.revision, "changes": changes})
+            fields: dict[str, Any] = {"revision": delivery.revision, "changes": changes}
+            if delivery.lacks_previous:
+                fields["lacks_previous"] = True
+            self._json = orjson.dumps(fields)
             self._event = b"id: %d\ndata: %b\n\n" % (delivery.revision, self._json)
             self._last = delivery
         return self._json

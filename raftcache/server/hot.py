@@ -38,7 +38,7 @@ from raftcache.config import Limits
 from raftcache.metrics import HttpCounters
 from raftcache.server.connection import Connection, Port, logger
 from raftcache.server.kv_door import KvDoor
-from raftcache.server.kv_request import PREFIX
+from raftcache.server.kv_routes import PREFIX
 from raftcache.server.replies import Answer, closing, render
 
 PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2

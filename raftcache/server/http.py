@@ -8,24 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
-from raftcache import metrics
 from raftcache.config import Config
 from raftcache.errors import BadConfig, TooLarge
-from raftcache.metrics import HttpCounters, Metrics
+from raftcache.metrics import HttpCounters
 from raftcache.ports import Clock
 from raftcache.server.connection import to_response
 from raftcache.server.hot import HotConnection, HotPort
 from raftcache.server.kv_door import KvDoor
-from raftcache.server.kv_request import PREFIX
-from raftcache.server.members import Operator, add_routes
-from raftcache.server.query import only_known, parse_query
+from raftcache.server.kv_routes import KEY_ROUTES
+from raftcache.server.openapi import DocumentRoutes
 from raftcache.server.replies import Answer
-from raftcache.server.routes import json_response, target_of
+from raftcache.server.routes import RouteTable, target_of
 from raftcache.service.kv import Kv
 
 BACKLOG: Final = 1024
@@ -33,25 +31,7 @@ BACKLOG: Final = 1024
 
 SWEEP_S: Final = 1.0
 
-Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
-
 logger = logging.getLogger("raftcache.http")
-
-
-class NodeView(Protocol):
-    """What the front door shows of its node; every call reads the present."""
-
-    def cluster_status(self) -> dict[str, Any]:
-        """The JSON of GET /v1/cluster."""
-        ...
-
-    def readiness(self) -> list[tuple[str, bool, str]]:
-        """(check, holds, detail); a node is ready when all hold."""
-        ...
-
-    def gauges(self) -> dict[str, float]:
-        """Numbers for /metrics, by name; the prefix is added."""
-        ...
 
 
 class HttpServer:
@@ -60,18 +40,14 @@ class HttpServer:
     def __init__(
         self,
         kv: Kv,
-        node: NodeView,
-        operator: Operator,
         config: Config,
         clock: Clock,
-        counters: HttpCounters | None = None,
-        rooms: Sequence[Callable[[web.UrlDispatcher], None]] = (),
+        counters: HttpCounters,
+        rooms: Sequence[Callable[[RouteTable], None]] = (),
     ) -> None:
-        """rooms: each adds the routes of one more part of the API."""
-        self._node, self._operator = node, operator
+        """rooms: each adds the routes of one more part of the API, in the document's order."""
         self._config, self._clock, self._rooms = config, clock, rooms
-        self._counters = counters or HttpCounters()
-        self._metrics = Metrics(self._counters, node.gauges)
+        self._counters = counters
         limits = config.limits
         self._door = KvDoor(kv, config.name, limits.value_size_bytes_max)
         # A sweep is as fine as the shortest time it watches over.
@@ -135,18 +111,10 @@ class HttpServer:
 
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=self._config.limits.value_size_bytes_max)
-        router = application.router
-        router.add_route("*", PREFIX + "{key:.*}", self._kv, expect_handler=self._expect)
-        for path, handler, parameters in (
-            ("/v1/cluster", self._cluster, ()),
-            ("/livez", self._livez, ()),
-            ("/readyz", self._readyz, ("verbose",)),
-            ("/metrics", self._page, ()),
-        ):
-            router.add_get(path, _with_parameters(handler, parameters))
-        add_routes(router, self._operator)
-        for add_more in self._rooms:
-            add_more(router)
+        table = RouteTable(application.router)
+        table.add_path(KEY_ROUTES, self._kv, self._expect)
+        for add_to in (*self._rooms, DocumentRoutes().add_to):
+            add_to(table)
         return application
 
     async def _kv(self, request: web.Request) -> web.StreamResponse:
@@ -175,30 +143,3 @@ class HttpServer:
         size_bytes_max = self._config.limits.value_size_bytes_max
         if (request.content_length or 0) > size_bytes_max:
             raise TooLarge(f"a value has at most {size_bytes_max} bytes")
-
-    async def _cluster(self, request: web.Request) -> web.Response:
-        return json_response(self._node.cluster_status())
-
-    async def _livez(self, request: web.Request) -> web.Response:
-        return web.Response(text="ok\n")
-
-    async def _readyz(self, request: web.Request) -> web.Response:
-        checks = self._node.readiness()
-        ready = all(holds for _, holds, _ in checks)
-        lines = [f"[{'+' if holds else '-'}] {name}: {detail}" for name, holds, detail in checks]
-        shown = lines if "verbose" in request.query or not ready else []
-        text = "\n".join([*shown, "ready" if ready else "not ready", ""])
-        return web.Response(status=200 if ready else 503, text=text)
-
-    async def _page(self, request: web.Request) -> web.Response:
-        return web.Response(
-            body=self._metrics.page(), headers={hdrs.CONTENT_TYPE: metrics.CONTENT_TYPE}
-        )
-
-
-def _with_parameters(handler: Handler, known: tuple[str, ...]) -> Handler:
-    async def checked(request: web.Request) -> web.StreamResponse:
-        only_known(parse_query(target_of(request).partition("?")[2]), known)
-        return await handler(request)
-
-    return checked

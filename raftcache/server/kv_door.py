@@ -27,6 +27,7 @@ from raftcache.command.words import (
 from raftcache.errors import BadRequest, RaftcacheError
 from raftcache.server.kv_request import (
     Headers,
+    is_known,
     list_header,
     read_command,
     read_key,
@@ -116,7 +117,7 @@ class KvDoor:
             return self._missing
         if isinstance(found, RaftcacheError):
             return refusal(found, write=False)
-        if known is not None and _is_known(found.mod_revision, known):
+        if known is not None and is_known(f'"{found.mod_revision}"', known):
             lines = b'ETag: "%d"\r\n' % found.mod_revision
             return Answer(304, lines + self._served_by)
         lines = (
@@ -181,9 +182,3 @@ class KvDoor:
         detail = f"the key is at revision {revision}" if revision else "there is no such key"
         lines = (b'ETag: "%d"\r\n' % revision if revision else b"") + self._served_by
         return reply_problem(reply, detail, lines, revision=revision)
-
-
-def _is_known(revision: int, tags: str) -> bool:
-    """Whether If-None-Match names this revision, compared weakly (RFC 9110, 13.1.2)."""
-    tag = f'"{revision}"'
-    return any(one.strip().removeprefix("W/") in (tag, "*") for one in tags.split(","))

@@ -35,11 +35,10 @@ from raftcache.command.words import (
 )
 from raftcache.errors import BadRequest, TooLarge
 from raftcache.server.json_keys import parse_key
+from raftcache.server.kv_routes import DELETE_KEY, GET_KEY, OPERATIONS, PREFIX, PUT_KEY
 from raftcache.server.query import only_known, parse_duration_ms, parse_number, parse_query, shown
 from raftcache.server.replies import UnsupportedEncoding
 from raftcache.service.kv import LINEARIZABLE, Level, Want
-
-PREFIX: Final = "/v1/kv/"
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -47,14 +46,6 @@ _IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
 _REVISION: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
-_GET_QUERY: Final = frozenset({"consistency", "max_staleness"})
-_OP_QUERY: Final = {
-    "incr": frozenset({"op", "by"}),
-    "expire": frozenset({"op", "ttl"}),
-    "persist": frozenset({"op"}),
-    "append": frozenset({"op"}),
-    "touch": frozenset({"op"}),
-}
 
 
 def read_key(path: str) -> bytes:
@@ -67,7 +58,7 @@ def read_want(raw_query: str) -> Want:
     if not raw_query:
         return LINEARIZABLE
     query = parse_query(raw_query)
-    only_known(query, _GET_QUERY)
+    only_known(query, GET_KEY.known)
     return want_of(query)
 
 
@@ -104,7 +95,7 @@ def read_command(
         return _put(key, query, headers, body, only, once)
     if method == "POST":
         return _operation(key, query, body, value_size_bytes_max, only, once)
-    only_known(query, ())
+    only_known(query, DELETE_KEY.known)
     _no_body("DELETE", body)
     _no_absence("DELETE", only)
     return Delete(key, only, once)
@@ -125,7 +116,7 @@ def _put(
 ) -> Put | LeasedPut:
     ttl_ms = lease = None
     if query:
-        only_known(query, ("ttl", "lease"))
+        only_known(query, PUT_KEY.known)
         if len(query) > 1:
             raise BadRequest("ttl and lease exclude each other: a key of a lease goes with it")
         if "ttl" in query:
@@ -151,9 +142,9 @@ def _operation(
     once: Once | None,
 ) -> Command:
     op = query.get("op", "")
-    if op not in _OP_QUERY:
-        raise BadRequest(f"op={shown(op)} is none of {', '.join(_OP_QUERY)}")
-    only_known(query, _OP_QUERY[op])
+    if op not in OPERATIONS:
+        raise BadRequest(f"op={shown(op)} is none of {', '.join(OPERATIONS)}")
+    only_known(query, OPERATIONS[op])
     if op == "append":
         return Append(key, body, value_size_bytes_max, only, once)
     _no_body(f"op={op}", body)
@@ -172,6 +163,11 @@ def list_header(headers: Headers, name: istr) -> str | None:
     if name not in headers:  # almost always, and the cheapest question
         return None
     return ", ".join(headers.getall(name))
+
+
+def is_known(tag: str, tags: str) -> bool:
+    """Whether If-None-Match names this ETag, compared weakly (RFC 9110, 13.1.2)."""
+    return any(one.strip().removeprefix("W/") in (tag, "*") for one in tags.split(","))
 
 
 def _only(headers: Headers) -> int:

@@ -10,21 +10,188 @@ from aiohttp import web
 
 from raftcache.command.codec import check
 from raftcache.command.leasing import LockAcquire, LockKeepAlive, LockRelease, LockView
-from raftcache.command.limits import LOCK_VALUE_SIZE_BYTES_MAX, LOCK_WAIT_MS_MAX
+from raftcache.command.limits import (
+    LOCK_NAME_SIZE_BYTES_MAX,
+    LOCK_QUEUE_MAX,
+    LOCK_VALUE_SIZE_BYTES_MAX,
+    LOCK_WAIT_MS_MAX,
+)
 from raftcache.command.words import Reply, Status
 from raftcache.errors import BadRequest, TooLarge
 from raftcache.server.connection import Connection, to_response
 from raftcache.server.json_keys import escape
 from raftcache.server.kv_request import read_once, want_of
-from raftcache.server.leases import duration_ms, once_of, query_of, replayable
-from raftcache.server.query import parse_duration_ms, parse_number, shown, unescape
+from raftcache.server.leases import duration_ms, once_of, replayable
+from raftcache.server.query import only_known, parse_duration_ms, parse_number, shown, unescape
 from raftcache.server.replies import REFUSED, reply_problem
-from raftcache.server.routes import json_response, target_of
+from raftcache.server.routes import (
+    OCTETS,
+    Body,
+    Parameter,
+    Response,
+    Route,
+    RouteTable,
+    Section,
+    json_response,
+    target_of,
+)
+from raftcache.server.shapes import (
+    COUNT,
+    DURATION,
+    FRESHNESS,
+    IDEMPOTENCY_KEY,
+    NO_LEADER,
+    OVERLOADED,
+    POSITIVE,
+    REPLAYED,
+    REVISION,
+    TEXT,
+    WRITE_REFUSALS,
+    maybe,
+    one_of,
+    problem,
+    record,
+)
 from raftcache.service.kv import Kv
 from raftcache.service.locks import IsHere, Locks
 
 PREFIX: Final = "/v1/locks/"
-_FRESHNESS: Final = ("consistency", "max_staleness")
+
+LOCKS: Final = Section(
+    "Locks",
+    """
+A lock has a name, 1 to 255 bytes, written as a key is. Its holder has a **fencing token**, which is
+higher than that of any holder before: hand it to whatever the lock protects, which should refuse
+lower ones, for nobody can be sure to notice in time that a lock's time was over. Those who wait are
+served in the order in which they came; a retry with the same `Idempotency-Key`, at any node, keeps
+its place.
+""",
+)
+
+_NAME: Final = Parameter(
+    "name",
+    "The lock's name, percent-encoded.",
+    {"type": "string", "minLength": 1, "maxLength": LOCK_NAME_SIZE_BYTES_MAX},
+    "path",
+    required=True,
+)
+_HELD: Final = {"token": 42, "ttl_ms": 30000}
+
+ACQUIRE: Final = Route(
+    "POST",
+    PREFIX + "{name}",
+    LOCKS,
+    "Acquire a lock, or keep it alive",
+    f"""
+Without `op`: waits for the lock, as long as `wait` says, and holds it for `ttl`. With
+`op=keepalive`: the holder, who says its `token`, has its whole time again.
+At most {LOCK_QUEUE_MAX:,} wait for one lock.
+""",
+    (
+        Response(
+            200,
+            "The caller holds the lock, under this token.",
+            record(token=POSITIVE, ttl_ms=COUNT),
+            headers=(REPLAYED,),
+            example=_HELD,
+        ),
+        problem(
+            409,
+            "`lock held`: somebody else holds it, or its last owner's delay is not over."
+            " `lock not held`: this token does not hold it.",
+            REPLAYED,
+        ),
+        problem(413, f"The value is over {LOCK_VALUE_SIZE_BYTES_MAX} bytes."),
+        *WRITE_REFUSALS,
+    ),
+    """
+curl -X POST -d 'host-7' 'http://127.0.0.1:7401/v1/locks/backup?ttl=30s&wait=10s'
+TOKEN=$(curl 'http://127.0.0.1:7402/v1/locks/backup' | grep -o '"token":[0-9]*' | cut -d: -f2)
+curl -X POST "http://127.0.0.1:7403/v1/locks/backup?op=keepalive&token=$TOKEN"
+""",
+    (
+        _NAME,
+        Parameter("op", "To keep it alive; with `token` only.", one_of("keepalive")),
+        Parameter("token", "With `op=keepalive`: that of the holder.", POSITIVE),
+        Parameter("ttl", "How long it is held, from 100ms to 24h; has to be there.", DURATION),
+        Parameter("wait", "How long to wait for it; 5m at most, not at all if left out.", DURATION),
+        Parameter(
+            "lock_delay",
+            "If its time runs out, nobody else gets it for so long; 1m at most.",
+            DURATION,
+        ),
+        IDEMPOTENCY_KEY,
+    ),
+    Body("What others see of the holder: up to 512 bytes.", {}, OCTETS, required=False),
+    PREFIX + "{name:.*}",
+)
+
+SHOW: Final = Route(
+    "GET",
+    PREFIX + "{name}",
+    LOCKS,
+    "Who holds a lock",
+    """
+With `since` and `wait`: once its holder is another than the one with that token, or when the time
+is over. So an election is observed.
+""",
+    (
+        Response(
+            200,
+            "The holder's token, or 0 if there is none, and how many wait.",
+            record(
+                name=TEXT,
+                token=COUNT,
+                ttl_ms=maybe(COUNT),
+                waiting=COUNT,
+                value_base64=maybe(TEXT),
+            ),
+            example={"name": "backup", **_HELD, "waiting": 0, "value_base64": "aG9zdC03"},
+        ),
+        OVERLOADED,
+        NO_LEADER,
+    ),
+    """
+curl 'http://127.0.0.1:7401/v1/locks/backup'
+curl 'http://127.0.0.1:7402/v1/locks/backup?since=0&wait=10s'
+""",
+    (
+        _NAME,
+        Parameter("since", "The token that was seen last, or 0.", REVISION),
+        Parameter("wait", "How long to wait for another; 5m at most.", DURATION),
+        *FRESHNESS,
+    ),
+    pattern=PREFIX + "{name:.*}",
+    heads=True,
+)
+
+RELEASE: Final = Route(
+    "DELETE",
+    PREFIX + "{name}",
+    LOCKS,
+    "Release a lock",
+    "Whoever waits longest gets it at once, without a delay.",
+    (
+        Response(
+            200,
+            "It is released.",
+            record(released=COUNT, revision=REVISION),
+            headers=(REPLAYED,),
+            example={"released": 1, "revision": 43},
+        ),
+        problem(409, "This token does not hold the lock.", REPLAYED),
+        *WRITE_REFUSALS,
+    ),
+    """
+curl -X DELETE "http://127.0.0.1:7401/v1/locks/backup?token=$TOKEN"
+""",
+    (_NAME, Parameter("token", "That of the holder.", POSITIVE, required=True), IDEMPOTENCY_KEY),
+    pattern=PREFIX + "{name:.*}",
+)
+
+_FRESHNESS: Final = frozenset(p.name for p in FRESHNESS)
+_KEEPING: Final = frozenset({"op", "token"})
+_ACQUIRING: Final = ACQUIRE.known - _KEEPING
 
 
 class LockRoutes:
@@ -33,15 +200,14 @@ class LockRoutes:
     def __init__(self, locks: Locks, kv: Kv) -> None:
         self._locks, self._kv = locks, kv
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        path = PREFIX + "{name:.*}"
-        router.add_get(path, self.get)
-        router.add_post(path, self.post)
-        router.add_delete(path, self.release)
+    def add_to(self, table: RouteTable) -> None:
+        table.add(ACQUIRE, self.post)
+        table.add(SHOW, self.get)
+        table.add(RELEASE, self.release)
 
     async def get(self, request: web.Request) -> web.Response:
         """Who holds it; with `since` and `wait`, once that is somebody else."""
-        query, name = query_of(request, "since", "wait", *_FRESHNESS), _name(request)
+        query, name = SHOW.query(request), _name(request)
         if "since" not in query and "wait" not in query:
             return self._shown(name, await self._locks.show(name, want_of(query)))
         if any(parameter in query for parameter in _FRESHNESS):
@@ -54,18 +220,18 @@ class LockRoutes:
 
     async def post(self, request: web.Request) -> web.Response:
         """Acquire, or keep alive."""
-        query, name = query_of(request, "op", "token", "ttl", "wait", "lock_delay"), _name(request)
+        query, name = ACQUIRE.query(request), _name(request)
         if "op" not in query:
             return await self._acquire(request, name, query)
         if query["op"] != "keepalive":
             raise BadRequest(f"op={shown(query['op'])} is not keepalive")
-        query_of(request, "op", "token")
+        only_known(query, _KEEPING)
         command = LockKeepAlive(name, _token(query), await once_of(request))
         return self._answer(await self._locks.execute(command))
 
     async def release(self, request: web.Request) -> web.Response:
         """The holder gives it up."""
-        token = _token(query_of(request, "token"))
+        token = _token(RELEASE.query(request))
         command = LockRelease(_name(request), token, await once_of(request))
         reply = await self._locks.execute(command)
         if reply.status in REFUSED:
@@ -75,7 +241,7 @@ class LockRoutes:
     async def _acquire(
         self, request: web.Request, name: bytes, query: dict[str, str]
     ) -> web.Response:
-        query_of(request, "ttl", "wait", "lock_delay")
+        only_known(query, _ACQUIRING)
         value = await request.read()
         if len(value) > LOCK_VALUE_SIZE_BYTES_MAX:
             raise TooLarge(f"a lock's value has at most {LOCK_VALUE_SIZE_BYTES_MAX} bytes")

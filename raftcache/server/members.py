@@ -10,11 +10,28 @@ from aiohttp import web
 
 from raftcache.config import parse_address
 from raftcache.errors import BadRequest
-from raftcache.server.query import only_known, parse_query
-from raftcache.server.routes import json_response, target_of
+from raftcache.server.routes import (
+    Body,
+    Parameter,
+    Response,
+    Route,
+    RouteTable,
+    json_response,
+)
+from raftcache.server.shapes import (
+    COUNT,
+    FLAG,
+    NUMBER,
+    TEXT,
+    UNSURE,
+    array,
+    maybe,
+    one_of,
+    problem,
+    record,
+)
+from raftcache.server.status import CLUSTER
 
-MEMBERS: Final = "/v1/cluster/members"
-LEADER: Final = "/v1/cluster/leader"
 _NAME: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 _Body = TypeVar("_Body")
@@ -36,7 +53,7 @@ class Operator(Protocol):
 
 
 class _New(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /v1/cluster/members. Without an id the member is bound to its first data."""
+    """A new member. Without an id it is bound to its first data."""
 
     name: str
     raft: str
@@ -45,32 +62,145 @@ class _New(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
-    """The body of POST /v1/cluster/members/{name}?op=update."""
+    """What a member's addresses are to be."""
 
     raft: str = ""
     http: str = ""
 
 
-def add_routes(router: web.UrlDispatcher, operator: Operator) -> None:
-    """Serve membership below /v1/cluster."""
-    routes = _Routes(operator)
-    router.add_get(MEMBERS, routes.list)
-    router.add_post(MEMBERS, routes.add)
-    router.add_post(MEMBERS + "/{name}", routes.alter)
-    router.add_delete(MEMBERS + "/{name}", routes.remove)
-    router.add_post(LEADER, routes.transfer)
+_CONFIGURATION: Final = record(
+    cluster_id=TEXT,
+    version=COUNT,
+    committed=FLAG,
+    members=array(record(name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG)),
+)
+_MEMBER: Final = Parameter(
+    "name",
+    "The member's name: 1 to 64 letters, digits, `.`, `_` and `-`.",
+    {"type": "string", "pattern": f"^{_NAME.pattern}$"},
+    "path",
+    required=True,
+)
+_IF_VERSION: Final = Parameter(
+    "if_version", "Only if this is still the configuration's version.", NUMBER
+)
+_FORCE: Final = Parameter(
+    "force",
+    "Also if the change leaves no majority of live voters.",
+    one_of("true", "false", default="false"),
+)
+_CHANGED: Final = Response(200, "The change is committed: the new configuration.", _CONFIGURATION)
+_REFUSALS: Final = (
+    problem(409, "Not now, for the reason given: as a rule another change is in progress."),
+    problem(412, "The configuration has another version."),
+    UNSURE,
+)
+
+LIST: Final = Route(
+    "GET",
+    "/v1/cluster/members",
+    CLUSTER,
+    "The configuration",
+    "The members with their `id`, and the `version` that a change can be made to depend on.",
+    (Response(200, "As this node knows it; `committed` says whether it is so.", _CONFIGURATION),),
+    """
+curl 'http://127.0.0.1:7401/v1/cluster/members'
+""",
+    heads=True,
+)
+
+ADD: Final = Route(
+    "POST",
+    "/v1/cluster/members",
+    CLUSTER,
+    "Add a member",
+    """
+Adds a learner, which gets all data and does not vote. A member that is there already, and dead,
+begins anew with its new data.
+""",
+    (_CHANGED, *_REFUSALS),
+    """
+curl -X POST http://127.0.0.1:7401/v1/cluster/members \\
+  -d '{"name":"n4","raft":"127.0.0.1:7504","http":"127.0.0.1:7404"}'
+""",
+    (_IF_VERSION,),
+    Body("Its name and addresses.", _New),
+)
+
+ALTER: Final = Route(
+    "POST",
+    "/v1/cluster/members/{name}",
+    CLUSTER,
+    "Promote a member, or change its addresses",
+    """
+`op=promote` lets a learner vote: 409 with the reason until it has caught up. `op=update` changes
+the addresses that the body names.
+""",
+    (_CHANGED, problem(404, "There is no such member."), *_REFUSALS),
+    """
+curl -X POST 'http://127.0.0.1:7401/v1/cluster/members/n4?op=update' \\
+  -d '{"http":"127.0.0.1:7444"}'
+""",
+    (
+        _MEMBER,
+        Parameter("op", "What to do.", one_of("promote", "update"), required=True),
+        _IF_VERSION,
+        _FORCE,
+    ),
+    Body("With `update`: its new addresses.", _Addresses, required=False),
+)
+
+REMOVE: Final = Route(
+    "DELETE",
+    "/v1/cluster/members/{name}",
+    CLUSTER,
+    "Remove a member",
+    "A leader hands over first. The removed node stops to serve.",
+    (_CHANGED, problem(404, "There is no such member."), *_REFUSALS),
+    """
+curl -X DELETE 'http://127.0.0.1:7401/v1/cluster/members/n4'
+""",
+    (_MEMBER, _IF_VERSION, _FORCE),
+)
+
+TRANSFER: Final = Route(
+    "POST",
+    "/v1/cluster/leader",
+    CLUSTER,
+    "Hand leadership over",
+    "To a member, or to whoever has most.",
+    (
+        Response(200, "Who leads now.", record(leader=TEXT), example={"leader": "n2"}),
+        problem(404, "There is no such member."),
+        problem(409, "Nobody, or somebody else, took over."),
+        UNSURE,
+    ),
+    """
+curl -X POST 'http://127.0.0.1:7401/v1/cluster/leader?to=n2'
+""",
+    (Parameter("to", "The member that is to lead; whoever has most, if left out.", TEXT),),
+)
 
 
-class _Routes:
+class MemberRoutes:
+    """Serves the routes."""
+
     def __init__(self, operator: Operator) -> None:
         self._operator = operator
 
+    def add_to(self, table: RouteTable) -> None:
+        table.add(LIST, self.list)
+        table.add(ADD, self.add)
+        table.add(ALTER, self.alter)
+        table.add(REMOVE, self.remove)
+        table.add(TRANSFER, self.transfer)
+
     async def list(self, request: web.Request) -> web.Response:
-        _parameters(request)
+        LIST.query(request)
         return json_response(self._operator.view())
 
     async def add(self, request: web.Request) -> web.Response:
-        query = _parameters(request, "if_version")
+        query = ADD.query(request)
         new = await _body(request, _New)
         name, raft, http = _name(new.name), _address("raft", new.raft), _address("http", new.http)
         if not raft:
@@ -79,7 +209,7 @@ class _Routes:
         return json_response(added)
 
     async def alter(self, request: web.Request) -> web.Response:
-        query = _parameters(request, "op", "if_version", "force")
+        query = ALTER.query(request)
         name, op = _name(request.match_info["name"]), query.get("op")
         if op == "promote":
             done = await self._operator.promote(name, _version(query), _force(query))
@@ -94,20 +224,14 @@ class _Routes:
         return json_response(done)
 
     async def remove(self, request: web.Request) -> web.Response:
-        query = _parameters(request, "if_version", "force")
+        query = REMOVE.query(request)
         name = _name(request.match_info["name"])
         return json_response(await self._operator.remove(name, _version(query), _force(query)))
 
     async def transfer(self, request: web.Request) -> web.Response:
-        to = _parameters(request, "to").get("to", "")
+        to = TRANSFER.query(request).get("to", "")
         leader = await self._operator.transfer(_name(to) if to else "")
         return json_response({"leader": leader})
-
-
-def _parameters(request: web.Request, *known: str) -> dict[str, str]:
-    query = parse_query(target_of(request).partition("?")[2])
-    only_known(query, known)
-    return query
 
 
 async def _body(request: web.Request, kind: type[_Body]) -> _Body:

@@ -6,10 +6,10 @@ Pure. Whatever cannot mean anything raises BadRequest, with the place of the fie
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, TypeAlias, TypeVar
+from typing import Annotated, Final, TypeAlias, TypeVar
 
 import msgspec
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from raftcache.command.codec import check
 from raftcache.command.words import (
@@ -52,14 +52,19 @@ RELATIONS: Final = {
 }
 
 
+# The schema names the choices; a mistake is worded below.
+_Target = Annotated[str, Meta(extra_json_schema={"enum": list(TARGETS)})]
+_Relation = Annotated[str, Meta(extra_json_schema={"enum": list(RELATIONS)})]
+
+
 class _Strict(Struct, forbid_unknown_fields=True, frozen=True):
     """A JSON object without any field that is not named."""
 
 
 class _Compare(_Strict, frozen=True):
     key: str
-    target: str
-    op: str
+    target: _Target
+    op: _Relation
     value: str | int | bool | None = None
     value_base64: str | None = None
 
@@ -160,13 +165,15 @@ _Operation: TypeAlias = (
 )
 
 
-class _Body(_Strict, frozen=True):
+class Transaction(_Strict, frozen=True):
+    """The body."""
+
     compare: tuple[_Compare, ...] = ()
     success: tuple[_Operation, ...] = ()
     failure: tuple[_Operation, ...] = ()
 
 
-_decoder = msgspec.json.Decoder(_Body)
+_decoder = msgspec.json.Decoder(Transaction)
 
 
 def read_txn(body: bytes, once: Once | None, value_size_bytes_max: int) -> Txn:

@@ -16,12 +16,141 @@ from aiohttp import HttpVersion11, hdrs, web
 from raftcache.errors import NotLeader, RaftcacheError
 from raftcache.server.change_text import ChangeText, error_event, progress_event
 from raftcache.server.connection import SERVER, Connection
-from raftcache.server.routes import target_of
-from raftcache.server.watch_request import WatchRequest, read_watch
+from raftcache.server.routes import Parameter, Response, Route, RouteTable, Section
+from raftcache.server.shapes import (
+    DURATION,
+    FLAG,
+    ITEM,
+    ITEM_FIELDS,
+    KEY,
+    NO_LEADER,
+    RANGE,
+    RETRY_AFTER,
+    REVISION,
+    TEXT,
+    array,
+    one_of,
+    problem,
+    record,
+)
+from raftcache.server.watch_request import LAST_EVENT_ID, WatchRequest, read_watch
+from raftcache.service.audience import KINDS
 from raftcache.service.tour import Delivery
 from raftcache.service.watch import Watcher, WatchHub
 
-PATH: Final = "/v1/watch"
+WATCHING: Final = Section(
+    "Watching",
+    """
+A stream of [server-sent events](https://html.spec.whatwg.org/multipage/server-sent-events.html),
+from any node. One event has all changes of one revision that the watch shows, and its `id` is that
+revision. A browser's `EventSource` therefore resumes by itself: the header `Last-Event-ID`, which
+counts more than `since`, says after which one.
+
+```
+event: progress
+id: 41
+data: {"revision":41}
+
+id: 42
+data: {"revision":42,"changes":[{"event":"put","key":"user/1","value_base64":"QWRh",
+       "content_type":"text/plain","revision":42,"create_revision":42,"version":1,"ttl_ms":null,"lease":null},
+       {"event":"delete","key":"user/2"}]}
+```
+
+(`data` is one line.) Keys and values are written as in listings; a change without a value
+(all but `put`) has none of the other fields; with `prev`, `previous` is an item like
+those of a listing, left out where there was none. When all that the keys of one event held before
+is over 8 MiB (after a large range delete), it is left out, and `"lacks_previous":true` says so.
+
+`progress` says that everything up to its revision was sent: first of all, so that a client can
+resume from there even if nothing has happened yet, and then whenever nothing was sent for about 5
+seconds. A client that hears nothing for three times as long should go to another node.
+
+`error` is the last event of a stream that the node ends; its data is a problem as anywhere else:
+
+| status | when | then |
+| --- | --- | --- |
+| 410 | what comes next is forgotten (262,144 changes, 64 MiB), or was never known here, for the \
+node started from a newer snapshot; `oldest_revision` is the first `since` that works here \
+| read the keys anew, and watch from the revision of that listing |
+| 429 | 65,536 changes happened while the client read nothing | resume |
+| 503 | the node stops, is out of the cluster, or has not been up to date for 5 seconds \
+| resume at another node |
+
+The same answers come instead of a stream when a watch cannot begin; 429 also when the node has
+`--watchers-max` watches (8,000), or watches of 256 different ranges that are neither a key nor a
+prefix; 400 for a `since` that has not been yet. A client that does not read at all for
+`--header-timeout` loses its connection.
+
+A long poll answers at the first change, with 1,000 revisions or about 1 MiB at most: pass
+`revision` as the next `since`, also when `events` is empty.
+""",
+)
+
+_CHANGE: Final = record(
+    *(name for name in ITEM_FIELDS if name != "key"),
+    "previous",
+    event=one_of(*KINDS),
+    previous=ITEM,
+    **ITEM_FIELDS,
+)
+_EVENT: Final = record(
+    "lacks_previous",
+    revision=REVISION,
+    changes=array(_CHANGE),
+    lacks_previous=FLAG,
+)
+WATCH: Final = Route(
+    "GET",
+    "/v1/watch",
+    WATCHING,
+    "Watch changes",
+    "Changes as they happen: a stream without an end, or with `wait` a long poll.",
+    (
+        Response(
+            200,
+            "With `wait`: what changed, or nothing when the time is over.",
+            record(
+                revision=REVISION,
+                events=array(_EVENT),
+            ),
+            example={"revision": 42, "events": []},
+        ),
+        Response(200, "Without: the stream.", TEXT, "text/event-stream"),
+        problem(410, "What comes after `since` is forgotten.", oldest_revision=REVISION),
+        problem(429, "The node has as many watches as it may.", RETRY_AFTER),
+        NO_LEADER,
+    ),
+    """
+curl -N 'http://127.0.0.1:7401/v1/watch?prefix=user/&prev=true'
+curl -N -H 'Last-Event-ID: 0' 'http://127.0.0.1:7402/v1/watch?prefix=user/'
+curl 'http://127.0.0.1:7403/v1/watch?prefix=user/&since=0&wait=30s'
+""",
+    (
+        Parameter("key", "One key, percent-encoded; excludes the range.", KEY),
+        *RANGE,
+        Parameter(
+            "since",
+            "What comes after this revision; without it, after all that was acknowledged anywhere"
+            " by now.",
+            REVISION,
+        ),
+        Parameter(
+            "events",
+            f"Only these kinds, with commas between: {', '.join(f'`{kind}`' for kind in KINDS)}.",
+            {"type": "string", "pattern": f"^({'|'.join(KINDS)})(,({'|'.join(KINDS)}))*$"},
+        ),
+        Parameter(
+            "prev", "With what the key held before.", one_of("true", "false", default="false")
+        ),
+        Parameter(
+            "wait",
+            "Answer with JSON at the first change, or with none after so long; 10m at most.",
+            DURATION,
+        ),
+        Parameter(LAST_EVENT_ID, "As `since`, and counts more.", REVISION, "header"),
+    ),
+)
 
 UNSENT_SIZE_BYTES_MAX: Final = 256 << 10
 """What may wait for a client to read it, before its watcher is put aside. Above the transport's
@@ -39,12 +168,12 @@ class WatchRoutes:
         self._hub, self._node = hub, node
         self._text = ChangeText(now_ms)
 
-    def add_to(self, router: web.UrlDispatcher) -> None:
-        router.add_get(PATH, self.get, allow_head=False)
+    def add_to(self, table: RouteTable) -> None:
+        table.add(WATCH, self.get)
 
     async def get(self, request: web.Request) -> web.StreamResponse:
         """Answer with the changes that the request asks for."""
-        asked = read_watch(target_of(request).partition("?")[2], request.headers)
+        asked = read_watch(WATCH.raw_query(request), request.headers)
         if asked.wait_ms is None:
             return await self._stream(request, asked)
         return await self._poll(request, asked, asked.wait_ms / 1000)
@@ -77,6 +206,7 @@ class WatchRoutes:
         return {
             hdrs.CONTENT_TYPE: content_type,
             hdrs.CACHE_CONTROL: "no-store",
+            "X-Accel-Buffering": "no",  # to a proxy that would collect events first
             hdrs.SERVER: SERVER,
             "X-Raftcache-Served-By": self._node,
         }
@@ -127,7 +257,8 @@ class EventStream(_Written):
 
     def __init__(self, request: web.Request, text: ChangeText) -> None:
         super().__init__(text)
-        assert request.transport is not None
+        if request.transport is None:
+            raise ConnectionResetError("the client has gone")
         self._transport = cast("asyncio.WriteTransport", request.transport)
         self._chunked = request.version >= HttpVersion11
 

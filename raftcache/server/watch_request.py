@@ -13,9 +13,7 @@ from raftcache.errors import BadRequest
 from raftcache.server.json_keys import parse_key, parse_range
 from raftcache.server.kv_request import Headers, list_header
 from raftcache.server.query import (
-    only_known,
     parse_duration_ms,
-    parse_raw_query,
     shown,
     text_of,
 )
@@ -40,10 +38,8 @@ class WatchRequest(Struct, frozen=True):
     wait_ms: int | None
 
 
-def read_watch(raw_query: str, headers: Headers) -> WatchRequest:
-    """raw_query: as it came, undecoded. A Last-Event-ID counts more than `since`."""
-    raw = parse_raw_query(raw_query)
-    only_known(raw, (*_RANGE, *_OPTIONS))
+def read_watch(raw: dict[str, str], headers: Headers) -> WatchRequest:
+    """raw: parameters, still percent-encoded. A Last-Event-ID counts more than `since`."""
     query: dict[str, str] = {name: text_of(raw[name]) for name in _OPTIONS if name in raw}
     start, end = _range(raw)
     view = View(start, end, _kinds(query), _switch("prev", query.get("prev", "false")))

@@ -78,6 +78,11 @@ class Audience(Generic[W]):
     def __bool__(self) -> bool:
         return bool(self._feeds)
 
+    @property
+    def cost(self) -> int:
+        """Of one event, in look-ups, each as long as about eight comparisons with ranges."""
+        return 1 + len(self._prefixes) + len(self._ranges) // 8
+
     def watchers(self) -> list[W]:
         return [watcher for feed in self._feeds.values() for watcher in feed.watchers]
 

@@ -27,11 +27,11 @@ from typing import Final, Protocol
 from raftcache.errors import BadRequest, Compacted, NotLeader, Overloaded, RaftcacheError, Unknown
 from raftcache.ports import Loop, Timer
 from raftcache.service.audience import View
-from raftcache.service.tour import Delivery, Tour
+from raftcache.service.tour import Delivery, Sink, Tour
 from raftcache.state.history import History
 
-STEPS_PER_TURN: Final = 128
-"""Deliveries in one turn of the loop, and as many again for those behind: about a millisecond."""
+STEPS_PER_TURN: Final = 64
+"""Deliveries in one turn of the loop, and as many again for those behind: under a millisecond."""
 
 COHORT_MAX: Final = 2000
 """Watchers that catch up together; the next wait for their end."""
@@ -43,31 +43,15 @@ the history holds, so that who is ended can still resume."""
 WATCHED_RANGES_MAX: Final = 256
 """Different ranges, neither a key nor a prefix, watched at a time: each change looks at all."""
 
-BEAT_S: Final = 1.0
-PROGRESS_BEATS: Final = 5
-"""Beats without a delivery after which a watcher is told how far it is."""
+BEAT_S: Final = 0.1
+PROGRESS_BEATS: Final = 50
+"""Beats without a delivery after which a watcher is told how far it is. In one beat at most twice
+their fair part is told, so that those who began together are not told together for ever."""
 
 LATE_S_MAX: Final = 5.0
 """How old the state of a node with watchers may be."""
 
 logger = logging.getLogger("raftcache.watch")
-
-
-class Sink(Protocol):
-    """Where one watcher's deliveries go. None of these may call the hub."""
-
-    @property
-    def is_full(self) -> bool:
-        """Its client has to read first: then somebody will call resume()."""
-        ...
-
-    def deliver(self, delivery: Delivery) -> None: ...
-    def progress(self, revision: int) -> None:
-        """All up to this revision was delivered."""
-
-    def end(self, error: RaftcacheError) -> None:
-        """Nothing follows, and why."""
-        ...
 
 
 class Replicated(Protocol):
@@ -130,7 +114,7 @@ class WatchHub:
         self._quiet: dict[Watcher, None] = {}  # all of them, by their last beat
         self._ranges: Counter[tuple[bytes, bytes]] = Counter()
         self._opening = 0
-        self._beat = 0
+        self._beat = self._progress_left = 0
         self._turn_due = False
         self._timer: Timer | None = None
         self._stopped = ""
@@ -294,6 +278,7 @@ class WatchHub:
     def _tick(self) -> None:
         self._timer = self._loop.call_later(BEAT_S, self._tick)
         self._beat += 1
+        self._progress_left = 1 + 2 * len(self._quiet) // PROGRESS_BEATS
         self._wake()
 
     def _turn(self) -> None:
@@ -391,10 +376,11 @@ class WatchHub:
 
     def _show_progress(self) -> bool:
         """Those who were given nothing lately; True if there are more."""
-        for watcher in list(islice(self._quiet, STEPS_PER_TURN)):
+        for watcher in list(islice(self._quiet, min(STEPS_PER_TURN, self._progress_left))):
             if self._beat - watcher.beat < PROGRESS_BEATS:
                 return False
             self._note_beat(watcher)
+            self._progress_left -= 1
             if watcher.tour is self._live and not watcher.sink.is_full:
                 watcher.sink.progress(watcher.reached)
-        return bool(self._quiet)
+        return self._progress_left > 0

@@ -53,6 +53,8 @@ class Durable:
             self._apply(self.writing)
             assert self._matches(log, snapshot_index), "recovery found neither before nor after"
         self.writing = None
+        # Where a snapshot covers all that was being written, both fit: what was found tells.
+        self._base, self._terms = log.first_index - 1, [entry.term for entry in log]
 
     def _matches(self, log: Log, snapshot_index: int) -> bool:
         if (log.getCurrentTerm(), log.getVotedForNodeId()) != self._vote:

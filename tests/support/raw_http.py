@@ -14,11 +14,13 @@ import uvloop
 
 from raftcache.config import Address, Config, Limits
 from raftcache.errors import RaftcacheError
-from raftcache.metrics import HttpCounters
+from raftcache.metrics import HttpCounters, Metrics
 from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
+from raftcache.server.members import MemberRoutes
 from raftcache.server.ranges import RangeRoutes
+from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
 from raftcache.service.leases import LeaseService
@@ -231,13 +233,15 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     hub.start()
     ranges, locks = RangeService(kv, kv.machine), LockService(kv, kv.machine)
     rooms = (
+        StatusRoutes(node, Metrics(counters, node.gauges)).add_to,
+        MemberRoutes(operator).add_to,
         WatchRoutes(hub, kv.now_ms, "n1").add_to,
         RangeRoutes(ranges, kv).add_to,
         TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
         LeaseRoutes(LeaseService(kv, kv.machine), kv).add_to,
         LockRoutes(locks, kv).add_to,
     )
-    server = HttpServer(kv, node, operator, config, clock, counters, rooms)
+    server = HttpServer(kv, config, clock, counters, rooms)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = Served(

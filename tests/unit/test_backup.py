@@ -22,6 +22,7 @@ from raftcache.raft.shipping import Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import Node
 from raftcache.server.backup import PIECE_SIZE_BYTES, BackupRoutes
+from raftcache.server.routes import RouteTable
 from raftcache.state.machine import Machine
 from tests.support.memory_disk import MemoryDisk
 
@@ -269,7 +270,7 @@ def answered(backup: FakeBackup, grace_s: float = 60.0, *, reads: bool = True) -
     async def scenario() -> bytes | None:
         application = web.Application()
         routes = BackupRoutes(FakeBackups(backup), grace_s, 1 << 40)
-        routes.add_to(application.router)
+        routes.add_to(RouteTable(application.router))
         async with TestClient(TestServer(application), read_bufsize=1024) as client:
             answer = await client.get("/v1/snapshot")
             assert answer.status == 200

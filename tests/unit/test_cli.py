@@ -88,6 +88,7 @@ def test_json_everywhere(nodes: list[FakeNode]) -> None:
         "version": 2,
         "ttl_ms": None,
         "served_by": "n1",
+        "lease": None,
     }
     assert json.loads(out("ttl", "a", "--json")) == {"ttl_ms": None}
     assert json.loads(out("incr", "a", "--json"))["number"] == 8

@@ -96,7 +96,7 @@ def test_a_command_that_fails_is_reported(node: FakeNode) -> None:
         (["a", "--prefix", "b"], "KEY excludes"),
         (["a", "--end", "b"], "KEY excludes"),
         (["--prefix", "a", "--start", "b"], "--prefix excludes"),
-        (["--events", "gone"], "--events 'gone' is none of put, delete, expire"),
+        (["--events", "gone"], "--events 'gone' is none of put, delete, expire, evict"),
         (["--since", "-1"], "--since"),
         (["--prev"], "--prev needs --json"),
     ],

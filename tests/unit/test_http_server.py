@@ -99,9 +99,7 @@ def test_an_address_in_use_is_a_clear_error() -> None:
                 here = Address("127.0.0.1", taken.getsockname()[1])
                 config = replace(served.server._config, http=here)
                 with pytest.raises(BadConfig, match=f"http {here}: cannot listen"):
-                    await HttpServer(
-                        served.kv, served.node, served.operator, config, served.clock
-                    ).start()
+                    await HttpServer(served.kv, config, served.clock, served.counters).start()
 
     run(test())
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from raftcache.server.connection import PROGRESS_SIZE_BYTES
 from raftcache.server.watch import POLL_REVISIONS_MAX, UNSENT_SIZE_BYTES_MAX
 from raftcache.service import watch
 from raftcache.service.watch import PROGRESS_BEATS
@@ -170,6 +171,31 @@ def test_previous_values_and_a_transaction() -> None:
             assert got["changes"][0]["previous"]["value_base64"] == b64encode(b"1").decode()
             assert got["changes"][0]["previous"]["revision"] == 1
             assert "previous" not in got["changes"][1]
+
+    run(test())
+
+
+def test_previous_values_that_are_too_much_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftcache.service.tour.PREVIOUS_SIZE_BYTES_MAX", 1000)
+
+    async def test() -> None:
+        async with serving() as served:
+            for key in ("a", "b"):
+                await put(served, key, b"v" * 500)
+            await served.ask("DELETE", "/v1/kv?all=true")
+            await put(served, "a", b"v" * 500)
+            await served.ask("DELETE", "/v1/kv/a")
+            polled = await served.ask("GET", "/v1/watch?since=2&wait=1s&prev=true")
+            first, _, last = polled.json["events"]
+            assert first["lacks_previous"] is True
+            assert first["changes"] == [
+                {"event": "delete", "key": "a"},
+                {"event": "delete", "key": "b"},
+            ]
+            assert "lacks_previous" not in last
+            assert len(last["changes"][0]["previous"]["value_base64"]) > 500
+            plain = await served.ask("GET", "/v1/watch?since=2&wait=1s")
+            assert not any("lacks_previous" in event for event in plain.json["events"])
 
     run(test())
 
@@ -359,6 +385,38 @@ def test_a_client_that_never_reads_loses_its_connection() -> None:
     run(test())
 
 
+class Unread:
+    """A transport that has so many bytes to send."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self.size_bytes, self.is_aborted = size_bytes, False
+
+    def get_write_buffer_size(self) -> int:
+        return self.size_bytes
+
+    def abort(self) -> None:
+        self.is_aborted = True
+
+
+def test_a_client_that_reads_as_much_as_it_is_sent_is_not_taken_for_one_that_stands_still() -> None:
+    async def test() -> None:
+        async with serving(header_timeout_s=10.0) as served:
+            stream = await begin(served)
+            await stream.event()
+            (connection,) = served.server._port.connections
+            assert connection.stream is not None
+            transport: Any = Unread(100)
+            for second in range(30):
+                connection.stream.written_size_bytes += PROGRESS_SIZE_BYTES
+                connection.check(transport, 2000.0 + second)
+            assert not transport.is_aborted
+            for second in range(30, 42):
+                connection.check(transport, 2000.0 + second)
+            assert transport.is_aborted
+
+    run(test())
+
+
 def test_a_client_that_reads_late_gets_everything() -> None:
     async def test() -> None:
         async with serving() as served:
@@ -397,8 +455,8 @@ def test_a_client_that_reads_late_gets_everything() -> None:
         ("since=9223372036854775808", "since must be a revision"),
         ("since=99", "since=99 has not been yet: the store is at revision 1"),
         ("since=1&since=1", "given twice"),
-        ("events=", "is none of put, delete, expire"),
-        ("events=put,gone", "events='gone' is none of put, delete, expire"),
+        ("events=", "is none of put, delete, expire, evict"),
+        ("events=put,gone", "events='gone' is none of put, delete, expire, evict"),
         ("prev=yes", "prev must be true or false"),
         ("wait=soon", "is no duration"),
         ("wait=0s", "is not from 1 ms"),

@@ -35,6 +35,16 @@ def test_the_first_configuration_is_equal_on_all_its_members() -> None:
     assert first.members == (Member("n1", "", "h:1", "", True), Member("n2", "", "h:2", "", True))
 
 
+def test_a_configuration_is_claimed_when_it_has_voters_and_knows_them() -> None:
+    """Until then nobody can say that a voter is too old: it was only not heard yet (seen by chaos:
+    a node that had joined and was told nothing yet refused a transaction for good).
+    """
+    assert not members.NOBODY.is_claimed
+    assert not bootstrap({"n1": "h:1"}).is_claimed
+    assert not THREE.is_claimed
+    assert Configuration(1, (N1, N2)).is_claimed
+
+
 def test_an_entry_holds_a_whole_configuration() -> None:
     assert members.decode(members.encode(THREE)) == THREE
     assert members.decode(b"\x00" + members.encode(THREE)) is None

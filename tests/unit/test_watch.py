@@ -7,8 +7,19 @@ import asyncio
 import pytest
 
 from raftcache.command.codec import batch, encode
+from raftcache.command.leasing import LeaseGrant
 from raftcache.command.ranges import end_of_prefix
-from raftcache.command.words import Append, Command, Delete, DeleteRange, Put, Txn
+from raftcache.command.words import (
+    Append,
+    Command,
+    Delete,
+    DeleteRange,
+    Evict,
+    LeasedPut,
+    Put,
+    Tick,
+    Txn,
+)
 from raftcache.errors import BadRequest, Compacted, NotLeader, Overloaded, Unknown
 from raftcache.service import watch
 from raftcache.service.audience import KINDS, Audience, View
@@ -101,6 +112,22 @@ def test_filters_and_previous_values(bench: Bench) -> None:
     before = [d.changes[0].previous for d in previous.deliveries]
     assert [item.value for item in before if item] == [b"1", b"2"]
     assert [d.changes[0].previous for d in plain.deliveries] == [None, None]
+
+
+def test_what_made_room_and_what_went_with_its_lease(bench: Bench) -> None:
+    _, granted = bench.apply(Put(b"a", b"1"), LeaseGrant(1000))
+    lease = granted.number
+    bench.apply(LeasedPut(b"c", b"3", lease), LeasedPut(b"d", b"4", lease))
+    gone = bench.watch(View(kinds=frozenset({KINDS["evict"], KINDS["expire"]})))
+    bench.apply(Evict(((b"a", 1),)))
+    bench.now_ms += 1000
+    bench.apply(Tick())
+    bench.loop.run()
+    assert [(kind, key) for _, kind, key, _ in gone.seen] == [
+        ("EVICT", b"a"),
+        ("EXPIRE", b"c"),
+        ("EXPIRE", b"d"),
+    ]
 
 
 def test_one_object_for_all_who_are_shown_the_same(bench: Bench) -> None:
@@ -312,10 +339,20 @@ def test_who_is_given_nothing_is_told_how_far_it_is(bench: Bench) -> None:
         bench.loop.beat()
     assert quiet.reached == [PROGRESS_BEATS]
     assert busy.reached == []
-    for _ in range(PROGRESS_BEATS):
+    for _ in range(PROGRESS_BEATS + 1):
         bench.loop.beat()
     assert quiet.reached == [PROGRESS_BEATS] * 2
     assert busy.reached == [PROGRESS_BEATS]
+
+
+def test_those_who_began_together_are_not_told_together_for_ever(bench: Bench) -> None:
+    everyone = [bench.watch(of_key(b"q")) for _ in range(4 * PROGRESS_BEATS)]
+    for _ in range(2 * PROGRESS_BEATS):
+        before = sum(len(notes.reached) for notes in everyone)
+        bench.loop.beat()
+        told = sum(len(notes.reached) for notes in everyone) - before
+        assert told <= 1 + 2 * len(everyone) // PROGRESS_BEATS
+    assert all(notes.reached for notes in everyone)
 
 
 def test_progress_never_passes_what_was_not_delivered_yet(bench: Bench) -> None:
@@ -424,6 +461,19 @@ def test_leaving_in_any_state(bench: Bench) -> None:
     late = bench.watch(since=1000)
     bench.loop.run()
     assert late.revisions == [1001]
+
+
+def test_steps_are_shorter_the_more_ranges_there_are(bench: Bench) -> None:
+    count = 10 * STEPS_PER_TURN
+    bench.watch(of_key(b"k"))
+    bench.apply(*puts(*[b"a"] * count))
+    few = bench.loop.run()
+    for i in range(WATCHED_RANGES_MAX):
+        bench.watch(View(b"k", b"k%d" % i))
+    bench.loop.run()
+    bench.apply(*puts(*[b"a"] * count))
+    assert few <= 2
+    assert bench.loop.run() >= 10
 
 
 def test_an_audience_forgets_who_left() -> None:

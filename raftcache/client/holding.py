@@ -1,0 +1,119 @@
+"""What is held while a block lasts: kept alive in the background, given up at the end.
+
+Whether it is still held is judged by this process's own clock, from before the last request that
+kept it alive: the cluster counts from later on, so it is never over there before it is here, as
+long as the two clocks run alike.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from types import TracebackType
+from typing import Final, Self
+
+from raftcache.errors import LeaseLost, LockLost, RaftcacheError
+
+RENEWALS: Final = 3
+"""In one time to live: two may be lost."""
+
+
+class Held(ABC):
+    """Something with a time to live; open it with `async with`.
+
+    When it is lost the block is cancelled, and ends with LeaseLost or LockLost.
+    """
+
+    def __init__(self, ttl_ms: int) -> None:
+        self.ttl_ms = ttl_ms
+        self.lost: RaftcacheError | None = None
+        """Why it is held no more."""
+        self._owner: asyncio.Task[object] | None = None
+        self._keeper: asyncio.Task[None] | None = None
+
+    @abstractmethod
+    async def _begin(self) -> None: ...
+
+    @abstractmethod
+    async def _renew(self) -> None: ...
+
+    @abstractmethod
+    async def _end(self) -> None: ...
+
+    @abstractmethod
+    def _lost(self) -> RaftcacheError:
+        """Nobody could be asked in time."""
+
+    def check(self) -> None:
+        """Raise LeaseLost or LockLost if it is held no more."""
+        if self.lost is not None:
+            raise self.lost
+
+    async def __aenter__(self) -> Self:
+        self._owner = asyncio.current_task()
+        await self._begin()
+        self._keeper = asyncio.create_task(self._keep())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._keeper is not None
+        assert self._owner is not None
+        if self.lost is not None:
+            await self._drain(error)
+            if self._owner.uncancel():  # by somebody else too
+                return
+            if error is None or isinstance(error, asyncio.CancelledError):
+                raise self.lost from None
+            return
+        self._keeper.cancel()
+        try:
+            await self._end()
+        except RaftcacheError:
+            if error is None:
+                raise
+
+    async def _drain(self, error: BaseException | None) -> None:
+        """The cancellation that `_keep` asked for, if it did not reach the block any more."""
+        if not isinstance(error, asyncio.CancelledError):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.sleep(0)
+
+    async def _keep(self) -> None:
+        """Until it is lost. What was waited for counts from the first renewal, which is at once."""
+        assert self._owner is not None
+        now, ttl_s = asyncio.get_running_loop().time, self.ttl_ms / 1000
+        until_s = now() + ttl_s
+        while True:
+            sent_s = now()
+            try:
+                async with asyncio.timeout_at(until_s):
+                    await self._renew()
+            except (LeaseLost, LockLost) as error:
+                self.lost = error
+                break
+            except (RaftcacheError, TimeoutError):
+                if now() >= until_s:
+                    self.lost = self._lost()
+                    break
+            else:
+                until_s = sent_s + ttl_s
+            await asyncio.sleep(min(ttl_s / RENEWALS, max(0.0, until_s - now())))
+        self._owner.cancel()
+
+
+def until(wait_ms: int | None) -> Callable[[], int]:
+    """Says how much of a wait is left, in milliseconds; None has no end."""
+    now = asyncio.get_running_loop().time
+    end_s = None if wait_ms is None else now() + wait_ms / 1000
+
+    def left_ms() -> int:
+        return 1 << 62 if end_s is None else max(0, round((end_s - now()) * 1000))
+
+    return left_ms
