@@ -99,6 +99,11 @@ class _Problem(Struct, frozen=True):
 class Watch:
     """Changes, revision by revision; open it with `async with`, then iterate.
 
+    async with client.watch(prefix=b"user/") as watch:
+        async for changes in watch:
+            for change in changes.changes:
+                print(changes.revision, change.kind, change.key, change.entry)
+
     Once open, all that is acknowledged from then on will be seen. When its node fails, it goes on
     at another one by itself. Iterating raises Compacted when every node has forgotten
     what comes next, Refused or a subclass when none has answered for patience_s.

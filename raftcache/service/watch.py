@@ -142,7 +142,6 @@ class WatchHub:
             "watchers_behind": len(self._waiting) + len(self._aside) + len(catching_up),
             "watch_deliveries": self._delivered,
             "watchers_cut_off": self._cut_off,
-            "history_size_bytes": self._history.size_bytes,
         }
 
     # -- watchers --------------------------------------------------------------------------------
