@@ -121,7 +121,7 @@ class KvService:
     def _too_new(self, needed: int, known: int) -> RaftcacheError:
         replica = self._replica
         if not (replica.configuration_is_committed and replica.configuration.is_claimed):
-            # A new cluster, an upgrade that is about to end, or a node that was told no members yet.
+            # A new cluster, the end of an upgrade, or a node that was told no members yet.
             return NotLeader("not every voter has said yet which commands it knows")
         return Conflict(
             f"this needs commands of version {needed}, but the cluster's voters know only"
