@@ -1,6 +1,6 @@
 """Loads with a judge each. A new one is a module with a Workload in it, and a line in the table.
 
-To come with what they exercise: bank (transactions), lock (fencing tokens rise, never two holders).
+To come with what it exercises: bank (transactions).
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from typing import Final
 
 from chaos.workloads.base import Workload
 from chaos.workloads.counter import Counter
+from chaos.workloads.lock import Locking
 from chaos.workloads.register import Register
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import TimeToLive
@@ -17,7 +18,7 @@ from chaos.workloads.watch import Watching
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     workload.name: workload
-    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching)
+    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching, Locking)
 }
 """By the names that --workload takes."""
 

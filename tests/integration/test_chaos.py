@@ -36,13 +36,22 @@ def chaos(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
 def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
-        *("--workload", "register,counter,set,ttl,watch", "--faults", "kill,pause,partition"),
+        *("--workload", "register,counter,set,ttl,watch,lock", "--faults", "kill,pause,partition"),
         *("--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
     assert verdict["holds"]
     assert verdict["faults"]
-    for done in ("write ok", "cas ok", "incr ok", "add ok", "put ok", "final ok", "watch ok"):
+    for done in (
+        "write ok",
+        "cas ok",
+        "incr ok",
+        "add ok",
+        "put ok",
+        "final ok",
+        "watch ok",
+        "acquire ok",
+    ):
         assert verdict["outcomes"][done] > 0, verdict["outcomes"]
 
 
