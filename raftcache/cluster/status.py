@@ -105,6 +105,8 @@ class NodeStatus:
             "store_revision": machine.revision,
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,
+            "store_leases": machine.lease_count,
+            "store_lock_places": machine.lock_place_count,
             "history_first_revision": machine.history.first_revision,
             "history_size_bytes": machine.history.size_bytes,
             "memory_size_bytes": memory["size_bytes"],

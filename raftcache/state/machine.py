@@ -221,6 +221,16 @@ class Machine:
         views = (self.lease(record.number) for record in islice(records, begin, None))
         return list(islice((view for view in views if view is not None), count_max))
 
+    @property
+    def lease_count(self) -> int:
+        """Leases held, overdue ones that were not removed yet among them."""
+        return len(self._state.leases.table)
+
+    @property
+    def lock_place_count(self) -> int:
+        """Holders of locks, and those who wait for one."""
+        return len(self._state.locks.table)
+
     def lock(self, name: bytes) -> LockView:
         """A lock as of the last entry applied."""
         return self._state.locks.view(name, self._state.now_ms)
