@@ -7,6 +7,9 @@ from raftcache.client.holding import Held
 from raftcache.client.holding_blocking import BlockingHeld
 from raftcache.client.leases import Grant, HeldLease, HeldLock, LeaseState, LockState
 from raftcache.client.members import Members
+from raftcache.client.near import NearCache
+from raftcache.client.near_blocking import BlockingNearCache
+from raftcache.client.near_memory import NearStatistics
 from raftcache.client.paths import escaped
 from raftcache.client.ranges import Consistency, Entry, Page
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
@@ -17,6 +20,7 @@ from raftcache.command.words import Status
 __all__ = [
     "NO_DEADLINE",
     "BlockingHeld",
+    "BlockingNearCache",
     "BlockingWatch",
     "Branch",
     "Change",
@@ -34,6 +38,8 @@ __all__ = [
     "LockState",
     "Member",
     "Members",
+    "NearCache",
+    "NearStatistics",
     "NodeStatus",
     "Page",
     "RaftcacheClient",

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
-from functools import partial, wraps
+from copy import copy
+from functools import wraps
 from types import TracebackType
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from raftcache.client.client import RaftcacheClient
 from raftcache.client.holding_blocking import BlockingHeld
 from raftcache.client.leases import HeldLease, HeldLock
+from raftcache.client.near import NearCache
+from raftcache.client.near_blocking import BlockingNearCache
 from raftcache.client.watch import Changes, Watch
 from raftcache.ports import Dice
 
@@ -38,7 +41,7 @@ def _iterating(
             while (following := self._runner.run(_next(items))) is not None:
                 yield following[0]
         finally:
-            if self._open:  # else the runner has ended it
+            if not self._client.is_closed:  # else the runner has ended it
                 self._runner.run(items.aclose())
 
     return call
@@ -54,6 +57,16 @@ class BlockingWatch:
     def revision(self) -> int | None:
         """All that the watch shows up to this revision was given; None before it is open."""
         return self._watch.revision
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is just now."""
+        return self._watch.endpoint
+
+    @property
+    def is_connected(self) -> bool:
+        """A node sends what comes next; False while one is looked for."""
+        return self._watch.is_connected
 
     def __enter__(self) -> BlockingWatch:
         self._runner.run(self._watch.__aenter__())
@@ -73,6 +86,10 @@ class BlockingWatch:
     def __next__(self) -> Changes:
         return self._runner.run(self._watch.__anext__())
 
+    def advance(self) -> Changes:
+        """As iterating, but it returns with progress too, which has a revision and no changes."""
+        return self._runner.run(self._watch.advance())
+
 
 def _watching(
     method: Callable[Concatenate[RaftcacheClient, P], Watch],
@@ -80,6 +97,17 @@ def _watching(
     @wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingWatch:
         return BlockingWatch(method(self._client, *args, **kwargs), self._runner)
+
+    return call
+
+
+def _near(
+    method: Callable[Concatenate[RaftcacheClient, P], NearCache],
+) -> Callable[Concatenate[SyncClient, P], BlockingNearCache]:
+    @wraps(method)
+    def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingNearCache:
+        twin = self._client.twin()  # for the thread that follows the watch
+        return BlockingNearCache(twin, method(twin, *args, **kwargs))
 
     return call
 
@@ -102,10 +130,13 @@ class SyncClient:
         dice: Dice | None = None,
     ) -> None:
         self._client = RaftcacheClient(endpoints, timeout_s=timeout_s, dice=dice)
-        endpoints = self._client.endpoints
-        self._another = partial(RaftcacheClient, endpoints, timeout_s=timeout_s, dice=dice)
         self._runner = asyncio.Runner()
-        self._open = True
+
+    def within(self, timeout_s: float) -> SyncClient:
+        """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
+        other = copy(self)
+        other._client = self._client.within(timeout_s)
+        return other
 
     def __enter__(self) -> SyncClient:
         self._runner.run(self._client.__aenter__())
@@ -118,12 +149,11 @@ class SyncClient:
         trace: TracebackType | None,
     ) -> None:
         self._runner.run(self._client.__aexit__(kind, error, trace))
-        self._open = False
         self._runner.close()
 
     def lease(self, ttl_ms: int) -> BlockingHeld[HeldLease]:
         """A lease that a thread keeps alive while a `with` lasts, and revoked at its end."""
-        return BlockingHeld(self._another, lambda client: client.lease(ttl_ms))
+        return BlockingHeld(self._client.twin, lambda client: client.lease(ttl_ms))
 
     def lock(
         self,
@@ -136,7 +166,7 @@ class SyncClient:
     ) -> BlockingHeld[HeldLock]:
         """A lock that is held, and kept alive by a thread, while a `with` lasts."""
         return BlockingHeld(
-            self._another,
+            self._client.twin,
             lambda client: client.lock(
                 name, ttl_ms, wait_ms=wait_ms, delay_ms=delay_ms, value=value
             ),
@@ -144,7 +174,7 @@ class SyncClient:
 
     def elect(self, name: bytes, value: bytes, ttl_ms: int = 15_000) -> BlockingHeld[HeldLock]:
         """Wait until elected, and lead while a `with` lasts."""
-        return BlockingHeld(self._another, lambda client: client.elect(name, value, ttl_ms))
+        return BlockingHeld(self._client.twin, lambda client: client.elect(name, value, ttl_ms))
 
     grant_lease = _blocking(RaftcacheClient.grant_lease)
     keep_lease = _blocking(RaftcacheClient.keep_lease)
@@ -170,6 +200,7 @@ class SyncClient:
     count = _blocking(RaftcacheClient.count)
     delete_range = _blocking(RaftcacheClient.delete_range)
     watch = _watching(RaftcacheClient.watch)
+    near_cache = _near(RaftcacheClient.near_cache)
     txn = _blocking(RaftcacheClient.txn)
     txn_json = _blocking(RaftcacheClient.txn_json)
     backup = _blocking(RaftcacheClient.backup)

@@ -9,19 +9,27 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Mapping, Sequence
-from types import SimpleNamespace, TracebackType
+from copy import copy
+from types import TracebackType
 from typing import Final, TypeVar
 
 import aiohttp
-from msgspec import Struct
-from yarl import URL
 
+from raftcache.client.attempts import (
+    ATTEMPT_TIMEOUT_S,
+    OPERATION_TIMEOUT_S,
+    Request,
+    attempt_at,
+    new_session,
+    once_at,
+)
 from raftcache.client.backup import BackupCalls
 from raftcache.client.endpoints import endpoints_from
 from raftcache.client.leases import LeaseCalls
 from raftcache.client.members import MemberCalls
+from raftcache.client.near import NearCalls
 from raftcache.client.paths import path_of
-from raftcache.client.ranges import Consistency, RangeCalls
+from raftcache.client.ranges import Consistency
 from raftcache.client.replies import (
     Answer,
     Digest,
@@ -29,18 +37,14 @@ from raftcache.client.replies import (
     NodeStatus,
     Written,
     decoded,
-    error_of,
     found,
     refused,
     written,
 )
-from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
 from raftcache.client.txn import TxnCalls
-from raftcache.client.watch import WatchCalls
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
-    NotFound,
     Overloaded,
     RaftcacheError,
     Refused,
@@ -57,39 +61,18 @@ NO_DEADLINE: Final = -1
 TIMEOUT_S_MAX: Final = REQUESTS_REMEMBERED_MS / 1000 / 2
 """A retry must come while the cluster still remembers the first attempt."""
 
-ATTEMPT_TIMEOUT_S: Final = 2.0
-"""After which a silent node is left for the next: longer than an election takes."""
-
-OPERATION_TIMEOUT_S: Final = 15.0
-"""The same for what an operator asks for: a node may hand its leadership over meanwhile."""
-
 PAUSE_S_MIN: Final = 0.02
 PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
 
 
-class _Request(Struct, frozen=True):
-    """One call, the same for every attempt. path_qs is encoded as it is sent."""
+class _Place:
+    """The endpoint that answered last: a client and those made of it by within share it."""
 
-    method: str
-    path_qs: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = {}
-    attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
-    wait_s: float = 0.0
-    """What the server may take for it on purpose; comes on top of all timeouts."""
-
-    @property
-    def is_write(self) -> bool:
-        return self.method not in ("GET", "HEAD")
-
-    @property
-    def is_remembered(self) -> bool:
-        """Asked again it is answered like the first time, not by what the first time led to."""
-        return "Idempotency-Key" in self.headers
+    index = 0
 
 
-class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls, LeaseCalls):
+class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
@@ -107,22 +90,23 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         dice: Dice | None = None,
     ) -> None:
         self.endpoints = list(endpoints or endpoints_from(None, os.environ))
-        if not 0 < timeout_s <= TIMEOUT_S_MAX:
-            raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
-        self._timeout_s = timeout_s
+        self._timeout_s = _checked(timeout_s)
         self._dice = dice or SystemDice()
-        self._preferred = 0  # the endpoint that answered last
+        self._place = _Place()
         self._session: aiohttp.ClientSession | None = None
 
+    def twin(self) -> RaftcacheClient:
+        """Another client of the same endpoints, not opened yet: for a loop of its own."""
+        return RaftcacheClient(self.endpoints, timeout_s=self._timeout_s, dice=self._dice)
+
+    def within(self, timeout_s: float) -> RaftcacheClient:
+        """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
+        other = copy(self)
+        other._timeout_s = _checked(timeout_s)
+        return other
+
     async def __aenter__(self) -> RaftcacheClient:
-        trace = aiohttp.TraceConfig()
-        trace.on_request_headers_sent.append(_note_sent)
-        self._session = aiohttp.ClientSession(
-            trace_configs=[trace],
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            auto_decompress=False,
-        )
+        self._session = new_session()
         return self
 
     async def __aexit__(
@@ -133,6 +117,14 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
     ) -> None:
         assert self._session is not None, "closed before it was opened"
         await self._session.close()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._session is None or self._session.closed
+
+    @property
+    def _preferred(self) -> int:
+        return self._place.index
 
     @property
     def _http(self) -> aiohttp.ClientSession:
@@ -152,11 +144,11 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         query: dict[str, str | int] = {"consistency": consistency}
         if max_staleness_ms is not None:
             query["max_staleness"] = f"{max_staleness_ms}ms"
-        return found(await self._call(_Request("GET", path_of(key, query))))
+        return found(await self._call(Request("GET", path_of(key, query))))
 
     async def head(self, key: bytes) -> Found | None:
         """As get, without the value."""
-        return found(await self._call(_Request("HEAD", path_of(key))))
+        return found(await self._call(Request("HEAD", path_of(key))))
 
     async def ttl(self, key: bytes) -> int | None:
         """Milliseconds until the key goes; NO_DEADLINE if it stays, None if it is not there."""
@@ -167,7 +159,7 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
 
     async def cluster(self) -> NodeStatus:
         """The status of whichever node answers first."""
-        return decoded(await self._call(_Request("GET", "/v1/cluster")), NodeStatus)
+        return decoded(await self._call(Request("GET", "/v1/cluster")), NodeStatus)
 
     async def statuses(self, timeout_s: float = 1.0) -> dict[str, NodeStatus | RaftcacheError]:
         """Every endpoint's own status, or why there is none; each is asked once, all at a time."""
@@ -176,9 +168,9 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
 
     async def digests(self, index: int) -> dict[str, Digest | RaftcacheError]:
         """Every endpoint's digest of its state at an index, or why there is none; asked once."""
-        request = _Request("GET", f"/v1/cluster/digest?index={index}")
+        request = Request("GET", f"/v1/cluster/digest?index={index}")
         got = await asyncio.gather(
-            *(self._once(e, request, Digest, self._timeout_s) for e in self.endpoints)
+            *(once_at(self._http, e, request, Digest, self._timeout_s) for e in self.endpoints)
         )
         return dict(zip(self.endpoints, got, strict=True))
 
@@ -265,18 +257,18 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
     ) -> Answer:
         token = idempotency_key or self._dice.token(16).hex()
         all_headers = {**(headers or {}), "Idempotency-Key": token}
-        return await self._call(_Request(method, path_qs, body, all_headers, wait_s=wait_s))
+        return await self._call(Request(method, path_qs, body, all_headers, wait_s=wait_s))
 
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
-        return await self._call(_Request("GET", path_qs, wait_s=wait_s))
+        return await self._call(Request("GET", path_qs, wait_s=wait_s))
 
     async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
         timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
-        return await self._call(_Request(method, path_qs, body, attempt_timeout_s=timeout_s))
+        return await self._call(Request(method, path_qs, body, attempt_timeout_s=timeout_s))
 
     # --- attempts -------------------------------------------------------------------------------
 
-    async def _call(self, request: _Request) -> Answer:
+    async def _call(self, request: Request) -> Answer:
         """The first conclusive answer of any endpoint, or the error the class promises."""
         now = asyncio.get_running_loop().time
         deadline = now() + self._timeout_s + request.wait_s
@@ -284,10 +276,10 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
         attempt = 0
         while True:
             index = (first + attempt) % len(self.endpoints)
-            got = await self._attempt(self.endpoints[index], request, deadline - now())
+            got = await attempt_at(self._http, self.endpoints[index], request, deadline - now())
             attempt += 1
             if isinstance(got, Answer):
-                self._preferred = index
+                self._place.index = index
                 if maybe and got.status >= 400 and not request.is_remembered:
                     raise _verdict(refused(got), maybe, attempt)
                 return got
@@ -306,62 +298,15 @@ class RaftcacheClient(MemberCalls, RangeCalls, TxnCalls, WatchCalls, BackupCalls
             return 0.0
         return min(PAUSE_S_MIN * 2.0 ** min(rounds, 10), PAUSE_S_MAX) * (0.5 + self._dice.random())
 
-    async def _attempt(
-        self, endpoint: str, request: _Request, left_s: float
-    ) -> Answer | RaftcacheError:
-        """One request to one endpoint; what was never sent is refused, not unknown.
-
-        aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
-        nobody can be reached for the second one says nothing about the first.
-        """
-        sent: list[bool] = []
-        attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
-        try:
-            async with self._http.request(
-                request.method,
-                URL(endpoint + request.path_qs, encoded=True),
-                data=request.body,
-                headers=request.headers,
-                timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
-                allow_redirects=False,
-                trace_request_ctx=sent,
-            ) as response:
-                body = await response.read()
-                answer = Answer(endpoint, response.status, response.headers, body)
-        except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
-            why = f"{endpoint} cannot be reached: {e.strerror or 'timed out'}"
-            return Unknown(f"{why}, after it was sent the request") if sent else Refused(why)
-        except TimeoutError:
-            return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
-        except (aiohttp.ClientError, OSError) as e:
-            return Unknown(broke_off(endpoint, e))
-        return error_of(answer) or answer
-
     async def _status(self, endpoint: str, timeout_s: float) -> NodeStatus | RaftcacheError:
-        return await self._once(endpoint, _Request("GET", "/v1/cluster"), NodeStatus, timeout_s)
-
-    async def _once(
-        self, endpoint: str, request: _Request, shape: type[T], timeout_s: float
-    ) -> T | RaftcacheError:
-        got = await self._attempt(endpoint, request, timeout_s)
-        if isinstance(got, RaftcacheError):
-            return got
-        if got.status != 200:
-            return NotFound(f"{endpoint}: {got.body.decode(errors='replace')[:1000]}")
-        try:
-            return decoded(got, shape)
-        except RaftcacheError as e:
-            return e
+        request = Request("GET", "/v1/cluster")
+        return await once_at(self._http, endpoint, request, NodeStatus, timeout_s)
 
 
-async def _note_sent(
-    session: aiohttp.ClientSession,
-    context: SimpleNamespace,
-    params: aiohttp.TraceRequestHeadersSentParams,
-) -> None:
-    """For _attempt, whose list is the context of the request; other requests have none."""
-    if context.trace_request_ctx is not None:
-        context.trace_request_ctx.append(True)
+def _checked(timeout_s: float) -> float:
+    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
+    return timeout_s
 
 
 def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheError:

@@ -19,8 +19,11 @@ class Streams(ABC):
 
     endpoints: Sequence[str]
     _timeout_s: float
-    _preferred: int
-    """The endpoint that answered last."""
+
+    @property
+    @abstractmethod
+    def _preferred(self) -> int:
+        """The endpoint that answered last."""
 
     @property
     @abstractmethod

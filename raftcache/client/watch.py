@@ -141,19 +141,29 @@ class Watch:
     ) -> None:
         self._close()
 
+    @property
+    def is_connected(self) -> bool:
+        """A node sends what comes next; False while one is looked for."""
+        return self._response is not None
+
     def __aiter__(self) -> Watch:
         return self
 
     async def __anext__(self) -> Changes:
         """The changes of the next revision that has any."""
+        while not (changes := await self.advance()).changes:
+            pass
+        return changes
+
+    async def advance(self) -> Changes:
+        """As iterating, but it returns with progress too, which has a revision and no changes."""
         while True:
             body = await self._next()
             assert self.revision is not None
             if body.revision > self.revision:
                 self.revision = body.revision
-                if body.changes:
-                    changes = tuple(one.change() for one in body.changes)
-                    return Changes(body.revision, changes, body.lacks_previous)
+                changes = tuple(one.change() for one in body.changes)
+                return Changes(body.revision, changes, body.lacks_previous)
 
     async def _next(self) -> _Body:
         """Of the next change or progress, of whichever node."""

@@ -1,0 +1,113 @@
+"""One attempt of a call: a request to one endpoint, and what can be said of its outcome."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import SimpleNamespace
+from typing import Final, TypeVar
+
+import aiohttp
+from msgspec import Struct
+from yarl import URL
+
+from raftcache.client.replies import Answer, decoded, error_of
+from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
+from raftcache.errors import NotFound, RaftcacheError, Refused, Unknown
+
+T = TypeVar("T")
+
+ATTEMPT_TIMEOUT_S: Final = 2.0
+"""After which a silent node is left for the next: longer than an election takes."""
+
+OPERATION_TIMEOUT_S: Final = 15.0
+"""The same for what an operator asks for: a node may hand its leadership over meanwhile."""
+
+
+class Request(Struct, frozen=True):
+    """One call, the same for every attempt. path_qs is encoded as it is sent."""
+
+    method: str
+    path_qs: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = {}
+    attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
+    wait_s: float = 0.0
+    """What the server may take for it on purpose; comes on top of all timeouts."""
+
+    @property
+    def is_write(self) -> bool:
+        return self.method not in ("GET", "HEAD")
+
+    @property
+    def is_remembered(self) -> bool:
+        """Asked again it is answered like the first time, not by what the first time led to."""
+        return "Idempotency-Key" in self.headers
+
+
+def new_session() -> aiohttp.ClientSession:
+    """Connections that notes of requests can be taken from, as attempt_at does."""
+    trace = aiohttp.TraceConfig()
+    trace.on_request_headers_sent.append(_note_sent)
+    return aiohttp.ClientSession(
+        trace_configs=[trace],
+        connector=aiohttp.TCPConnector(limit=0),
+        cookie_jar=aiohttp.DummyCookieJar(),
+        auto_decompress=False,
+    )
+
+
+async def attempt_at(
+    http: aiohttp.ClientSession, endpoint: str, request: Request, left_s: float
+) -> Answer | RaftcacheError:
+    """One request to one endpoint; what was never sent is refused, not unknown.
+
+    aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
+    nobody can be reached for the second one says nothing about the first.
+    """
+    sent: list[bool] = []
+    attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
+    try:
+        async with http.request(
+            request.method,
+            URL(endpoint + request.path_qs, encoded=True),
+            data=request.body,
+            headers=request.headers,
+            timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
+            allow_redirects=False,
+            trace_request_ctx=sent,
+        ) as response:
+            body = await response.read()
+            answer = Answer(endpoint, response.status, response.headers, body)
+    except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
+        why = f"{endpoint} cannot be reached: {e.strerror or 'timed out'}"
+        return Unknown(f"{why}, after it was sent the request") if sent else Refused(why)
+    except TimeoutError:
+        return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
+    except (aiohttp.ClientError, OSError) as e:
+        return Unknown(broke_off(endpoint, e))
+    return error_of(answer) or answer
+
+
+async def once_at(
+    http: aiohttp.ClientSession, endpoint: str, request: Request, shape: type[T], timeout_s: float
+) -> T | RaftcacheError:
+    """The same where no other endpoint will do: the body's JSON."""
+    got = await attempt_at(http, endpoint, request, timeout_s)
+    if isinstance(got, RaftcacheError):
+        return got
+    if got.status != 200:
+        return NotFound(f"{endpoint}: {got.body.decode(errors='replace')[:1000]}")
+    try:
+        return decoded(got, shape)
+    except RaftcacheError as e:
+        return e
+
+
+async def _note_sent(
+    session: aiohttp.ClientSession,
+    context: SimpleNamespace,
+    params: aiohttp.TraceRequestHeadersSentParams,
+) -> None:
+    """For attempt_at, whose list is the context of the request; other requests have none."""
+    if context.trace_request_ctx is not None:
+        context.trace_request_ctx.append(True)
