@@ -14,7 +14,12 @@ from raftcache.server.routes import PROBLEM, Parameter, Response, Schema
 from raftcache.service.kv import Level
 
 COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
-REVISION: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": INTEGER_MAX}
+REVISION: Final[Schema] = {
+    "title": "revision",
+    "type": "integer",
+    "minimum": 0,
+    "maximum": INTEGER_MAX,
+}
 INTEGER: Final[Schema] = {"type": "integer", "minimum": INTEGER_MIN, "maximum": INTEGER_MAX}
 POSITIVE: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": INTEGER_MAX}
 NUMBER: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
@@ -22,13 +27,29 @@ NUMBER: Final[Schema] = {"type": "integer", "minimum": 0, "maximum": 10**18 - 1}
 FLAG: Final[Schema] = {"type": "boolean"}
 TEXT: Final[Schema] = {"type": "string"}
 DURATION: Final[Schema] = {
+    "title": "duration",
     "type": "string",
     "pattern": "^[0-9]{1,15}(ms|s|m|h)$",
     "examples": ["250ms", "30s", "5m", "1h"],
 }
-ETAG: Final[Schema] = {"type": "string", "pattern": '^"[1-9][0-9]{0,18}"$'}
-KEY: Final[Schema] = {"type": "string", "minLength": 1, "maxLength": KEY_SIZE_BYTES_MAX}
-BOUND: Final[Schema] = {"type": "string", "maxLength": KEY_SIZE_BYTES_MAX}
+ETAG: Final[Schema] = {"title": "ETag", "type": "string", "pattern": '^"[1-9][0-9]{0,18}"$'}
+KEY: Final[Schema] = {
+    "title": "key",
+    "type": "string",
+    "minLength": 1,
+    "maxLength": KEY_SIZE_BYTES_MAX,
+}
+BOUND: Final[Schema] = {"title": "key", "type": "string", "maxLength": KEY_SIZE_BYTES_MAX}
+
+_ESCAPED: Final = r"([\x00-\x22\x24\x26-\x7f]|%[0-9A-Fa-f]{2})"
+ESCAPED_KEY: Final[Schema] = {
+    "title": "key",
+    "type": "string",
+    "pattern": f"^{_ESCAPED}+$",
+    "maxLength": 3 * KEY_SIZE_BYTES_MAX,
+}
+ESCAPED_BOUND: Final[Schema] = {**ESCAPED_KEY, "pattern": f"^{_ESCAPED}*$"}
+"""Keys and ends of ranges in JSON, where the percent-encoding is not HTTP's."""
 
 
 def one_of(*texts: str, default: str | None = None) -> Schema:

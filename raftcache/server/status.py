@@ -70,7 +70,7 @@ if there is one.
                 keys=COUNT,
                 memory=_MEMORY,
                 fenced=maybe(TEXT),
-                alarms=array(TEXT),
+                alarms={"type": "object", "additionalProperties": TEXT},
                 checked_index=maybe(COUNT),
                 members=array(_MEMBER),
             ),

@@ -12,6 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from raftcache.command.codec import check
+from raftcache.command.limits import RANGE_KEYS_MAX
 from raftcache.command.words import (
     Append,
     Compare,
@@ -39,6 +40,7 @@ from raftcache.server.json_keys import (
     parse_value,
 )
 from raftcache.server.query import parse_duration_ms
+from raftcache.server.shapes import DURATION, ESCAPED_BOUND, ESCAPED_KEY, INTEGER, POSITIVE
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -52,9 +54,15 @@ RELATIONS: Final = {
 }
 
 
-# The schema names the choices; a mistake is worded below.
+# What the schema tells of the fields; msgspec checks none of it: a mistake is worded below.
 _Target = Annotated[str, Meta(extra_json_schema={"enum": list(TARGETS)})]
 _Relation = Annotated[str, Meta(extra_json_schema={"enum": list(RELATIONS)})]
+_Key = Annotated[str, Meta(extra_json_schema=dict(ESCAPED_KEY))]
+_Bound = Annotated[str, Meta(extra_json_schema=dict(ESCAPED_BOUND))]
+_Duration = Annotated[str, Meta(extra_json_schema=dict(DURATION))]
+_Integer = Annotated[int, Meta(extra_json_schema=dict(INTEGER))]
+_Limit = Annotated[int, Meta(extra_json_schema={"minimum": 1, "maximum": RANGE_KEYS_MAX})]
+_Lease = Annotated[int, Meta(extra_json_schema=dict(POSITIVE))]
 
 
 class _Strict(Struct, forbid_unknown_fields=True, frozen=True):
@@ -62,7 +70,7 @@ class _Strict(Struct, forbid_unknown_fields=True, frozen=True):
 
 
 class _Compare(_Strict, frozen=True):
-    key: str
+    key: _Key
     target: _Target
     op: _Relation
     value: str | int | bool | None = None
@@ -70,15 +78,15 @@ class _Compare(_Strict, frozen=True):
 
 
 class _Keyed(_Strict, frozen=True, tag_field="op"):
-    key: str
+    key: _Key
 
 
 class _Put(_Keyed, frozen=True, tag="put"):
     value: str | None = None
     value_base64: str | None = None
     content_type: str = ""
-    ttl: str | None = None
-    lease: int | None = None
+    ttl: _Duration | None = None
+    lease: _Lease | None = None
 
     def word(self, size_bytes_max: int) -> Operation:
         value = parse_value(self.value, self.value_base64)
@@ -100,14 +108,14 @@ class _Append(_Keyed, frozen=True, tag="append"):
 
 
 class _Incr(_Keyed, frozen=True, tag="incr"):
-    by: int = 1
+    by: _Integer = 1
 
     def word(self, size_bytes_max: int) -> Operation:
         return Increment(parse_key(self.key), self.by)
 
 
 class _Expire(_Keyed, frozen=True, tag="expire", kw_only=True):
-    ttl: str
+    ttl: _Duration
 
     def word(self, size_bytes_max: int) -> Operation:
         return Expire(parse_key(self.key), parse_duration_ms("ttl", self.ttl))
@@ -134,13 +142,13 @@ class _Get(_Keyed, frozen=True, tag="get"):
 
 
 class _Spanning(_Strict, frozen=True, tag_field="op"):
-    prefix: str | None = None
-    start: str | None = None
-    end: str | None = None
+    prefix: _Bound | None = None
+    start: _Bound | None = None
+    end: _Bound | None = None
 
 
 class _Range(_Spanning, frozen=True, tag="range"):
-    limit: int | None = None
+    limit: _Limit | None = None
     keys_only: bool = False
     count_only: bool = False
 

@@ -137,7 +137,8 @@ curl 'http://127.0.0.1:7403/v1/watch?prefix=user/&since=0&wait=30s'
         ),
         Parameter(
             "events",
-            f"Only these kinds, with commas between: {', '.join(f'`{kind}`' for kind in KINDS)}.",
+            f"Only these kinds, with commas between: {', '.join(f'`{kind}`' for kind in KINDS)}."
+            " `expire`: its time, or that of its lease, was over; `evict`: it made room.",
             {"type": "string", "pattern": f"^({'|'.join(KINDS)})(,({'|'.join(KINDS)}))*$"},
         ),
         Parameter(
