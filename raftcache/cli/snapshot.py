@@ -107,7 +107,7 @@ def export_(file: Path, output: IO[str]) -> None:
     """Write the keys in FILE as JSON lines.
 
     Keys and values that are text as `key` and `value`, others as `key_base64` and `value_base64`;
-    `ttl_ms` is what was left when the backup was taken.
+    `ttl_ms` is what was left when the backup was taken, of a lease too: leases are not exported.
     """
     from raftcache.cluster import backup_file
 

@@ -6,6 +6,7 @@ order, that of their numbers, is the same on every node.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Final, Generic, TypeVar
 
 import msgspec
@@ -84,10 +85,10 @@ class Table(Generic[R]):
             return None
         return self._records[self._due[0][1]]
 
-    def overdue(self, now_ms: int) -> list[R]:
-        """All whose deadline has come."""
-        due = self._due.irange(maximum=(now_ms + 1,))
-        return [self._records[number] for _, number in due]
+    def overdue(self, now_ms: int) -> Iterator[R]:
+        """All whose deadline has come, in that order; nothing may change while it is read."""
+        for _, number in self._due.irange(maximum=(now_ms + 1,)):
+            yield self._records[number]
 
     def records(self) -> list[R]:
         """All, by number."""

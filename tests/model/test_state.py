@@ -54,7 +54,7 @@ from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.history import Event
 from raftcache.state.items import read
 from raftcache.state.machine import Machine
-from tests.model.lease_reference import LeaseLimits, Place
+from tests.model.lease_reference import LeaseLimits
 from tests.model.state_reference import Reference
 
 EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS = 2, 3, 40
@@ -204,39 +204,66 @@ entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
 Log = list[tuple[int, list[Command]]]
 
 
-def known_words(reference: Reference) -> st.SearchStrategy[Command]:
-    """Commands about leases and locks that there are."""
-    leases = st.sampled_from([*reference.leases, 1])
+picks = st.integers(0, 7)
+"""Which of the leases or places that there are: see `aimed`."""
+of_keys = st.sampled_from(KEYS)
+aims: st.SearchStrategy[Command] = st.one_of(
+    st.builds(LeaseGrant, st.integers(3, 20)),
+    st.builds(LeaseKeepAlive, picks),
+    st.builds(LeaseRevoke, picks),
+    st.builds(LeasedPut, of_keys, values, picks),
+    st.builds(LeasedPut, of_keys, values, picks),
+    st.builds(Txn, st.just(()), st.tuples(operations, operations)),
+    st.builds(DeleteRange, starts, ends),
+    st.builds(Persist, of_keys),
+    st.builds(LockAcquire, names, st.integers(3, 20), waits, delays),
+    st.builds(LockAcquire, names, st.integers(3, 20), waits, delays, once=onces),
+    st.builds(LockKeepAlive, names, picks),
+    st.builds(LockRelease, names, picks),
+    st.builds(LockStay, names, picks),
+    st.builds(LockLeave, names, picks, st.integers(0, 1)),
+)
+
+
+def aimed(word: Any, reference: Reference) -> Command:
+    """The word, about one of the leases or places that the reference has, or made there to be."""
+    leases = list(reference.leases)
     places = [(name, place) for _, _, name, place in reference.places()]
-    found = st.sampled_from(places or [(b"l", Place(1, 0, 0, 0, 0, b""))])
-    return st.one_of(
-        st.builds(LeaseGrant, st.integers(3, 20)),
-        st.builds(LeaseKeepAlive, leases),
-        st.builds(LeaseRevoke, leases),
-        st.builds(LeasedPut, st.sampled_from(KEYS), values, leases),
-        st.builds(LeasedPut, st.sampled_from(KEYS), values, leases),
-        st.builds(Txn, st.just(()), st.tuples(operations, operations)),
-        st.builds(DeleteRange, starts, ends),
-        st.builds(Persist, st.sampled_from(KEYS)),
-        st.builds(LockAcquire, names, st.integers(3, 20), waits, delays),
-        st.builds(LockAcquire, names, st.integers(3, 20), waits, delays, once=onces),
-        found.map(lambda f: LockKeepAlive(f[0], max(1, f[1].token))),
-        found.map(lambda f: LockRelease(f[0], max(1, f[1].token))),
-        found.map(lambda f: LockStay(f[0], f[1].number)),
-        found.map(lambda f: LockLeave(f[0], f[1].number, f[1].stays)),
-        found.map(lambda f: LockLeave(f[0], f[1].number, f[1].stays + 1)),
-    )
+    match word:
+        case LeaseKeepAlive() | LeaseRevoke() | LeasedPut():
+            if not leases:
+                return LeaseGrant(20)
+            return replace(word, lease=leases[word.lease % len(leases)])
+        case LockKeepAlive() | LockRelease() | LockStay() | LockLeave():
+            if not places:
+                return LockAcquire(b"l", 20)
+    if isinstance(word, LockKeepAlive | LockRelease):
+        name, place = places[word.token % len(places)]
+        return replace(word, name=name, token=max(1, place.token))
+    if isinstance(word, LockStay):
+        name, place = places[word.place % len(places)]
+        return replace(word, name=name, place=place.number)
+    if isinstance(word, LockLeave):
+        name, place = places[word.place % len(places)]
+        return replace(word, name=name, place=place.number, stays=place.stays + word.stays)
+    command: Command = word
+    return command
+
+
+leased_entries = st.lists(
+    st.tuples(st.integers(-1, 4), st.lists(aims, max_size=4)), min_size=1, max_size=15
+)
 
 
 @st.composite
 def leased_logs(draw: st.DrawFn) -> Log:
     """What is said of leases and locks mostly hits some."""
     reference, now_ms, log = Reference(*LIMITS), 1000, Log()
-    for _ in range(draw(st.integers(1, 12))):
-        step_ms, said = draw(st.integers(-1, 6)), list[Command]()
+    for step_ms, words in draw(leased_entries):
         now_ms += step_ms
-        for _ in range(draw(st.integers(0, 3))):
-            said.append(draw(known_words(reference)))
+        said: list[Command] = []
+        for word in words:
+            said.append(aimed(word, reference))
             reference.apply(now_ms, said[-1:])
         log.append((step_ms, said))
     return log
