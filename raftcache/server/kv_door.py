@@ -33,6 +33,7 @@ from raftcache.server.kv_request import (
     read_key,
     read_want,
 )
+from raftcache.server.kv_routes import KEY_ROUTES
 from raftcache.server.replies import (
     REASONS,
     REFUSED,
@@ -51,6 +52,8 @@ _READ_METHODS: Final = ("GET", "HEAD")
 _WRITE_METHODS: Final = ("PUT", "POST", "DELETE")
 _PUTS: Final = (Put, LeasedPut)
 _ALLOW: Final = f"Allow: {', '.join(_READ_METHODS + _WRITE_METHODS)}\r\n".encode()
+
+assert {route.method for route in KEY_ROUTES} == {"GET", *_WRITE_METHODS}
 
 Send = Callable[[Answer], None]
 
