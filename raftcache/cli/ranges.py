@@ -1,13 +1,12 @@
-"""`range` and `txn`: many keys at a time."""
+"""`range`: many keys at a time."""
 
 from __future__ import annotations
 
 from itertools import islice
-from typing import Any, BinaryIO, Final, get_args
+from typing import Any, get_args
 
 import click
 
-from raftcache.cli import exits
 from raftcache.cli.keys import Bytes, fields_of
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.client import Consistency, Entry, escaped
@@ -77,29 +76,3 @@ def shown_value(value: bytes) -> str:
     """On one line, without tabs."""
     text = value.replace(b"\\", b"\\\\").decode("utf-8", "backslashreplace")
     return text.replace("\n", "\\n").replace("\t", "\\t")
-
-
-@click.command()
-@click.argument("file", type=click.File("rb"))
-@click.option("--idempotency-key", help="Under which the first answer is remembered.")
-@client_options
-def txn(
-    file: BinaryIO,
-    idempotency_key: str | None,
-    endpoints: str | None,
-    timeout_s: float,
-    as_json: bool,
-) -> None:
-    """Do the transaction that FILE (- for stdin) has in JSON, and print its answer as JSON.
-
-    {"compare": [...], "success": [...], "failure": [...]}: see docs/API.md. Exits with 1 when the
-    compares did not hold, and the failure branch was done.
-    """
-    with open_client(endpoints, timeout_s) as client:
-        answer = client.txn_json(file.read(), idempotency_key=idempotency_key)
-    click.echo(answer.text)
-    if not answer.succeeded:
-        raise click.exceptions.Exit(exits.NOT_SO)
-
-
-RANGE_COMMANDS: Final = (range_, txn)

@@ -11,11 +11,13 @@ from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.leases import lease
 from raftcache.cli.locks import elect, lock
 from raftcache.cli.members import leader, member
-from raftcache.cli.ranges import RANGE_COMMANDS
+from raftcache.cli.ranges import range_
 from raftcache.cli.recover import rebuild, recover
 from raftcache.cli.serve import serve
 from raftcache.cli.snapshot import snapshot
 from raftcache.cli.status import status
+from raftcache.cli.transfer import TRANSFER_COMMANDS
+from raftcache.cli.txn import txn
 from raftcache.cli.wal import wal
 from raftcache.cli.watch import watch
 from raftcache.errors import RaftcacheError
@@ -42,7 +44,8 @@ for command in (
     *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
     *(lease, lock, elect),
-    *RANGE_COMMANDS,
+    *(range_, txn),
+    *TRANSFER_COMMANDS,
     watch,
 ):
     main.add_command(command)
