@@ -173,6 +173,16 @@ def persist(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) 
 @click.command()
 @key_argument
 @client_options
+def touch(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Note a use of a key, for what is evicted first."""
+    with open_client(endpoints, timeout_s) as client:
+        written = client.touch(key)
+    _print(written, as_json)
+
+
+@click.command()
+@key_argument
+@client_options
 def ttl(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
     """Print how long a key has left, or `none` if it stays."""
     with open_client(endpoints, timeout_s) as client:
@@ -186,7 +196,7 @@ def ttl(key: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> N
         click.echo("none" if stays else show_duration(left_ms / 1000))
 
 
-KEY_COMMANDS: Final = (get, set_, delete, incr, append, expire, persist, ttl)
+KEY_COMMANDS: Final = (get, set_, delete, incr, append, expire, persist, touch, ttl)
 
 
 def _or_stdin(argument: bytes) -> bytes:

@@ -195,6 +195,7 @@ class SyncClient:
     append = _blocking(RaftcacheClient.append)
     expire = _blocking(RaftcacheClient.expire)
     persist = _blocking(RaftcacheClient.persist)
+    touch = _blocking(RaftcacheClient.touch)
     page = _blocking(RaftcacheClient.page)
     range = _iterating(RaftcacheClient.range)
     count = _blocking(RaftcacheClient.count)

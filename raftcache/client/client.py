@@ -233,6 +233,10 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls)
         """Take the key's deadline away; MISSING if there is no such key."""
         return await self._write("POST", path_of(key, {"op": "persist"}), idempotency_key)
 
+    async def touch(self, key: bytes, *, idempotency_key: str | None = None) -> Written:
+        """Note a use of the key, for what is evicted first; MISSING if there is no such key."""
+        return await self._write("POST", path_of(key, {"op": "touch"}), idempotency_key)
+
     async def _write(
         self,
         method: str,

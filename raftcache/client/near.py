@@ -106,7 +106,7 @@ class NearCache:
         """
         found = self.remembered(key, at_least)
         if found is None:
-            found = await self._fill(key, at_least)
+            found = await self.read(key, at_least)
         return found.shown(self.now_s())
 
     def remembered(self, key: bytes, at_least: int = 0) -> Known | None:
@@ -119,7 +119,7 @@ class NearCache:
 
     # --- reads ----------------------------------------------------------------------------------
 
-    async def _fill(self, key: bytes, at_least: int) -> Known:
+    async def read(self, key: bytes, at_least: int) -> Known:
         """What the cluster answers: one read for all who ask meanwhile, unless it is too old."""
         escaped(key)  # or it says why not
         while True:

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from raftcache.client.client import RaftcacheClient
 from raftcache.client.near import NearCache
-from raftcache.client.near_memory import NearStatistics
+from raftcache.client.near_memory import Known, NearStatistics
 from raftcache.client.ranges import Entry
 from raftcache.errors import Refused
 
@@ -65,10 +65,11 @@ class BlockingNearCache:
 
         Raises BadRequest for a key without the prefix, and for a revision that has not been yet.
         """
-        found = self._near.remembered(key, at_least)
-        if found is not None:
-            return found.shown(self._near.now_s())
-        read = self._near.get(key, at_least=at_least)
+        found = self._near.remembered(key, at_least) or self._read(key, at_least)
+        return found.shown(self._near.now_s())
+
+    def _read(self, key: bytes, at_least: int) -> Known:
+        read = self._near.read(key, at_least)
         try:
             return asyncio.run_coroutine_threadsafe(read, self._opened.result()).result()
         except (CancelledError, RuntimeError):  # its loop has ended meanwhile

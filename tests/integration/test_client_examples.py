@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib.util
+import re
 import subprocess
 import sys
 import threading
@@ -120,6 +121,22 @@ def test_they_are_programs(cluster: Cluster, name: str, said: str) -> None:
     command = [sys.executable, str(EXAMPLES / f"{name}.py"), "carol"]
     environ = {"RAFTCACHE_ENDPOINTS": ",".join(cluster.urls)}
     assert said in subprocess.check_output(command, env=environ, text=True, timeout=PATIENCE_S)
+
+
+def test_what_the_documentation_shows(
+    cluster: Cluster, clients: list[SyncClient], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RAFTCACHE_ENDPOINTS", ",".join(cluster.urls))
+    text = (EXAMPLES.parent / "CLIENT.md").read_text()
+    for i, url in enumerate(cluster.urls):
+        text = text.replace(f"http://127.0.0.1:740{i + 1}", url)
+    clients[0].put(b"stock", b"5")
+    blocks = re.findall(r"```python\n(.*?)```", text, re.S)
+    assert len(blocks) > 5
+    names: dict[str, Any] = {}
+    for block in blocks:
+        exec(block, names | {"client": clients[0]})
+    assert clients[0].get(b"order/18") is not None
 
 
 @contextmanager

@@ -46,6 +46,11 @@ def test_keys_are_listed_in_order() -> None:
     assert json.loads(bare).keys() == json.loads(first).keys() - {"value", "value_base64"}
 
 
+def test_a_use_is_noted() -> None:
+    assert out("touch", "a").startswith("unchanged, revision ")
+    assert run("touch", "absent").exit_code == exits.NOT_SO
+
+
 def test_a_range_is_deleted() -> None:
     assert out("delete", "--prefix", "a/") == "2 deleted, revision 6\n"
     gone = run("delete", "--start", "c", "--end", "d")

@@ -249,6 +249,7 @@ def test_blocking_for_several_threads() -> None:
         assert near.is_connected
         assert near.get(b"a") == near.get(b"a")
         assert near.get(b"absent") is None
+        assert (near.statistics.hits, near.statistics.misses) == (1, 2)
         revision = client.put(b"a", b"new").revision
         seen = threads.map(lambda key: near.get(key, at_least=revision), [b"a", b"a/1"] * 50)
         assert [value(entry) for entry in seen] == [b"new", b"a/1"] * 50

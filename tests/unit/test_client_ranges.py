@@ -55,6 +55,15 @@ def test_a_range_pages_by_itself_at_one_revision() -> None:
     play(test)
 
 
+def test_a_use_is_noted() -> None:
+    async def test(client: RaftcacheClient, served: Served) -> None:
+        touched = await client.touch(b"a")
+        assert (touched.status, touched.applied) == (Status.UNCHANGED, True)
+        assert not (await client.touch(b"absent")).applied
+
+    play(test)
+
+
 def test_a_range_is_deleted_by_name() -> None:
     async def test(client: RaftcacheClient, served: Served) -> None:
         done = await client.delete_range(prefix=b"a/", idempotency_key="t")
