@@ -9,6 +9,7 @@ from typing import Final
 import aiohttp
 import msgspec
 
+from raftcache.command import versions
 from raftcache.errors import BadConfig, Conflict
 from raftcache.raft.members import Configuration, Member
 
@@ -36,6 +37,7 @@ class _JoinedMember(msgspec.Struct):
     raft: str
     voter: bool
     http: str | None = None
+    commands_version: int = versions.COMMANDS_FIRST
 
 
 async def join(url: str, myself: Member) -> tuple[str, Configuration]:
@@ -79,5 +81,8 @@ def _configuration(url: str, answer: bytes) -> tuple[str, Configuration]:
         joined = msgspec.json.decode(answer, type=_Joined)
     except msgspec.MsgspecError as error:
         raise BadConfig(f"{url} answers like no raftcache node: {error}") from None
-    members = tuple(Member(m.name, m.id, m.raft, m.http or "", m.voter) for m in joined.members)
+    members = tuple(
+        Member(m.name, m.id, m.raft, m.http or "", m.voter, m.commands_version)
+        for m in joined.members
+    )
     return joined.cluster_id, Configuration(joined.version, members)

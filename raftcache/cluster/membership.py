@@ -27,7 +27,14 @@ class Membership:
         shown = configuration or self._replica.configuration
         committed = configuration is not None or self._replica.configuration_is_committed
         listed = [
-            {"name": m.name, "id": m.id, "raft": m.raft, "http": m.http or None, "voter": m.voter}
+            {
+                "name": m.name,
+                "id": m.id,
+                "raft": m.raft,
+                "http": m.http or None,
+                "voter": m.voter,
+                "commands_version": m.commands_version,
+            }
             for m in shown.members
         ]
         head = {"cluster_id": self._cluster_id, "version": shown.version, "committed": committed}

@@ -72,7 +72,11 @@ _CONFIGURATION: Final = record(
     cluster_id=TEXT,
     version=COUNT,
     committed=FLAG,
-    members=array(record(name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG)),
+    members=array(
+        record(
+            name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG, commands_version=COUNT
+        )
+    ),
 )
 _MEMBER: Final = Parameter(
     "name",

@@ -6,8 +6,11 @@ import asyncio
 import json
 from typing import Any
 
+import orjson
 import pytest
+from msgspec.structs import replace
 
+from raftcache.cluster import joining
 from raftcache.cluster.membership import Membership
 from raftcache.errors import (
     BadRequest,
@@ -220,12 +223,21 @@ def test_the_view_tells_all_but_what_is_not_known() -> None:
         "raft": "h:2",
         "http": None,
         "voter": True,
+        "commands_version": 1,
     }
     assert {k: shown[k] for k in ("cluster_id", "version", "committed")} == {
         "cluster_id": "c1",
         "version": 4,
         "committed": True,
     }
+
+
+def test_who_joins_is_told_what_every_member_knows() -> None:
+    """Else it takes the voters for too old until the log reaches it (chaos, seed 303)."""
+    leader = Leader()
+    known = replace(TWO, members=tuple(replace(m, commands_version=2) for m in TWO.members))
+    told = joining._configuration("url", orjson.dumps(membership(leader).view(known)))
+    assert told == ("c1", replace(known, removed=()))
 
 
 def test_a_change_waits_for_a_leader_that_takes_it() -> None:
