@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from jsonschema import Draft202012Validator
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
 from raftcache.server.openapi import ANYWHERE, DocumentRoutes, document
@@ -67,6 +68,24 @@ def test_every_call_says_what_it_answers_and_shows_how_it_is_used() -> None:
                     (sample,) = operation["x-codeSamples"]
                     stem = re.escape(path.partition("{")[0])
                     assert re.search(f"http://127.0.0.1:740[123]{stem}", sample["source"]), path
+
+    run(test())
+
+
+def test_every_example_of_an_answer_fits_its_schema() -> None:
+    async def test() -> None:
+        async with serving() as served:
+            found, seen = await served_document(served), 0
+            for method, path, operation in operations(found):
+                for response in operation["responses"].values():
+                    for content in response.get("content", {}).values():
+                        if "example" in content:
+                            seen += 1
+                            errors = Draft202012Validator(content["schema"]).iter_errors(
+                                content["example"]
+                            )
+                            assert not [error.message for error in errors], (method, path)
+            assert seen > 15
 
     run(test())
 
