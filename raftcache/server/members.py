@@ -73,9 +73,7 @@ _CONFIGURATION: Final = record(
     version=COUNT,
     committed=FLAG,
     members=array(
-        record(
-            name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG, commands_version=COUNT
-        )
+        record(name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG, commands_version=COUNT)
     ),
 )
 _MEMBER: Final = Parameter(
