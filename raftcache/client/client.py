@@ -45,6 +45,9 @@ from raftcache.client.txn import TxnCalls
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
+    LeaseLost,
+    LockHeld,
+    LockLost,
     Overloaded,
     RaftcacheError,
     Refused,
@@ -70,6 +73,10 @@ class _Place:
     """The endpoint that answered last: a client and those made of it by within share it."""
 
     index = 0
+
+
+_CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
+"""The state itself says so, and whatever attempts there were, it stays so."""
 
 
 class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls):
@@ -266,6 +273,9 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls)
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
         return await self._call(Request("GET", path_qs, wait_s=wait_s))
 
+    async def _renew(self, path_qs: str, attempt_timeout_s: float) -> Answer:
+        return await self._call(Request("POST", path_qs, attempt_timeout_s=attempt_timeout_s))
+
     async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
         timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
         return await self._call(Request(method, path_qs, body, attempt_timeout_s=timeout_s))
@@ -287,6 +297,8 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls)
                 if maybe and got.status >= 400 and not request.is_remembered:
                     raise _verdict(refused(got), maybe, attempt)
                 return got
+            if isinstance(got, _CONCLUSIVE):
+                raise got
             maybe = maybe or (request.is_write and not got.definite)
             pause_s = self._pause_s(attempt, got)
             if isinstance(got, BadRequest) or now() + pause_s >= deadline:

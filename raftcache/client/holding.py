@@ -14,6 +14,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Final, Self
 
+from raftcache.client.attempts import ATTEMPT_TIMEOUT_S
 from raftcache.errors import LeaseLost, LockLost, RaftcacheError
 
 RENEWALS: Final = 3
@@ -28,6 +29,8 @@ class Held(ABC):
 
     def __init__(self, ttl_ms: int) -> None:
         self.ttl_ms = ttl_ms
+        self.attempt_timeout_s = min(ATTEMPT_TIMEOUT_S, ttl_ms / 2000 / RENEWALS)
+        """A node that is silent for so long is left for the next, while there is time."""
         self.lost: RaftcacheError | None = None
         """Why it is held no more."""
         self._owner: asyncio.Task[object] | None = None

@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
+from raftcache.client.attempts import ATTEMPT_TIMEOUT_S
 from raftcache.client.holding import Held, until
 from raftcache.client.paths import query_of, unescaped
 from raftcache.client.replies import Answer, decoded
@@ -102,6 +103,10 @@ class LeaseCalls(ABC):
     @abstractmethod
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer: ...
 
+    @abstractmethod
+    async def _renew(self, path_qs: str, attempt_timeout_s: float) -> Answer:
+        """Without an Idempotency-Key: done twice it does no harm, and nothing is to be recalled."""
+
     # --- leases ---------------------------------------------------------------------------------
 
     async def grant_lease(self, ttl_ms: int, *, idempotency_key: str | None = None) -> Grant:
@@ -109,9 +114,15 @@ class LeaseCalls(ABC):
         path = LEASES + query_of({"ttl": f"{ttl_ms}ms"})
         return _granted(await self._send("POST", path, idempotency_key))
 
-    async def keep_lease(self, lease: int) -> Grant:
-        """Give it its whole time again; LeaseLost if it has ended."""
-        return _granted(await self._send("POST", f"{LEASES}/{lease}?op=keepalive", None))
+    async def keep_lease(
+        self, lease: int, *, attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
+    ) -> Grant:
+        """Give it its whole time again; LeaseLost if it has ended.
+
+        attempt_timeout_s: after which a silent node is left for the next.
+        """
+        path = f"{LEASES}/{lease}?op=keepalive"
+        return _granted(await self._renew(path, attempt_timeout_s))
 
     async def revoke_lease(self, lease: int, *, idempotency_key: str | None = None) -> int:
         """End it; how many keys went with it. LeaseLost if it has ended before."""
@@ -163,9 +174,15 @@ class LeaseCalls(ABC):
         wait_s = wait_ms / 1000
         return _granted(await self._send("POST", path, idempotency_key, value, wait_s=wait_s))
 
-    async def keep_lock(self, name: bytes, token: int) -> Grant:
-        """Give the holder its whole time again; LockLost if it is the holder no more."""
-        return _granted(await self._send("POST", f"{_path(name)}?op=keepalive&token={token}", None))
+    async def keep_lock(
+        self, name: bytes, token: int, *, attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
+    ) -> Grant:
+        """Give the holder its whole time again; LockLost if it is the holder no more.
+
+        attempt_timeout_s: after which a silent node is left for the next.
+        """
+        path = f"{_path(name)}?op=keepalive&token={token}"
+        return _granted(await self._renew(path, attempt_timeout_s))
 
     async def release(self, name: bytes, token: int, *, idempotency_key: str | None = None) -> None:
         """Give it up; LockLost if it was lost before."""
@@ -217,7 +234,7 @@ class HeldLease(Held):
         self.id = (await self._client.grant_lease(self.ttl_ms)).token
 
     async def _renew(self) -> None:
-        await self._client.keep_lease(self.id)
+        await self._client.keep_lease(self.id, attempt_timeout_s=self.attempt_timeout_s)
 
     async def _end(self) -> None:
         await self._client.revoke_lease(self.id)
@@ -263,7 +280,8 @@ class HeldLock(Held):
                 return
 
     async def _renew(self) -> None:
-        await self._client.keep_lock(self.name, self.token)
+        timeout_s = self.attempt_timeout_s
+        await self._client.keep_lock(self.name, self.token, attempt_timeout_s=timeout_s)
 
     async def _end(self) -> None:
         await self._client.release(self.name, self.token)

@@ -260,3 +260,18 @@ def test_an_election_from_a_shell(cluster: Cluster) -> None:
         watch.kill()
         watch.communicate()
     assert raftcache("elect", "shell-lead").code == 2
+
+
+def test_a_node_that_stands_still_costs_nobody_his_lock(cluster: Cluster) -> None:
+    """It is a follower, and the client's first choice: others are asked while there is time."""
+
+    async def test() -> None:
+        silent = cluster.followers()[0]
+        first = cluster.nodes[silent].url
+        urls = [first, *(url for url in cluster.urls if url != first)]
+        async with RaftcacheClient(urls) as client, client.lock(b"still", 3000) as held:
+            with cluster.suspended(silent):
+                await asyncio.to_thread(passed, 4.0)
+                held.check()
+
+    run(test())
