@@ -1,0 +1,113 @@
+"""Leases and locks in the client: what it sends, and what it makes of answers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from raftcache.client import Grant, RaftcacheClient
+from raftcache.errors import (
+    BadRequest,
+    LeaseLost,
+    LockHeld,
+    LockLost,
+    Overloaded,
+    RaftcacheError,
+    Unknown,
+)
+from tests.support.fake_node import FakeNode, breaks_off, fake_cluster, hangs, says
+
+Call = Callable[[RaftcacheClient], Awaitable[object]]
+
+
+def run(test: Callable[[RaftcacheClient, list[FakeNode]], Awaitable[None]]) -> None:
+    async def inner() -> None:
+        async with (
+            fake_cluster(2) as nodes,
+            RaftcacheClient([node.url for node in nodes], timeout_s=0.5) as client,
+        ):
+            await test(client, nodes)
+
+    asyncio.run(inner())
+
+
+CALLS: list[tuple[Call, int, str, type[RaftcacheError]]] = [
+    (lambda c: c.acquire(b"l", 1000), 409, "lock held", LockHeld),
+    (lambda c: c.keep_lock(b"l", 7), 409, "lock not held", LockLost),
+    (lambda c: c.release(b"l", 7), 409, "lock not held", LockLost),
+    (lambda c: c.keep_lease(7), 404, "no such lease", LeaseLost),
+    (lambda c: c.revoke_lease(7), 404, "no such lease", LeaseLost),
+    (lambda c: c.lease_state(7), 404, "no such lease", LeaseLost),
+    (lambda c: c.put(b"k", b"v", lease=7), 404, "no such lease", LeaseLost),
+]
+
+
+@pytest.mark.parametrize(("call", "status", "title", "kind"), CALLS)
+def test_what_the_state_says_is_final_whatever_was_tried_before(
+    call: Call, status: int, title: str, kind: type[RaftcacheError]
+) -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always, nodes[1].always = breaks_off, says(status, title, definite=True)
+        with pytest.raises(kind, match=title):
+            await call(client)
+
+    run(test)
+
+
+@pytest.mark.parametrize("call", [call for call, *_ in CALLS if call is not CALLS[5][0]])
+def test_without_a_word_from_the_state_the_outcome_is_unknown(call: Call) -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = nodes[1].always = breaks_off
+        with pytest.raises(Unknown):
+            await call(client)
+
+    run(test)
+
+
+def test_a_limit_is_waited_for() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        for node in nodes:
+            node.always = says(429, "too many requests", definite=True)
+        with pytest.raises(Overloaded):
+            await client.acquire(b"l", 1000, wait_ms=100)
+
+    run(test)
+
+
+@pytest.mark.parametrize("name", [b"", b"x" * 256])
+def test_a_name_over_its_limit_is_never_sent(name: bytes) -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        with pytest.raises(BadRequest, match="a lock's name has 1 to 255 bytes"):
+            await client.acquire(name, 1000)
+        assert nodes[0].seen == []
+
+    run(test)
+
+
+def test_writes_carry_a_key_and_keep_alives_leave_no_record() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = says(200, "", token=7, ttl_ms=900)
+        assert await client.acquire(b"a/b", 1000, value=b"v") == Grant(7, 900)
+        assert await client.keep_lock(b"a/b", 7) == Grant(7, 900)
+        await client.release(b"a/b", 7)
+        acquired, kept, released = nodes[0].seen
+        assert "Idempotency-Key" in acquired.headers
+        assert "Idempotency-Key" not in kept.headers
+        assert "Idempotency-Key" in released.headers
+        assert acquired.raw_path == "/v1/locks/a%2Fb?ttl=1000ms"
+        assert kept.raw_path == "/v1/locks/a%2Fb?op=keepalive&token=7"
+
+    run(test)
+
+
+def test_a_hold_that_nobody_answers_for_is_lost_when_its_time_is_over() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].moods = [says(200, "", token=7, ttl_ms=300)]
+        nodes[0].always = nodes[1].always = hangs
+        with pytest.raises(LockLost, match="token 7 could not be kept alive for 300 ms"):
+            async with client.lock(b"l", 300):
+                await asyncio.Event().wait()
+
+    run(test)
