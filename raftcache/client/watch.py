@@ -207,7 +207,7 @@ class Watch:
         forgotten: dict[str, Compacted] = {}
         attempt = 0
         while True:
-            error = await self._attempt()
+            error = await self._attempt(min(BEGIN_TIMEOUT_S, deadline - now()))
             if error is None:
                 return
             if isinstance(error, Compacted):
@@ -224,15 +224,15 @@ class Watch:
                 raise min(forgotten.values(), key=lambda e: e.oldest_revision, default=error)
             await asyncio.sleep(pause_s)
 
-    async def _attempt(self) -> RaftcacheError | None:
+    async def _attempt(self, timeout_s: float) -> RaftcacheError | None:
         """Why it cannot begin at this endpoint; None if it has begun."""
         try:
-            await self._begin()
+            await self._begin(timeout_s)
         except RaftcacheError as error:
             return error
         return None
 
-    async def _begin(self) -> None:
+    async def _begin(self, timeout_s: float) -> None:
         """A stream of this endpoint, up to its first event, which says where it begins."""
         self.endpoint = self._client.endpoints[self._index % len(self._client.endpoints)]
         query = self._query | ({} if self.revision is None else {"since": str(self.revision)})
@@ -241,7 +241,7 @@ class Watch:
             total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_S
         )
         try:
-            async with asyncio.timeout(BEGIN_TIMEOUT_S):
+            async with asyncio.timeout(timeout_s):
                 response = await self._http().get(url, timeout=timeout, allow_redirects=False)
                 self._parser, self._response = EventParser(), response
                 await accepted(self.endpoint, response)

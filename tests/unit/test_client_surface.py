@@ -13,9 +13,9 @@ import pytest
 
 import raftcache
 from raftcache import client as door
-from raftcache.client import NodeStatus, RaftcacheClient, SyncClient, Txn
+from raftcache.client import NearCache, NodeStatus, RaftcacheClient, SyncClient, Txn, Watch
 from raftcache.errors import BadRequest, RaftcacheError, Refused, Unknown
-from tests.support.fake_node import fake_cluster, hangs, says
+from tests.support.fake_node import fake_cluster, fake_cluster_aside, hangs, says
 from tests.support.raw_http import run
 
 ONLY_ASYNC = {"twin", "is_closed", "remembered", "read"}
@@ -143,6 +143,42 @@ def test_every_call_ends_in_time_when_no_node_answers(monkeypatch: pytest.Monkey
             assert isinstance(got["get"], Refused)
 
     run(test())
+
+
+def test_a_watch_and_a_near_cache_open_in_time_or_not_at_all(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("raftcache.client.watch.BEGIN_TIMEOUT_S", 60.0)
+
+    async def opening(what: Watch | NearCache) -> None:
+        async with what:
+            raise AssertionError("it has opened")
+
+    async def test() -> None:
+        async with fake_cluster() as nodes:
+            for node in nodes:
+                node.always = hangs
+            async with RaftcacheClient([node.url for node in nodes], timeout_s=60.0) as client:
+                quick = client.within(NO_ANSWER)
+                for what in (quick.watch(), quick.near_cache()):
+                    assert isinstance(await end_of(opening(what)), Refused)
+
+    run(test())
+
+
+def test_a_blocking_call_ends_in_time_too() -> None:
+    with fake_cluster_aside() as nodes:
+        for node in nodes:
+            node.always = hangs
+        with SyncClient([node.url for node in nodes], timeout_s=60.0) as client:
+            quick = client.within(NO_ANSWER)
+            with pytest.raises(Unknown, match="may have happened"):
+                quick.put(b"k", b"v")
+            with pytest.raises(Refused):
+                list(quick.range())
+            assert sum(len(node.seen) for node in nodes) == 2, "the first one took all the time"
+            with pytest.raises(BadRequest):
+                client.within(0)
 
 
 def test_a_timeout_holds_over_retries_at_nodes_that_answer_with_nothing() -> None:
