@@ -127,22 +127,18 @@ class NearCache:
             is_own = task is None
             if task is None:
                 self._fills[key] = task = asyncio.create_task(self._read(key))
-                task.add_done_callback(lambda task: self._filled(key, task))
+                task.add_done_callback(_look_at)
             try:
                 found = await asyncio.shield(task)  # who goes away leaves it to the others
             except asyncio.CancelledError:
-                if self._tasks:
+                caller = asyncio.current_task()
+                if not task.cancelled() or (caller and caller.cancelling()):
                     raise
                 raise Refused("the near cache was closed") from None
             if found.as_of >= at_least:
                 return found
             if is_own:
                 raise BadRequest(f"revision {at_least} has not been yet: it is {found.as_of}")
-
-    def _filled(self, key: bytes, task: asyncio.Task[Known]) -> None:
-        del self._fills[key]
-        if not task.cancelled():
-            task.exception()  # looked at, even if all who asked have gone
 
     async def _read(self, key: bytes) -> Known:
         # A listing of the one key: unlike a read of it, that tells its revision if it is absent.
@@ -158,6 +154,7 @@ class NearCache:
             return self._memory.fill(key, entry, page.revision, asked_s)
         finally:
             self._memory.unexpect(key)
+            del self._fills[key]  # at once: who asks from now on may know of something newer
 
     async def _confirm(self) -> None:
         """Ask for the revision now and then."""
@@ -199,6 +196,12 @@ class NearCache:
                 await asyncio.sleep(PAUSE_S)
             except RaftcacheError:  # nobody goes on with it yet
                 await asyncio.sleep(PAUSE_S)
+
+
+def _look_at(task: asyncio.Task[Known]) -> None:
+    """An error is not lost unseen when all who asked have gone."""
+    if not task.cancelled():
+        task.exception()
 
 
 class NearCalls(RangeCalls, WatchCalls):

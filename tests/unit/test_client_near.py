@@ -135,6 +135,36 @@ def test_one_read_is_enough_for_all_but_those_who_know_better() -> None:
     play(test)
 
 
+def test_nobody_joins_a_read_that_is_over() -> None:
+    async def test(near: NearCache, client: RaftcacheClient, served: Served) -> None:
+        page, seen = client.page, []
+
+        async def last(**asked: Any) -> Page:
+            got = await page(**asked)
+            asyncio.get_running_loop().call_soon(lambda: seen.append(list(near._fills)))
+            return got
+
+        client.page = last  # type: ignore[method-assign]
+        assert await near.get(b"k")
+        assert seen[0] == []
+
+    play(test)
+
+
+def test_who_is_cancelled_is_not_told_that_it_was_closed() -> None:
+    async def test(near: NearCache, client: RaftcacheClient, served: Served) -> None:
+        reads = Reads(client)
+        reads.holds = True
+        async with client.near_cache() as other:
+            waiting = asyncio.create_task(other.get(b"k"))
+            await reads.here.wait()
+            waiting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await waiting
+
+    play(test)
+
+
 def test_cut_off_it_says_so_and_asks_the_cluster() -> None:
     async def test(near: NearCache, client: RaftcacheClient, served: Served) -> None:
         await near.get(b"k")
