@@ -49,6 +49,7 @@ from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
 from raftcache.server.members import MemberRoutes
+from raftcache.server.quotas import QuotaRoutes
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
@@ -61,7 +62,9 @@ from raftcache.service.kv import KvService
 from raftcache.service.leases import LeaseService
 from raftcache.service.locks import LockService
 from raftcache.service.memory import Memory, history_size_bytes_max
+from raftcache.service.quotas import QuotaService
 from raftcache.service.ranges import RangeService
+from raftcache.service.vivify import VivifyService
 from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
 from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
@@ -241,12 +244,14 @@ class Node:
             watch.add_to,
             LeaseRoutes(LeaseService(kv, machine), kv).add_to,
             LockRoutes(locks, kv).add_to,
+            QuotaRoutes(QuotaService(kv, machine)).add_to,
             StatusRoutes(self._status, Metrics(counters, self._status.gauges)).add_to,
             MemberRoutes(membership).add_to,
             CheckingRoutes(checking).add_to,
             backup.add_to,
         )
-        server = HttpServer(kv, config, clock, counters, rooms)
+        vivifier = VivifyService(kv, machine, self._loop)
+        server = HttpServer(kv, vivifier, config, clock, counters, rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         self._undo.callback(hub.stop, "this node is shutting down")

@@ -11,6 +11,7 @@ from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.leases import lease
 from raftcache.cli.locks import elect, lock
 from raftcache.cli.members import leader, member
+from raftcache.cli.quotas import quota
 from raftcache.cli.ranges import range_
 from raftcache.cli.recover import rebuild, recover
 from raftcache.cli.serve import serve
@@ -47,5 +48,6 @@ for command in (
     *(range_, txn),
     *TRANSFER_COMMANDS,
     watch,
+    quota,
 ):
     main.add_command(command)

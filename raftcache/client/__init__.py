@@ -11,6 +11,7 @@ from raftcache.client.near import NearCache
 from raftcache.client.near_blocking import BlockingNearCache
 from raftcache.client.near_memory import NearStatistics
 from raftcache.client.paths import escaped
+from raftcache.client.quotas import Quota
 from raftcache.client.ranges import Consistency, Entry, Page
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
 from raftcache.client.txn import Branch, Txn, TxnDone, TxnResult
@@ -42,6 +43,7 @@ __all__ = [
     "NearStatistics",
     "NodeStatus",
     "Page",
+    "Quota",
     "RaftcacheClient",
     "Status",
     "SyncClient",

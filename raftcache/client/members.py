@@ -9,7 +9,7 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from raftcache.client.replies import Answer, Member, decoded, refused
+from raftcache.client.replies import Answer, Member, accepted, decoded
 
 MEMBERS: Final = "/v1/cluster/members"
 
@@ -81,11 +81,11 @@ class MemberCalls(ABC):
     async def transfer_leadership(self, to: str = "") -> str:
         """Let this voter lead ("": the one that has most); returns who does."""
         answer = await self._operate("POST", "/v1/cluster/leader" + _query(to=to))
-        return decoded(_accepted(answer), _Leader).leader
+        return decoded(accepted(answer), _Leader).leader
 
     async def _change(self, method: str, path_qs: str, body: Any = None) -> Members:  # noqa: ANN401
         encoded = None if body is None else msgspec.json.encode(body)
-        return decoded(_accepted(await self._operate(method, path_qs, encoded)), Members)
+        return decoded(accepted(await self._operate(method, path_qs, encoded)), Members)
 
 
 def _path(name: str) -> str:
@@ -97,9 +97,3 @@ def _query(**parameters: str | int | None) -> str:
     said = {k: v for k, v in parameters.items() if v is not None and v is not False and v != ""}
     text = "&".join(f"{k}={'true' if v is True else quote(str(v))}" for k, v in said.items())
     return f"?{text}" if text else ""
-
-
-def _accepted(answer: Answer) -> Answer:
-    if answer.status >= 400:  # 404 and 412 are answers where keys are concerned
-        raise refused(answer)
-    return answer

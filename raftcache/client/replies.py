@@ -171,6 +171,13 @@ def error_of(answer: Answer) -> RaftcacheError | None:
     return Refused(detail) if problem.definite else Unknown(detail)
 
 
+def accepted(answer: Answer) -> Answer:
+    """The answer, or the error it stands for: where 404 and 412 are no answers, as for keys."""
+    if answer.status >= 400:
+        raise refused(answer)
+    return answer
+
+
 def refused(answer: Answer) -> RaftcacheError:
     """The error of a 404 or 412 where something else than a key was asked for."""
     kind = PreconditionFailed if answer.status == 412 else NotFound

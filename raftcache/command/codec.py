@@ -41,6 +41,7 @@ from raftcache.command.limits import (
     LOCK_VALUE_SIZE_BYTES_MAX,
     LOCK_WAIT_MS_MAX,
     RANGE_KEYS_MAX,
+    REFILL_MS_MAX,
     TOKEN_SIZE_BYTES_MAX,
     TTL_MS_MAX,
     TXN_COMPARES_MAX,
@@ -57,22 +58,27 @@ from raftcache.command.words import (
     Command,
     Compare,
     Delete,
+    DeleteQuota,
     DeleteRange,
     Evict,
     Expire,
     Get,
     Increment,
+    Keeping,
     LeasedPut,
     Once,
     Operation,
     Persist,
     Put,
     Range,
+    Refill,
     Relation,
+    SetQuota,
     Target,
     Tick,
     Touch,
     Txn,
+    Vivify,
 )
 from raftcache.errors import Corrupt
 
@@ -140,9 +146,9 @@ def check(command: Command) -> str | None:
     check_more = _CHECKS.get(type(command))
     word: Any = command  # about one key, if there is such a check: asked for each command applied
     if check_more is None:
-        return _check_keyless(word)
+        return None if isinstance(command, Tick) else _check_keyless(word)
     if not 1 <= len(word.key) <= KEY_SIZE_BYTES_MAX:
-        return _KEY_SIZE % len(word.key)
+        return _KEY_SIZE % len(word.key)  # as _check_key, without the call
     if not PRESENT <= word.only <= INTEGER_MAX:
         return f"a precondition is a revision, {word.only} is none"
     if word.once is not None and (why := _check_once(word.once)):
@@ -153,12 +159,14 @@ def check(command: Command) -> str | None:
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 
-def _check_keyless(command: Tick | Txn | DeleteRange | Evict | Leasing | Locking) -> str | None:
-    if isinstance(command, Tick):
-        return None
+def _check_keyless(command: Txn | DeleteRange | Keeping | Leasing | Locking) -> str | None:
     if command.once is not None and (why := _check_once(command.once)):
         return why
     return _KEYLESS_CHECKS[type(command)](command)
+
+
+def _check_key(key: bytes) -> str | None:
+    return None if 1 <= len(key) <= KEY_SIZE_BYTES_MAX else _KEY_SIZE % len(key)
 
 
 def _check_once(once: Once) -> str | None:
@@ -171,7 +179,7 @@ def _check_once(once: Once) -> str | None:
     return None
 
 
-def _check_put(command: Put) -> str | None:
+def _check_put(command: Put | Refill) -> str | None:
     if command.ttl_ms is not None and not 1 <= command.ttl_ms <= TTL_MS_MAX:
         return f"a time to live is 1 to {TTL_MS_MAX} ms, not {command.ttl_ms}"
     return _check_value(command)
@@ -181,7 +189,7 @@ def _check_leased_put(command: LeasedPut) -> str | None:
     return _check_number("the id of a lease", command.lease) or _check_value(command)
 
 
-def _check_value(command: Put | LeasedPut) -> str | None:
+def _check_value(command: Put | Refill | LeasedPut) -> str | None:
     if len(command.value) > VALUE_SIZE_BYTES_MAX:
         return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
     content_type = command.content_type
@@ -227,11 +235,41 @@ def _check_evict(command: Evict) -> str | None:
     if sum(len(key) for key, _ in command.victims) > EVICTED_PER_ENTRY_SIZE_BYTES_MAX:
         return f"their names have at most {EVICTED_PER_ENTRY_SIZE_BYTES_MAX} bytes"
     for key, revision in command.victims:
-        if not 1 <= len(key) <= KEY_SIZE_BYTES_MAX:
-            return _KEY_SIZE % len(key)
+        if why := _check_key(key):
+            return why
         if not 1 <= revision <= INTEGER_MAX:
             return f"a key was changed at a revision, {revision} is none"
     return None
+
+
+def _check_quota(command: SetQuota) -> str | None:
+    limits = (command.keys_max, command.size_bytes_max)
+    if limits == (None, None):
+        return "a quota limits keys or bytes, or both"
+    for limit in limits:
+        if limit is not None and not 0 <= limit <= INTEGER_MAX:
+            return f"a quota is 0 to {INTEGER_MAX}, not {limit}"
+    return _check_prefix(command)
+
+
+def _check_prefix(command: SetQuota | DeleteQuota) -> str | None:
+    if len(command.prefix) > KEY_SIZE_BYTES_MAX:
+        return f"a prefix has at most {KEY_SIZE_BYTES_MAX} bytes, this one {len(command.prefix)}"
+    return None
+
+
+def _check_vivify(command: Vivify) -> str | None:
+    if not 1 <= command.right_ms <= REFILL_MS_MAX:
+        return f"a right to refill lasts 1 to {REFILL_MS_MAX} ms, not {command.right_ms}"
+    if not 0 <= command.early_ms <= TTL_MS_MAX:
+        return f"early is 0 to {TTL_MS_MAX} ms, not {command.early_ms}"
+    return _check_key(command.key)
+
+
+def _check_refill(command: Refill) -> str | None:
+    if not 1 <= command.token <= INTEGER_MAX:
+        return f"the token of a right is 1 to {INTEGER_MAX}, not {command.token}"
+    return _check_key(command.key) or _check_put(command)
 
 
 def _check_range(command: Range) -> str | None:
@@ -269,8 +307,8 @@ def _check_txn(txn: Txn) -> str | None:
 
 
 def _check_compare(compare: Compare) -> str | None:
-    if not 1 <= len(compare.key) <= KEY_SIZE_BYTES_MAX:
-        return _KEY_SIZE % len(compare.key)
+    if why := _check_key(compare.key):
+        return why
     if compare.target is Target.VALUE:
         return "a value is compared with bytes" if compare.number else None
     if compare.value:
@@ -287,8 +325,7 @@ def _check_compare(compare: Compare) -> str | None:
 def _check_operation(operation: Operation) -> str | None:
     match operation:
         case Get():
-            fits = 1 <= len(operation.key) <= KEY_SIZE_BYTES_MAX
-            return None if fits else _KEY_SIZE % len(operation.key)
+            return _check_key(operation.key)
         case Range():
             return _check_range(operation)
         case DeleteRange():
@@ -372,6 +409,7 @@ _CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     Touch: _nothing_more,
     LeasedPut: _check_leased_put,
 }
+"""What is left to check of commands about one key."""
 
 _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     Txn: _check_txn,
@@ -385,4 +423,8 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     LockLeave: _check_place,
     LockKeepAlive: _check_token,
     LockRelease: _check_token,
+    SetQuota: _check_quota,
+    DeleteQuota: _check_prefix,
+    Vivify: _check_vivify,
+    Refill: _check_refill,
 }

@@ -63,6 +63,19 @@ EVICTED_PER_ENTRY_MAX: Final = 1000
 EVICTED_PER_ENTRY_SIZE_BYTES_MAX: Final = 256 << 10
 """Of the names of those keys: a small part of a batch."""
 
+QUOTAS_MAX: Final = 128
+"""Prefixes with quotas; each write looks for its own by the sizes of all prefixes."""
+
+QUOTA_KEYS_COUNTED_PER_ENTRY: Final = 5000
+"""Keys counted by one entry for a quota that came after them: about 2 ms."""
+
+REFILLS_MAX: Final = 1 << 14
+REFILLS_FORGOTTEN_PER_ENTRY_MAX: Final = 1000
+"""Rights to refill a key, and how many dead ones are dropped by one entry."""
+
+REFILL_MS_MAX: Final = 10 * 60 * 1000
+"""How long a right may last: then whoever has it is taken for dead."""
+
 ACCESSES_REPORTED_MAX: Final = 4096
 ACCESSES_REPORTED_SIZE_BYTES_MAX: Final = 256 << 10
 """Keys, and bytes of keys, that a node tells the leader in one report of what was read."""

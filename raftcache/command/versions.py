@@ -23,7 +23,7 @@ SEGMENT: Final = 1
 IMAGE: Final = 2
 """The state as bytes (state/image.py). It is written in the lowest format that can say it, so that
 older nodes read it until commands that they cannot apply are used: 2 has replies to transactions
-among what is remembered."""
+among what is remembered, and tables before the keys: quotas, and rights to refill."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 2

@@ -181,6 +181,46 @@ class LeasedPut(Struct, array_like=True, tag=11, frozen=True):
     once: Once | None = None
 
 
+class SetQuota(Struct, array_like=True, tag=21, frozen=True):
+    """Limit the keys below a prefix, and their bytes; None: no such limit (CREATED, CHANGED)."""
+
+    prefix: bytes
+    keys_max: int | None = None
+    size_bytes_max: int | None = None
+    once: Once | None = None
+
+
+class DeleteQuota(Struct, array_like=True, tag=22, frozen=True):
+    """Take the limits from a prefix (DELETED, with count 0 if it had none)."""
+
+    prefix: bytes
+    once: Once | None = None
+
+
+class Vivify(Struct, array_like=True, tag=23, frozen=True):
+    """Ask for the right to refill a key that is missing, or expires within early_ms.
+
+    WON with the right's token as the revision; LOST if somebody has it; UNCHANGED if there is no
+    need. The right lasts right_ms. deadline_ms of the reply: the right's; the key's, if UNCHANGED.
+    """
+
+    key: bytes
+    right_ms: int
+    early_ms: int = 0
+    once: Once | None = None
+
+
+class Refill(Struct, array_like=True, tag=24, frozen=True):
+    """Set a key as Put does, if its right to be refilled still has this token; that ends it."""
+
+    key: bytes
+    value: bytes
+    token: int
+    content_type: str = ""
+    ttl_ms: int | None = None
+    once: Once | None = None
+
+
 Keyed: TypeAlias = Put | Delete | Increment | Append | Expire | Persist | Touch | LeasedPut
 """Commands about one key."""
 
@@ -200,7 +240,10 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
     once: Once | None = None
 
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Evict | Leasing | Locking
+Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
+"""Commands about what is kept, and refilled."""
+
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -213,10 +256,10 @@ INTRODUCED: Final[dict[type, int]] = {
     Tick: 1,
     Txn: 2,
     DeleteRange: 2,
-    Evict: 2,
     LeasedPut: 2,
     **dict.fromkeys(get_args(Leasing), 2),
     **dict.fromkeys(get_args(Locking), 2),
+    **dict.fromkeys(get_args(Keeping), 2),
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 
@@ -277,6 +320,18 @@ class Status(IntEnum):
     """Somebody else holds the lock, or may not be followed yet; nothing changed."""
     NOT_HELD = 23
     """The token does not hold the lock, or the place is gone; nothing changed."""
+    OVER_KEYS_QUOTA = 24
+    """It would pass the limit on keys of the prefix whose size is in number; nothing changed."""
+    OVER_SIZE_QUOTA = 25
+    """The same for the limit on bytes."""
+    NO_ROOM = 26
+    """A table of quotas, or of rights to refill, is full; nothing changed."""
+    WON = 27
+    """The right to refill a key; revision is its token."""
+    LOST = 28
+    """Somebody else has the right to refill the key."""
+    RIGHT_OVER = 29
+    """The right to refill has ended, or never was; revision as of PRECONDITION; nothing changed."""
 
 
 class Reply(Struct, array_like=True, frozen=True):
@@ -287,8 +342,8 @@ class Reply(Struct, array_like=True, frozen=True):
     version: writes to the key since it was created, this one included; 0 where there is no key.
     count: keys removed (DELETED).
     number: the new value of a counter (Increment) or the new size (Append); the id of a lease, a
-        token or a place.
-    deadline_ms: the deadline of the key, lease or lock in cluster time, 0 for none.
+        token or a place; the size of a prefix.
+    deadline_ms: the deadline of the key, lease, lock or right in cluster time, 0 for none.
     replayed: this is the remembered reply to an earlier command with the same token.
     """
 

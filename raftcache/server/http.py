@@ -25,6 +25,7 @@ from raftcache.server.openapi import DocumentRoutes
 from raftcache.server.replies import Answer
 from raftcache.server.routes import RouteTable, target_of
 from raftcache.service.kv import Kv
+from raftcache.service.vivify import Vivifier
 
 BACKLOG: Final = 1024
 """Connections the kernel may hold before we accept them."""
@@ -40,6 +41,7 @@ class HttpServer:
     def __init__(
         self,
         kv: Kv,
+        vivifier: Vivifier,
         config: Config,
         clock: Clock,
         counters: HttpCounters,
@@ -49,7 +51,7 @@ class HttpServer:
         self._config, self._clock, self._rooms = config, clock, rooms
         self._counters = counters
         limits = config.limits
-        self._door = KvDoor(kv, config.name, limits.value_size_bytes_max)
+        self._door = KvDoor(kv, vivifier, config.name, limits.value_size_bytes_max)
         # A sweep is as fine as the shortest time it watches over.
         self._sweep_s = min(SWEEP_S, limits.header_timeout_s / 4, limits.keepalive_timeout_s / 4)
         self._port: HotPort | None = None

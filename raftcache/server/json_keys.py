@@ -12,10 +12,10 @@ from urllib.parse import quote
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.ranges import end_of_prefix
-from raftcache.command.words import Item
+from raftcache.command.words import Item, Reply
 from raftcache.errors import BadRequest
 from raftcache.server.query import shown, unescape
-from raftcache.server.replies import KeyTooLong
+from raftcache.server.replies import QUOTAS, KeyTooLong
 
 EVERYTHING = (b"", b"")
 
@@ -25,6 +25,14 @@ def escape(key: bytes) -> str:
     if not key.strip(b"."):  # would be taken for steps in a path
         return key.replace(b".", b"%2E").decode()
     return quote(key, safe="/:@,;=!$()*'")
+
+
+def quota_of(reply: Reply, key: bytes) -> dict[str, Any]:
+    """What a problem shows of the quota that a write of this key would pass; {} if none."""
+    if reply.status not in QUOTAS:
+        return {}
+    prefix = key[: reply.number]
+    return {"quota": escape(prefix) if prefix else ""}
 
 
 def parse_key(text: str) -> bytes:

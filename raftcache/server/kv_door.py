@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 from aiohttp import hdrs
+from msgspec.structs import replace
 
 from raftcache.command.words import (
     Append,
@@ -20,11 +21,13 @@ from raftcache.command.words import (
     LeasedPut,
     Persist,
     Put,
+    Refill,
     Reply,
     Status,
     Touch,
 )
 from raftcache.errors import BadRequest, RaftcacheError
+from raftcache.server.json_keys import quota_of
 from raftcache.server.kv_request import (
     Headers,
     is_known,
@@ -32,6 +35,7 @@ from raftcache.server.kv_request import (
     read_command,
     read_key,
     read_want,
+    read_wish,
 )
 from raftcache.server.kv_routes import KEY_ROUTES
 from raftcache.server.replies import (
@@ -46,11 +50,12 @@ from raftcache.server.replies import (
     reply_problem,
 )
 from raftcache.service.kv import Kv, Outcome
+from raftcache.service.vivify import Role, Vivified, Vivifier, Wish
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 _READ_METHODS: Final = ("GET", "HEAD")
 _WRITE_METHODS: Final = ("PUT", "POST", "DELETE")
-_PUTS: Final = (Put, LeasedPut)
+_PUTS: Final = (Put, LeasedPut, Refill)
 _ALLOW: Final = f"Allow: {', '.join(_READ_METHODS + _WRITE_METHODS)}\r\n".encode()
 
 assert {route.method for route in KEY_ROUTES} == {"GET", *_WRITE_METHODS}
@@ -61,8 +66,8 @@ Send = Callable[[Answer], None]
 class KvDoor:
     """Answers requests for keys; node is the name that answers show."""
 
-    def __init__(self, kv: Kv, node: str, value_size_bytes_max: int) -> None:
-        self._kv = kv
+    def __init__(self, kv: Kv, vivifier: Vivifier, node: str, value_size_bytes_max: int) -> None:
+        self._kv, self._vivifier = kv, vivifier
         self._value_size_bytes_max = value_size_bytes_max
         self._served_by = f"X-Raftcache-Served-By: {node}\r\n".encode("ascii")
         # Built once: a cache is asked for much that it does not have.
@@ -76,7 +81,7 @@ class KvDoor:
         """
         try:
             if method in _READ_METHODS:
-                self._read(target, headers, body, send)
+                self._read(method, target, headers, body, send)
             elif method in _WRITE_METHODS:
                 self._write(method, target, headers, body, send)
             else:
@@ -85,12 +90,18 @@ class KvDoor:
         except Exception as error:
             send(answer_error(error, write=method in WRITES))
 
-    def _read(self, target: str, headers: Headers, body: bytes, send: Send) -> None:
+    def _read(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
         path, _, query = target.partition("?")
-        key, want = read_key(path), read_want(query)
+        key = read_key(path)
         if body:
             raise BadRequest("a read takes no body")
         known = list_header(headers, hdrs.IF_NONE_MATCH)
+        if query and (wish := read_wish(query)) is not None:
+            if method != "GET":
+                raise BadRequest("vivify goes with GET only: who wins must see what there is")
+            self._vivify(key, wish, known, send)
+            return
+        want = read_want(query)
 
         def done(found: Item | RaftcacheError | None) -> None:
             try:
@@ -100,6 +111,20 @@ class KvDoor:
             send(answer)
 
         self._kv.read(key, want, done)
+
+    def _vivify(self, key: bytes, wish: Wish, known: str | None, send: Send) -> None:
+        def done(outcome: Vivified | RaftcacheError) -> None:
+            try:
+                if isinstance(outcome, RaftcacheError):
+                    answer = refusal(outcome, write=False)
+                else:
+                    answer = self._found(outcome.item, known)
+                    answer = replace(answer, headers=_role_lines(outcome) + answer.headers)
+            except Exception as error:
+                answer = answer_error(error, write=False)
+            send(answer)
+
+        self._vivifier.vivify(key, wish, done)
 
     def _write(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
         command = read_command(method, target, headers, body, self._value_size_bytes_max)
@@ -147,7 +172,7 @@ class KvDoor:
         if isinstance(outcome, RaftcacheError):
             return refusal(outcome, write=True)
         if outcome.status in REFUSED:
-            return self._refused(outcome)
+            return self._refused(command, outcome)
         status = 201 if outcome.status is Status.CREATED and type(command) in _PUTS else 200
         changed = outcome.status is Status.CREATED or outcome.status is Status.CHANGED
         lines = b"Content-Type: application/json\r\n%bX-Raftcache-Revision: %d\r\n%b%b%b" % (
@@ -161,7 +186,7 @@ class KvDoor:
 
     def _body(self, command: Command, reply: Reply) -> bytes:
         match command:
-            case Put() | LeasedPut():
+            case Put() | LeasedPut() | Refill():
                 return b'{"revision":%d,"version":%d}' % (reply.revision, reply.version)
             case Delete():
                 return b'{"deleted":%d,"revision":%d}' % (reply.count, reply.revision)
@@ -178,10 +203,24 @@ class KvDoor:
             case _:
                 raise AssertionError(f"no request for a key means {type(command).__name__}")
 
-    def _refused(self, reply: Reply) -> Answer:
-        if reply.status is not Status.PRECONDITION:
-            return reply_problem(reply, headers=self._served_by)
-        revision = reply.revision
-        detail = f"the key is at revision {revision}" if revision else "there is no such key"
+    def _refused(self, command: Command, reply: Reply) -> Answer:
+        if reply.status not in _WITH_REVISION:
+            more = quota_of(reply, getattr(command, "key", b""))
+            return reply_problem(reply, None, self._served_by, **more)
+        revision, detail = reply.revision, None
+        if reply.status is Status.PRECONDITION:
+            detail = f"the key is at revision {revision}" if revision else "there is no such key"
         lines = (b'ETag: "%d"\r\n' % revision if revision else b"") + self._served_by
         return reply_problem(reply, detail, lines, revision=revision)
+
+
+_WITH_REVISION: Final = (Status.PRECONDITION, Status.RIGHT_OVER)
+"""Refusals that tell the key's revision, 0 if there is no key."""
+
+
+def _role_lines(vivified: Vivified) -> bytes:
+    if vivified.role is Role.HIT:
+        return b""
+    if vivified.role is Role.LOST:
+        return b"X-Raftcache-Vivify: lost\r\n"
+    return b"X-Raftcache-Vivify: won\r\nX-Raftcache-Vivify-Token: %d\r\n" % vivified.token

@@ -16,6 +16,7 @@ from raftcache.command.limits import (
     CONTENT_TYPE_SIZE_BYTES_MAX,
     INTEGER_MAX,
     INTEGER_MIN,
+    REFILL_MS_MAX,
     TOKEN_SIZE_BYTES_MAX,
 )
 from raftcache.command.words import (
@@ -31,6 +32,7 @@ from raftcache.command.words import (
     Once,
     Persist,
     Put,
+    Refill,
     Touch,
 )
 from raftcache.errors import BadRequest, TooLarge
@@ -39,6 +41,7 @@ from raftcache.server.kv_routes import DELETE_KEY, GET_KEY, OPERATIONS, PREFIX, 
 from raftcache.server.query import only_known, parse_duration_ms, parse_number, parse_query, shown
 from raftcache.server.replies import UnsupportedEncoding
 from raftcache.service.kv import LINEARIZABLE, Level, Want
+from raftcache.service.vivify import Wish
 
 Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
@@ -59,6 +62,8 @@ def read_want(raw_query: str) -> Want:
         return LINEARIZABLE
     query = parse_query(raw_query)
     only_known(query, GET_KEY.known)
+    if lonely := [name for name in ("early", "wait") if name in query]:
+        raise BadRequest(f"{lonely[0]} goes with vivify only")
     return want_of(query)
 
 
@@ -75,6 +80,27 @@ def want_of(query: dict[str, str]) -> Want:
     if level is not Level.STALE:
         raise BadRequest("max_staleness goes with consistency=stale only")
     return Want(level, parse_duration_ms("max_staleness", query["max_staleness"]))
+
+
+def read_wish(raw_query: str) -> Wish | None:
+    """What a read says of refilling its key; None if it says nothing."""
+    if "vivify" not in raw_query and "%" not in raw_query:
+        return None  # at once: most reads ask for something else
+    query = parse_query(raw_query)
+    if "vivify" not in query:
+        return None
+    only_known(query, GET_KEY.known)
+    if want_of(query).level is not Level.LINEARIZABLE:
+        raise BadRequest("vivify goes with consistency=linearizable only")
+    spans = {
+        name: parse_duration_ms(name, query[name]) if name in query else 0
+        for name in ("vivify", "early", "wait")
+    }
+    if not 1 <= spans["vivify"] <= REFILL_MS_MAX:
+        raise BadRequest(f"vivify={shown(query['vivify'])} is not from 1ms to {REFILL_MS_MAX}ms")
+    if spans["wait"] > REFILL_MS_MAX:
+        raise BadRequest(f"wait={shown(query['wait'])} is more than {REFILL_MS_MAX}ms")
+    return Wish(spans["vivify"], spans["early"], spans["wait"])
 
 
 def read_command(
@@ -113,24 +139,25 @@ def _check_body(headers: Headers, body: bytes, value_size_bytes_max: int) -> Non
 
 def _put(
     key: bytes, query: dict[str, str], headers: Headers, body: bytes, only: int, once: Once | None
-) -> Put | LeasedPut:
-    ttl_ms = lease = None
-    if query:
-        only_known(query, PUT_KEY.known)
-        if len(query) > 1:
-            raise BadRequest("ttl and lease exclude each other: a key of a lease goes with it")
-        if "ttl" in query:
-            ttl_ms = parse_duration_ms("ttl", query["ttl"])
-        else:
-            lease = parse_number("lease", query["lease"])
+) -> Put | LeasedPut | Refill:
+    only_known(query, PUT_KEY.known)
+    if "lease" in query and len(query) > 1:
+        raise BadRequest("lease excludes ttl and vivify: a key of a lease goes with it")
+    ttl_ms = parse_duration_ms("ttl", query["ttl"]) if "ttl" in query else None
     content_type = headers.get(hdrs.CONTENT_TYPE, "")
     if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
         raise BadRequest(f"a Content-Type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes")
     if not (content_type.isascii() and content_type.isprintable()):
         raise BadRequest("a Content-Type is printable ASCII")
-    if lease is not None:
+    if "lease" in query:
+        lease = parse_number("lease", query["lease"])
         return LeasedPut(key, body, lease, content_type, only, once)
-    return Put(key, body, content_type, ttl_ms, only, once)
+    if "vivify" not in query:
+        return Put(key, body, content_type, ttl_ms, only, once)
+    if only != ANY:
+        raise BadRequest("a refill is made for its token, not for If-Match or If-None-Match")
+    token = parse_number("vivify", query["vivify"])
+    return Refill(key, body, token, content_type, ttl_ms, once)
 
 
 def _operation(

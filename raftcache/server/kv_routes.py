@@ -14,12 +14,12 @@ from raftcache.server.shapes import (
     IDEMPOTENCY_KEY,
     INTEGER,
     KEY,
-    NO_LEADER,
     OVERLOADED,
     POSITIVE,
     REPLAYED,
     REVISION,
     TEXT,
+    UNSURE,
     WRITE_REFUSALS,
     maybe,
     one_of,
@@ -75,10 +75,21 @@ _REVISION: Final = Parameter(
 )
 _WRITTEN: Final = (_ETAG, _REVISION, _TTL_LEFT, REPLAYED, _SERVED_BY)
 
+_VIVIFIED: Final = (
+    Parameter(
+        "X-Raftcache-Vivify",
+        "With `vivify`: whether this reader is to refill the key, if anybody is.",
+        one_of("won", "lost"),
+        "header",
+    ),
+    Parameter("X-Raftcache-Vivify-Token", "With `won`: of the right.", POSITIVE, "header"),
+)
+
 _ABSENT: Final = problem(404, "There is no such key.", REPLAYED, _SERVED_BY)
 _PRECONDITION: Final = problem(
     412,
-    "The precondition did not hold: `revision` and `ETag` tell the current one; 0 for no key.",
+    "The precondition did not hold, or the right to refill is over: `revision` and `ETag` tell the"
+    " current revision; 0 for no key.",
     _ETAG,
     REPLAYED,
     _SERVED_BY,
@@ -127,6 +138,12 @@ curl -X PUT -H 'If-None-Match: *' --data-binary 'mine' 'http://127.0.0.1:7403/v1
         _KEY,
         Parameter("ttl", f"A deadline: {_TTL}.", DURATION),
         Parameter("lease", "The lease that it goes with; excludes `ttl`.", POSITIVE),
+        Parameter(
+            "vivify",
+            "The token of the right to refill the key; 412 once that is over. Excludes `lease`,"
+            " `If-Match` and `If-None-Match`.",
+            POSITIVE,
+        ),
         IF_MATCH,
         IF_ABSENT,
         IDEMPOTENCY_KEY,
@@ -142,6 +159,14 @@ GET_KEY: Final = Route(
     "Read a key",
     """
 The value as it was stored. `HEAD` answers the same without the value.
+
+With `vivify=30s` a read that finds no key, or one that expires within `early`, asks for the right
+to refill it. Exactly one reader in the cluster wins it, is told so by `X-Raftcache-Vivify: won`
+with a token, and has 30 s to `PUT` the value with `?vivify=TOKEN`. The others are told
+`X-Raftcache-Vivify: lost`: they get the old value if there is one, or 404, at once or when nobody
+has refilled the key for `wait`. Whoever writes or deletes the key meanwhile ends the right, so
+that a late winner cannot put back what is stale; if the winner does not come, the next reader
+wins. A read that finds its key fresh is a read like any other.
 """,
     (
         Response(
@@ -167,21 +192,39 @@ The value as it was stored. `HEAD` answers the same without the value.
                 ),
                 _TTL_LEFT,
                 Parameter("X-Raftcache-Lease", "The lease, if it has one.", POSITIVE, "header"),
+                *_VIVIFIED,
                 _SERVED_BY,
             ),
         ),
-        Response(304, "`If-None-Match` names the key's revision.", headers=(_ETAG, _SERVED_BY)),
-        problem(404, "There is no such key.", _SERVED_BY),
+        Response(
+            304,
+            "`If-None-Match` names the key's revision.",
+            headers=(_ETAG, *_VIVIFIED, _SERVED_BY),
+        ),
+        problem(404, "There is no such key.", *_VIVIFIED, _SERVED_BY),
+        problem(409, "With `vivify`: a node of an older version has a vote."),
         OVERLOADED,
-        NO_LEADER,
+        UNSURE,
     ),
     """
 curl -i 'http://127.0.0.1:7402/v1/kv/greeting'
 curl 'http://127.0.0.1:7403/v1/kv/greeting?consistency=stale&max_staleness=5s'
+curl -X PUT --data-binary 'old' 'http://127.0.0.1:7401/v1/kv/page/7?ttl=5s'
+TOKEN=$(curl -i 'http://127.0.0.1:7402/v1/kv/page/7?vivify=30s&early=5s' |
+    tr -d '\\r' | sed -n 's/X-Raftcache-Vivify-Token: //p')
+curl -X PUT --data-binary 'new' "http://127.0.0.1:7403/v1/kv/page/7?ttl=1m&vivify=$TOKEN"
 """,
     (
         _KEY,
         *FRESHNESS,
+        Parameter(
+            "vivify",
+            "Ask for the right to refill the key if need be, for so long: up to 10m. Only with"
+            " `consistency=linearizable`, and not for `HEAD`.",
+            DURATION,
+        ),
+        Parameter("early", "With `vivify`: how long before its deadline it is stale.", DURATION),
+        Parameter("wait", "With `vivify`: how long to wait for another's refill.", DURATION),
         Parameter("If-None-Match", "ETags that the caller knows: 304 if so.", TEXT, "header"),
     ),
     pattern=PREFIX + "{key:.*}",

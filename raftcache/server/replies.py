@@ -20,6 +20,7 @@ from raftcache.command.limits import (
     LEASES_MAX,
     LOCK_PLACES_MAX,
     LOCK_QUEUE_MAX,
+    QUOTAS_MAX,
     RANGE_KEYS_MAX,
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
     TXN_RESULTS_SIZE_BYTES_MAX,
@@ -27,11 +28,14 @@ from raftcache.command.limits import (
 from raftcache.command.words import Reply, Status
 from raftcache.errors import (
     BadRequest,
+    Conflict,
     LeaseLost,
     LockHeld,
     LockLost,
     Misused,
+    OutOfMemory,
     Overloaded,
+    PreconditionFailed,
     RaftcacheError,
     TooLarge,
 )
@@ -71,6 +75,10 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.LIMIT: (Overloaded.status, Overloaded.title),
     Status.LOCKED: (LockHeld.status, LockHeld.title),
     Status.NOT_HELD: (LockLost.status, LockLost.title),
+    Status.OVER_KEYS_QUOTA: (OutOfMemory.status, "quota exceeded"),
+    Status.OVER_SIZE_QUOTA: (OutOfMemory.status, "quota exceeded"),
+    Status.NO_ROOM: (Conflict.status, "too many quotas"),
+    Status.RIGHT_OVER: (PreconditionFailed.status, "refill too late"),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
 
@@ -94,6 +102,12 @@ REASONS: Final = {
     ),
     Status.LOCKED: "somebody else holds the lock, or its last owner's delay is not over",
     Status.NOT_HELD: "this token does not hold the lock: its time was over, or it was released",
+    Status.OVER_KEYS_QUOTA: "the quota on keys of a prefix is used up",
+    Status.OVER_SIZE_QUOTA: "the quota on bytes of a prefix is used up",
+    Status.NO_ROOM: f"there are {QUOTAS_MAX} quotas already",
+    Status.RIGHT_OVER: (
+        "the right to refill this key is over: its time was up, or the key was written or deleted"
+    ),
 }
 """The detail of a refusal, where the reply has no more to say."""
 
@@ -164,6 +178,10 @@ def reply_problem(
         lines += retry_after(1)
     why = REASONS[reply.status] if detail is None else detail
     return problem(status, title, why, True, lines + headers, **more)
+
+
+QUOTAS: Final = frozenset((Status.OVER_KEYS_QUOTA, Status.OVER_SIZE_QUOTA))
+"""A reply that says so has the size of the quota's prefix in its number."""
 
 
 def refusal(error: RaftcacheError, *, write: bool) -> Answer:

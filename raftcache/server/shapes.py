@@ -154,10 +154,12 @@ NO_LEADER: Final = problem(503, "No leader is known here just now.", RETRY_AFTER
 UNSURE: Final = problem(
     503, "No leader here just now, or the outcome is unknown: see `definite`.", RETRY_AFTER
 )
-NO_MEMORY: Final = problem(
+NO_MEMORY: Final = possibly(
     507,
     "The memory limit leaves no room for it, and nothing may be forgotten; what does not grow the"
-    " state goes on. 429 instead where eviction is about to make room.",
+    " state goes on. 429 instead where eviction is about to make room. Or the `quota` of this"
+    " prefix is used up.",
+    quota=TEXT,
 )
 WRITE_REFUSALS: Final = (MISUSED, OVERLOADED, UNSURE, NO_MEMORY)
 """Of every write that takes an Idempotency-Key."""

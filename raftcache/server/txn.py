@@ -22,11 +22,12 @@ from raftcache.command.words import (
     Result,
     Status,
     Stopped,
+    Txn,
     TxnReply,
     Wrote,
 )
 from raftcache.server.connection import to_response
-from raftcache.server.json_keys import item_json
+from raftcache.server.json_keys import item_json, quota_of
 from raftcache.server.kv_request import read_once
 from raftcache.server.replies import REASONS, Answer, reply_problem
 from raftcache.server.routes import (
@@ -182,7 +183,7 @@ class TxnRoutes:
         if not isinstance(reply, TxnReply):
             return to_response(reply_problem(reply))
         if reply.status is Status.ABORTED:
-            return to_response(_aborted(reply))
+            return to_response(_aborted(txn, reply))
         succeeded = reply.status is Status.SUCCEEDED
         branch, now_ms = txn.success if succeeded else txn.failure, self._kv.now_ms()
         results = [
@@ -197,14 +198,17 @@ class TxnRoutes:
         return response
 
 
-def _aborted(reply: TxnReply) -> Answer:
+def _aborted(txn: Txn, reply: TxnReply) -> Answer:
     """The problem of the operation that could not be done, with its place."""
     (stopped,) = reply.results
     assert isinstance(stopped, Stopped)
     branch = "success" if stopped.branch is Status.SUCCEEDED else "failure"
-    cause = Reply(stopped.reply.status, reply.revision, replayed=reply.replayed)
+    operation = (txn.success if branch == "success" else txn.failure)[stopped.place]
+    number = stopped.reply.number
+    cause = Reply(stopped.reply.status, reply.revision, number=number, replayed=reply.replayed)
+    more = quota_of(cause, getattr(operation, "key", b""))
     detail = f"{branch}[{stopped.place}]: {REASONS[cause.status]}; nothing was changed"
-    return reply_problem(cause, detail, branch=branch, operation=stopped.place)
+    return reply_problem(cause, detail, branch=branch, operation=stopped.place, **more)
 
 
 def _result(operation: Operation, result: Result, now_ms: int) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from raftcache.command import codec, versions
-from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Reply
+from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Refill, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
@@ -43,6 +43,8 @@ class Want(Struct, frozen=True):
 
 
 LINEARIZABLE: Final = Want()
+
+_SETS: Final = (Put, LeasedPut, Refill)
 
 
 class Kv(Protocol):
@@ -96,7 +98,7 @@ class KvService:
         return self._time.now_ms()
 
     def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
-        if isinstance(command, Put | LeasedPut) and len(command.value) > self._value_size_bytes_max:
+        if isinstance(command, _SETS) and len(command.value) > self._value_size_bytes_max:
             done(TooLarge(f"the value is over {self._value_size_bytes_max} bytes"))
             return
         wrong = codec.check(command)

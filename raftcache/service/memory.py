@@ -13,7 +13,16 @@ from typing import Any, Final, TypeVar
 
 from raftcache.command.leasing import LeaseGrant, LockAcquire
 from raftcache.command.limits import HISTORY_SIZE_BYTES_MAX
-from raftcache.command.words import Append, Command, Increment, LeasedPut, Operation, Put, Txn
+from raftcache.command.words import (
+    Append,
+    Command,
+    Increment,
+    LeasedPut,
+    Operation,
+    Put,
+    Refill,
+    Txn,
+)
 from raftcache.config import Eviction
 from raftcache.errors import OutOfMemory, Overloaded, RaftcacheError
 from raftcache.state.items import packed_size_bytes
@@ -33,7 +42,7 @@ HIGH_SHARE: Final = 16
 LOW_SHARE: Final = 8
 """Eviction begins when less than a sixteenth of the budget is free, and ends when an eighth is."""
 
-_GROWING: Final = (Put, LeasedPut, Append, Increment, Txn, LeaseGrant, LockAcquire)
+_GROWING: Final = (Put, LeasedPut, Refill, Append, Increment, Txn, LeaseGrant, LockAcquire)
 
 _INTEGER_SIZE_BYTES: Final = 20
 _TOKEN_SIZE_BYTES: Final = 128
@@ -136,7 +145,7 @@ class Memory:
     def _growth(self, command: Command | Operation) -> int:
         """By how much the state will grow at most; 0 or less for what does not, or hardly."""
         match command:
-            case Put():
+            case Put() | Refill():
                 size_bytes = packed_size_bytes(len(command.content_type), len(command.value))
                 due = DEADLINE_COST_BYTES + len(command.key) if command.ttl_ms else 0
                 return self._item_growth(command.key, size_bytes, due)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Final, Protocol, TypeAlias, TypeVar
+from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
@@ -32,8 +32,6 @@ WIDE_WAITING_MAX: Final = 256
 """Commands over ranges that wait for their turn at this node."""
 
 Slice: TypeAlias = list[tuple[bytes, Item]]
-
-T = TypeVar("T")
 
 
 class Moment(Struct, frozen=True):

@@ -21,13 +21,14 @@ class Changes:
     the first of them takes.
     """
 
-    __slots__ = ("_base", "_before", "_note", "state")
+    __slots__ = ("_base", "_before", "_note", "_settled", "state")
 
     def __init__(self, state: State, history: History) -> None:
         self.state, self._note = state, history.add
         # What the keys changed since begin held then, in the order of their first change.
         self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
         self._base = 0  # the revision at begin
+        self._settled: list[tuple[bytes, bytes]] = []  # ranges whose refills end with a commit
 
     def find(self, key: bytes) -> Stored | None:
         """What the key holds for a command; an overdue one is removed first."""
@@ -48,24 +49,51 @@ class Changes:
         number: int = 0,
         lease: int = 0,
     ) -> Reply:
-        """Give the key a new item; found is what `find` returned, lease one that is held."""
+        """Give the key a new item, unless a quota is against it.
+
+        found: what `find` returned. lease: one that is held.
+        """
         state, alone = self.state, self._before is None
-        if alone:
-            state.revision = revision = state.revision + 1
-        else:
-            revision = self._join(key, found, _PUT)
+        revision = (state.revision if alone else self._base) + 1
         if found is None:
             status, created, version, previous = _CREATED, revision, 1, None
         else:
             status, created, previous = _CHANGED, found.create_revision, found.packed
             version = found.version + (found.mod_revision != revision)
         packed = pack(revision, created, deadline_ms, version, content_type, value, lease)
-        state.keyspace.put(key, packed, deadline_ms, found)
+        if state.keyspace.quotas.sizes and (over := self._over(key, found, len(packed))):
+            return over
         if alone:
+            state.revision = revision
             self._note(Event(revision, _PUT, key, packed, previous))
+        else:
+            self._join(key, found, _PUT)
+        state.keyspace.put(key, packed, deadline_ms, found)
+        if state.refills.by_key:
+            self.settle(key, key + b"\0")
         if lease:
             deadline_ms = state.leases.deadline_ms(lease)
         return Reply(status, revision, version, 0, number, deadline_ms)
+
+    def _over(self, key: bytes, found: Stored | None, size_bytes: int) -> Reply | None:
+        """The answer to a write that would pass a quota, for a key that now holds found."""
+        quotas, revision = self.state.keyspace.quotas, self.state.revision
+        if found is None:
+            over = quotas.over(key, True, len(key) + size_bytes)
+            return over and Reply(over[0], revision, number=over[1])
+        over = quotas.over(key, False, size_bytes - len(found.packed))
+        deadline_ms = found.deadline_ms or self.state.leases.deadline_ms(found.lease)
+        return over and Reply(over[0], revision, found.version, 0, over[1], deadline_ms)
+
+    def settle(self, start: bytes, end: bytes) -> None:
+        """Keys of [start, end) were written or deleted: what was read of them before is old.
+
+        Their rights to be refilled end, together with the changes since begin.
+        """
+        if self._before is None:
+            self.state.refills.end_range(start, end)
+        else:
+            self._settled.append((start, end))
 
     def remove(self, key: bytes, found: Stored, kind: Kind = Kind.DELETE) -> None:
         """Remove the key; found is what it holds."""
@@ -76,6 +104,8 @@ class Changes:
         else:
             self._join(key, found, kind)
         state.keyspace.remove(key, found)
+        if state.refills.by_key and kind is Kind.DELETE:
+            self.settle(key, key + b"\0")
 
     def take_revision(self) -> int:
         """For a change that is not of a key."""
@@ -87,6 +117,7 @@ class Changes:
         """From now on all changes share one revision."""
         assert self._before is None
         self._before, self._base = {}, self.state.revision
+        self._settled.clear()
 
     def commit(self) -> None:
         """The changes since begin stay."""
@@ -100,6 +131,8 @@ class Changes:
                 kind = _PUT if new is not None else kind
                 self._note(Event(revision, kind, key, packed, previous))
         self._before = None
+        for start, end in self._settled:
+            self.state.refills.end_range(start, end)
 
     def undo(self) -> None:
         """All is as it was at begin."""

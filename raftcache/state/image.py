@@ -2,22 +2,21 @@
 
     image  = header, [tables,] item*, record*, footer           integers little-endian
     header = "raftcach", format u32, items u64, records u64, first record u64, revision u64, now u64
-    tables = leases u64, places u64, lease*, place*             from format 2
-    lease, place = size u16, packed record                      by number
+    tables = count u64 of each table, then their records        from format 2: see State.tables
     item   = key size u16, packed size u32, key, packed item    in key order
-    record = size u16, packed record                            oldest first
+    record = size u16, packed record                            those remembered: oldest first
     footer = digest u64
 
-The digest covers all of it: each byte is in the hash of an item, a lease, a place or a record, in
-the term for the header, or decides where the others begin.
+The digest covers all of it: each byte is in the hash of an item, or of a record of whatever kind,
+in the term for the header, or decides where the others begin.
 """
 
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from itertools import chain
-from typing import Final, TypeAlias
+from typing import Any, Final, NamedTuple, TypeAlias
 
 from xxhash import xxh3_64_intdigest
 
@@ -26,6 +25,8 @@ from raftcache.command.limits import (
     KEY_SIZE_BYTES_MAX,
     LEASES_MAX,
     LOCK_PLACES_MAX,
+    QUOTAS_MAX,
+    REFILLS_MAX,
     REQUESTS_REMEMBERED_MAX,
 )
 from raftcache.errors import Corrupt
@@ -33,9 +34,10 @@ from raftcache.state import items
 from raftcache.state.keyspace import Keyspace
 from raftcache.state.leases import Leases
 from raftcache.state.locks import Locks
+from raftcache.state.refills import Refills
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX, Sessions
 from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
-from raftcache.state.table import TIME_MS_MAX, Numbered, pack
+from raftcache.state.table import TIME_MS_MAX, pack
 
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
@@ -45,20 +47,34 @@ SLICE_KEYS_MAX: Final = 500
 
 _MAGIC: Final = b"raftcach"
 _HEADER: Final = struct.Struct("<8sIQQQQQ")
-_TABLES: Final = struct.Struct("<QQ")
 _ITEM: Final = struct.Struct("<HI")
 _RECORD: Final = struct.Struct("<H")
+_COUNT: Final = struct.Struct("<Q")
 _FOOTER: Final = struct.Struct("<Q")
 _MOMENT: Final = struct.Struct("<QQQ")
 
 assert KEY_SIZE_BYTES_MAX < 1 << 16
 assert RECORD_SIZE_BYTES_MAX < 1 << 16
+assert TABLE_RECORD_SIZE_BYTES_MAX < 1 << 16
+assert 2 * KEY_SIZE_BYTES_MAX < TABLE_RECORD_SIZE_BYTES_MAX
+
+
+class Part(NamedTuple):
+    """A part of the state that stands before the keys of an image, as records.
+
+    records: all of them, in a canonical order; they never change, others may take their place.
+    load: adds the next one, packed, of an image of a store at a revision; why it cannot be one.
+    """
+
+    records: Callable[[], Sequence[Any]]
+    load: Callable[[bytes, int], str | None]
+    records_max: int
 
 
 class State:
     """Everything an image holds; applied writes and cluster time count from 0."""
 
-    __slots__ = ("keyspace", "leases", "locks", "now_ms", "revision", "sessions")
+    __slots__ = ("keyspace", "leases", "locks", "now_ms", "refills", "revision", "sessions")
 
     def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
         self.revision = revision
@@ -67,6 +83,17 @@ class State:
         self.locks = Locks()
         self.keyspace = Keyspace(self.leases)
         self.sessions = Sessions(first_record)
+        self.refills = Refills()
+
+    def tables(self) -> tuple[Part, ...]:
+        """In the order of an image: leases and quotas come before the keys that have them."""
+        leases, locks, quotas = self.leases, self.locks, self.keyspace.quotas
+        return (
+            Part(leases.table.records, leases.load, LEASES_MAX),
+            Part(locks.table.records, locks.load, LOCK_PLACES_MAX),
+            Part(quotas.records, quotas.load, QUOTAS_MAX),
+            Part(self.refills.records, self.refills.load, REFILLS_MAX),
+        )
 
     @property
     def digest(self) -> int:
@@ -74,6 +101,7 @@ class State:
         moment = _MOMENT.pack(self.revision, self.now_ms, self.sessions.first)
         terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
         terms += self.leases.table.digest + self.locks.table.digest
+        terms += self.keyspace.quotas.digest + self.refills.digest
         return terms % (1 << 64)
 
 
@@ -91,8 +119,8 @@ def dump(state: State) -> Generator[bytes, None, None]:
 def _slices(state: State) -> Generator[bytes, None, None]:
     keyspace, records = state.keyspace, state.sessions.records()
     footer = _FOOTER.pack(state.digest)
-    leases, places = state.leases.table.records(), state.locks.table.records()
-    version = 2 if state.sessions.transactions or leases or places else 1
+    tables = [table.records() for table in state.tables()]
+    version = 2 if state.sessions.transactions or any(tables) else 1
     header = _HEADER.pack(
         _MAGIC,
         version,
@@ -107,8 +135,8 @@ def _slices(state: State) -> Generator[bytes, None, None]:
         yield b""  # for dump()
         yield header
         if version > 1:
-            yield _TABLES.pack(len(leases), len(places))
-            yield from _chunks(map(pack, chain[Numbered](leases, places)))
+            yield b"".join(_COUNT.pack(len(records)) for records in tables)
+            yield from _chunks(map(pack, chain.from_iterable(tables)))
         while not walk.done:
             taken = walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES)
             yield b"".join(
@@ -148,8 +176,8 @@ class Loader:
         self._stage: _Stage = self._header
         self._state = State()
         self._last_key = b""
+        self._tables: list[tuple[int, Part]] = []  # those not read yet, with records left of each
         self._items_left = self._records_left = 0
-        self._leases_left = self._places_left = 0
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -190,41 +218,34 @@ class Loader:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
         if version > 1:
-            self._stage = self._tables
+            self._stage = self._counts
         else:
             self._next_stage()
         return end
 
-    def _tables(self, view: memoryview, at: int) -> int | None:
-        end = at + _TABLES.size
+    def _counts(self, view: memoryview, at: int) -> int | None:
+        tables = self._state.tables()
+        end = at + _COUNT.size * len(tables)
         if end > len(view):
             return None
-        self._leases_left, self._places_left = _TABLES.unpack_from(view, at)
-        if self._leases_left > LEASES_MAX or self._places_left > LOCK_PLACES_MAX:
-            raise self._corrupt(f"{self._leases_left} leases, {self._places_left} places")
+        counts = [count for (count,) in _COUNT.iter_unpack(view[at:end])]
+        for count, table in zip(counts, tables, strict=True):
+            if count > table.records_max:
+                raise self._corrupt(f"{count} records of at most {table.records_max}")
+        self._tables = list(zip(counts, tables, strict=True))
         self._next_stage()
         return end
 
-    def _lease(self, view: memoryview, at: int) -> int | None:
-        return self._numbered(view, at, self._state.leases.load)
-
-    def _place(self, view: memoryview, at: int) -> int | None:
-        return self._numbered(view, at, self._state.locks.load)
-
-    def _numbered(
-        self, view: memoryview, at: int, load: Callable[[bytes, int], str | None]
-    ) -> int | None:
-        """The next record of a table."""
+    def _row(self, view: memoryview, at: int) -> int | None:
+        """The next record of the first table that has any left."""
         found = self._sized(view, at, TABLE_RECORD_SIZE_BYTES_MAX)
         if found is None:
             return None
         packed, end = found
-        if why := load(packed, self._state.revision):
+        left, table = self._tables[0]
+        if why := table.load(packed, self._state.revision):
             raise self._corrupt(why)
-        if self._leases_left:
-            self._leases_left -= 1
-        else:
-            self._places_left -= 1
+        self._tables[0] = left - 1, table
         self._next_stage()
         return end
 
@@ -296,10 +317,10 @@ class Loader:
         return None
 
     def _next_stage(self) -> None:
-        if self._leases_left:
-            self._stage = self._lease
-        elif self._places_left:
-            self._stage = self._place
+        while self._tables and not self._tables[0][0]:
+            self._tables.pop(0)
+        if self._tables:
+            self._stage = self._row
         elif self._items_left:
             self._stage = self._item
         else:

@@ -17,6 +17,7 @@ from raftcache.command.words import Item
 from raftcache.state import items
 from raftcache.state.items import Stored
 from raftcache.state.leases import Leases
+from raftcache.state.quotas import Quotas
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
@@ -45,6 +46,7 @@ class Keyspace:
         "_pass",
         "digest",
         "leases",
+        "quotas",
         "size_bytes",
     )
 
@@ -61,6 +63,7 @@ class Keyspace:
         self.digest = 0
         self.size_bytes = 0
         self._due_size_bytes = 0  # of keys that have deadlines
+        self.quotas = Quotas()
 
     def __len__(self) -> int:
         """Keys held, overdue ones that were not removed yet among them."""
@@ -101,6 +104,11 @@ class Keyspace:
             self.leases.move(key, lease_before, lease)
         if self._pass is not None:
             self._pass.save(key, None if old is None else old.packed)
+        if self.quotas.sizes:
+            if old is None:
+                self.quotas.note(key, 1, len(key) + len(packed))
+            else:
+                self.quotas.note(key, 0, len(packed) - len(old.packed))
         self._items[key] = packed
 
     def remove(self, key: bytes, old: Stored) -> None:
@@ -112,6 +120,8 @@ class Keyspace:
             self._reschedule(key, old.deadline_ms, 0)
         if old.lease:
             self.leases.move(key, old.lease, 0)
+        if self.quotas.sizes:
+            self.quotas.note(key, -1, -len(key) - len(old.packed))
         if self._pass is not None:
             self._pass.save(key, old.packed)
         del self._items[key]

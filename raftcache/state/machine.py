@@ -22,7 +22,6 @@ from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Command,
     DeleteRange,
-    Evict,
     Item,
     Keyed,
     Once,
@@ -41,11 +40,14 @@ from raftcache.state.image import (
     State,
 )
 from raftcache.state.items import read
+from raftcache.state.keeping import KeepingCommands
 from raftcache.state.keyspace import Keyspace
 from raftcache.state.lease_commands import LeaseCommands
 from raftcache.state.listing import Listing
 from raftcache.state.lock_commands import LockCommands
 from raftcache.state.operations import Operations
+from raftcache.state.quotas import Count, Quota
+from raftcache.state.refills import Right
 from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
 
@@ -80,13 +82,14 @@ class Machine:
         operations = Operations(self._changes)
         transactions = Transactions(self._changes, operations)
         self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
+        self._keeping = KeepingCommands(self._changes)
         self._executors: dict[type, Callable[[Any], Reply]] = {
             **dict.fromkeys(get_args(Keyed), operations.execute),
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
-            Evict: transactions.evict,
             **self._leases.executors,
             **self._locks.executors,
+            **self._keeping.executors,
         }
 
     # Applying.
@@ -121,6 +124,7 @@ class Machine:
             self._changes.remove(key, stored, Kind.EXPIRE)
         self._leases.end_overdue()
         self._locks.end_overdue()
+        self._keeping.advance()
         state.sessions.forget(now_ms)
         if self._replaced is not None and not self._replaced.shed(_SHED_PER_ENTRY):
             self._replaced = None
@@ -240,13 +244,25 @@ class Machine:
         return self._state.locks.token_of(name, number)
 
     def next_deadline_ms(self) -> int | None:
-        """The earliest deadline of all that is held, whatever is overdue among it; None for none.
+        """When the next entry has something to do, for whatever is due or under way; None: never.
 
-        Of keys, of leases, and of the places at locks.
+        The earliest deadline of keys, of leases, and of places at locks, overdue ones among them;
+        now, while a quota's keys are counted.
         """
+        keyspace = self._state.keyspace
+        if keyspace.quotas.is_counting:
+            return self._state.now_ms
         tables = self._state.leases.table, self._state.locks.table
-        deadlines = [part.next_deadline_ms() for part in (self._state.keyspace, *tables)]
+        deadlines = [part.next_deadline_ms() for part in (keyspace, *tables)]
         return min((each for each in deadlines if each is not None), default=None)
+
+    def quotas(self) -> list[tuple[Quota, Count]]:
+        """All quotas and what counts for them, by prefix, as of the last entry applied."""
+        return self._state.keyspace.quotas.items()
+
+    def right(self, key: bytes, now_ms: int) -> Right | None:
+        """The right to refill a key that is living at a cluster time."""
+        return self._state.refills.living(key, now_ms)
 
     @property
     def count(self) -> int:
@@ -265,7 +281,7 @@ class Machine:
         The history, which is each node's own, comes on top.
         """
         state = self._state
-        parts = (state.keyspace, state.sessions, state.leases, state.locks)
+        parts = (state.keyspace, state.sessions, state.leases, state.locks, state.refills)
         return sum(part.memory_size_bytes for part in parts)
 
     def weigh(self, key: bytes) -> tuple[int, int] | None:

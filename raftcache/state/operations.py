@@ -112,6 +112,8 @@ class Operations:
 
     def _remove(self, key: bytes, found: Stored | None) -> Reply:
         if found is None:
+            if self._state.refills.by_key:
+                self._changes.settle(key, key + b"\0")
             return self._refuse(Status.DELETED)
         self._changes.remove(key, found)
         return Reply(Status.DELETED, self._state.revision, count=1)

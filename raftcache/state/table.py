@@ -16,7 +16,8 @@ from xxhash import xxh3_64_intdigest
 
 from raftcache.command.codec import UNREADABLE
 
-RECORD_SIZE_BYTES_MAX: Final = 1024
+RECORD_SIZE_BYTES_MAX: Final = 4 << 10
+"""Two keys and some numbers at most."""
 
 TIME_MS_MAX: Final = 1 << 62
 """Cluster time stays below this, so that a time and a TTL fit in 63 bits."""
@@ -113,6 +114,6 @@ class Table(Generic[R]):
         return xxh3_64_intdigest(pack(record), self._seed)
 
 
-def pack(record: Numbered) -> bytes:
+def pack(record: Struct) -> bytes:
     """A record as an image has it."""
     return _encoder.encode(record)

@@ -17,7 +17,6 @@ from raftcache.command.ranges import is_within
 from raftcache.command.words import (
     Compare,
     DeleteRange,
-    Evict,
     Found,
     Get,
     Item,
@@ -50,6 +49,8 @@ _REFUSED: Final = frozenset(
         Status.TOO_MANY_KEYS,
         Status.NO_LEASE,
         Status.LIMIT,
+        Status.OVER_KEYS_QUOTA,
+        Status.OVER_SIZE_QUOTA,
     )
 )
 """An operation that answers so has not been done, and ends its transaction."""
@@ -63,7 +64,7 @@ _RELATIONS: Final[dict[Relation, Callable[[Any, Any], bool]]] = {
 
 
 class Transactions:
-    """Txn, DeleteRange and Evict over one state."""
+    """Txn and DeleteRange over one state."""
 
     def __init__(self, changes: Changes, operations: Operations) -> None:
         self._changes, self._state, self._operations = changes, changes.state, operations
@@ -82,7 +83,8 @@ class Transactions:
             result = run.step(operation)
             if isinstance(result, Reply):
                 self._changes.undo()
-                stopped = Stopped(status, place, Reply(result.status, self._state.revision))
+                why = Reply(result.status, self._state.revision, number=result.number)
+                stopped = Stopped(status, place, why)
                 return TxnReply(Status.ABORTED, self._state.revision, results=(stopped,))
             results.append(result)
         self._changes.commit()
@@ -94,20 +96,6 @@ class Transactions:
         reply, _ = _delete_range(self._changes, command, RANGE_KEYS_MAX)
         self._changes.commit()
         return reply
-
-    def evict(self, command: Evict) -> Reply:
-        """Remove the victims that are as they were; the overdue ones among them have expired."""
-        state, count = self._state, 0
-        self._changes.begin()
-        for key, revision in command.victims:
-            stored = state.keyspace.find(key)
-            if stored is None or stored.mod_revision != revision:
-                continue
-            overdue = state.keyspace.is_overdue(stored, state.now_ms)
-            self._changes.remove(key, stored, Kind.EXPIRE if overdue else Kind.EVICT)
-            count += not overdue
-        self._changes.commit()
-        return Reply(Status.DELETED, state.revision, count=count)
 
     def _holds(self, compare: Compare) -> bool:
         item = self._state.keyspace.get(compare.key, self._state.now_ms)
@@ -215,6 +203,8 @@ def _delete_range(changes: Changes, command: DeleteRange, keys_max: int) -> tupl
     span = list(islice(state.keyspace.span(command.start, command.end), keys_max + 1))
     if len(span) > keys_max:
         return Reply(Status.TOO_MANY_KEYS, state.revision), 0
+    if state.refills.by_key:
+        changes.settle(command.start, command.end)
     count = 0
     for key, packed in span:
         stored = read_header(packed)

@@ -103,3 +103,35 @@ def test_a_dead_endpoint_is_a_row_and_no_obstacle(endpoints: str) -> None:
     assert code == 0
     assert b"http://127.0.0.1:1 cannot be reached" in table
     assert run("http://127.0.0.1:1", "set", "d", "1", "--timeout", "300ms")[0] == 3
+
+
+def quota(endpoints: str, *args: str) -> tuple[int, bytes]:
+    command = [sys.executable, "-m", "raftcache", "quota", *args, "--endpoints", endpoints]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    return done.returncode, done.stdout
+
+
+def test_quotas_are_set_listed_and_deleted(endpoints: str) -> None:
+    assert run(endpoints, "set", "few/1", "v")[0] == 0
+    assert quota(endpoints, "set", "few/", "--keys", "1", "--size", "64KiB") == (0, b"")
+    code, listed = quota(endpoints, "list")
+    assert code == 0
+    assert listed.decode().split() == ["PREFIX", "KEYS", "SIZE", "few%2F", "1/1", "64/64KiB"]
+    code, listed = quota(endpoints, "list", "--json")
+    (shown,) = json.loads(listed)["quotas"]
+    assert shown["prefix"] == "few%2F"
+    assert (shown["keys"], shown["keys_max"], shown["size_bytes_max"]) == (1, 1, 65536)
+    assert run(endpoints, "set", "few/2", "v")[0] == 3
+    assert run(endpoints, "set", "few/1", "w")[0] == 0
+    assert quota(endpoints, "delete", "few/") == (0, b"")
+    assert quota(endpoints, "delete", "few/", "--json") == (1, b'{"deleted": 0}\n')
+    assert run(endpoints, "set", "few/2", "v")[0] == 0
+    assert quota(endpoints, "set", "", "--keys", "1000000")[0] == 0
+    assert quota(endpoints, "delete", "")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "args", [("set", "p"), ("set", "p", "--keys", "-1"), ("set", "p", "--size", "many"), ("set",)]
+)
+def test_a_quota_needs_a_limit(endpoints: str, args: tuple[str, ...]) -> None:
+    assert quota(endpoints, *args)[0] == 2

@@ -13,6 +13,14 @@ from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from tests.model.keeping_reference import (
+    HEADER,
+    KEEPING,
+    OVER_KEYS_QUOTA,
+    OVER_SIZE_QUOTA,
+    Keeping,
+    within,
+)
 from tests.model.lease_reference import (
     LEASING,
     LIMIT,
@@ -46,15 +54,11 @@ class Entry:
     lease: int = 0
 
 
-def within(key: bytes, start: bytes, end: bytes) -> bool:
-    return start <= key and (end == b"" or key < end)
-
-
 class Aborted(Exception):
-    """An operation of a transaction could not be done: its status."""
+    """An operation of a transaction could not be done: its status, and a number."""
 
 
-class Reference(Leasing):
+class Reference(Leasing, Keeping):
     def __init__(
         self,
         expired_max: int,
@@ -64,8 +68,12 @@ class Reference(Leasing):
         results_max: int,
         results_remembered_max: int,
         leases: LeaseLimits,
+        quotas_max: int,
+        counted_max: int,
+        refills_max: int,
     ) -> None:
         self.start(leases)
+        self.start_keeping(quotas_max, counted_max, refills_max)
         self.range_keys_max = range_keys_max
         self.results_max = results_max
         self.results_remembered_max = results_remembered_max
@@ -89,6 +97,8 @@ class Reference(Leasing):
             self.remove(key, EXPIRE)
         self.end_leases()
         self.end_places()
+        if self.counted_to:
+            self.count(min(self.counted_to))
         return [self.answer(command) for command in commands]
 
     def is_due(self, entry: Entry) -> bool:
@@ -114,6 +124,8 @@ class Reference(Leasing):
             )
 
     def remove(self, key: bytes, kind: int = DELETE) -> None:
+        if kind == DELETE:
+            self.end_rights(key, key + b"\0")
         before = self.entries.pop(key)
         self.take_revision()
         self.changed_keys[key] = kind
@@ -124,6 +136,8 @@ class Reference(Leasing):
         return None if entry is None or self.is_due(entry) else entry
 
     def next_deadline(self) -> int | None:
+        if self.counted_to:
+            return self.now
         deadlines = [e.deadline for e in self.entries.values() if e.deadline]
         deadlines += [deadline for deadline, _ in self.leases.values()]
         deadlines += [place[0] for place in self.places()]
@@ -157,6 +171,10 @@ class Reference(Leasing):
     def is_valid(self, command: Any) -> bool:
         """The limits that the strategies of the tests overstep."""
         name = type(command).__name__
+        if getattr(command, "once", None) is not None and command.once.token == b"":
+            return False
+        if name in KEEPING:
+            return self.is_valid_keeping_word(command)
         if name == "Evict":
             return all(key != b"" and revision > 0 for key, revision in command.victims)
         if command.__class__.__name__ in ("Txn", "DeleteRange", "Range"):
@@ -166,8 +184,6 @@ class Reference(Leasing):
         if name == "Get":
             return bool(command.key != b"")
         if command.key == b"" or command.only < -2:
-            return False
-        if command.once is not None and command.once.token == b"":
             return False
         if name == "Put":
             return command.ttl_ms is None or bool(command.ttl_ms > 0)
@@ -180,8 +196,6 @@ class Reference(Leasing):
     def is_valid_wide(self, command: Any) -> bool:
         if type(command).__name__ == "Range":
             return command.end == b"" or bool(command.start < command.end)
-        if command.once is not None and command.once.token == b"":
-            return False
         if type(command).__name__ == "DeleteRange":
             return command.end == b"" or bool(command.start < command.end)
         return all(c.key != b"" for c in command.compares) and all(
@@ -199,10 +213,12 @@ class Reference(Leasing):
             return self.transaction(command)
         if type(command).__name__ == "DeleteRange":
             return self.alone(command)
-        if type(command).__name__ == "Evict":
-            return self.evict(command)
         if type(command).__name__ in LEASING + LOCKING:
             return self.answer_lease_word(command)
+        if type(command).__name__ == "Evict":
+            return self.evict(command)
+        if type(command).__name__ in KEEPING:
+            return self.answer_keeping_word(command)
         name, key, only = type(command).__name__, command.key, command.only
         if key in self.entries and self.is_due(self.entries[key]):
             self.remove(key, EXPIRE)
@@ -226,6 +242,7 @@ class Reference(Leasing):
                 return self.nothing(LIMIT)
             return self.write(key, command.value, command.content_type, 0, 0, command.lease)
         if name == "Delete":
+            self.end_rights(key, key + b"\0")
             if entry is None:
                 return self.nothing(DELETED)
             self.remove(key)
@@ -277,7 +294,8 @@ class Reference(Leasing):
                     raise Aborted(REPLY_TOO_LARGE)
             except Aborted as aborted:
                 self.entries, self.revision, self.in_txn = before, revision, False
-                reply = (aborted.args[0], revision, 0, 0, 0, 0, False)
+                number = aborted.args[1] if len(aborted.args) > 1 else 0
+                reply = (aborted.args[0], revision, 0, 0, number, 0, False)
                 return (*self.nothing(ABORTED), ((status, place, reply),))
             results.append(result)
         self.commit(before)
@@ -306,11 +324,13 @@ class Reference(Leasing):
         return (DELETED, self.revision, 0, count, 0, 0, False)
 
     def begin(self) -> None:
-        self.in_txn, self.changed_keys, self.touched = True, {}, 0
+        self.in_txn, self.changed_keys, self.touched, self.ended = True, {}, 0, []
         self.txn_revision = self.revision + 1
 
     def commit(self, before: dict[bytes, Entry]) -> None:
         self.in_txn = False
+        for start, end in self.ended:
+            self.end_rights(start, end)
         for key, kind in self.changed_keys.items():
             old, new = before.get(key), copy(self.entries.get(key))
             if old is not None or new is not None:
@@ -332,6 +352,8 @@ class Reference(Leasing):
         if name == "Range":
             return self.range(operation)
         reply = self.delete_range(operation) if name == "DeleteRange" else self.execute(operation)
+        if reply[0] in (OVER_KEYS_QUOTA, OVER_SIZE_QUOTA):
+            raise Aborted(reply[0], reply[4])
         if reply[0] in (MISSING, NOT_INTEGER, OVERFLOW, TOO_LARGE, NO_LEASE, LIMIT):
             raise Aborted(reply[0])
         return (reply,), 64
@@ -375,6 +397,7 @@ class Reference(Leasing):
     def delete_range(self, command: Any) -> Reply:
         keys = sorted(key for key in self.entries if within(key, command.start, command.end))
         self.touch(len(keys))
+        self.end_rights(command.start, command.end)
         count = 0
         for key in keys:
             due = self.is_due(self.entries[key])
@@ -422,6 +445,10 @@ class Reference(Leasing):
         number: int = 0,
         lease: int = 0,
     ) -> Reply:
+        over = self.over_quota(key, HEADER + len(content_type) + len(value))
+        if over is not None:
+            return over
+        self.end_rights(key, key + b"\0")
         self.take_revision()
         self.changed_keys[key] = PUT
         entry = self.entries.get(key)

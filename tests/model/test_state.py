@@ -33,6 +33,7 @@ from raftcache.command.words import (
     Command,
     Compare,
     Delete,
+    DeleteQuota,
     DeleteRange,
     Evict,
     Expire,
@@ -44,11 +45,14 @@ from raftcache.command.words import (
     Persist,
     Put,
     Range,
+    Refill,
     Relation,
+    SetQuota,
     Target,
     Tick,
     Touch,
     Txn,
+    Vivify,
 )
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.history import Event
@@ -59,6 +63,7 @@ from tests.model.state_reference import Reference
 
 EXPIRED_MAX, REMEMBERED_MAX, REMEMBERED_MS = 2, 3, 40
 RANGE_KEYS_MAX, RESULTS_MAX, RESULTS_REMEMBERED_MAX = 4, 500, 300
+QUOTAS_MAX, COUNTED_MAX, REFILLS_MAX = 2, 1, 2
 LIMITS = (
     EXPIRED_MAX,
     REMEMBERED_MAX,
@@ -67,6 +72,9 @@ LIMITS = (
     RESULTS_MAX,
     RESULTS_REMEMBERED_MAX,
     LeaseLimits(leases_max=3, lease_keys_max=2, places_max=5, queue_max=2, place_ms=8),
+    QUOTAS_MAX,
+    COUNTED_MAX,
+    REFILLS_MAX,
 )
 
 
@@ -94,6 +102,10 @@ def _tiny_limits() -> Iterator[None]:
         patch.setattr("raftcache.state.sessions.REQUESTS_REMEMBERED_MAX", REMEMBERED_MAX)
         patch.setattr("raftcache.state.sessions.REQUESTS_REMEMBERED_MS", REMEMBERED_MS)
         patch.setattr("raftcache.state.image.REQUESTS_REMEMBERED_MAX", REMEMBERED_MAX)
+        patch.setattr("raftcache.state.keeping.QUOTAS_MAX", QUOTAS_MAX)
+        patch.setattr("raftcache.state.quotas.QUOTA_KEYS_COUNTED_PER_ENTRY", COUNTED_MAX)
+        patch.setattr("raftcache.state.refills.REFILLS_MAX", REFILLS_MAX)
+        patch.setattr("raftcache.state.refills.REFILLS_FORGOTTEN_PER_ENTRY_MAX", 1)
         patch.setattr("raftcache.state.image.SLICE_KEYS_MAX", 2)
         patch.setattr("raftcache.state.image.SLICE_SIZE_BYTES", 100)
         transactions = "raftcache.state.transactions."
@@ -191,6 +203,15 @@ locking: st.SearchStrategy[Command] = st.one_of(
     st.builds(LockKeepAlive, names, revisions, onces),
     st.builds(LockRelease, names, revisions, onces),
 )
+prefixes = st.sampled_from([b"", b"a", b"b", b"ba"])
+limits = st.one_of(st.none(), st.integers(-1, 4))
+keeping: st.SearchStrategy[Command] = st.one_of(
+    st.builds(SetQuota, prefixes, limits, limits.map(lambda n: n and n * 40), onces),
+    st.builds(DeleteQuota, prefixes, onces),
+    st.builds(Vivify, keys, st.integers(0, 20), st.integers(0, 10), onces),
+    st.builds(Vivify, keys, st.integers(5, 20)),
+    st.builds(Refill, keys, values, st.integers(0, 12), content_types, ttls, onces),
+)
 commands = st.one_of(
     commands,
     transactions,
@@ -199,9 +220,40 @@ commands = st.one_of(
     st.builds(Evict, st.lists(victims, max_size=6).map(tuple)),
     leasing,
     locking,
+    keeping,
 )
 entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
 Log = list[tuple[int, list[Command]]]
+
+# The same for what is kept and refilled alone: few keys, so that quotas are met and tokens guessed.
+few = st.sampled_from([b"a", b"b", b"ba"])
+small = st.sampled_from([b"", b"7", b"text"])
+kept_operations = st.one_of(
+    st.builds(Put, few, small),
+    st.builds(Delete, few),
+    st.builds(Increment, few),
+    st.builds(DeleteRange, st.just(b""), st.sampled_from([b"", b"b"])),
+)
+kept_commands: st.SearchStrategy[Command] = st.one_of(
+    kept_operations,
+    st.builds(Put, few, small, ttl_ms=st.integers(1, 12)),
+    st.builds(Append, few, small, st.just(100)),
+    st.builds(Expire, few, st.sampled_from([0, 5])),
+    st.builds(Txn, success=st.lists(kept_operations, max_size=4).map(tuple)),
+    st.builds(Evict, st.lists(st.tuples(few, st.integers(1, 6)), max_size=3).map(tuple)),
+    st.builds(LeaseGrant, st.just(6)),
+    st.builds(LeasedPut, few, small, st.integers(1, 3)),
+    st.builds(LeaseRevoke, st.integers(1, 3)),
+    st.builds(SetQuota, prefixes, st.integers(0, 2), st.none()),
+    st.builds(SetQuota, prefixes, st.none(), st.sampled_from([0, 35, 36, 39, 71, 72, 80])),
+    st.builds(DeleteQuota, prefixes),
+    st.builds(Vivify, few, st.sampled_from([4, 8]), st.sampled_from([0, 6])),
+    st.builds(Vivify, few, st.sampled_from([4, 8]), st.sampled_from([0, 6])),
+    st.builds(Refill, few, small, st.integers(1, 5)),
+)
+kept_logs = st.lists(
+    st.tuples(st.sampled_from([0, 0, 1, 4]), st.lists(kept_commands, max_size=4)), max_size=12
+)
 
 
 picks = st.integers(0, 7)
@@ -306,6 +358,16 @@ def restored(image: bytes, into: Machine | None = None) -> Machine:
 @settings(max_examples=400, deadline=None)
 @given(logs)
 def test_it_does_what_the_reference_does(log: Log) -> None:
+    check_against_the_reference(log)
+
+
+@settings(max_examples=400, deadline=None)
+@given(kept_logs)
+def test_quotas_and_refills_do_what_the_reference_does(log: Log) -> None:
+    check_against_the_reference(log)
+
+
+def check_against_the_reference(log: Log) -> None:
     machine = Machine()
     reference = Reference(*LIMITS)
     for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
@@ -319,6 +381,10 @@ def test_it_does_what_the_reference_does(log: Log) -> None:
             assert plain(machine.lock(name)) == reference.view(name)
         for lease in range(1, 21):
             assert (machine.lease(lease) is not None) == reference.lives(lease)
+        for quota, count in machine.quotas():
+            assert quota.counted_to == reference.counted_to.get(quota.prefix)
+            assert (count.keys, count.size_bytes) == reference.counts(quota.prefix)
+            assert reference.quotas.keys() == {q.prefix for q, _ in machine.quotas()}
         for key in KEYS:
             item, entry = machine.get(key), reference.get(key)
             assert (item is None) == (entry is None)
@@ -335,7 +401,7 @@ def test_it_does_what_the_reference_does(log: Log) -> None:
 
 
 @settings(max_examples=300, deadline=None)
-@given(logs, st.data())
+@given(st.one_of(logs, kept_logs), st.data())
 def test_a_restart_from_an_image_changes_nothing(log: Log, data: st.DataObject) -> None:
     """Nothing that an image leaves out may influence what comes later."""
     straight, restarted = Machine(), Machine()
@@ -387,7 +453,7 @@ def test_an_image_may_be_fed_in_any_pieces(log: Log, data: st.DataObject) -> Non
 
 
 @settings(max_examples=200, deadline=None)
-@given(logs, st.data())
+@given(st.one_of(logs, kept_logs), st.data())
 def test_a_damaged_image_is_corrupt_or_the_same(log: Log, data: st.DataObject) -> None:
     machine = Machine()
     run(machine, log)
@@ -402,7 +468,7 @@ def test_a_damaged_image_is_corrupt_or_the_same(log: Log, data: st.DataObject) -
 
 
 @settings(max_examples=200, deadline=None)
-@given(logs, logs)
+@given(st.one_of(logs, kept_logs), st.one_of(logs, kept_logs))
 def test_states_are_equal_exactly_when_their_digests_are(one: Log, two: Log) -> None:
     machines = Machine(), Machine()
     run(machines[0], one)

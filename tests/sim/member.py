@@ -21,7 +21,7 @@ from raftcache.raft.log import Log
 from raftcache.raft.members import NOBODY, Change, Configuration
 from raftcache.raft.replica import Replica
 from raftcache.service.kv import KvService
-from tests.sim import editions
+from tests.sim import editions, keeping
 from tests.sim.lane import SimLane
 from tests.sim.network import Greeting, Message, SimLinks
 from tests.sim.schedule import DriftingClock
@@ -347,6 +347,8 @@ class Member(Host):
                 ended("refused" if outcome.definite else "unknown", outcome.detail)
 
         self._kv.write(command, done)
+        if self.world.profile.keeps:
+            keeping.keep(self)
 
     def _perhaps_newer(self) -> bool:
         world = self.world
@@ -416,7 +418,7 @@ class Member(Host):
         """Which proposals an entry holds, apart from those of sessions, who try again."""
         if command[:1] != REGULAR:
             return ()
-        commands = [c for c in decode(command[1 + STAMP_SIZE_BYTES :]) if c.key[:3] == b"key"]
+        commands = [c for c in decode(command[1 + STAMP_SIZE_BYTES :]) if keeping.is_counted(c)]
         return [int(c.value if isinstance(c, Put) else c.once.token) for c in commands]
 
     @staticmethod

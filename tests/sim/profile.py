@@ -53,6 +53,8 @@ class Profile:
     wipe_rate: float = 0.0
     # versions: some members begin with the one before (see versions.py)
     upgrade_rate: float = 0.0
+    # keys are evicted, limited and refilled (see keeping.py)
+    keeps: bool = False
     # sizes that are tiny here, so that their limits are met
     snapshot_entries: int = NEVER
     trailing_entries: int = 0
@@ -147,6 +149,9 @@ _PROFILES: Final = {
     "upgrades": _upgrades,
     "sessions": lambda p, pick: replace(
         p, sessions=pick((3, 8)), crash_rate=pick((0.15, 0.5)), wall_jump_ms=20_000
+    ),
+    "keeping": lambda p, pick: replace(
+        p, keeps=True, crash_rate=pick((0.15, 0.5)), snapshot_entries=pick((15, 60, NEVER))
     ),
     "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16

@@ -19,13 +19,16 @@ from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
 from raftcache.server.members import MemberRoutes
+from raftcache.server.quotas import QuotaRoutes
 from raftcache.server.ranges import RangeRoutes
 from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
 from raftcache.service.leases import LeaseService
 from raftcache.service.locks import LockService
+from raftcache.service.quotas import QuotaService
 from raftcache.service.ranges import RangeService
+from raftcache.service.vivify import VivifyService
 from raftcache.service.watch import WatchHub
 from tests.support.fake_kv import FakeKv
 from tests.support.watching import FakeReplica
@@ -232,16 +235,18 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     )
     hub.start()
     ranges, locks = RangeService(kv, kv.machine), LockService(kv, kv.machine)
+    vivifier = VivifyService(kv, kv.machine, asyncio.get_running_loop())
     rooms = (
         StatusRoutes(node, Metrics(counters, node.gauges)).add_to,
         MemberRoutes(operator).add_to,
+        QuotaRoutes(QuotaService(kv, kv.machine)).add_to,
         WatchRoutes(hub, kv.now_ms, "n1").add_to,
         RangeRoutes(ranges, kv).add_to,
         TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
         LeaseRoutes(LeaseService(kv, kv.machine), kv).add_to,
         LockRoutes(locks, kv).add_to,
     )
-    server = HttpServer(kv, config, clock, counters, rooms)
+    server = HttpServer(kv, vivifier, config, clock, counters, rooms)
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = Served(

@@ -28,16 +28,26 @@ from raftcache.errors import NotLeader, Overloaded, RaftcacheError, TooLarge, Un
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.replies import Answer
 from raftcache.service.kv import Kv, Level, Outcome, ReadDone, Want
+from raftcache.service.vivify import VivifyDone, Wish
 from tests.support.fake_kv import FakeKv
 
 VALUE_SIZE_BYTES_MAX = 100
+
+
+def door_of(kv: Kv) -> KvDoor:
+    return KvDoor(kv, NoVivifier(), "n1", VALUE_SIZE_BYTES_MAX)
+
+
+class NoVivifier:
+    def vivify(self, key: bytes, wish: Wish, done: VivifyDone) -> None:
+        raise AssertionError("nobody asked for it")
 
 
 class Asked:
     """One door over one Kv; call it like a client."""
 
     def __init__(self, kv: Kv) -> None:
-        self.door = KvDoor(kv, "n1", VALUE_SIZE_BYTES_MAX)
+        self.door = door_of(kv)
 
     def __call__(
         self, method: str, target: str, body: bytes = b"", *headers: tuple[str, str]
@@ -130,7 +140,7 @@ BAD_REQUESTS = [
     ("PUT", "a?lease=0", b"", {}, 400, "lease='0' is no whole number from 1"),
     ("PUT", "a?lease=", b"", {}, 400, "lease='' is no whole number"),
     ("PUT", "a?lease=9223372036854775808", b"", {}, 400, "is no whole number from 1 to 92233"),
-    ("PUT", "a?lease=1&ttl=1s", b"", {}, 400, "ttl and lease exclude each other"),
+    ("PUT", "a?lease=1&ttl=1s", b"", {}, 400, "lease excludes ttl and vivify"),
     ("GET", "a?lease=1", b"", {}, 400, "unknown query parameter 'lease'"),
     ("PUT", "a?ttl=1s&ttl=1s", b"", {}, 400, "'ttl' is given twice"),
     ("PUT", "a?ttl=soon", b"", {}, 400, "ttl='soon'"),
@@ -478,7 +488,7 @@ def test_a_mistake_of_ours_is_a_500_without_its_story() -> None:
 def test_the_answer_waits_for_the_outcome(kv: FakeKv) -> None:
     kv.holding = True
     answers: list[Answer] = []
-    door = KvDoor(kv, "n1", VALUE_SIZE_BYTES_MAX)
+    door = door_of(kv)
     door.handle("PUT", "/v1/kv/a", CIMultiDict(), b"v", answers.append)
     assert answers == []
     kv.release()

@@ -98,8 +98,10 @@ def test_an_address_in_use_is_a_clear_error() -> None:
                 taken.listen()
                 here = Address("127.0.0.1", taken.getsockname()[1])
                 config = replace(served.server._config, http=here)
+                vivifier = served.server._door._vivifier
+                server = HttpServer(served.kv, vivifier, config, served.clock, served.counters)
                 with pytest.raises(BadConfig, match=f"http {here}: cannot listen"):
-                    await HttpServer(served.kv, config, served.clock, served.counters).start()
+                    await server.start()
 
     run(test())
 

@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from raftcache.command.limits import LEASES_MAX, LOCK_PLACES_MAX
+from raftcache.command.limits import LEASES_MAX, LOCK_PLACES_MAX, QUOTAS_MAX, REFILLS_MAX
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.state import image, items
 from raftcache.state.image import State
 from raftcache.state.leases import Lease
 from raftcache.state.locks import Place, Role
+from raftcache.state.quotas import Quota
+from raftcache.state.refills import Right
 from tests.unit.test_image import HEADER_SIZE_BYTES, image_of, load
 
 LEASE = Lease(1, 1500, 500)
@@ -45,9 +47,10 @@ def state() -> State:
 
 
 WRITTEN = (
-    # header, and how many leases and places
+    # header, and how many leases, places, quotas and rights to refill
     "72616674636163680200000001000000000000000000000000000000000000000000000004000000"
     "00000000e80300000000000001000000000000000200000000000000"
+    "00000000000000000000000000000000"
     # lease 1
     "08009301cd05dccd01f4"
     # place 3, which holds l
@@ -137,7 +140,7 @@ def test_an_image_with_tables_is_none_of_the_first_format(state: State) -> None:
         ((replace(HOLDER, ttl_ms=1),), "place 3 has a field outside"),
         ((replace(HOLDER, delay_ms=60_001),), "place 3 has a field outside"),
         ((replace(HOLDER, stays=-1),), "place 3 has a field outside"),
-        ((replace(HOLDER, value=bytes(1024)),), "a record of 10[0-9]{2} bytes"),
+        ((replace(HOLDER, value=bytes(4096)),), "a record of 41[0-9]{2} bytes"),
     ],
 )
 def test_records_that_cannot_be_are_refused(records: tuple[Lease | Place, ...], about: str) -> None:
@@ -147,7 +150,7 @@ def test_records_that_cannot_be_are_refused(records: tuple[Lease | Place, ...], 
 
 def test_numbers_only_rise() -> None:
     whole = image_of(state_of(LEASE, replace(LEASE, number=2)))
-    at = HEADER_SIZE_BYTES + 16
+    at = HEADER_SIZE_BYTES + 32
     first, second = whole[at : at + 10], whole[at + 10 : at + 20]
     with pytest.raises(Corrupt, match="record 1 after 2"):
         load(whole[:at] + second + first + whole[at + 20 :])
@@ -172,11 +175,92 @@ def test_a_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         load(whole)
 
 
-@pytest.mark.parametrize("counts", [(LEASES_MAX + 1, 0), (0, LOCK_PLACES_MAX + 1)])
+@pytest.mark.parametrize(
+    ("table", "count_max"),
+    [(0, LEASES_MAX), (1, LOCK_PLACES_MAX), (2, QUOTAS_MAX), (3, REFILLS_MAX)],
+)
 def test_no_count_makes_the_loader_wait_for_more_than_a_limit(
-    state: State, counts: tuple[int, int]
+    state: State, table: int, count_max: int
 ) -> None:
     whole = bytearray(image_of(state))
-    whole[HEADER_SIZE_BYTES : HEADER_SIZE_BYTES + 16] = struct.pack("<QQ", *counts)
-    with pytest.raises(Corrupt, match="leases, "):
+    at = HEADER_SIZE_BYTES + 8 * table
+    whole[at : at + 8] = struct.pack("<Q", count_max + 1)
+    with pytest.raises(Corrupt, match=f"{count_max + 1} records of at most {count_max}"):
         load(bytes(whole))
+
+
+QUOTA = Quota(b"p", 1, None)
+RIGHT = Right(b"k", 2, 1500)
+
+
+def kept(*records: Quota | Right) -> State:
+    """With these as they are, whatever they say."""
+    state = State(revision=4, now_ms=1000)
+    for record in records:
+        if isinstance(record, Quota):
+            state.keyspace.quotas._put(record)
+        else:
+            state.refills.put(record)
+    return state
+
+
+def test_quotas_and_rights_keep_their_bytes() -> None:
+    """If this fails, the format has changed: give it a new number and keep reading the old one."""
+    state = kept(replace(QUOTA, counted_to=b"q"), replace(QUOTA, prefix=b""), RIGHT)
+    whole = image_of(state)
+    assert whole[HEADER_SIZE_BYTES:-8].hex() == (
+        "0000000000000000000000000000000002000000000000000100000000000000"
+        "060094c40001c0c0"
+        "090094c4017001c0c40171"
+        "080093c4016b02cd05dc"
+    )
+    loaded = load(whole, 7)
+    assert loaded.digest == state.digest
+    assert image_of(loaded) == whole
+    assert loaded.keyspace.quotas.is_counting
+    assert loaded.refills.living(b"k", 1499) == RIGHT
+
+
+@pytest.mark.parametrize(
+    ("records", "about"),
+    [
+        ((replace(QUOTA, keys_max=None),), "a quota outside its limits"),
+        ((replace(QUOTA, keys_max=-1),), "a quota outside its limits"),
+        ((replace(QUOTA, prefix=bytes(1025)),), "a quota outside its limits"),
+        ((replace(QUOTA, counted_to=bytes(1025)),), "a quota outside its limits"),
+        ((replace(RIGHT, key=b""),), "a right outside its limits"),
+        ((replace(RIGHT, key=bytes(1025)),), "a right outside its limits"),
+        ((replace(RIGHT, token=0),), "a right outside its limits"),
+        ((replace(RIGHT, token=5),), "a right outside its limits"),
+        ((replace(RIGHT, deadline_ms=-1),), "a right outside its limits"),
+    ],
+)
+def test_quotas_and_rights_that_cannot_be_are_refused(
+    records: tuple[Quota | Right, ...], about: str
+) -> None:
+    with pytest.raises(Corrupt, match=about):
+        load(image_of(kept(*records)))
+
+
+@pytest.mark.parametrize(
+    ("state", "size", "about"),
+    [
+        (kept(QUOTA, replace(QUOTA, prefix=b"q")), 9, "quotas out of order"),
+        (kept(RIGHT, replace(RIGHT, key=b"l")), 10, "rights to refill out of order"),
+    ],
+)
+def test_quotas_and_rights_stand_in_order(state: State, size: int, about: str) -> None:
+    whole, at = image_of(state), HEADER_SIZE_BYTES + 32
+    first, second = whole[at : at + size], whole[at + size : at + 2 * size]
+    with pytest.raises(Corrupt, match=about):
+        load(whole[:at] + second + first + whole[at + 2 * size :])
+
+
+def test_damaged_quotas_and_rights_are_noticed() -> None:
+    whole = image_of(kept(QUOTA, RIGHT))
+    for at in range(HEADER_SIZE_BYTES, len(whole)):
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[at] ^= 1 << bit
+            with pytest.raises(Corrupt):
+                load(bytes(damaged))

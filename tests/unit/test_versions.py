@@ -345,10 +345,10 @@ def test_every_kind_of_command_has_the_version_that_brought_it() -> None:
     kinds = (
         words.Txn,
         words.DeleteRange,
-        words.Evict,
         words.LeasedPut,
         *get_args(Leasing),
         *get_args(Locking),
+        *get_args(words.Keeping),
     )
     assert later == dict.fromkeys(kinds, 2)
     assert versions.COMMANDS == 2
