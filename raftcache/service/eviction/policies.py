@@ -158,13 +158,19 @@ class Lfu:
         before = self._counts.get(key)
         if before is None:
             return
-        self._leave(key, before >> _READS_BITS)
-        level = max(before >> _READS_BITS, self._floor)
-        reads = count + (before & _READS_MASK if level == before >> _READS_BITS else 0)
+        old = before >> _READS_BITS
+        level = max(old, self._floor)
+        reads = count + (before & _READS_MASK if level == old else 0)
         while reads >= 1 << (level - self._floor) and level < self._floor + self.LEVELS_MAX:
             reads -= 1 << (level - self._floor)
             level += 1
-        self._put(key, level, min(reads, _READS_MASK))
+        reads = min(reads, _READS_MASK)
+        if level == old:
+            self._counts[key] = level << _READS_BITS | reads
+            self._levels[level].move_to_end(key)
+        else:
+            self._leave(key, old)
+            self._put(key, level, reads)
         self._age(count)
 
     def remove(self, key: bytes) -> None:
