@@ -16,6 +16,8 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     operators   who adds, promotes, removes and replaces members
     clients     who proposes and reads, and what they were told
     sessions    clients who try again; their histories are judged for linearizability
+    store       clients of transactions, ranges, leases, locks and evictions
+    audit       what must hold of them
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting

@@ -40,7 +40,7 @@ def is_counted(command: Any) -> bool:
     """Whether it is of a client who counts what becomes of it."""
     if isinstance(command, get_args(Keeping)):
         return False
-    return bool(command.key[:3] == b"key")
+    return bool(getattr(command, "key", b"")[:3] == b"key")
 
 
 def _command(member: Member, chance: random.Random) -> Command:

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
+from raftcache.command.words import Evict, Reply
 from raftcache.ports import Disk
 from raftcache.raft import assembly, outbox, rounds, snapshots
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER
@@ -23,6 +24,8 @@ from raftcache.raft.replica import Replica
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.stock import engine as private_copy
 from raftcache.raft.wal import Wal
+from raftcache.state.changes import Changes
+from raftcache.state.keeping import KeepingCommands
 from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions
@@ -140,6 +143,16 @@ def _expires_by_the_wall(self: Any, now_ms: int, batch: bytes) -> Any:
 
 
 _apply_rightly: Final = Machine.apply
+
+
+def _evicts_what_changed(self: KeepingCommands, command: Evict) -> Reply:
+    """By its name alone, whatever the key holds by now."""
+    found = ((key, self._state.keyspace.find(key)) for key, _ in command.victims)
+    victims = tuple((key, stored.mod_revision) for key, stored in found if stored is not None)
+    return _evict_rightly(self, Evict(victims))
+
+
+_evict_rightly: Final = KeepingCommands._evict
 
 
 def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
@@ -307,6 +320,19 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(membership.SyncObj, "commands_version", _knows_everything),
         "upgrades",
         10,
+    ),
+    Mutation(
+        "a transaction that is stopped is not undone",
+        lambda: mock.patch.object(Changes, "undo", Changes.commit),
+        "store",
+        3,
+        word="no-undo",
+    ),
+    Mutation(
+        "what changed since it was named is evicted",
+        lambda: mock.patch.object(KeepingCommands, "_evict", _evicts_what_changed),
+        "store",
+        5,
     ),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),

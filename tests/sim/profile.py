@@ -68,6 +68,8 @@ class Profile:
     burst: int = 30
     sessions: int = 0
     session_gap_s: float = 0.05
+    store: int = 0
+    store_gap_s: float = 0.05
 
 
 def draw(name: str, chance: random.Random) -> Profile:
@@ -152,6 +154,9 @@ _PROFILES: Final = {
     ),
     "keeping": lambda p, pick: replace(
         p, keeps=True, crash_rate=pick((0.15, 0.5)), snapshot_entries=pick((15, 60, NEVER))
+    ),
+    "store": lambda p, pick: replace(
+        p, store=pick((2, 4)), store_gap_s=pick((0.02, 0.06)), wall_jump_ms=20_000
     ),
     "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16

@@ -33,7 +33,16 @@ def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_th
 
 
 @pytest.mark.parametrize(
-    "word", ["no-fsync", "local-reads", "no-majority", "no-idempotency", "wall-clock", "stock"]
+    "word",
+    [
+        "no-fsync",
+        "local-reads",
+        "no-majority",
+        "no-idempotency",
+        "no-undo",
+        "wall-clock",
+        "stock",
+    ],
 )
 def test_the_promises_have_controls_that_the_command_line_knows(word: str) -> None:
     assert BY_SWITCH[word].word == word

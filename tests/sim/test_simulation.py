@@ -90,6 +90,28 @@ def test_disks_do_fail_in_these_seeds() -> None:
     assert count["stopped by the disk"] > 0, count
 
 
+def test_all_that_a_store_offers_is_used_in_these_seeds() -> None:
+    count = sum((run(seed, "store").count for seed in SEEDS_OF_EACH_PROFILE), Counter[str]())
+    for event in (
+        "Txn succeeded",
+        "Txn failed",
+        "Txn aborted",
+        "DeleteRange deleted",
+        "Evict deleted",
+        "evicted",
+        "spared",
+        "LeasedPut created",
+        "LeaseKeepAlive changed",
+        "LeaseRevoke deleted",
+        "LockAcquire granted",
+        "LockStay granted",
+        "LockLeave deleted",
+        "LockRelease deleted",
+        "revisions compared",
+    ):
+        assert count[event] > 0, f"{event}: {count}"
+
+
 def test_stock_breaks_its_word() -> None:
     """The engine as installed, on a perfect disk, loses or denies committed entries."""
     broken = (

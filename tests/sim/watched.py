@@ -82,6 +82,8 @@ class WatchedMachine(Machine):
         replies = super().apply(now_ms, batch)
         index = member.applied_index + 1
         member.world.checker.applied(member, index, (now_ms, batch, self.digest))
+        if member.world.profile.store:
+            member.world.store.audit.look(member)
         return replies
 
 

@@ -26,6 +26,7 @@ from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
+from tests.sim.store import Store
 from tests.sim.verdicts import kind_of
 
 Tell: TypeAlias = Callable[[str], None]
@@ -84,7 +85,7 @@ class World:
         self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
-        self.sessions = Sessions(self)
+        self.sessions, self.store = Sessions(self), Store(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
 
@@ -104,6 +105,8 @@ class World:
             self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
             for _ in range(self.profile.sessions):
                 self.schedule.at(FIRST_REQUEST_S, self.sessions.begin)
+            for _ in range(self.profile.store):
+                self.schedule.at(FIRST_REQUEST_S, self.store.begin)
             self.schedule.at(0.5, self.nemesis.strike)
             self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
             if self.profile.change_rate:
@@ -115,6 +118,8 @@ class World:
         if self.verdict is None:
             self._check_liveness()
             self.sessions.judge()
+            if self.profile.store:
+                self.store.judge()
         virtual_s = self.schedule.now_s
         return Result(self.seed, len(self.names), self.verdict, self.count, virtual_s, self.trace)
 
