@@ -12,9 +12,10 @@ import contextlib
 import gc
 import logging
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeAlias
 
 import uvloop
 
@@ -30,6 +31,7 @@ from raftcache.errors import BadConfig, Fatal
 from raftcache.metrics import HttpCounters, Metrics
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
+from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.datadir import (
     DirectoryLock,
     Identity,
@@ -51,6 +53,7 @@ from raftcache.server.locks import LockRoutes
 from raftcache.server.members import MemberRoutes
 from raftcache.server.quotas import QuotaRoutes
 from raftcache.server.ranges import RangeRoutes
+from raftcache.server.routes import RouteTable
 from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
 from raftcache.server.watch import WatchRoutes
@@ -124,6 +127,19 @@ async def _serve(config: Config) -> int:
     return EXIT_STOPPED if error is None else EXIT_FATAL
 
 
+Room: TypeAlias = Callable[[RouteTable], None]
+"""Adds the routes of one part of the API."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Core:
+    """A node below its front doors."""
+
+    identity: Identity
+    machine: Machine
+    time: ClusterTime
+
+
 class Node:
     """One member of one cluster, in one process."""
 
@@ -136,7 +152,6 @@ class Node:
         self._link_counters = LinkCounters()
         self._links: Links
         self._replica: Replica
-        self._status: NodeStatus
         self._stopping = False
 
     def ask_to_stop(self) -> None:
@@ -155,6 +170,20 @@ class Node:
 
     async def start(self) -> None:
         """Everything, in order. If a step fails, stop() undoes those before it."""
+        core = await self._start_core()
+        expiry = Expiry(
+            self._replica, core.machine, core.time, self._loop, self._config.timing.heartbeat_s
+        )
+        expiry.start()
+        self._undo.callback(expiry.stop)
+        await self._start_front(core)
+        _calm_the_collector()
+        config = self._config
+        addresses = {"http": config.http, "raft": config.raft, "cluster": core.identity.cluster_id}
+        logger.info("serving", extra={"node": config.name, **addresses})
+
+    async def _start_core(self) -> _Core:
+        """What is on the disk, and the group that goes on from there."""
         config, disk = self._config, SystemDisk(self._config.data_dir)
         lock = DirectoryLock(config.data_dir)
         self._undo.callback(lock.release)
@@ -196,15 +225,16 @@ class Node:
         self._undo.push_async_callback(self._links.stop)
         self._replica.start()
         self._undo.callback(self._replica.stop)
-        expiry = Expiry(self._replica, machine, time, self._loop, config.timing.heartbeat_s)
-        expiry.start()
-        self._undo.callback(expiry.stop)
-        limits = config.limits
+        return _Core(identity, machine, time)
+
+    async def _start_front(self, core: _Core) -> None:
+        """The services, and the doors in front of them."""
+        config, machine, limits = self._config, core.machine, self._config.limits
         memory, evictor, accesses = self._keep_within_memory(machine)
         kv = KvService(
             self._replica,
             machine,
-            time,
+            core.time,
             limits.value_size_bytes_max,
             limits.reads_pending_max,
             memory if limits.memory_size_bytes_max else None,
@@ -212,53 +242,51 @@ class Node:
         )
         hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
         hub.start()
-        watch = WatchRoutes(hub, kv.now_ms, config.name)
-        self._status = NodeStatus(
+        locks, counters = LockService(kv, machine), HttpCounters()
+        status = NodeStatus(
             config,
-            identity.cluster_id,
+            core.identity.cluster_id,
             self._replica,
             machine,
             self._link_counters,
             memory.view,
             lambda: {**hub.gauges(), **evictor.gauges()},
         )
-        membership = Membership(
-            config.name,
-            identity.cluster_id,
-            self._replica,
-            config.timing.request_timeout_s,
-            config.timing.heartbeat_s / 4,
-        )
-        counters = HttpCounters()
-        backup = BackupRoutes(Backups(self._replica, config.timing.request_timeout_s))
-        checking = Checking(
-            config.name,
-            self._replica,
-            config.timing.request_timeout_s,
-            config.timing.heartbeat_s / 4,
-        )
-        ranges, locks = RangeService(kv, machine), LockService(kv, machine)
         rooms = (
-            RangeRoutes(ranges, kv).add_to,
-            TxnRoutes(ranges, kv, limits.value_size_bytes_max).add_to,
-            watch.add_to,
-            LeaseRoutes(LeaseService(kv, machine), kv).add_to,
-            LockRoutes(locks, kv).add_to,
-            QuotaRoutes(QuotaService(kv, machine)).add_to,
-            StatusRoutes(self._status, Metrics(counters, self._status.gauges)).add_to,
-            MemberRoutes(membership).add_to,
-            CheckingRoutes(checking).add_to,
-            backup.add_to,
+            *self._rooms_of_keys(kv, hub, locks, machine),
+            StatusRoutes(status, Metrics(counters, status.gauges)).add_to,
+            *self._rooms_of_operators(core.identity.cluster_id),
         )
         vivifier = VivifyService(kv, machine, self._loop)
-        server = HttpServer(kv, vivifier, config, clock, counters, rooms)
+        server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         self._undo.callback(hub.stop, "this node is shutting down")
         self._undo.callback(locks.stop)  # before the server waits for those who wait
-        _calm_the_collector()
-        addresses = {"http": config.http, "raft": config.raft, "cluster": identity.cluster_id}
-        logger.info("serving", extra={"node": config.name, **addresses})
+
+    def _rooms_of_keys(
+        self, kv: KvService, hub: WatchHub, locks: LockService, machine: Machine
+    ) -> Sequence[Room]:
+        """What clients call, besides single keys; in the order of the API's description."""
+        ranges = RangeService(kv, machine)
+        return (
+            RangeRoutes(ranges, kv).add_to,
+            TxnRoutes(ranges, kv, self._config.limits.value_size_bytes_max).add_to,
+            WatchRoutes(hub, kv.now_ms, self._config.name).add_to,
+            LeaseRoutes(LeaseService(kv, machine), kv).add_to,
+            LockRoutes(locks, kv).add_to,
+            QuotaRoutes(QuotaService(kv, machine)).add_to,
+        )
+
+    def _rooms_of_operators(self, cluster_id: str) -> Sequence[Room]:
+        name, timing = self._config.name, self._config.timing
+        timeout_s, poll_s = timing.request_timeout_s, timing.heartbeat_s / 4
+        membership = Membership(name, cluster_id, self._replica, timeout_s, poll_s)
+        return (
+            MemberRoutes(membership).add_to,
+            CheckingRoutes(Checking(name, self._replica, timeout_s, poll_s)).add_to,
+            BackupRoutes(Backups(self._replica, timeout_s)).add_to,
+        )
 
     def _machine(self) -> Machine:
         size_bytes_max = self._config.limits.memory_size_bytes_max
