@@ -46,5 +46,13 @@ CONTROLS: Final = {
         "deadlines kept by the wall clocks of nodes, judged as kept by cluster time",
         {"workloads": ("ttl",), "faults": ("clock",), "wall_deadlines": True},
     ),
+    "late-holders": Control(
+        "locks whose holders notice the end of their time late, judged as never held twice",
+        {"workloads": ("lock",), "faults": ("kill", "pause"), "late_holders": True},
+    ),
+    "blind-transfers": Control(
+        "transfers that write without a compare, judged as if nothing could come between",
+        {"workloads": ("bank",), "faults": ("kill",), "blind_transfers": True},
+    ),
 }
 """By the names that --control takes."""

@@ -37,7 +37,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     endpoints: a cluster that runs already; None to start one.
     network: of the nodes, see networks.choose.
     options: of every node, beside those of the faults.
-    reads, fresh_tokens, wall_deadlines: see workloads.base.Stage.
+    reads, and all after it: see workloads.base.Stage.
     """
 
     seed: int
@@ -53,6 +53,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     reads: Consistency = "linearizable"
     fresh_tokens: bool = False
     wall_deadlines: bool = False
+    late_holders: bool = False
+    blind_transfers: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -256,6 +258,8 @@ class _Load:
             plan.reads,
             plan.fresh_tokens,
             plan.wall_deadlines,
+            plan.late_holders,
+            plan.blind_transfers,
         )
         self._workloads: list[Workload] = [WORKLOADS[name](stage) for name in plan.workloads]
         self._clients = [Client(stage, number) for number in range(plan.clients)]

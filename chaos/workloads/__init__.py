@@ -1,12 +1,10 @@
-"""Loads with a judge each. A new one is a module with a Workload in it, and a line in the table.
-
-To come with what it exercises: bank (transactions).
-"""
+"""Loads with a judge each. A new one is a module with a Workload in it, and a line in the table."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from chaos.workloads.bank import Bank
 from chaos.workloads.base import Workload
 from chaos.workloads.counter import Counter
 from chaos.workloads.lock import Locking
@@ -18,7 +16,7 @@ from chaos.workloads.watch import Watching
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     workload.name: workload
-    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching, Locking)
+    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching, Locking, Bank)
 }
 """By the names that --workload takes."""
 

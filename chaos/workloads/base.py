@@ -45,6 +45,10 @@ class Stage:
     """A control: a retry gets a new Idempotency-Key, as a careless client would do it."""
     wall_deadlines: bool = False
     """A control: see workloads.wallclock."""
+    late_holders: bool = False
+    """A control: holders of locks notice the end of their time to live late."""
+    blind_transfers: bool = False
+    """A control: transfers write what follows from a look, whatever has changed since."""
 
     def real_key(self, key: str) -> bytes:
         """As the cluster has it; histories have it without the prefix."""

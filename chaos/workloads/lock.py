@@ -30,6 +30,9 @@ at are gone after ten seconds."""
 
 FINAL_TTL_MS: Final = 10_000
 
+LATE: Final = 3
+"""So many times its time to live is what a holder believes to have who is late on purpose."""
+
 
 class Locking(Workload):
     name = "lock"
@@ -90,7 +93,8 @@ class Locking(Workload):
                 return None
             return grant.token
 
-        return await client.insist(kind, key, [ttl_ms, wait_ms], work, lambda token: token)
+        believed_ms = ttl_ms * LATE if self.stage.late_holders else ttl_ms
+        return await client.insist(kind, key, [believed_ms, wait_ms], work, lambda token: token)
 
     async def _do(self, client: Client, kind: str, key: str, token: int) -> bool | None:
         """Keep or release it: whether the token still held it; None if that is not known."""

@@ -36,7 +36,12 @@ def chaos(folder: Path, *options: str) -> tuple[int, dict[str, Any]]:
 def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
-        *("--workload", "register,counter,set,ttl,watch,lock", "--faults", "kill,pause,partition"),
+        *(
+            "--workload",
+            "register,counter,set,ttl,watch,lock,bank",
+            "--faults",
+            "kill,pause,partition",
+        ),
         *("--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
@@ -51,6 +56,7 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
         "final ok",
         "watch ok",
         "acquire ok",
+        "transfer ok",
     ):
         assert verdict["outcomes"][done] > 0, verdict["outcomes"]
 
@@ -73,6 +79,8 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
         ("stale-reads", "no order explains this"),
         ("memory", "acknowledged, and is lost"),
         ("fresh-tokens", "increments were done before it began"),
+        ("late-holders", "were held at the same time"),
+        ("blind-transfers", "is there in all, and not 500"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],
 )

@@ -8,6 +8,7 @@ from zlib import crc32
 import pytest
 
 from chaos.history import Operation, Outcome
+from chaos.workloads.bank import Bank
 from chaos.workloads.counter import Counter
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import CLOCK, TimeToLive
@@ -249,3 +250,79 @@ def test_watches_that_keep_their_word() -> None:
 )
 def test_watches_that_break_it(operations: list[Operation], sentence: str) -> None:
     assert sentence in sentences(Watching, FIRST, THIRD, WHOLE, *operations)
+
+
+# --- bank ---------------------------------------------------------------------------------------
+
+OPENING = op("open", "bank:", [100] * 5, 0, 1, 1)
+POOR, RICH, SAME = [90, 5], [110, 5], [100, 1]
+BEFORE, AFTER = [SAME] * 5, [POOR, RICH, SAME, SAME, SAME]
+
+
+def moved(begin: int, end: int, result: object, **more: Any) -> Operation:
+    """Ten, from the first account to the second."""
+    argument = {"id": "x", "accounts": [0, 1], "amount": 10, "saw": [SAME, SAME]}
+    argument |= {"by": more.pop("by", "revision"), "id": more.pop("line", "x")}
+    return op("transfer", "bank:", argument, begin, end, result, **more)
+
+
+def looked(begin: int, end: int, revision: int, accounts: list[list[int]]) -> Operation:
+    return op("read", "bank:", None, begin, end, [revision, accounts])
+
+
+def ledger(revision: int, *lines: list[Any]) -> Operation:
+    return op("final", "bank:", None, 90, 99, [revision, list(lines)])
+
+
+MOVED, LEDGER = moved(2, 5, [True, 5]), ledger(9, ["x", 5, 1])
+LATE = moved(6, 7, [False, 6], line="late")
+
+
+def test_banks_that_keep_their_word() -> None:
+    looks = [looked(2, 3, 1, BEFORE), looked(3, 4, 5, AFTER), looked(6, 7, 8, AFTER)]
+    gone = op("list", "bank:", None, 3, 4, None)
+    assert sentences(Bank, OPENING, MOVED, LATE, *looks, gone, LEDGER) == ""
+    refused = moved(2, 3, None, line="no", outcome=Outcome.FAIL)
+    never = moved(2, 3, None, line="maybe", outcome=Outcome.UNKNOWN)
+    behind = op("final", "bank:", None, 3, 4, [3, []])
+    assert sentences(Bank, OPENING, MOVED, refused, never, LEDGER, behind) == ""
+    maybe = moved(2, 3, None, outcome=Outcome.UNKNOWN)
+    assert sentences(Bank, OPENING, maybe, *looks, LEDGER) == "", "it took effect later"
+    assert sentences(Bank, OPENING, maybe, *looks) == "", "no node could be read in the end"
+    early = op("final", "bank:", None, 2, 3, [1, []])
+    assert sentences(Bank, OPENING, maybe, *looks, early) == "", "nor after it took effect"
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([MOVED, LEDGER, looked(2, 3, 5, [POOR, *BEFORE[1:]])], "490 is there in all, and not 500"),
+        ([MOVED, LEDGER, looked(2, 3, 5, BEFORE[1:])], "400 is there in all, and not 500"),
+        ([MOVED, LEDGER, looked(2, 3, 5, [[-10, 5], [210, 5], *BEFORE[2:]])], "is negative"),
+        ([MOVED, LEDGER, looked(2, 3, 4, AFTER)], "at 4 the accounts were [[100, 1]"),
+        ([MOVED, LEDGER, looked(2, 3, 5, BEFORE)], "at 5 the accounts were [[90, 5]"),
+        ([MOVED, LEDGER, looked(2, 3, 0, BEFORE)], "at 0 the accounts were []"),
+        ([MOVED, ledger(9)], "a transfer was acknowledged, and is lost"),
+        ([MOVED, ledger(9, ["x", 5, 2])], "a transfer was done 2 times"),
+        ([MOVED, ledger(9, ["x", 6, 1])], "done at 6, and not where its answer said"),
+        ([moved(2, 3, None, outcome=Outcome.FAIL), LEDGER], "was refused, and yet done"),
+        ([moved(2, 3, [False, 5]), LEDGER], "came too late, and yet done"),
+        ([LEDGER], "'x' is in the ledger, and nobody asked for it"),
+        ([MOVED, LEDGER, ledger(6)], "nodes do not agree on the ledger"),
+        ([moved(2, 3, [False, 4], line="y"), MOVED, LEDGER], "came too late, and had not"),
+        ([moved(2, 3, [False, 4], line="y", by="value"), MOVED, LEDGER], "and had not"),
+        (
+            [MOVED, moved(6, 7, [True, 6], line="y"), ledger(9, ["x", 5, 1], ["y", 6, 1])],
+            "a transfer was done at 6, where the accounts were [[90, 5]",
+        ),
+        ([MOVED, LEDGER, looked(6, 7, 4, BEFORE)], "read was at 4; before it began 5 was known"),
+        ([looked(0, 1, 5, AFTER), MOVED, LEDGER], "transfer was at 5; before it began 5 was known"),
+        ([looked(2, 3, 8, AFTER), looked(4, 5, 7, AFTER), MOVED, LEDGER], "read was at 7; before"),
+    ],
+)
+def test_banks_that_break_it(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(Bank, OPENING, *operations)
+
+
+def test_a_bank_that_never_opened() -> None:
+    assert sentences(Bank, MOVED) == "the accounts were never opened"
