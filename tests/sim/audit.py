@@ -1,8 +1,8 @@
 """What must hold of a store in every state that any node comes to, and of what clients were told.
 
 Amounts add up; nodes remember the same changes; only what was named, as it was, is evicted; tokens
-of a lock rise, and each is given once; who has a lease or a lock has it for its whole time, unless
-somebody asked for its end, and not after that was done.
+of a lock rise, each is given once, and nobody is overtaken in a queue; who has a lease or a lock
+has it for its whole time, unless somebody asked for its end, and not after that was done.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ LEFT: Final = b"left"
 LOCKS: Final = (b"lock", LEFT)
 """Places are left at one of them only: who leaves cannot tell which token he gives up with it."""
 LEASES_MAX: Final = 10_000
+PLACES: Final = 10
+"""So many of the latest in each queue are looked at."""
 
 
 class _Seen:
@@ -54,6 +56,8 @@ class Audit:
         """Keys that may be evicted, with the revisions they were named with."""
         self.let_go: set[int] = set()
         """Leases and tokens whose end was asked for."""
+        self.places: dict[bytes, list[int]] = {name: [] for name in LOCKS}
+        """In the queue of each lock, as clients were told of them."""
 
     def look(self, member: Member) -> None:
         """At all that a reader could see there now, and at what led to it."""
@@ -144,7 +148,16 @@ class Audit:
                 held[view.token] = view.deadline_ms
                 if name == LEFT:
                     self.let_go.add(view.token)
+            self._check_queue(member, name)
         return held
+
+    def _check_queue(self, member: Member, name: bytes) -> None:
+        tokens = {p: member.machine.lock_place(name, p) for p in self.places[name][-PLACES:]}
+        holder = next((place for place, token in tokens.items() if token), 0)
+        overtaken = [place for place, token in tokens.items() if token == 0 and place < holder]
+        if overtaken:
+            detail = f"{overtaken} of {name!r} by {holder} at {member.name}"
+            self._world.fail("overtaken in a queue", detail)
 
     def _check_held(self, member: Member, seen: _Seen, held: dict[int, int]) -> None:
         machine = member.machine

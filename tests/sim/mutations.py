@@ -26,6 +26,7 @@ from raftcache.raft.stock import engine as private_copy
 from raftcache.raft.wal import Wal
 from raftcache.state.changes import Changes
 from raftcache.state.keeping import KeepingCommands
+from raftcache.state.locks import Locks
 from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions
@@ -153,6 +154,13 @@ def _evicts_what_changed(self: KeepingCommands, command: Evict) -> Reply:
 
 
 _evict_rightly: Final = KeepingCommands._evict
+
+
+def _last_come_first(self: Locks, name: bytes) -> list[int]:
+    return list(reversed(list(_queue_rightly(self, name))))
+
+
+_queue_rightly: Final = Locks.waiting
 
 
 def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
@@ -333,6 +341,13 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(KeepingCommands, "_evict", _evicts_what_changed),
         "store",
         5,
+    ),
+    Mutation(
+        "who came last is next at a lock",
+        lambda: mock.patch.object(Locks, "waiting", _last_come_first),
+        "store",
+        5,
+        3,
     ),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),

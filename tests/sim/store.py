@@ -58,7 +58,6 @@ class Store:
         self.audit = Audit(world)
         self._asks: Final = (*2 * (self._move, self._keep), self._lease, self._lock)
         self._looked: list[tuple[bytes, int]] = []  # keys with their revisions, to be evicted
-        self._places: dict[bytes, list[int]] = {name: [] for name in LOCKS}  # in queues
 
     def begin(self) -> None:
         """One client: ask for something, and again after a while."""
@@ -99,7 +98,7 @@ class Store:
             case (LeaseGrant(), Status.CREATED) | (LockAcquire(), Status.GRANTED):
                 self.audit.given(reply.number)
             case LockAcquire(), Status.QUEUED:
-                self._places[command.name].append(reply.number)
+                self.audit.places[command.name].append(reply.number)
             case Evict(), _:
                 self._world.count["evicted"] += reply.count
                 self._world.count["spared"] += len(command.victims) - reply.count
@@ -162,7 +161,7 @@ class Store:
 
     def _lock(self, machine: Machine) -> Command:
         chance, name = self._chance, self._chance.choice(LOCKS)
-        token, places = machine.lock(name).token, self._places[name]
+        token, places = machine.lock(name).token, self.audit.places[name]
         match chance.randrange(6):
             case 0 if token:
                 self.audit.let_go.add(token)
