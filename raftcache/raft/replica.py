@@ -241,7 +241,7 @@ class Replica:
 
     @property
     def is_leader(self) -> bool:
-        return self._engine.is_leader
+        return self._engine.is_leader and not self.expelled
 
     @property
     def leader(self) -> str | None:
@@ -321,7 +321,7 @@ class Replica:
     def status(self) -> ReplicaStatus:
         engine = self._engine
         role = "follower" if engine.is_voter else "learner"
-        role = "leader" if engine.is_leader else "candidate" if engine.is_candidate else role
+        role = "leader" if self.is_leader else "candidate" if engine.is_candidate else role
         return ReplicaStatus(
             role=role,
             leader=self.leader,
@@ -329,7 +329,7 @@ class Replica:
             commit_index=engine.raftCommitIndex,
             applied_index=engine.raftLastApplied,
             last_index=engine.last_index,
-            match_indexes=engine.match_indexes if engine.is_leader else {},
+            match_indexes=engine.match_indexes if self.is_leader else {},
             contact_age_s=engine.contact_age_s,
         )
 

@@ -185,7 +185,11 @@ class Receiving:
         self._arrival = None
         self.installed += 1
         assert arrival.meta is not None
-        install(arrival.meta, arrival.loader.install)
+        try:
+            install(arrival.meta, arrival.loader.install)
+        except Exception as error:  # half installed: nothing may be built on that
+            self._on_fatal(error)
+            return
         logger.info("installed a snapshot", extra={"index": arrival.index})
         self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
 

@@ -174,7 +174,8 @@ class World:
         """After the healing: one leader, equal replicas, and an end to every call."""
         belonging = self.checker.configuration.members
         members = [self.members[m.name] for m in belonging]
-        leaders = [m.name for m in self.members.values() if m.alive and m.is_leader]
+        serving = [m for m in self.members.values() if m.alive and not m.expelled]
+        leaders = [m.name for m in serving if m.is_leader]
         last = self.checker.last_committed
         state = f"leaders {leaders}, {self._progress()}, last committed {last}"
         away = [m.name for m in members if not m.alive or m.expelled]

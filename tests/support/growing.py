@@ -103,6 +103,7 @@ class Growing(Cluster):
         assert (answer.status, answer.json["definite"]) == (503, True)
         assert why in answer.json["detail"]
         assert "this node is out of the cluster" in self.said(name)
+        assert self.status(name)["role"] != "leader"
 
     # -- members ---------------------------------------------------------------------------------
 

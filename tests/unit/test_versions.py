@@ -155,6 +155,24 @@ def test_an_image_that_is_damaged_is_asked_for_again() -> None:
     assert said == [0]
 
 
+def test_a_node_that_cannot_use_what_it_installs_stops() -> None:
+    """As where a snapshot says that the cluster uses more than this node knows (simulator, profile
+    upgrades, seed 20047): half of it is in place by then.
+    """
+    too_old = BadConfig("run the newer raftcache")
+
+    def install(*_: object) -> None:
+        raise too_old
+
+    fatal: list[Exception] = []
+    machine = Machine()
+    receiving = Receiving(SnapshotStore(MemoryDisk()), _Now(), machine, lambda: None, fatal.append)
+    file = newer.snapshot_of(machine)
+    chunk = {"index": 7, "index_term": 1, "offset": 0, "data": file, "last": True}
+    receiving.receive(chunk, lambda offset: None, install)
+    assert fatal == [too_old]
+
+
 # -- the protocol ----------------------------------------------------------------------------------
 
 
