@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from raftcache.command.codec import check
+from raftcache.command.checks import check
 from raftcache.command.leasing import LeaseGrant, LeaseKeepAlive, LeaseRevoke, LeaseView, Leasing
 from raftcache.command.limits import LEASES_SHOWN_MAX
 from raftcache.command.words import Once, Reply, Status

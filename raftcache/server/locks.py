@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from aiohttp import web
 
-from raftcache.command.codec import check
+from raftcache.command.checks import check
 from raftcache.command.leasing import LockAcquire, LockKeepAlive, LockRelease, LockView
 from raftcache.command.limits import (
     LOCK_NAME_SIZE_BYTES_MAX,

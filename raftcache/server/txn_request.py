@@ -11,7 +11,7 @@ from typing import Annotated, Final, TypeAlias, TypeVar
 import msgspec
 from msgspec import Meta, Struct
 
-from raftcache.command.codec import check
+from raftcache.command.checks import check
 from raftcache.command.limits import RANGE_KEYS_MAX
 from raftcache.command.words import (
     Append,

@@ -8,7 +8,7 @@ from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
 
-from raftcache.command import codec, versions
+from raftcache.command import checks, codec, versions
 from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Refill, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
@@ -101,7 +101,7 @@ class KvService:
         if isinstance(command, _SETS) and len(command.value) > self._value_size_bytes_max:
             done(TooLarge(f"the value is over {self._value_size_bytes_max} bytes"))
             return
-        wrong = codec.check(command)
+        wrong = checks.check(command)
         if wrong is not None:
             done(BadRequest(wrong))
         elif INTRODUCED[type(command)] > versions.COMMANDS_FIRST and (

@@ -15,7 +15,8 @@ from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
-from raftcache.command.codec import check, decode
+from raftcache.command.checks import check
+from raftcache.command.codec import decode
 from raftcache.command.leasing import LeaseView, LockView
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
 from raftcache.command.ranges import is_within

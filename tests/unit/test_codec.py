@@ -7,7 +7,7 @@ from typing import get_args
 import pytest
 from msgspec.structs import replace
 
-from raftcache.command import codec
+from raftcache.command import checks, codec
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -196,7 +196,7 @@ def test_the_largest_commands_fit_an_entry() -> None:
     largest = Put(
         b"k" * KEY_SIZE_BYTES_MAX, bytes(VALUE_SIZE_BYTES_MAX), kind, TTL_MS_MAX, INTEGER_MAX, once
     )
-    assert codec.check(largest) is None
+    assert checks.check(largest) is None
     assert codec.decode(codec.batch([codec.encode(largest)])) == [largest]
 
 
@@ -208,10 +208,10 @@ def test_the_largest_transaction_fits_an_entry() -> None:
     used = TXN_COMPARES_MAX * (len(KEY) + 1000) + TXN_OPERATIONS_MAX * (len(KEY) + 255)
     puts[-1] = Put(KEY, bytes(TXN_SIZE_BYTES_MAX - used), "x" * 255)
     largest = replace(largest, success=tuple(puts))
-    assert codec.check(largest) is None
+    assert checks.check(largest) is None
     assert codec.decode(codec.batch([codec.encode(largest)])) == [largest]
     puts[-1] = Put(KEY, bytes(TXN_SIZE_BYTES_MAX - used + 1), "x" * 255)
-    why = codec.check(replace(largest, success=tuple(puts)))
+    why = checks.check(replace(largest, success=tuple(puts)))
     assert why == (
         f"a transaction has at most {TXN_SIZE_BYTES_MAX} bytes of keys, values and types,"
         f" this one {TXN_SIZE_BYTES_MAX + 1}"
@@ -261,7 +261,7 @@ def test_the_largest_transaction_fits_an_entry() -> None:
     ],
 )
 def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
-    assert codec.check(command) is None
+    assert checks.check(command) is None
 
 
 @pytest.mark.parametrize(
@@ -364,7 +364,7 @@ def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
     ],
 )
 def test_a_field_outside_its_limits_is_named(command: Command, about: str) -> None:
-    why = codec.check(command)
+    why = checks.check(command)
     assert why is not None
     assert about in why
 

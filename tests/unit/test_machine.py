@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftcache.command import codec
+from raftcache.command import checks, codec
 from raftcache.command.limits import (
     EXPIRED_PER_ENTRY_MAX,
     INTEGER_MAX,
@@ -369,7 +369,7 @@ def do_without_removals(machine: Machine, command: Command) -> Reply:
     ],
 )
 def test_a_field_outside_its_limits_changes_nothing(holding: Machine, command: Command) -> None:
-    assert codec.check(command) is not None
+    assert checks.check(command) is not None
     assert unchanged_by(holding, command) == Reply(S.INVALID, 1)
 
 
