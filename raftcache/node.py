@@ -258,7 +258,7 @@ class Node:
             *self._rooms_of_operators(core.identity.cluster_id),
         )
         vivifier = VivifyService(kv, machine, self._loop)
-        server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms)
+        server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms, status.leader_url)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
         self._undo.callback(hub.stop, "this node is shutting down")

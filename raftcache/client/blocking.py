@@ -127,9 +127,12 @@ class SyncClient:
         endpoints: Sequence[str] | None = None,
         *,
         timeout_s: float = 10.0,
+        prefers_leader: bool = False,
         dice: Dice | None = None,
     ) -> None:
-        self._client = RaftcacheClient(endpoints, timeout_s=timeout_s, dice=dice)
+        self._client = RaftcacheClient(
+            endpoints, timeout_s=timeout_s, prefers_leader=prefers_leader, dice=dice
+        )
         self._runner = asyncio.Runner()
 
     def within(self, timeout_s: float) -> SyncClient:

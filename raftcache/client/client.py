@@ -85,6 +85,8 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls,
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.
     timeout_s: what one call may take, all of its attempts together; at most TIMEOUT_S_MAX.
+    prefers_leader: go to the leader, as answers tell where it is: a write, or a linearizable read,
+        saves a hop, and the other nodes are spared. Else stay where the last answer came from.
 
     Every call raises BadRequest or a subclass for what no retry mends, Refused or a subclass when
     the deadline passes and certainly nothing happened, Unknown when a write may have happened.
@@ -95,17 +97,24 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls,
         endpoints: Sequence[str] | None = None,
         *,
         timeout_s: float = 10.0,
+        prefers_leader: bool = False,
         dice: Dice | None = None,
     ) -> None:
         self.endpoints = list(endpoints or endpoints_from(None, os.environ))
         self._timeout_s = _checked(timeout_s)
+        self._prefers_leader = prefers_leader
         self._dice = dice or SystemDice()
         self._place = _Place()
         self._session: aiohttp.ClientSession | None = None
 
     def twin(self) -> RaftcacheClient:
         """Another client of the same endpoints, not opened yet: for a loop of its own."""
-        return RaftcacheClient(self.endpoints, timeout_s=self._timeout_s, dice=self._dice)
+        return RaftcacheClient(
+            self.endpoints,
+            timeout_s=self._timeout_s,
+            prefers_leader=self._prefers_leader,
+            dice=self._dice,
+        )
 
     def within(self, timeout_s: float) -> RaftcacheClient:
         """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
@@ -294,7 +303,7 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls,
             got = await attempt_at(self._http, self.endpoints[index], request, deadline - now())
             attempt += 1
             if isinstance(got, Answer):
-                self._place.index = index
+                self._place.index = self._next_place(index, got)
                 if maybe and got.status >= 400 and not request.is_remembered:
                     raise _verdict(refused(got), maybe, attempt)
                 return got
@@ -305,6 +314,13 @@ class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls,
             if isinstance(got, BadRequest) or now() + pause_s >= deadline:
                 raise _verdict(got, maybe, attempt)
             await asyncio.sleep(pause_s)
+
+    def _next_place(self, index: int, answer: Answer) -> int:
+        """Where the next call begins: where this one ended, or at the leader it was told of."""
+        leader = answer.headers.get("X-Raftcache-Leader")
+        if self._prefers_leader and leader in self.endpoints:
+            return self.endpoints.index(leader)
+        return index
 
     def _pause_s(self, attempt: int, error: RaftcacheError) -> float:
         """Another endpoint is tried at once; after a whole round, and under overload, later."""

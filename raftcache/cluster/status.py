@@ -69,6 +69,14 @@ class NodeStatus:
             "lag": max(0, status.last_index - match) if known and match is not None else None,
         }
 
+    def leader_url(self) -> str:
+        """Where clients reach the leader, if that is another node and known; else ""."""
+        leader = self._replica.leader
+        member = self._replica.configuration.get(leader or "")
+        if member is None or leader == self._config.name or not member.http:
+            return ""
+        return f"http://{member.http}"
+
     def readiness(self) -> list[tuple[str, bool, str]]:
         """(check, holds, detail): a node is ready when it can answer a linearizable read."""
         status = self._replica.status()

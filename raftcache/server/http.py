@@ -46,8 +46,13 @@ class HttpServer:
         clock: Clock,
         counters: HttpCounters,
         rooms: Sequence[Callable[[RouteTable], None]] = (),
+        leader_url: Callable[[], str] = lambda: "",
     ) -> None:
-        """rooms: each adds the routes of one more part of the API, in the document's order."""
+        """rooms: each adds the routes of one more part of the API, in the document's order.
+
+        leader_url: where clients reach the leader, if that is another node and known; else "".
+        """
+        self._leader_url = leader_url
         self._config, self._clock, self._rooms = config, clock, rooms
         self._counters = counters
         limits = config.limits
@@ -106,6 +111,7 @@ class HttpServer:
 
     def _sweep(self, port: HotPort) -> None:
         port.set_date(self._clock.wall_ms())
+        self._door.show_leader(self._leader_url())
         port.sweep(self._clock.monotonic_s())
         self._sweeper = port.loop.call_later(self._sweep_s, self._sweep, port)
 

@@ -69,7 +69,14 @@ class KvDoor:
     def __init__(self, kv: Kv, vivifier: Vivifier, node: str, value_size_bytes_max: int) -> None:
         self._kv, self._vivifier = kv, vivifier
         self._value_size_bytes_max = value_size_bytes_max
-        self._served_by = f"X-Raftcache-Served-By: {node}\r\n".encode("ascii")
+        self._node = node
+        self.show_leader("")
+
+    def show_leader(self, url: str) -> None:
+        """From now on answers say that another node leads, and where; "" for this one, or none."""
+        served_by = f"X-Raftcache-Served-By: {self._node}\r\n"
+        hint = f"X-Raftcache-Leader: {url}\r\n" if url else ""
+        self._served_by = (served_by + hint).encode("ascii")
         # Built once: a cache is asked for much that it does not have.
         missing = REFUSED[Status.MISSING]
         self._missing = problem(*missing, REASONS[Status.MISSING], headers=self._served_by)

@@ -66,6 +66,14 @@ IF_ABSENT: Final = Parameter(
 _SERVED_BY: Final = Parameter(
     "X-Raftcache-Served-By", "The node that answered.", TEXT, "header", required=True
 )
+_LEADER: Final = Parameter(
+    "X-Raftcache-Leader",
+    "Where the leader is reached, if another node leads and it is known (a second old at most):"
+    " asked there, a write or a linearizable read saves a hop.",
+    TEXT,
+    "header",
+)
+_SERVED: Final = (_SERVED_BY, _LEADER)
 _TTL_LEFT: Final = Parameter(
     "X-Raftcache-TTL-Ms", "What is left, if there is a deadline.", COUNT, "header"
 )
@@ -73,7 +81,7 @@ _ETAG: Final = Parameter("ETag", "The key's revision, quoted.", ETAG, "header")
 _REVISION: Final = Parameter(
     "X-Raftcache-Revision", "The store's revision.", REVISION, "header", required=True
 )
-_WRITTEN: Final = (_ETAG, _REVISION, _TTL_LEFT, REPLAYED, _SERVED_BY)
+_WRITTEN: Final = (_ETAG, _REVISION, _TTL_LEFT, REPLAYED, *_SERVED)
 
 _VIVIFIED: Final = (
     Parameter(
@@ -85,14 +93,14 @@ _VIVIFIED: Final = (
     Parameter("X-Raftcache-Vivify-Token", "With `won`: of the right.", POSITIVE, "header"),
 )
 
-_ABSENT: Final = problem(404, "There is no such key.", REPLAYED, _SERVED_BY)
+_ABSENT: Final = problem(404, "There is no such key.", REPLAYED, *_SERVED)
 _PRECONDITION: Final = problem(
     412,
     "The precondition did not hold, or the right to refill is over: `revision` and `ETag` tell the"
     " current revision; 0 for no key.",
     _ETAG,
     REPLAYED,
-    _SERVED_BY,
+    *_SERVED,
     revision=REVISION,
 )
 _WRITE_REFUSALS: Final = (
@@ -126,7 +134,7 @@ bytes of printable ASCII). Without `ttl` the key has no deadline, also if it had
             headers=_WRITTEN,
             example={"revision": 6, "version": 1},
         ),
-        problem(404, "The lease has ended, or never was.", REPLAYED, _SERVED_BY),
+        problem(404, "The lease has ended, or never was.", REPLAYED, *_SERVED),
         problem(409, "With `lease`: a node of an older version has a vote."),
         *_WRITE_REFUSALS,
     ),
@@ -193,15 +201,15 @@ wins. A read that finds its key fresh is a read like any other.
                 _TTL_LEFT,
                 Parameter("X-Raftcache-Lease", "The lease, if it has one.", POSITIVE, "header"),
                 *_VIVIFIED,
-                _SERVED_BY,
+                *_SERVED,
             ),
         ),
         Response(
             304,
             "`If-None-Match` names the key's revision.",
-            headers=(_ETAG, *_VIVIFIED, _SERVED_BY),
+            headers=(_ETAG, *_VIVIFIED, *_SERVED),
         ),
-        problem(404, "There is no such key.", *_VIVIFIED, _SERVED_BY),
+        problem(404, "There is no such key.", *_VIVIFIED, *_SERVED),
         problem(409, "With `vivify`: a node of an older version has a vote."),
         OVERLOADED,
         UNSURE,
@@ -260,7 +268,7 @@ POST_KEY: Final = Route(
             example={"value": 42, "revision": 9},
         ),
         _ABSENT,
-        problem(409, "The value is no integer, or the sum would overflow.", REPLAYED, _SERVED_BY),
+        problem(409, "The value is no integer, or the sum would overflow.", REPLAYED, *_SERVED),
         *_WRITE_REFUSALS,
     ),
     """
@@ -294,7 +302,7 @@ Removes it; that there is none is no error.
             200,
             "The key is not there any more; `deleted` is 0 if it was not there before.",
             record(deleted=COUNT, revision=REVISION),
-            headers=(_REVISION, REPLAYED, _SERVED_BY),
+            headers=(_REVISION, REPLAYED, *_SERVED),
             example={"deleted": 1, "revision": 8},
         ),
         *_WRITE_REFUSALS,

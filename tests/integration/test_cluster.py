@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from raftcache.client import SyncClient
 from tests.support.cluster import Cluster, running, until
 
 pytestmark = pytest.mark.cluster
@@ -207,6 +209,27 @@ def test_without_a_majority_outcomes_are_told_apart(cluster: Cluster) -> None:
     cluster.start_all()
     assert cluster.read(last, "held") == "here"
     assert cluster.read(last, "refused") is None
+
+
+def test_a_client_that_prefers_the_leader_goes_there_and_finds_the_next_one(
+    cluster: Cluster,
+) -> None:
+    urls = [node.url for node in cluster.nodes.values()]
+    with SyncClient(urls, prefers_leader=True) as client:
+        client.put(b"key", b"value")
+        for _ in range(2):
+            leader = cluster.leader()
+
+            def goes_to(name: str) -> bool:
+                found = client.get(b"key")
+                return found is not None and found.served_by == name
+
+            until(partial(goes_to, leader), f"it does not go to {leader}")
+            assert client.put(b"key", b"value").revision
+            cluster.kill(leader)
+            cluster.leader()
+            cluster.start(leader)
+            cluster.settled()
 
 
 def test_the_first_election_of_a_new_cluster_takes_all_its_members(tmp_path: Path) -> None:

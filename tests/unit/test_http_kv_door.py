@@ -254,6 +254,14 @@ def test_a_value_comes_back_as_it_was_stored(kv: FakeKv, ask: Asked) -> None:
     }
 
 
+def test_a_follower_tells_where_the_leader_is(kv: FakeKv, ask: Asked) -> None:
+    ask.door.show_leader("http://h:1")
+    for method in ("GET", "PUT", "GET", "DELETE"):  # the first GET finds nothing
+        assert headers_of(ask(method, "a"))["X-Raftcache-Leader"] == "http://h:1"
+    ask.door.show_leader("")
+    assert "X-Raftcache-Leader" not in headers_of(ask("GET", "a"))
+
+
 def test_a_value_without_type_or_deadline(kv: FakeKv, ask: Asked) -> None:
     ask("PUT", "a", b"1")
     replaced = ask("PUT", "a", b"2")
