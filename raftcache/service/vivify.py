@@ -102,6 +102,8 @@ class VivifyService:
         assert isinstance(outcome, Reply)
         item = self._machine.get(key)
         match outcome.status:
+            case Status.UNCHANGED if item is None:
+                self._found(key, wish, None, done)  # it was there, and went before we looked
             case Status.UNCHANGED:
                 done(Vivified(Role.HIT, item))
             case Status.WON:

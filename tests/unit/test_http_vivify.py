@@ -125,6 +125,29 @@ def test_of_those_who_wait_one_is_next_when_the_winner_does_not_come() -> None:
     play(test)
 
 
+def test_a_key_that_goes_while_it_is_looked_at_is_missing() -> None:
+    """Fresh in the log's order, gone in what this node has applied since: somebody has to win."""
+
+    async def test(served: Served) -> None:
+        await put(served, "?ttl=10s")
+        served.kv.time_ms += 9_000
+        served.kv.holding = True
+        asked = asyncio.create_task(get(served, "vivify=30s&early=5s"))
+        await until(lambda: served.kv.held == 1)
+        served.kv.release(0)  # the read: soon stale
+        await until(lambda: served.kv.held == 1)
+        vivify = served.kv._held.pop()
+        served.kv.holding = False
+        await put(served, "", b"fresh")
+        look, gone = served.kv.machine.get, [True]
+        served.kv.machine.get = lambda key: None if gone and gone.pop() else look(key)  # type: ignore[method-assign]
+        vivify()
+        answer = await asked
+        assert (answer.status, answer.body) == (200, b"fresh")
+
+    play(test)
+
+
 def test_a_wait_ends_with_404() -> None:
     async def test(served: Served) -> None:
         await get(served)
