@@ -5,13 +5,14 @@ from __future__ import annotations
 import base64
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn, get_args
 
 import click
 
 from raftcache.cli import exits
 from raftcache.cli.options import Duration, client_options, echo_json, open_client
-from raftcache.client import NO_DEADLINE, Consistency, Entry, Found, Status, Written
+from raftcache.client import NO_DEADLINE, Consistency, Entry, Found, Refill, Status, Written
 from raftcache.config.text import show_duration
 
 
@@ -41,11 +42,42 @@ if_revision_option = click.option(
     default="linearizable",
     show_default=True,
 )
+@click.option(
+    "--vivify",
+    type=Duration(),
+    help="If the key is missing, ask for the right to refill it, for so long; stderr says who has"
+    " it.",
+)
+@click.option("--early", type=Duration(), help="With --vivify: a key that ends so soon is stale.")
+@click.option("--wait", type=Duration(), help="With --vivify: for another's refill.")
 @client_options
 def get(
-    key: bytes, consistency: Consistency, endpoints: str | None, timeout_s: float, as_json: bool
+    key: bytes,
+    consistency: Consistency,
+    vivify: float | None,
+    early: float | None,
+    wait: float | None,
+    endpoints: str | None,
+    timeout_s: float,
+    as_json: bool,
 ) -> None:
     """Write a key's value to stdout, byte for byte."""
+    if vivify is not None:
+        if consistency != "linearizable":
+            raise click.UsageError("--vivify goes with --consistency linearizable")
+        with open_client(endpoints, timeout_s) as client:
+            _print_refill(
+                client.get_or_refill(
+                    key,
+                    refill_ms=_ms(vivify),
+                    early_ms=_ms(early or 0.0),
+                    wait_ms=_ms(wait or 0.0),
+                ),
+                as_json,
+            )
+        return
+    if early is not None or wait is not None:
+        raise click.UsageError("--early and --wait go with --vivify")
     with open_client(endpoints, timeout_s) as client:
         found = client.get(key, consistency=consistency)
     if found is None:
@@ -63,6 +95,7 @@ def get(
 @click.option("--lease", type=click.IntRange(min=1), help="A lease with which the key goes.")
 @click.option("--if-absent", is_flag=True, help="Only if there is no such key.")
 @if_revision_option
+@click.option("--vivify", type=click.IntRange(min=1), help="The token that `get --vivify` won.")
 @client_options
 def set_(
     key: bytes,
@@ -71,6 +104,7 @@ def set_(
     lease: int | None,
     if_absent: bool,
     if_revision: int | None,
+    vivify: int | None,
     endpoints: str | None,
     timeout_s: float,
     as_json: bool,
@@ -80,11 +114,17 @@ def set_(
         raise click.UsageError("--ttl and --lease exclude each other")
     if if_absent and if_revision is not None:
         raise click.UsageError("--if-absent and --if-revision exclude each other")
+    if vivify is not None and (if_absent or if_revision is not None or lease is not None):
+        raise click.UsageError("--vivify excludes --lease, --if-absent and --if-revision")
+    ttl_ms = None if ttl is None else _ms(ttl)
     with open_client(endpoints, timeout_s) as client:
+        if vivify is not None:
+            _print(client.refill(key, _or_stdin(value), vivify, ttl_ms=ttl_ms), as_json)
+            return
         written = client.put(
             key,
             _or_stdin(value),
-            ttl_ms=None if ttl is None else _ms(ttl),
+            ttl_ms=ttl_ms,
             lease=lease,
             only_if_absent=if_absent,
             only_if_revision=if_revision,
@@ -235,9 +275,24 @@ def _print(written: Written, as_json: bool, text: str | None = None) -> None:
         raise click.exceptions.Exit(exits.NOT_SO)
 
 
-def _missing(as_json: bool) -> NoReturn:
+def _print_refill(seen: Refill, as_json: bool) -> None:
+    """What a read that may refill was told; exits with 1 if there is no value, as a plain one."""
+    fields = {"vivify": seen.role, "token": seen.token or None}
+    if seen.won and not as_json:
+        click.echo(f"won, token {seen.token}", err=True)
+    elif seen.role == "lost" and not as_json:
+        click.echo("lost: somebody else is to refill it", err=True)
+    if seen.found is None:
+        _missing(as_json, fields)
     if as_json:
-        echo_json({"status": "missing"})
+        echo_json(fields_of(seen.found) | fields)
+    else:
+        click.echo(seen.found.value, nl=False)
+
+
+def _missing(as_json: bool, fields: Mapping[str, Any] | None = None) -> NoReturn:
+    if as_json:
+        echo_json({"status": "missing", **(fields or {})})
     else:
         click.echo("no such key", err=True)
     raise click.exceptions.Exit(exits.NOT_SO)

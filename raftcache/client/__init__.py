@@ -13,6 +13,7 @@ from raftcache.client.near_memory import NearStatistics
 from raftcache.client.paths import escaped
 from raftcache.client.quotas import Quota
 from raftcache.client.ranges import Consistency, Entry, Page
+from raftcache.client.refills import Refill
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
 from raftcache.client.txn import Branch, Txn, TxnDone, TxnResult
 from raftcache.client.watch import Change, ChangeKind, Changes, Watch
@@ -45,6 +46,7 @@ __all__ = [
     "Page",
     "Quota",
     "RaftcacheClient",
+    "Refill",
     "Status",
     "SyncClient",
     "Txn",

@@ -33,15 +33,20 @@ class Request(Struct, frozen=True):
     attempt_timeout_s: float = ATTEMPT_TIMEOUT_S
     wait_s: float = 0.0
     """What the server may take for it on purpose; comes on top of all timeouts."""
+    is_claim: bool = False
+    """A read that may leave something behind: a right, which ends by itself."""
 
     @property
     def is_write(self) -> bool:
-        return self.method not in ("GET", "HEAD")
+        return self.is_claim or self.method not in ("GET", "HEAD")
 
     @property
     def is_remembered(self) -> bool:
-        """Asked again it is answered like the first time, not by what the first time led to."""
-        return "Idempotency-Key" in self.headers
+        """Asked again it is answered like the first time, not by what the first time led to.
+
+        A claim is not, but says what is so now, which is what was asked for.
+        """
+        return self.is_claim or "Idempotency-Key" in self.headers
 
 
 def new_session() -> aiohttp.ClientSession:

@@ -7,18 +7,21 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Seque
 from copy import copy
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
 
 from raftcache.client.client import RaftcacheClient
 from raftcache.client.holding_blocking import BlockingHeld
 from raftcache.client.leases import HeldLease, HeldLock
 from raftcache.client.near import NearCache
 from raftcache.client.near_blocking import BlockingNearCache
+from raftcache.client.refills import RIGHT_MS
 from raftcache.client.watch import Changes, Watch
 from raftcache.ports import Dice
 
 P = ParamSpec("P")
 T = TypeVar("T")
+Load: TypeAlias = Callable[[], bytes]
+"""As for the other client, without `await`."""
 
 
 def _blocking(
@@ -179,6 +182,27 @@ class SyncClient:
         """Wait until elected, and lead while a `with` lasts."""
         return BlockingHeld(self._client.twin, lambda client: client.elect(name, value, ttl_ms))
 
+    def cached(
+        self,
+        key: bytes,
+        load: Load,
+        *,
+        ttl_ms: int | None = None,
+        refill_ms: int = RIGHT_MS,
+        early_ms: int = 0,
+        wait_ms: int | None = None,
+    ) -> bytes | None:
+        """As RaftcacheClient.cached; load() may use this client, as no call is under way then."""
+        wait_ms = refill_ms if wait_ms is None else wait_ms
+        seen = self.get_or_refill(key, refill_ms=refill_ms, early_ms=early_ms, wait_ms=wait_ms)
+        if not seen.won:
+            return seen.value
+        value = load()
+        self.refill(key, value, seen.token, ttl_ms=ttl_ms)
+        return value
+
+    get_or_refill = _blocking(RaftcacheClient.get_or_refill)
+    refill = _blocking(RaftcacheClient.refill)
     grant_lease = _blocking(RaftcacheClient.grant_lease)
     keep_lease = _blocking(RaftcacheClient.keep_lease)
     revoke_lease = _blocking(RaftcacheClient.revoke_lease)

@@ -31,6 +31,7 @@ from raftcache.client.near import NearCalls
 from raftcache.client.paths import path_of
 from raftcache.client.quotas import QuotaCalls
 from raftcache.client.ranges import Consistency
+from raftcache.client.refills import RefillCalls
 from raftcache.client.replies import (
     Answer,
     Digest,
@@ -80,7 +81,9 @@ _CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
 """The state itself says so, and whatever attempts there were, it stays so."""
 
 
-class RaftcacheClient(MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls, QuotaCalls):
+class RaftcacheClient(
+    MemberCalls, TxnCalls, NearCalls, BackupCalls, LeaseCalls, QuotaCalls, RefillCalls
+):
     """Calls to a cluster; open it with `async with`, share it between tasks of one event loop.
 
     endpoints: URLs of nodes, any of them; from RAFTCACHE_ENDPOINTS if None.

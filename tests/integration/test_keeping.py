@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import threading
 from collections import Counter
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import pytest
 
 from raftcache.cli.local import HOST
+from raftcache.client import RaftcacheClient
 from tests.support.cluster import PATIENCE_S, Cluster, running, until
 
 pytestmark = pytest.mark.cluster
 
 ROLE, TOKEN = "X-Raftcache-Vivify", "X-Raftcache-Vivify-Token"
 READERS_PER_NODE = 8
+CALLERS = 20
 
 
 class Reader(threading.Thread):
@@ -88,3 +92,47 @@ def test_a_right_outlives_the_leader_and_quotas_hold_after_a_restart(tmp_path: P
         assert refilled.status == 201
         settled = cluster.settled()
         assert settled["keys"] == 4
+
+
+def test_of_twenty_callers_of_cached_one_loads(tmp_path: Path) -> None:
+    """Of those who miss the key all get what one loads; of those who find it soon stale one loads
+    while the others, who do not wait, have the old value."""
+
+    async def test(cluster: Cluster) -> None:
+        loads: list[str] = []
+        others_have_it = asyncio.Event()
+
+        async def load(value: str) -> bytes:
+            loads.append(value)
+            if value == "new":
+                async with asyncio.timeout(PATIENCE_S):
+                    await others_have_it.wait()
+            return value.encode()
+
+        async def call(client: RaftcacheClient, value: str) -> bytes | None:
+            got = await client.cached(
+                b"report", lambda: load(value), ttl_ms=500_000, early_ms=500_000, wait_ms=60_000
+            )
+            answers.append(got)
+            if answers.count(b"old") == CALLERS - 1:
+                others_have_it.set()
+            return got
+
+        async with AsyncExitStack() as stack:
+            clients = [
+                await stack.enter_async_context(RaftcacheClient([url], timeout_s=60.0))
+                for url in cluster.urls
+            ]
+            for value in ("old", "new"):
+                answers: list[bytes | None] = []
+                await asyncio.gather(
+                    *(call(clients[i % len(clients)], value) for i in range(CALLERS))
+                )
+                assert loads.count(value) == 1, loads
+                assert Counter(answers) == (
+                    {b"old": CALLERS} if value == "old" else {b"new": 1, b"old": CALLERS - 1}
+                )
+
+    with running(tmp_path) as cluster:
+        asyncio.run(test(cluster))
+        cluster.settled()

@@ -83,6 +83,8 @@ GIVEN: dict[str, Any] = {
     "raft": "127.0.0.1:1",
     "take": lambda piece, size: None,
     "to": "n2",
+    "load": lambda: asyncio.sleep(0, b"v"),
+    "wait_ms": 0,
 }
 NO_ANSWER = 0.15
 
@@ -99,12 +101,12 @@ def calls() -> dict[str, Callable[..., Any]]:
 
 
 def arguments(call: Callable[..., Any]) -> dict[str, Any]:
-    """What it needs, and a range where it could be all keys."""
+    """What it needs, a range where it could be all keys, and no wait on top of the timeout."""
     wanted = inspect.signature(call).parameters.values()
     return {
         one.name: "n1" if (one.name, one.annotation) == ("name", "str") else GIVEN[one.name]
         for one in wanted
-        if one.name != "self" and (one.default is one.empty or one.name == "prefix")
+        if one.name != "self" and (one.default is one.empty or one.name in ("prefix", "wait_ms"))
     }
 
 
@@ -141,6 +143,7 @@ def test_every_call_ends_in_time_when_no_node_answers(monkeypatch: pytest.Monkey
             writes = ("put", "delete", "incr", "append", "expire", "persist", "delete_range")
             assert all(isinstance(got[name], Unknown) for name in writes), got
             assert isinstance(got["get"], Refused)
+            assert isinstance(got["get_or_refill"], Unknown), "a right may have been given"
 
     run(test())
 
