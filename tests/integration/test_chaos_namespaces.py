@@ -28,8 +28,9 @@ PORT = 7000
 CLONE_NEWNET = 0x40000000
 
 MAKER = """
-import asyncio, subprocess
+import asyncio, signal, subprocess
 from chaos.namespaces import Namespaces
+signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 async def main():
     async with Namespaces(["a"]) as network:
         inside = subprocess.Popen([*network.places["a"].prefix, "sleep", "1000"])
