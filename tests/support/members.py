@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from raftcache.cli.local import HOST, anywhere
+from raftcache.command import versions
 from raftcache.command.words import Command, Item
 from raftcache.config import Address, Storage, Timing
 from raftcache.errors import RaftcacheError
@@ -153,7 +154,9 @@ class Member:
             restored,
             identity,
             bootstrap({name: str(address) for name, address in self._members.items()}),
-            ClusterMember(self.name, identity.member_id, str(self.address), "", True),
+            ClusterMember(
+                self.name, identity.member_id, str(self.address), "", True, versions.COMMANDS
+            ),
             machine,
             links,
             TIMING,
