@@ -79,7 +79,7 @@ LIMITS = (
 
 
 LEASE_LIMITS = {
-    "command.codec": {"LEASE_TTL_MS_MIN": 1},
+    "command.checks": {"LEASE_TTL_MS_MIN": 1},
     "state.leases": {"LEASE_TTL_MS_MIN": 1, "LEASE_KEYS_MAX": 2},
     "state.operations": {"LEASE_KEYS_MAX": 2},
     "state.lease_commands": {"LEASES_MAX": 3, "EXPIRED_PER_ENTRY_MAX": EXPIRED_MAX},
