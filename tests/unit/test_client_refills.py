@@ -197,7 +197,6 @@ def test_after_a_lost_answer_one_loses_perhaps_to_oneself() -> None:
     [
         (breaks_off, Unknown),
         (says(503, "outcome unknown"), Unknown),
-        (says(503, "no leader"), NotLeader),
         (says(404, "no such key"), Unknown),
     ],
 )
@@ -213,6 +212,25 @@ def test_no_answer_is_unknown_if_a_right_may_have_been_given(
         async with RaftcacheClient([node.url], timeout_s=0.2) as client:
             with pytest.raises(Refused):  # never sent
                 await client.get_or_refill(b"k")
+
+    run(test())
+
+
+def test_what_was_refused_each_time_is_refused() -> None:
+    """Unless the last attempt had too little time left to hear so: then nobody can tell."""
+
+    async def test() -> None:
+        async with fake_cluster(1) as (node,):
+            node.always = says(503, "no leader")
+            async with RaftcacheClient([node.url], timeout_s=0.2) as client:
+                for _ in range(20):
+                    try:
+                        await client.get_or_refill(b"k")
+                    except NotLeader:
+                        return
+                    except Unknown:
+                        continue
+        pytest.fail("a refusal was never told")
 
     run(test())
 
