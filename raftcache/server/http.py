@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
@@ -22,8 +23,8 @@ from raftcache.server.hot import HotConnection, HotPort
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_routes import KEY_ROUTES
 from raftcache.server.openapi import DocumentRoutes
-from raftcache.server.replies import Answer
 from raftcache.server.routes import RouteTable, target_of
+from raftcache.service.calls import called
 from raftcache.service.kv import Kv
 from raftcache.service.vivify import Vivifier
 
@@ -129,14 +130,10 @@ class HttpServer:
         """A request for a key that was not hot: gather its body, then ask the same door."""
         self._check_length(request)
         body = await request.read()
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-
-        def send(answer: Answer) -> None:
-            if not future.done():  # cancelled, when the node stops before the outcome is known
-                future.set_result(answer)
-
-        self._door.handle(request.method, target_of(request), request.headers, body, send)
-        return to_response(await future)
+        answer = await called(
+            partial(self._door.handle, request.method, target_of(request), request.headers, body)
+        )
+        return to_response(answer)
 
     async def _expect(self, request: web.Request) -> None:
         """Expect: a value that is too long is refused before it is sent (RFC 9110, 10.1.1)."""
