@@ -1,0 +1,254 @@
+"""The Redis commands that are supported: a row for each, the keys of a call, and what its fault is.
+
+The facts (arity, flags, places of keys, categories) are those of Redis 7.0.15, and of 7.2 and 8.4
+for what is newer; a test compares them with a running redis-server. A row is three lines:
+
+    NAME ARITY [FIRST,LAST,STEP] [numkeys@PLACE[/STEP]] [FLAG ...] [+CATEGORY ...] [-CATEGORY ...]
+      Summary
+      SINCE: complexity
+
+below the line of its group, `= GROUP`. A container's subcommand is `CONTAINER|NAME`. Categories
+follow from flags and group; + and - name the exceptions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Struct
+
+from raftcache.command.call_rows import collections, doors, sorted_sets, strings
+
+
+class CallSpec(Struct, frozen=True):
+    """One supported command, or subcommand.
+
+    name: as Redis tells it: in small letters, a subcommand as container|subcommand.
+    arity: arguments with the name; negative: at least so many.
+    first_key, last_key, step: where keys always stand, 0 for none; a last_key below 0 counts
+        from the end. numkeys: where the number of further keys stands, 0 for nowhere; they follow
+        it, one each numkeys_step.
+    is_data: executed by the state's handlers; anything else is answered by the door.
+    is_write: may change keys: it goes through the log.
+    is_blocking: may wait for a key; at the state it answers at once.
+    """
+
+    name: str
+    arity: int
+    flags: tuple[str, ...]
+    first_key: int
+    last_key: int
+    step: int
+    numkeys: int
+    numkeys_step: int
+    categories: tuple[str, ...]
+    group: str
+    summary: str
+    since: str
+    complexity: str
+    is_data: bool
+    is_write: bool
+    is_blocking: bool
+    subcommands: dict[bytes, CallSpec]
+
+
+CATEGORY_OF_GROUP: Final = {
+    "string": "string",
+    "bitmap": "bitmap",
+    "generic": "keyspace",
+    "hash": "hash",
+    "list": "list",
+    "set": "set",
+    "sorted-set": "sortedset",
+    "transactions": "transaction",
+    "connection": "connection",
+}
+
+CATEGORY_OF_FLAG: Final = {
+    "readonly": ("read",),
+    "write": ("write",),
+    "admin": ("admin", "dangerous"),
+    "pubsub": ("pubsub",),
+    "blocking": ("blocking",),
+}
+
+DATA_GROUPS: Final = frozenset(("string", "bitmap", "generic", "hash", "list", "set", "sorted-set"))
+
+DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usage"))
+"""Data commands in other groups."""
+
+DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help"))
+"""The door's commands in groups of data."""
+
+
+def _is_data(name: str, group: str) -> bool:
+    return name in DATA_ELSEWHERE or (group in DATA_GROUPS and name not in DOOR_ELSEWHERE)
+
+
+def _categories(words: list[str], flags: tuple[str, ...], group: str) -> tuple[str, ...]:
+    found = {"fast" if "fast" in flags else "slow"}
+    for flag in flags:
+        found.update(CATEGORY_OF_FLAG.get(flag, ()))
+    if group in CATEGORY_OF_GROUP:
+        found.add(CATEGORY_OF_GROUP[group])
+    found |= {word[1:] for word in words if word[0] == "+"}
+    found -= {word[1:] for word in words if word[0] == "-"}
+    return tuple(sorted(found))
+
+
+def _spec(facts: str, prose: list[str], group: str) -> CallSpec:
+    name, arity, *words = facts.split()
+    keys, numkeys = ("0", "0", "0"), ("0", "1")
+    if words and words[0][0].isdigit():
+        first, last, step = words.pop(0).split(",")
+        keys = (first, last, step)
+    if words and words[0].startswith("numkeys@"):
+        place, _, each = words.pop(0).removeprefix("numkeys@").partition("/")
+        numkeys = (place, each or "1")
+    flags = tuple(word for word in words if word[0] not in "+-")
+    since, _, complexity = " ".join(prose[1:]).partition(": ")
+    return CallSpec(
+        name=name.lower(),
+        arity=int(arity),
+        flags=flags,
+        first_key=int(keys[0]),
+        last_key=int(keys[1]),
+        step=int(keys[2]),
+        numkeys=int(numkeys[0]),
+        numkeys_step=int(numkeys[1]),
+        categories=_categories([word for word in words if word[0] in "+-"], flags, group),
+        group=group,
+        summary=prose[0],
+        since=since,
+        complexity=complexity,
+        is_data=_is_data(name.lower(), group),
+        is_write="write" in flags,
+        is_blocking="blocking" in flags,
+        subcommands={},
+    )
+
+
+def _rows(text: str) -> Iterator[tuple[str, str, list[str]]]:
+    """The group, the facts and the prose of each row."""
+    group, facts, prose = "", "", list[str]()
+    for line in [*text.splitlines(), "= end"]:
+        if line.startswith("    "):
+            prose[-1] += " " + line.strip()
+        elif line.startswith("  "):
+            prose.append(line.strip())
+        elif line:
+            if facts:
+                yield group, facts, prose
+            heading = line.startswith("= ")
+            group = line[2:] if heading else group
+            facts, prose = "" if heading else line, []
+
+
+def _table() -> dict[bytes, CallSpec]:
+    table: dict[bytes, CallSpec] = {}
+    for module in (strings, collections, sorted_sets, doors):
+        for group, facts, prose in _rows(module.ROWS):
+            spec = _spec(facts, prose, group)
+            container, _, name = spec.name.upper().encode().partition(b"|")
+            if name:
+                table[container].subcommands[name] = spec
+            else:
+                table[container] = spec
+    return table
+
+
+SPECS: Final[dict[bytes, CallSpec]] = _table()
+"""By name in capitals; subcommands stand in their containers."""
+
+
+def find(argv: Sequence[bytes]) -> CallSpec | None:
+    """What the call is, the subcommand rather than its container; None if it is not supported."""
+    spec = SPECS.get(argv[0].upper())
+    if spec is None or not spec.subcommands or len(argv) == 1:
+        return spec
+    return spec.subcommands.get(argv[1].upper())
+
+
+ECHOED_BYTES_MAX: Final = 128
+"""How much of a call an error repeats, as in Redis."""
+
+
+def fault(argv: Sequence[bytes]) -> str | None:
+    """Why the call cannot be run, in Redis' words: unknown, or with too few or too many arguments.
+
+    Bytes that are no UTF-8 are surrogates in the text.
+    """
+    spec = find(argv)
+    if spec is None:
+        return _unknown(argv)
+    count = len(argv)
+    if count == spec.arity or count >= -spec.arity > 0:
+        return None
+    return f"ERR wrong number of arguments for '{spec.name}' command"
+
+
+def _unknown(argv: Sequence[bytes]) -> str:
+    if argv[0].upper() in SPECS:
+        container = _echo(argv[0].upper())
+        return f"ERR unknown subcommand '{_echo(argv[1])}'. Try {container} HELP."
+    arguments = b""
+    for argument in argv[1:]:
+        if len(arguments) >= ECHOED_BYTES_MAX:
+            break
+        room = ECHOED_BYTES_MAX - len(arguments)
+        arguments += b"'%b' " % argument.partition(b"\0")[0][:room]
+    return f"ERR unknown command '{_echo(argv[0])}', with args beginning with: {_line(arguments)}"
+
+
+def _echo(word: bytes) -> str:
+    return _line(word.partition(b"\0")[0][:ECHOED_BYTES_MAX])
+
+
+def _line(text: bytes) -> str:
+    """An error is one line."""
+    return text.translate(bytes.maketrans(b"\r\n", b"  ")).decode(errors="surrogateescape")
+
+
+def keys_of(argv: Sequence[bytes]) -> list[bytes]:
+    """The keys of a call, in its order; none that a wrong count of keys would name.
+
+    argv: with the right number of arguments (see `fault`).
+    """
+    spec = find(argv)
+    if spec is None:
+        return []
+    keys: list[bytes] = []
+    if spec.first_key:
+        last = spec.last_key if spec.last_key > 0 else len(argv) + spec.last_key
+        keys.extend(argv[spec.first_key : last + 1 : spec.step])
+    if spec.numkeys:
+        keys.extend(_counted(argv, spec.numkeys, spec.numkeys_step))
+    if spec.name == "sort":
+        keys.extend(_stored(argv))
+    return keys
+
+
+def _counted(argv: Sequence[bytes], place: int, step: int) -> Sequence[bytes]:
+    text = argv[place]
+    following = argv[place + 1 :]
+    count = int(text) if text.isdigit() and len(text) <= COUNT_DIGITS_MAX else 0
+    return following[: count * step : step] if count * step <= len(following) else []
+
+
+COUNT_DIGITS_MAX: Final = 9
+"""More keys than that no call has."""
+
+OPTIONS_OF_SORT: Final = {b"LIMIT": 2, b"GET": 1, b"BY": 1, b"STORE": 1}
+"""Arguments of each."""
+
+
+def _stored(argv: Sequence[bytes]) -> list[bytes]:
+    """Where SORT stores what it has sorted: the last STORE counts."""
+    place, stored = 2, list[bytes]()
+    while place < len(argv):
+        option = argv[place].upper()
+        if option == b"STORE":
+            stored = list(argv[place + 1 : place + 2])
+        place += 1 + OPTIONS_OF_SORT.get(option, 0)
+    return stored
