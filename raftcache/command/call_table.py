@@ -7,8 +7,8 @@ for what is newer; a test compares them with a running redis-server. A row is th
       Summary
       SINCE: complexity
 
-below the line of its group, `= GROUP`. A container's subcommand is `CONTAINER|NAME`. Categories
-follow from flags and group; + and - name the exceptions.
+below the line of its group, `= GROUP`. A container's subcommand is `CONTAINER|NAME`; the container
+has no flags. Categories follow from flags and group; + and - name the exceptions.
 """
 
 from __future__ import annotations
@@ -90,7 +90,7 @@ def _categories(words: list[str], flags: tuple[str, ...], group: str) -> tuple[s
     found = {"fast" if "fast" in flags else "slow"}
     for flag in flags:
         found.update(CATEGORY_OF_FLAG.get(flag, ()))
-    if group in CATEGORY_OF_GROUP:
+    if flags and group in CATEGORY_OF_GROUP:
         found.add(CATEGORY_OF_GROUP[group])
     found |= {word[1:] for word in words if word[0] == "+"}
     found -= {word[1:] for word in words if word[0] == "-"}
