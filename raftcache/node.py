@@ -316,7 +316,8 @@ class Node:
         """As this node greets its peers, and asks to join."""
         config = self._config
         raft, http = str(config.raft_advertise), str(config.http_advertise)
-        return Member(config.name, member_id, raft, http, False, versions.COMMANDS)
+        resp = "" if config.resp_advertise is None else str(config.resp_advertise)
+        return Member(config.name, member_id, raft, http, False, versions.COMMANDS, resp)
 
     async def _first(
         self, myself: Member, stored: Identity | None
@@ -345,6 +346,7 @@ class Node:
                 myself.raft,
                 myself.http,
                 myself.commands_version,
+                myself.resp,
             ),
             self._config.raft,
             clock=clock,

@@ -22,6 +22,7 @@ from raftcache.errors import RaftcacheError
 FOLDER: Final = Path("./.raftcache")
 BASE_HTTP: Final = 7400
 BASE_RAFT: Final = 7500
+BASE_RESP: Final = 6400
 LOOK_S: Final = 1.0
 """Between two looks at the cluster. A node that ended stays down for one, so that it shows."""
 
@@ -45,6 +46,11 @@ LOOK_S: Final = 1.0
     type=int,
     help=f"Node i serves its peers at this port plus i; default {BASE_RAFT}, as above.",
 )
+@click.option(
+    "--base-resp",
+    type=int,
+    help=f"Node i serves Redis clients at this port plus i; default {BASE_RESP}, as above.",
+)
 @click.option("--no-restart", is_flag=True, help="Leave a node that ended down.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 @click.pass_context
@@ -55,6 +61,7 @@ def demo(
     folder: Path | None,
     base_http: int | None,
     base_raft: int | None,
+    base_resp: int | None,
     no_restart: bool,
     as_json: bool,
 ) -> None:
@@ -64,7 +71,7 @@ def demo(
     """
     show = Show(as_json)
     with _folder(folder, once) as path:
-        nodes = _nodes(path, size, base_http, base_raft, free=once)
+        nodes = _nodes(path, size, (base_http, base_raft, base_resp), free=once)
         work = _checked(path, nodes, show) if once else _stay(path, nodes, show, not no_restart)
         try:
             finished = asyncio.run(_until_signal(work))
@@ -87,11 +94,12 @@ def _folder(chosen: Path | None, once: bool) -> Iterator[Path]:
 
 
 def _nodes(
-    path: Path, size: int, base_http: int | None, base_raft: int | None, *, free: bool
+    path: Path, size: int, bases: tuple[int | None, int | None, int | None], *, free: bool
 ) -> list[LocalNode]:
-    if free and base_http is None and base_raft is None:
+    if free and bases == (None, None, None):
         return anywhere(path, size)
-    return planned(path, size, base_http or BASE_HTTP, base_raft or BASE_RAFT)
+    http, raft, resp = bases
+    return planned(path, size, http or BASE_HTTP, raft or BASE_RAFT, resp or BASE_RESP)
 
 
 async def _until_signal(work: Coroutine[Any, Any, None]) -> bool:

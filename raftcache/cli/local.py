@@ -15,6 +15,7 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import combinations
 from pathlib import Path
 from typing import Final
 
@@ -35,36 +36,51 @@ class LocalNode:
     name: str
     http_port: int
     raft_port: int
+    resp_port: int
     folder: Path
+
+    @property
+    def ports(self) -> tuple[int, int, int]:
+        """Of HTTP, Raft and RESP."""
+        return self.http_port, self.raft_port, self.resp_port
 
     @property
     def url(self) -> str:
         return f"http://{HOST}:{self.http_port}"
 
     @property
+    def redis_url(self) -> str:
+        return f"redis://{HOST}:{self.resp_port}"
+
+    @property
     def log(self) -> Path:
         return self.folder / "node.log"
 
 
-def planned(folder: Path, size: int, base_http: int, base_raft: int) -> list[LocalNode]:
+def planned(
+    folder: Path, size: int, base_http: int, base_raft: int, base_resp: int
+) -> list[LocalNode]:
     """n1, n2, ... at the bases plus 1, 2, ...; raises BadConfig if a port is taken or no port."""
     nodes = [
-        LocalNode(f"n{i}", base_http + i, base_raft + i, folder / f"n{i}")
+        LocalNode(f"n{i}", base_http + i, base_raft + i, base_resp + i, folder / f"n{i}")
         for i in range(1, size + 1)
     ]
-    if {n.http_port for n in nodes} & {n.raft_port for n in nodes}:
-        raise BadConfig(f"--base-http {base_http} and --base-raft {base_raft} overlap")
+    bases = {"HTTP": base_http, "Raft": base_raft, "RESP": base_resp}
+    for (one, low), (other, high) in combinations(bases.items(), 2):
+        if abs(low - high) < size:
+            raise BadConfig(f"--base-{one.lower()} {low} and --base-{other.lower()} {high} overlap")
     for node in nodes:
-        _check_free(node.http_port, f"HTTP of {node.name}", f"--base-http {base_http}")
-        _check_free(node.raft_port, f"Raft of {node.name}", f"--base-raft {base_raft}")
+        for (what, base), port in zip(bases.items(), node.ports, strict=True):
+            _check_free(port, f"{what} of {node.name}", f"--base-{what.lower()} {base}")
     return nodes
 
 
 def anywhere(folder: Path, size: int) -> list[LocalNode]:
     """n1, n2, ... on ports that are free now; raises BadConfig if there are none."""
-    ports = iter(_free_ports(2 * size))
+    ports = iter(_free_ports(3 * size))
     return [
-        LocalNode(f"n{i}", next(ports), next(ports), folder / f"n{i}") for i in range(1, size + 1)
+        LocalNode(f"n{i}", next(ports), next(ports), next(ports), folder / f"n{i}")
+        for i in range(1, size + 1)
     ]
 
 
@@ -85,7 +101,8 @@ def _free_ports(count: int) -> list[int]:
         if len(free) == count:
             return free
     raise BadConfig(
-        f"there are no {count} free ports from {first} on: use --base-http, --base-raft"
+        f"there are no {count} free ports from {first} on: use --base-http, --base-raft,"
+        " --base-resp"
     )
 
 
@@ -180,6 +197,7 @@ class LocalCluster:
             *("--data-dir", str(node.folder)),
             *("--http", f"{HOST}:{node.http_port}"),
             *("--raft", f"{HOST}:{node.raft_port}"),
+            *("--resp", f"{HOST}:{node.resp_port}"),
             *("--cluster", self._members),
         ]
 
@@ -192,6 +210,7 @@ class LocalCluster:
                     "name": name,
                     "pid": process.pid,
                     "http": self.nodes[name].url,
+                    "redis": self.nodes[name].redis_url,
                     "data_dir": str(self.nodes[name].folder),
                     "log": str(self.nodes[name].log),
                 }

@@ -28,6 +28,8 @@ if_version_option = click.option(
 force_option = click.option(
     "--force", is_flag=True, help="Even if no majority of the voters would be alive."
 )
+http_option = click.option("--http", default="", help="host:port where clients reach it.")
+resp_option = click.option("--resp", default="", help="host:port where Redis clients reach it.")
 
 
 @click.group()
@@ -47,13 +49,15 @@ def list_(endpoints: str | None, timeout_s: float, as_json: bool) -> None:
 @member.command()
 @name_argument
 @click.option("--raft", required=True, help="host:port where the other members reach it.")
-@click.option("--http", default="", help="host:port where clients reach it.")
+@http_option
+@resp_option
 @if_version_option
 @operator_options
 def add(
     name: str,
     raft: str,
     http: str,
+    resp: str,
     if_version: int | None,
     endpoints: str | None,
     timeout_s: float,
@@ -64,7 +68,7 @@ def add(
     Not needed before `serve --join`, which adds the node by itself.
     """
     seen = _reach(
-        lambda client: client.add_member(name, raft, http, if_version=if_version),
+        lambda client: client.add_member(name, raft, http, resp=resp, if_version=if_version),
         lambda m: m is not None and m.raft == raft,
         (name, endpoints, timeout_s),
     )
@@ -121,24 +125,27 @@ def remove(
 @member.command()
 @name_argument
 @click.option("--raft", default="", help="host:port where the other members reach it.")
-@click.option("--http", default="", help="host:port where clients reach it.")
+@http_option
+@resp_option
 @if_version_option
 @operator_options
 def update(
     name: str,
     raft: str,
     http: str,
+    resp: str,
     if_version: int | None,
     endpoints: str | None,
     timeout_s: float,
     as_json: bool,
 ) -> None:
     """Change a member's addresses; it stays who it is."""
-    if not (raft or http):
-        raise click.UsageError("say --raft, --http or both")
+    if not (raft or http or resp):
+        raise click.UsageError("say --raft, --http, --resp or more of them")
+    asked = {"raft": raft, "http": http, "resp": resp}
     seen = _reach(
-        lambda client: client.update_member(name, raft, http, if_version=if_version),
-        lambda m: m is not None and raft in ("", m.raft) and http in ("", m.http),
+        lambda client: client.update_member(name, raft, http, resp=resp, if_version=if_version),
+        lambda m: m is not None and all(v in ("", getattr(m, k)) for k, v in asked.items()),
         (name, endpoints, timeout_s),
     )
     _print(seen, as_json, f"{name} updated, version {seen.version}")
@@ -214,17 +221,26 @@ def _committed(client: SyncClient) -> Members | None:
 
 
 def _table(seen: Members) -> str:
-    rows = [("NAME", "KIND", "RAFT", "HTTP", "ID")]
+    serves_redis = any(m.resp for m in seen.members)
+    heading = ("RESP",) if serves_redis else ()
+    rows: list[tuple[str, ...]] = [("NAME", "KIND", "RAFT", "HTTP", *heading, "ID")]
     for m in seen.members:
-        kind = "voter" if m.voter else "learner"
-        rows.append((m.name, kind, m.raft, m.http or "?", m.id or "(not heard yet)"))
+        kind, resp = "voter" if m.voter else "learner", (m.resp or "-",) if serves_redis else ()
+        rows.append((m.name, kind, m.raft, m.http or "?", *resp, m.id or "(not heard yet)"))
     state = "" if seen.committed else ", not committed yet"
     return f"cluster {seen.cluster_id}, version {seen.version}{state}\n{table.aligned(rows)}"
 
 
 def _print(seen: Members, as_json: bool, text: str) -> None:
     members = [
-        {"name": m.name, "id": m.id, "raft": m.raft, "http": m.http, "voter": m.voter}
+        {
+            "name": m.name,
+            "id": m.id,
+            "raft": m.raft,
+            "http": m.http,
+            "resp": m.resp,
+            "voter": m.voter,
+        }
         for m in seen.members
     ]
     head = {"cluster_id": seen.cluster_id, "version": seen.version, "committed": seen.committed}

@@ -43,7 +43,7 @@ class Show:
         """Where the nodes are, and three lines that can be pasted into a shell."""
         nodes = list(cluster.nodes.values())
         urls = [nodes[i % len(nodes)].url for i in range(3)]
-        lines = [f"{n.name}  {n.url}  data and log in {n.folder}" for n in nodes]
+        lines = [f"{n.name}  {n.url}  {n.redis_url}  data and log in {n.folder}" for n in nodes]
         lines += [
             "",
             f"curl -X PUT {urls[0]}/v1/kv/greeting -d hello",
@@ -54,7 +54,7 @@ class Show:
         ]
         self._introduction = "\n".join(lines)
         if self._as_json:
-            echo_json({"endpoints": cluster.urls})
+            echo_json({"endpoints": cluster.urls, "redis": [n.redis_url for n in nodes]})
         elif not self._redraws:
             click.echo(self._introduction)
 

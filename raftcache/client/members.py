@@ -51,10 +51,16 @@ class MemberCalls(ABC):
         return decoded(await self._operate("GET", MEMBERS), Members)
 
     async def add_member(
-        self, name: str, raft: str, http: str = "", *, if_version: int | None = None
+        self,
+        name: str,
+        raft: str,
+        http: str = "",
+        *,
+        resp: str = "",
+        if_version: int | None = None,
     ) -> Members:
         """A new learner; its data is bound to it when it joins."""
-        body = {"name": name, "raft": raft, "http": http}
+        body = {"name": name, **_addresses(raft, http, resp)}
         return await self._change("POST", MEMBERS + _query(if_version=if_version), body)
 
     async def promote_member(
@@ -72,11 +78,17 @@ class MemberCalls(ABC):
         return await self._change("DELETE", _path(name) + query)
 
     async def update_member(
-        self, name: str, raft: str = "", http: str = "", *, if_version: int | None = None
+        self,
+        name: str,
+        raft: str = "",
+        http: str = "",
+        *,
+        resp: str = "",
+        if_version: int | None = None,
     ) -> Members:
         """New addresses; "" leaves one as it is."""
         query = _query(op="update", if_version=if_version)
-        return await self._change("POST", _path(name) + query, {"raft": raft, "http": http})
+        return await self._change("POST", _path(name) + query, _addresses(raft, http, resp))
 
     async def transfer_leadership(self, to: str = "") -> str:
         """Let this voter lead ("": the one that has most); returns who does."""
@@ -90,6 +102,12 @@ class MemberCalls(ABC):
 
 def _path(name: str) -> str:
     return f"{MEMBERS}/{quote(name, safe='')}"
+
+
+def _addresses(raft: str, http: str, resp: str) -> dict[str, str]:
+    """As the body has them; nodes of an older version know no `resp`, and refuse it."""
+    said = {"raft": raft, "http": http}
+    return {**said, "resp": resp} if resp else said
 
 
 def _query(**parameters: str | int | None) -> str:

@@ -92,6 +92,7 @@ class Member(Struct, frozen=True):
     match_index: int | None = None
     lag: int | None = None
     id: str = ""
+    resp: str | None = None
 
 
 class MemoryStatus(Struct, frozen=True):

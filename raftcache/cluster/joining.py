@@ -38,6 +38,7 @@ class _JoinedMember(msgspec.Struct):
     voter: bool
     http: str | None = None
     commands_version: int = versions.COMMANDS_FIRST
+    resp: str | None = None
 
 
 async def join(url: str, myself: Member) -> tuple[str, Configuration]:
@@ -71,6 +72,7 @@ async def join(url: str, myself: Member) -> tuple[str, Configuration]:
 
 
 async def _ask(session: aiohttp.ClientSession, target: str, myself: Member) -> tuple[int, bytes]:
+    """Without `resp`, which an older member would refuse: the greeting says it soon enough."""
     body = {"name": myself.name, "id": myself.id, "raft": myself.raft, "http": myself.http}
     async with session.post(target, json=body) as reply:
         return reply.status, await reply.read()
@@ -82,7 +84,7 @@ def _configuration(url: str, answer: bytes) -> tuple[str, Configuration]:
     except msgspec.MsgspecError as error:
         raise BadConfig(f"{url} answers like no raftcache node: {error}") from None
     members = tuple(
-        Member(m.name, m.id, m.raft, m.http or "", m.voter, m.commands_version)
+        Member(m.name, m.id, m.raft, m.http or "", m.voter, m.commands_version, m.resp or "")
         for m in joined.members
     )
     return joined.cluster_id, Configuration(joined.version, members)

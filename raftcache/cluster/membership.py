@@ -32,6 +32,7 @@ class Membership:
                 "id": m.id,
                 "raft": m.raft,
                 "http": m.http or None,
+                "resp": m.resp or None,
                 "voter": m.voter,
                 "commands_version": m.commands_version,
             }
@@ -41,10 +42,10 @@ class Membership:
         return {**head, "members": listed}
 
     async def add(
-        self, name: str, member_id: str, raft: str, http: str, if_version: int | None
+        self, name: str, member_id: str, raft: str, http: str, resp: str, if_version: int | None
     ) -> dict[str, Any]:
         """A new learner; or a dead member, which begins anew as a learner with its new data."""
-        return await self._change(Change("add", name, member_id, raft, http, if_version))
+        return await self._change(Change("add", name, member_id, raft, http, if_version, resp=resp))
 
     async def promote(self, name: str, if_version: int | None, force: bool) -> dict[str, Any]:
         """Let a learner vote, once it lacks little."""
@@ -73,10 +74,10 @@ class Membership:
         return self._replica.expelled == Refusal.REMOVED
 
     async def update(
-        self, name: str, raft: str, http: str, if_version: int | None
+        self, name: str, raft: str, http: str, resp: str, if_version: int | None
     ) -> dict[str, Any]:
         """Change a member's addresses; "" leaves one as it is."""
-        return await self._change(Change("update", name, "", raft, http, if_version))
+        return await self._change(Change("update", name, "", raft, http, if_version, resp=resp))
 
     async def _change(self, change: Change) -> dict[str, Any]:
         """On return the change is committed. Raises what refused it, or Unknown."""

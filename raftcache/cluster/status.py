@@ -64,6 +64,7 @@ class NodeStatus:
             "name": member.name,
             "raft": member.raft,
             "http": member.http or None,
+            "resp": member.resp or None,
             "voter": member.voter,
             "match_index": match if known else None,
             "lag": max(0, status.last_index - match) if known and match is not None else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from difflib import SequenceMatcher
+from itertools import combinations
 from pathlib import Path
 from typing import Any, NamedTuple, NoReturn
 
@@ -196,6 +197,8 @@ class _Addresses(NamedTuple):
     raft: Address
     http_advertise: Address
     raft_advertise: Address
+    resp: Address | None
+    resp_advertise: Address | None
 
 
 def _check_addresses(said: Mapping[str, _Said]) -> _Addresses:
@@ -203,16 +206,27 @@ def _check_addresses(said: Mapping[str, _Said]) -> _Addresses:
         if name not in said:
             setting = next(s for s in SETTINGS if s.name == name)
             _refuse(f"--{name} is missing (flag, {setting.variable} or file): {setting.help}")
-    http, raft = said["http"], said["raft"]
-    if http.value == raft.value:
-        _refuse(f"{http} and {raft} are the same address: give each its own port")
-    for listen in (http, raft):
+    http, raft, resp = said["http"], said["raft"], said.get("resp")
+    doors = [http, raft] if resp is None else [http, raft, resp]
+    for one, other in combinations(doors, 2):
+        if one.value == other.value:
+            _refuse(f"{one} and {other} are the same address: give each its own port")
+    if resp is None and "resp-advertise" in said:
+        _refuse(f"{said['resp-advertise']} leads nowhere without --resp: say where to listen")
+    for listen in doors:
         if not text.is_loopback(listen.value) and not said["insecure"].value:
             _refuse(
                 f"{listen} can be reached from other machines, and links are not authenticated "
                 "yet: use 127.0.0.1, or say --insecure if the network is trusted"
             )
-    return _Addresses(http.value, raft.value, _advertised(said, "http"), _advertised(said, "raft"))
+    return _Addresses(
+        http.value,
+        raft.value,
+        _advertised(said, "http"),
+        _advertised(said, "raft"),
+        None if resp is None else resp.value,
+        None if resp is None else _advertised(said, "resp"),
+    )
 
 
 def _advertised(said: Mapping[str, _Said], name: str) -> Address:

@@ -119,6 +119,8 @@ SETTINGS: Final = (
     _top("raft", "host:port to serve the other members on.", text.parse_address),
     _top("http-advertise", "Where clients reach it, if not at --http.", text.parse_address),
     _top("raft-advertise", "Where members reach it, if not at --raft.", text.parse_address),
+    _top("resp", "host:port to serve Redis clients on; without it none are.", text.parse_address),
+    _top("resp-advertise", "Where Redis clients reach it, if not at --resp.", text.parse_address),
     Setting(
         "cluster",
         "The members of a new cluster, this one included: n1=host:port,n2=host:port,...",

@@ -99,6 +99,7 @@ class Config:
     """One node's settings.
 
     members: name -> Raft address of the initial cluster, this node included; empty with `join`.
+    resp: where the Redis protocol is served; None if it is not, and then resp_advertise is too.
     """
 
     name: str
@@ -107,6 +108,8 @@ class Config:
     raft: Address
     http_advertise: Address
     raft_advertise: Address
+    resp: Address | None = None
+    resp_advertise: Address | None = None
     members: dict[str, Address] = field(default_factory=dict)
     join: str | None = None
     insecure: bool = False

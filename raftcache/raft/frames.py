@@ -12,7 +12,7 @@ them to a link that speaks an older one.
 
 # No `from __future__ import annotations`: under Python 3.11 it hides NotRequired from TypedDict.
 import contextlib
-from typing import Annotated, Any, Final, Literal, TypeAlias, TypedDict
+from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 import msgspec
 from msgspec import Meta
@@ -54,6 +54,7 @@ class Hello(TypedDict):
 
     version_min, version_max: of the protocol. commands_version: see command/versions.py.
     members_version: of the latest configuration in its log (raft/members.py).
+    resp: "" if it serves no Redis clients; older versions did not, and do not say so.
     """
 
     type: Literal["hello"]
@@ -68,6 +69,7 @@ class Hello(TypedDict):
     member_id: str
     raft: str
     http: str
+    resp: NotRequired[str]
     to: str
 
 

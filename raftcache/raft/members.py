@@ -39,7 +39,8 @@ class Member(Struct, frozen=True, array_like=True):
 
     id: of its data; "" until the member was first heard. raft and http: where to reach it,
     host:port; http is "" until it is known. commands_version: the kinds of commands that it was
-    heard to know (command/versions.py); for the same data it never goes back.
+    heard to know (command/versions.py); for the same data it never goes back. resp: where it
+    serves the Redis protocol, "" if it does not, or is not known to.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Member(Struct, frozen=True, array_like=True):
     http: str
     voter: bool
     commands_version: int = versions.COMMANDS_FIRST
+    resp: str = ""
 
 
 class Configuration(Struct, frozen=True, array_like=True):
@@ -89,7 +91,8 @@ class Change(Struct, frozen=True):
 
     op: add (as a learner), promote (to voter), remove, update (addresses; "" leaves one as it is),
         claim (bind what a member said when it greeted: id, addresses, version of the commands it
-        knows; only leaders make these), or
+        knows; `resp` exactly as it is, for who serves no Redis clients any more says so with "";
+        only leaders make these), or
         transfer, which changes no configuration: the leader is asked to hand over to `name`, or
         to whoever has most if that is "".
     if_version: refused unless the configuration still has this version.
@@ -104,6 +107,7 @@ class Change(Struct, frozen=True):
     if_version: int | None = None
     force: bool = False
     commands_version: int = 0
+    resp: str = ""
 
 
 class StillLeads(Conflict):
@@ -191,6 +195,7 @@ def apply(config: Configuration, change: Change) -> Configuration:
         raft=change.raft or member.raft,
         http=change.http or member.http,
         commands_version=max(member.commands_version, change.commands_version),
+        resp=change.resp if change.op == "claim" else change.resp or member.resp,
     )
     _check_address(config, changed)
     return config if changed == member else _with(config, changed)
@@ -202,7 +207,7 @@ def _added(config: Configuration, old: Member | None, change: Change) -> Configu
         raise BadRequest("a new member needs a name and a Raft address")
     if change.id in config.removed:
         raise Conflict("this data belonged to a removed member: begin with an empty folder")
-    new = Member(change.name, change.id, change.raft, change.http, False)
+    new = Member(change.name, change.id, change.raft, change.http, False, resp=change.resp)
     if old is not None and old.id == change.id and (change.id or old.raft == change.raft):
         return config  # asked again: it is a member already
     if old is not None and not change.id:
@@ -236,7 +241,8 @@ def _with(config: Configuration, member: Member) -> Configuration:
 
 def _check_address(config: Configuration, member: Member) -> None:
     """An address that nobody can dial would stop every node that reads it from the log."""
-    for field, address in (("raft", member.raft), ("http", member.http)):
+    for field in ("raft", "http", "resp"):
+        address = getattr(member, field)
         try:
             _ = address and parse_address(address)
         except ValueError as error:

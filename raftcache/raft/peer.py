@@ -68,7 +68,7 @@ class Refusal(StrEnum):
 class Identity:
     """Who a node says it is.
 
-    member_id: of its data. raft, http: the addresses it says it can be reached at.
+    member_id: of its data. raft, http, resp: the addresses it says it can be reached at.
     incarnation: grows with every start of the node; a link of an earlier one never replaces one
         of a later one.
     commands_version: the kinds of commands it can apply (command/versions.py).
@@ -81,6 +81,7 @@ class Identity:
     raft: str = ""
     http: str = ""
     commands_version: int = versions.COMMANDS
+    resp: str = ""
 
     def hello(self, to: str, members_version: int = 0) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
@@ -98,6 +99,7 @@ class Identity:
                 "member_id": self.member_id,
                 "raft": self.raft,
                 "http": self.http,
+                "resp": self.resp,
                 "to": to,
             }
         )

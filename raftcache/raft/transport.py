@@ -339,14 +339,21 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         if connection.dialled is None:
             connection.send_now(self._hello(name))
-        member_id, raft, http = hello["member_id"], hello["raft"], hello["http"]
-        member = Member(name, member_id, raft, http, False, hello["commands_version"])
+        member = Member(
+            name,
+            hello["member_id"],
+            hello["raft"],
+            hello["http"],
+            False,
+            hello["commands_version"],
+            hello.get("resp", ""),
+        )
         peer = self._peers.get(name) or _Peer(Node(name), guest=member)
         if peer.guest is None:
             self.greeted(member)
         version = common_version(hello)
         assert version is not None, "refused above"
-        connection.member_id = member_id
+        connection.member_id = member.id
         connection.members_version = hello["members_version"]
         self._join(connection, peer, hello["incarnation"], version)
 

@@ -42,12 +42,12 @@ class Operator(Protocol):
 
     def view(self) -> dict[str, Any]: ...
     async def add(
-        self, name: str, member_id: str, raft: str, http: str, if_version: int | None
+        self, name: str, member_id: str, raft: str, http: str, resp: str, if_version: int | None
     ) -> dict[str, Any]: ...
     async def promote(self, name: str, if_version: int | None, force: bool) -> dict[str, Any]: ...
     async def remove(self, name: str, if_version: int | None, force: bool) -> dict[str, Any]: ...
     async def update(
-        self, name: str, raft: str, http: str, if_version: int | None
+        self, name: str, raft: str, http: str, resp: str, if_version: int | None
     ) -> dict[str, Any]: ...
     async def transfer(self, to: str) -> str: ...
 
@@ -59,6 +59,7 @@ class _New(msgspec.Struct, forbid_unknown_fields=True):
     raft: str
     http: str = ""
     id: str = ""
+    resp: str = ""
 
 
 class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
@@ -66,6 +67,7 @@ class _Addresses(msgspec.Struct, forbid_unknown_fields=True):
 
     raft: str = ""
     http: str = ""
+    resp: str = ""
 
 
 _CONFIGURATION: Final = record(
@@ -73,7 +75,15 @@ _CONFIGURATION: Final = record(
     version=COUNT,
     committed=FLAG,
     members=array(
-        record(name=TEXT, id=TEXT, raft=TEXT, http=maybe(TEXT), voter=FLAG, commands_version=COUNT)
+        record(
+            name=TEXT,
+            id=TEXT,
+            raft=TEXT,
+            http=maybe(TEXT),
+            resp=maybe(TEXT),
+            voter=FLAG,
+            commands_version=COUNT,
+        )
     ),
 )
 _MEMBER: Final = Parameter(
@@ -204,10 +214,10 @@ class MemberRoutes:
     async def add(self, request: web.Request) -> web.Response:
         query = ADD.query(request)
         new = await _body(request, _New)
-        name, raft, http = _name(new.name), _address("raft", new.raft), _address("http", new.http)
+        name, (raft, http, resp) = _name(new.name), _addresses(new)
         if not raft:
             raise BadRequest("raft: a new member needs a Raft address")
-        added = await self._operator.add(name, new.id, raft, http, _version(query))
+        added = await self._operator.add(name, new.id, raft, http, resp, _version(query))
         return json_response(added)
 
     async def alter(self, request: web.Request) -> web.Response:
@@ -217,10 +227,10 @@ class MemberRoutes:
             done = await self._operator.promote(name, _version(query), _force(query))
         elif op == "update":
             new = await _body(request, _Addresses)
-            raft, http = _address("raft", new.raft), _address("http", new.http)
-            if not (raft or http):
-                raise BadRequest("raft or http: an update needs a new address")
-            done = await self._operator.update(name, raft, http, _version(query))
+            raft, http, resp = _addresses(new)
+            if not (raft or http or resp):
+                raise BadRequest("raft, http or resp: an update needs a new address")
+            done = await self._operator.update(name, raft, http, resp, _version(query))
         else:
             raise BadRequest(f"op must be promote or update, not {op!r}")
         return json_response(done)
@@ -247,6 +257,10 @@ def _name(text: str) -> str:
     if not _NAME.fullmatch(text):
         raise BadRequest("a member's name has 1 to 64 letters, digits, '.', '_' and '-'")
     return text
+
+
+def _addresses(said: _New | _Addresses) -> tuple[str, str, str]:
+    return _address("raft", said.raft), _address("http", said.http), _address("resp", said.resp)
 
 
 def _address(field: str, text: str) -> str:

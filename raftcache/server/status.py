@@ -31,6 +31,7 @@ _MEMBER: Final = record(
     name=TEXT,
     raft=TEXT,
     http=maybe(TEXT),
+    resp=maybe(TEXT),
     voter=FLAG,
     match_index=maybe(COUNT),
     lag=maybe(COUNT),

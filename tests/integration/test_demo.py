@@ -58,8 +58,9 @@ def alive(pid: int) -> bool:
 
 @contextmanager
 def running_demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    base = base_port(6)
+    base = base_port(9)
     command = [*DEMO, "--dir", str(folder), "--base-http", str(base), "--base-raft", str(base + 3)]
+    command += ["--base-resp", str(base + 6)]
     with (folder / "out").open("w") as out:
         demo = subprocess.Popen(
             [*command, *options], stdout=out, stderr=out, text=True, start_new_session=True

@@ -82,7 +82,7 @@ def test_commands_are_refused_with_the_reason(tmp_path: Path) -> None:
             (("add", "n8", "--raft", "127.0.0.1:9"), 3, "n9 has the Raft address"),
             (("add", "n8", "--raft", "nowhere"), 2, "raft: must be host:port"),
             (("add", "n 8", "--raft", "127.0.0.1:8"), 2, "a member's name"),
-            (("update", "n9"), 2, "say --raft, --http or both"),
+            (("update", "n9"), 2, "say --raft, --http, --resp or more"),
         ):
             done = cluster.cli("member", *args)
             assert (done.exit_code, done.stdout) == (code, ""), args
@@ -219,6 +219,9 @@ def test_a_member_moves_without_becoming_another(trio: Growing) -> None:
         trio.start(name)
         trio.ready(name)
         until(partial(is_at, trio, name, address), "its address is not known")
+    resp = {name: f"127.0.0.1:{trio.nodes[name].resp_port}" for name in trio.running}
+    for name in trio.running:
+        until(lambda at=name: trio.served(at) == resp, "where Redis clients go is not known")
     trio.settled()
     after = trio.members("n2")
     assert {n: m["id"] for n, m in after.items()} == {n: m["id"] for n, m in before.items()}

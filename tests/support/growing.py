@@ -78,13 +78,16 @@ class Growing(Cluster):
                 path.unlink()
 
     def move(self, name: str) -> str:
-        """From its next start on it listens elsewhere for its peers; returns where.
+        """From its next start on it listens elsewhere for its peers, and for Redis clients.
+
+        Returns the address for its peers.
 
         A founder is then started as one that joined: its --cluster would name its old address.
         """
         self.founders = [founder for founder in self.founders if founder != name]
-        port = anywhere(self.nodes[name].folder, 1)[0].raft_port
-        self.nodes[name] = replace(self.nodes[name], raft_port=port)
+        (new,) = anywhere(self.nodes[name].folder, 1)
+        ports = {"raft_port": new.raft_port, "resp_port": new.resp_port}
+        self.nodes[name] = replace(self.nodes[name], **ports)
         return self.raft(name)
 
     def readiness(self, name: str) -> tuple[int, str]:
@@ -106,6 +109,12 @@ class Growing(Cluster):
         assert self.status(name)["role"] != "leader"
 
     # -- members ---------------------------------------------------------------------------------
+
+    def served(self, name: str) -> dict[str, str]:
+        """Where each member serves Redis clients, as this node shows it."""
+        status = self.status(name)
+        assert status is not None
+        return {m["name"]: m["resp"] for m in status["members"]}
 
     def members(self, name: str) -> dict[str, dict[str, Any]]:
         view = self.call(name, "GET", MEMBERS).json

@@ -241,6 +241,7 @@ def hello(**changes: Any) -> Message:
         "member_id": "",
         "raft": "",
         "http": "",
+        "resp": "",
         "to": "n1",
     } | changes
 

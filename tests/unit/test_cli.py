@@ -243,6 +243,8 @@ def test_a_taken_port_is_named_with_the_option_that_moves_it(tmp_path: Path) -> 
 
 def test_ports_that_overlap_or_end_are_refused(tmp_path: Path) -> None:
     with pytest.raises(BadConfig, match="overlap"):
-        local.planned(tmp_path, 3, 7400, 7401)
+        local.planned(tmp_path, 3, 7400, 7401, 6400)
+    with pytest.raises(BadConfig, match="--base-http 7400 and --base-resp 7398 overlap"):
+        local.planned(tmp_path, 3, 7400, 7500, 7398)
     with pytest.raises(BadConfig, match="ports end at 65535"):
-        local.planned(tmp_path, 3, 65534, 20000)
+        local.planned(tmp_path, 3, 65534, 20000, 6400)

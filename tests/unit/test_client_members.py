@@ -62,6 +62,10 @@ def play(test: Callable[[RaftcacheClient, list[FakeNode]], Awaitable[None]]) -> 
             lambda c: c.update_member("n4", http="h:9"),
             "POST /v1/cluster/members/n4?op=update",
         ),
+        (
+            lambda c: c.update_member("n4", resp="h:9"),
+            "POST /v1/cluster/members/n4?op=update",
+        ),
         (lambda c: c.transfer_leadership(), "POST /v1/cluster/leader"),
         (lambda c: c.transfer_leadership("n2"), "POST /v1/cluster/leader?to=n2"),
     ],

@@ -66,6 +66,8 @@ def test_every_setting_lands_in_its_field() -> None:
             "http": "0.0.0.0:7401",
             "http-advertise": "cache.example:80",
             "raft-advertise": "[::1]:7501",
+            "resp": "127.0.0.1:6401",
+            "resp-advertise": "cache.example:6379",
             "log-format": "json",
             "log-level": "debug",
             "heartbeat": "10ms",
@@ -92,6 +94,8 @@ def test_every_setting_lands_in_its_field() -> None:
     assert (got.join, got.members, got.insecure) == ("http://127.0.0.1:7402", {}, True)
     assert got.http_advertise == Address("cache.example", 80)
     assert got.raft_advertise == Address("::1", 7501)
+    assert got.resp == Address("127.0.0.1", 6401)
+    assert got.resp_advertise == Address("cache.example", 6379)
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(
@@ -253,14 +257,32 @@ def test_the_cluster_holds_this_node_at_its_own_address() -> None:
     assert load({"raft": "127.0.0.1:7509", "raft-advertise": "127.0.0.1:7501"}).raft.port == 7509
 
 
-def test_the_two_listeners_need_two_ports() -> None:
-    assert "are the same address" in refusal({"http": "127.0.0.1:7501"})
+@pytest.mark.parametrize(
+    ("said", "pair"),
+    [
+        ({"http": "127.0.0.1:7501"}, "--http 127.0.0.1:7501 (flag) and --raft 127.0.0.1:7501"),
+        ({"resp": "127.0.0.1:7401"}, "--http 127.0.0.1:7401 (flag) and --resp 127.0.0.1:7401"),
+        ({"resp": "127.0.0.1:7501"}, "--raft 127.0.0.1:7501 (flag) and --resp 127.0.0.1:7501"),
+    ],
+)
+def test_each_listener_needs_its_own_port(said: dict[str, str | None], pair: str) -> None:
+    assert refusal(said) == f"{pair} (flag) are the same address: give each its own port"
 
 
+def test_redis_clients_are_served_only_where_it_is_said() -> None:
+    assert (load().resp, load().resp_advertise) == (None, None)
+    own = Address("127.0.0.1", 6401)
+    got = load({"resp": str(own)})
+    assert (got.resp, got.resp_advertise) == (own, own)
+    alone = refusal({"resp-advertise": "cache.example:6379"})
+    assert "--resp-advertise cache.example:6379 (flag) leads nowhere without --resp" in alone
+
+
+@pytest.mark.parametrize("door", ["http", "resp"])
 @pytest.mark.parametrize("host", ["192.0.2.1", "0.0.0.0", "[::]", "cache.example"])
-def test_other_machines_are_let_in_only_knowingly(host: str) -> None:
-    said = refusal({"http": f"{host}:7401"})
-    assert said.startswith(f"--http {host}:7401 (flag) can be reached from other machines")
+def test_other_machines_are_let_in_only_knowingly(host: str, door: str) -> None:
+    said = refusal({door: f"{host}:7409"})
+    assert said.startswith(f"--{door} {host}:7409 (flag) can be reached from other machines")
     assert "not authenticated" in said
     assert "--insecure" in said
 
@@ -274,7 +296,9 @@ def test_a_wildcard_cannot_be_advertised() -> None:
     everywhere = {"insecure": "true", "http": "0.0.0.0:7401"}
     assert "say --http-advertise host:port" in refusal(everywhere)
     assert "name the one that others" in refusal(everywhere | {"http-advertise": "[::]:7401"})
-    assert load(everywhere | {"http-advertise": "192.0.2.1:7401"}).insecure
+    everywhere |= {"http-advertise": "192.0.2.1:7401"}
+    assert load(everywhere).insecure
+    assert "say --resp-advertise host:port" in refusal(everywhere | {"resp": "0.0.0.0:6401"})
 
 
 def test_relations_of_timing_name_both_values_and_where_they_came_from() -> None:

@@ -316,6 +316,28 @@ def test_an_address_of_the_operator_outranks_an_older_greeting() -> None:
     assert ours.replica.configuration.get("n2") == replace(voter("n2"), raft="n2:8888")
 
 
+def test_where_a_member_serves_redis_clients_is_noted_as_it_greets() -> None:
+    ours = leading()
+    for resp in ("n2:6400", "n2:6401", ""):
+        ours.engine.greeted(replace(voter("n2"), resp=resp))
+        ours.turn()
+        assert ours.replica.configuration.get("n2") == replace(voter("n2"), resp=resp)
+        hold(ours, "n2", "n3")
+
+
+def test_an_address_that_an_older_leader_drops_is_claimed_by_the_next_that_heard_it() -> None:
+    ours = Ours()
+    ours.connect()
+    ours.engine.greeted(replace(voter("n2"), http="n2:1", resp="n2:6400"))
+    ours.engine.greeted(replace(voter("n3"), resp="n3:6400"))
+    moved = replace(voter("n2"), http="n2:7777", commands_version=voter("n2").commands_version + 1)
+    said = replace(voter("n3"), resp="n3:6666")
+    append(ours, "n2", 2, (1, 0), Configuration(FIRST + 1, (MYSELF, moved, said)))
+    ours.win()
+    hold(ours, "n2", "n3")
+    assert ours.replica.configuration.members[1:] == (replace(moved, resp="n2:6400"), said)
+
+
 def test_removed_data_is_refused_from_the_commit_of_its_removal_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -33,6 +33,7 @@ HELLO: Message = {
     "member_id": "",
     "raft": "",
     "http": "",
+    "resp": "",
     "to": "n1",
 }
 VOTE: Message = {

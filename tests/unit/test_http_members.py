@@ -39,17 +39,18 @@ async def ask(served: Served, method: str, target: str, body: object = None) -> 
 @pytest.mark.parametrize(
     ("method", "target", "body", "asked"),
     [
-        ("POST", "", NEW, ("add", "n4", "", "h:7504", "", None)),
+        ("POST", "", NEW, ("add", "n4", "", "h:7504", "", "", None)),
         (
             "POST",
             "?if_version=3",
-            NEW | {"http": "[::1]:7404", "id": "four"},
-            ("add", "n4", "four", "h:7504", "[::1]:7404", 3),
+            NEW | {"http": "[::1]:7404", "resp": "h:6404", "id": "four"},
+            ("add", "n4", "four", "h:7504", "[::1]:7404", "h:6404", 3),
         ),
         ("POST", "/n4?op=promote", None, ("promote", "n4", None, False)),
         ("POST", "/n4?op=promote&force=true&if_version=0", None, ("promote", "n4", 0, True)),
-        ("POST", "/n4?op=update", {"raft": "h:9"}, ("update", "n4", "h:9", "", None)),
-        ("POST", "/n4?op=update&if_version=5", {"http": "h:9"}, ("update", "n4", "", "h:9", 5)),
+        ("POST", "/n4?op=update", {"raft": "h:9"}, ("update", "n4", "h:9", "", "", None)),
+        ("POST", "/n4?op=update&if_version=5", {"http": "h:9"}, ("update", "n4", "", "h:9", "", 5)),
+        ("POST", "/n4?op=update", {"resp": "h:9"}, ("update", "n4", "", "", "h:9", None)),
         ("DELETE", "/n4", None, ("remove", "n4", None, False)),
         ("DELETE", "/n4?force=true&if_version=12", None, ("remove", "n4", 12, True)),
         ("DELETE", "/n%34?force=false", None, ("remove", "n4", None, False)),
@@ -222,6 +223,7 @@ def test_the_view_tells_all_but_what_is_not_known() -> None:
         "id": "two",
         "raft": "h:2",
         "http": None,
+        "resp": None,
         "voter": True,
         "commands_version": 1,
     }
@@ -235,14 +237,15 @@ def test_the_view_tells_all_but_what_is_not_known() -> None:
 def test_who_joins_is_told_what_every_member_knows() -> None:
     """Else it takes the voters for too old until the log reaches it (chaos, seed 303)."""
     leader = Leader()
-    known = replace(TWO, members=tuple(replace(m, commands_version=2) for m in TWO.members))
+    heard = {"commands_version": 2, "resp": "h:6401"}
+    known = replace(TWO, members=tuple(replace(m, **heard) for m in TWO.members))
     told = joining._configuration("url", orjson.dumps(membership(leader).view(known)))
     assert told == ("c1", replace(known, removed=()))
 
 
 def test_a_change_waits_for_a_leader_that_takes_it() -> None:
     leader = Leader(NotLeader(), NotLeader(), TWO)
-    assert run(membership(leader).add("n4", "", "h:4", "", 3))["version"] == 4
+    assert run(membership(leader).add("n4", "", "h:4", "", "", 3))["version"] == 4
     assert leader.changes == [Change("add", "n4", "", "h:4", "", 3)] * 3
 
 

@@ -149,6 +149,11 @@ def test_addresses_change_and_nothing_else() -> None:
     updated = members.apply(updated, Change("update", "n2", "", "", "h:99"))
     assert updated.get("n2") == replace(N2, raft="h:22", http="h:99")
     assert updated.version == 9
+    updated = members.apply(updated, Change("update", "n2", resp="h:999"))
+    assert members.apply(updated, Change("update", "n2", raft="h:2")).get("n2") == replace(
+        N2, http="h:99", resp="h:999"
+    )
+    assert "resp: must" in refusal(Change("update", "n2", resp="nowhere")).detail
     assert members.apply(updated, Change("update", "n2", "", "h:22")) is updated
     assert "n1 has the Raft address" in refusal(Change("update", "n2", "", "h:1")).detail
     assert type(refusal(Change("update", "n2", "", "nowhere"))) is BadRequest
@@ -159,6 +164,12 @@ def test_an_id_is_bound_once() -> None:
     assert bound.get("n3") == Member("n3", "three", "h:33", "h:44", True, 2)
     assert members.apply(bound, Change("claim", "n3", "three", commands_version=1)) is bound
     assert "another id" in refusal(Change("claim", "n3", "else"), bound).detail
+
+
+def test_who_serves_no_redis_clients_any_more_says_so() -> None:
+    served = members.apply(THREE, Change("claim", "n2", "two", resp="h:222"))
+    assert served.get("n2") == replace(N2, resp="h:222")
+    assert members.apply(served, Change("claim", "n2", "two")).get("n2") == N2
 
 
 @pytest.mark.parametrize("op", ["promote", "remove", "update", "claim"])

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -174,6 +175,42 @@ def test_a_node_that_cannot_use_what_it_installs_stops() -> None:
 
 
 # -- the protocol ----------------------------------------------------------------------------------
+
+
+class _OlderMember(msgspec.Struct, frozen=True, array_like=True):
+    """As members were before they had an address for Redis clients."""
+
+    name: str
+    id: str
+    raft: str
+    http: str
+    voter: bool
+    commands_version: int
+
+
+def test_an_address_that_older_nodes_do_not_know_is_dropped_unread() -> None:
+    ours = replace(MEMBERS.members[1], resp="n2:6400")
+    written = msgspec.msgpack.encode(ours)
+    theirs = msgspec.msgpack.decode(written, type=_OlderMember)
+    back = msgspec.msgpack.decode(msgspec.msgpack.encode(theirs), type=Member)
+    assert back == replace(ours, resp="")
+    assert msgspec.convert(msgspec.to_builtins(ours), _OlderMember) == theirs
+
+
+@on_both_loops
+async def test_the_greeting_of_an_older_node_says_nothing_of_redis_clients() -> None:
+    n1, greeted = seat("n1"), list[Member]()
+    n1.links.greeted = greeted.append
+    older, newer_one = hello(incarnation=1), hello(incarnation=2, resp="n2:6400")
+    del older["resp"]
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        for said in (older, newer_one):
+            body = msgspec.msgpack.encode(said)
+            async with wire(n1.address) as peer:
+                await peer.write(len(body).to_bytes(4, "little") + body)
+                assert (await peer.next())["type"] == "hello"
+    assert [m.resp for m in greeted] == ["", "n2:6400"]
 
 
 @pytest.mark.parametrize(

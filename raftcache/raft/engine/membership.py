@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, Final, TypeAlias
 
 import msgspec
+from msgspec.structs import replace
 
 from raftcache.errors import (
     BadConfig,
@@ -164,8 +165,18 @@ class SyncObj(base.SyncObj):
         if self.configuration is not before:
             for member in self.configuration.members:
                 if member != before.get(member.name):
-                    self.__seen.pop(member.name, None)
+                    self.__outrank(member)
             self.__use_configuration()
+
+    def __outrank(self, member: Member) -> None:
+        """What a leader wrote of a member counts, not what that member said before.
+
+        Except for the address that a leader of an older version cannot write down: the member
+        said it once, and will not say it again before its next link.
+        """
+        seen = self.__seen.pop(member.name, None)
+        if seen is not None and seen.resp and not member.resp and seen.id == member.id:
+            self.__seen[member.name] = replace(seen, raft="", http="")
 
     def __deleteEntriesFrom(self, fromIDx: int) -> None:
         super().__deleteEntriesFrom(fromIDx)
@@ -302,6 +313,7 @@ class SyncObj(base.SyncObj):
                 seen.raft,
                 seen.http,
                 commands_version=seen.commands_version,
+                resp=seen.resp,
             )
             try:
                 claimed = members.apply(claimed, claim)
@@ -310,7 +322,7 @@ class SyncObj(base.SyncObj):
                 logger.warning("greeting ignored", extra={"peer": m.name, "why": refusal.detail})
         if claimed == current:
             return current
-        return msgspec.structs.replace(claimed, version=current.version + 1)
+        return replace(claimed, version=current.version + 1)
 
     def __onBecomeLeader(self) -> None:
         """The first leader of a new or restored cluster puts the ids in front of everything else.
@@ -370,5 +382,6 @@ def _says(member: Member, seen: Member) -> bool:
         member.id == seen.id
         and seen.raft in ("", member.raft)
         and seen.http in ("", member.http)
+        and seen.resp == member.resp
         and seen.commands_version <= member.commands_version
     )
