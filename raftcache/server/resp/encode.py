@@ -1,0 +1,144 @@
+"""Values as bytes of the Redis protocol, version 2 or 3, and as Redis words them.
+
+Almost every reply is a string, an integer, OK or null: those are written here and now, and
+everything else by the table below.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Final, TypeAlias
+
+from raftcache.command.values import Failure, Members, NilArray, Pairs, Value, Verbatim
+
+RESP2: Final = 2
+RESP3: Final = 3
+
+OK: Final = b"+OK\r\n"
+
+_Out: TypeAlias = list[bytes]
+_Write: TypeAlias = Callable[[Any, _Out, int], None]
+
+_SMALL: Final = 1024
+_HEADS: Final = [b"$%d\r\n" % size for size in range(_SMALL)]
+_INTEGERS: Final = [b":%d\r\n" % number for number in range(_SMALL)]
+_NULLS: Final = {RESP2: b"$-1\r\n", RESP3: b"_\r\n"}
+_NULL_ARRAYS: Final = {RESP2: b"*-1\r\n", RESP3: b"_\r\n"}
+_LINE: Final = str.maketrans("\r\n", "  ")
+
+
+def encode(value: Value, protocol: int) -> bytes:
+    """One reply."""
+    return encode_all((value,), protocol)
+
+
+def encode_all(values: Iterable[Value], protocol: int) -> bytes:
+    """Replies, one after the other."""
+    out: _Out = []
+    _write_all(values, out, protocol)
+    return b"".join(out)
+
+
+def encode_push(values: list[Value], protocol: int) -> bytes:
+    """A message that answers nothing; protocol 2 has arrays for it, in the place of a reply."""
+    mark = b">" if protocol == RESP3 else b"*"
+    return mark + b"%d\r\n" % len(values) + encode_all(values, protocol)
+
+
+def double_text(number: float) -> bytes:
+    """A double as Redis 7.0 writes it: 17 digits, so that nothing is lost."""
+    if math.isnan(number):
+        return b"nan"
+    return b"%.17g" % number
+
+
+def _write_all(values: Iterable[Value], out: _Out, protocol: int) -> None:
+    append = out.append
+    for value in values:
+        kind = type(value)
+        if kind is bytes:
+            size = len(value)
+            append((_HEADS[size] if size < _SMALL else b"$%d\r\n" % size) + value + b"\r\n")
+        elif value is None:
+            append(_NULLS[protocol])
+        elif kind is str:
+            append(OK if value == "OK" else b"+%b\r\n" % _line(value))
+        elif kind is int:
+            append(_INTEGERS[value] if 0 <= value < _SMALL else b":%d\r\n" % value)
+        else:
+            _WRITERS[kind](value, out, protocol)
+
+
+def _line(text: str) -> bytes:
+    """What cannot be in a line becomes blanks, as in Redis."""
+    return text.translate(_LINE).encode(errors="surrogateescape")
+
+
+def _write_failure(value: Failure, out: _Out, protocol: int) -> None:
+    out.append(b"-%b\r\n" % _line(value.text))
+
+
+def _write_null_array(value: NilArray, out: _Out, protocol: int) -> None:
+    out.append(_NULL_ARRAYS[protocol])
+
+
+def _write_boolean(value: bool, out: _Out, protocol: int) -> None:
+    if protocol == RESP3:
+        out.append(b"#t\r\n" if value else b"#f\r\n")
+    else:
+        out.append(b":1\r\n" if value else b":0\r\n")
+
+
+def _write_double(value: float, out: _Out, protocol: int) -> None:
+    text = double_text(value)
+    out.append(b",%b\r\n" % text if protocol == RESP3 else b"$%d\r\n%b\r\n" % (len(text), text))
+
+
+def _write_array(value: list[Value], out: _Out, protocol: int) -> None:
+    out.append(b"*%d\r\n" % len(value))
+    _write_all(value, out, protocol)
+
+
+def _write_map(value: dict[Value, Value], out: _Out, protocol: int) -> None:
+    size = len(value)
+    out.append(b"%%%d\r\n" % size if protocol == RESP3 else b"*%d\r\n" % (2 * size))
+    for pair in value.items():
+        _write_all(pair, out, protocol)
+
+
+def _write_set(value: Members, out: _Out, protocol: int) -> None:
+    size = len(value.members)
+    out.append(b"~%d\r\n" % size if protocol == RESP3 else b"*%d\r\n" % size)
+    _write_all(value.members, out, protocol)
+
+
+def _write_pairs(value: Pairs, out: _Out, protocol: int) -> None:
+    size = len(value.pairs)
+    out.append(b"*%d\r\n" % (size if protocol == RESP3 else 2 * size))
+    for pair in value.pairs:
+        if protocol == RESP3:
+            out.append(b"*2\r\n")
+        _write_all(pair, out, protocol)
+
+
+def _write_verbatim(value: Verbatim, out: _Out, protocol: int) -> None:
+    text = value.text
+    if protocol == RESP3:
+        out.append(b"=%d\r\ntxt:%b\r\n" % (len(text) + 4, text))
+    else:
+        out.append(b"$%d\r\n%b\r\n" % (len(text), text))
+
+
+_WRITERS: Final[dict[type, _Write]] = {
+    Failure: _write_failure,
+    NilArray: _write_null_array,
+    bool: _write_boolean,
+    float: _write_double,
+    list: _write_array,
+    tuple: _write_array,
+    dict: _write_map,
+    Members: _write_set,
+    Pairs: _write_pairs,
+    Verbatim: _write_verbatim,
+}
