@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from raftcache.command.calls import (
+    CALL_ARGUMENTS_MAX,
+    CALLS_MAX,
+    DICE_MAX,
+    WATCHED_MAX,
+    Calls,
+)
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -89,7 +96,7 @@ def check(command: Command) -> str | None:
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 
-def _check_keyless(command: Txn | DeleteRange | Keeping | Leasing | Locking) -> str | None:
+def _check_keyless(command: Txn | DeleteRange | Keeping | Leasing | Locking | Calls) -> str | None:
     if command.once is not None and (why := _check_once(command.once)):
         return why
     return _KEYLESS_CHECKS[type(command)](command)
@@ -279,6 +286,26 @@ def _operation_size_bytes(operation: Operation) -> int:
             return len(operation.key)
 
 
+def _check_calls(command: Calls) -> str | None:
+    """Sizes of keys and values are for who executes them: they know which arguments are what."""
+    if not 1 <= len(command.calls) <= CALLS_MAX:
+        return f"there are 1 to {CALLS_MAX} calls, not {len(command.calls)}"
+    if not 1 <= min(map(len, command.calls)) <= max(map(len, command.calls)) <= CALL_ARGUMENTS_MAX:
+        return f"a call has 1 to {CALL_ARGUMENTS_MAX} arguments, its name included"
+    if not 0 <= command.size_bytes_max <= VALUE_SIZE_BYTES_MAX:
+        return f"a value limit is 0 to {VALUE_SIZE_BYTES_MAX}, not {command.size_bytes_max}"
+    if not 0 <= command.dice < DICE_MAX:
+        return f"dice show 0 to {DICE_MAX - 1}, not {command.dice}"
+    if len(command.watched) > WATCHED_MAX or (command.watched and not command.atomic):
+        return f"a transaction, and only one, depends on up to {WATCHED_MAX} keys"
+    if command.once is not None and not command.atomic and len(command.calls) > 1:
+        return "an idempotency key stands for one call, or one transaction"
+    for key, revision in command.watched:
+        if len(key) > KEY_SIZE_BYTES_MAX or not 0 <= revision <= INTEGER_MAX:
+            return "a watched key has a size and a revision that no key has"
+    return None
+
+
 def _check_number(what: str, number: int) -> str | None:
     fits = 1 <= number <= INTEGER_MAX
     return None if fits else f"{what} is 1 to {INTEGER_MAX}, not {number}"
@@ -357,4 +384,5 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     DeleteQuota: _check_prefix,
     Vivify: _check_vivify,
     Refill: _check_refill,
+    Calls: _check_calls,
 }

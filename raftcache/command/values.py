@@ -10,9 +10,11 @@ strings, and 1 or 0.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
 
+import msgspec
 from msgspec import Struct
 
 Value: TypeAlias = Any
@@ -50,3 +52,62 @@ class Verbatim(Struct, frozen=True):
     """Text for people; RESP2 has a bulk string."""
 
     text: bytes
+
+
+_encoder: Final = msgspec.msgpack.Encoder()
+_decoder: Final = msgspec.msgpack.Decoder()
+
+
+def pack_values(values: Sequence[Value]) -> bytes:
+    """Values as bytes, to be remembered."""
+    return _encoder.encode([_mark(value) for value in values])
+
+
+def unpack_values(packed: bytes) -> tuple[Value, ...]:
+    """As they were packed."""
+    return tuple(_unmark(value) for value in _decoder.decode(packed))
+
+
+def _mark(value: Value) -> Value:
+    """What MessagePack does not tell apart, as an array that begins with what it is."""
+    match value:
+        case list():
+            return ["list", *map(_mark, value)]
+        case dict():
+            return ["dict", *[_mark(each) for pair in value.items() for each in pair]]
+        case Members(members):
+            return ["set", *map(_mark, members)]
+        case Pairs(pairs):
+            return ["pairs", *[_mark(each) for pair in pairs for each in pair]]
+        case Failure(text):
+            return ["failure", text]
+        case Verbatim(text):
+            return ["verbatim", text]
+        case NilArray():
+            return ["nil"]
+        case _:
+            return value
+
+
+def _unmark(marked: Value) -> Value:
+    if not isinstance(marked, list):
+        return marked
+    kind, *parts = marked
+    match kind:
+        case "failure":
+            return Failure(*parts)
+        case "verbatim":
+            return Verbatim(*parts)
+        case "nil":
+            return NIL_ARRAY
+    values = [_unmark(part) for part in parts]
+    pairs = list(zip(values[::2], values[1::2], strict=False))
+    match kind:
+        case "dict":
+            return dict(pairs)
+        case "pairs":
+            return Pairs(pairs)
+        case "set":
+            return Members(values)
+        case _:
+            return values

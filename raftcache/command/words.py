@@ -18,8 +18,10 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
+from raftcache.command.calls import Calls
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.once import Once as Once
+from raftcache.command.values import Value
 
 ANY: Final = -1
 """`only`: no precondition."""
@@ -243,7 +245,7 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
 Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
 """Commands about what is kept, and refilled."""
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calls
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -260,6 +262,7 @@ INTRODUCED: Final[dict[type, int]] = {
     **dict.fromkeys(get_args(Leasing), 2),
     **dict.fromkeys(get_args(Locking), 2),
     **dict.fromkeys(get_args(Keeping), 2),
+    Calls: 3,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 
@@ -332,6 +335,8 @@ class Status(IntEnum):
     """Somebody else has the right to refill the key."""
     RIGHT_OVER = 29
     """The right to refill has ended, or never was; revision as of PRECONDITION; nothing changed."""
+    WRONG_TYPE = 30
+    """The key holds a value of another type; nothing changed."""
 
 
 class Reply(Struct, array_like=True, frozen=True):
@@ -371,6 +376,15 @@ class Item(Struct, array_like=True, frozen=True):
     lease: int = 0
 
 
+class Collection(Item, frozen=True):
+    """A key whose value is no string: it is read by the commands of its type, and empty here.
+
+    type: hash, list, set or zset, as Redis names them.
+    """
+
+    type: str = ""
+
+
 class Wrote(Struct, array_like=True, tag=1, frozen=True):
     """What an operation of a transaction that may change keys answers."""
 
@@ -406,3 +420,9 @@ class TxnReply(Reply, frozen=True):
     """
 
     results: tuple[Result, ...] = ()
+
+
+class CallsReply(Reply, frozen=True):
+    """The answer to Calls: SUCCEEDED with a value for each call, in order; FAILED with none."""
+
+    values: tuple[Value, ...] = ()

@@ -79,6 +79,7 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.OVER_SIZE_QUOTA: (OutOfMemory.status, "quota exceeded"),
     Status.NO_ROOM: (Conflict.status, "too many quotas"),
     Status.RIGHT_OVER: (PreconditionFailed.status, "refill too late"),
+    Status.WRONG_TYPE: (Conflict.status, "wrong type"),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
 
@@ -108,6 +109,7 @@ REASONS: Final = {
     Status.RIGHT_OVER: (
         "the right to refill this key is over: its time was up, or the key was written or deleted"
     ),
+    Status.WRONG_TYPE: "the key holds a value that is no string",
 }
 """The detail of a refusal, where the reply has no more to say."""
 

@@ -2,26 +2,45 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from raftcache.command.words import Reply, Status
 from raftcache.state.history import Event, History, Kind
 from raftcache.state.image import State
-from raftcache.state.items import Stored, closed, pack
+from raftcache.state.items import (
+    LEASED,
+    STRING,
+    Stored,
+    closed,
+    described,
+    pack,
+    weight_bytes,
+)
 
 _PUT: Final = Kind.PUT
 _CREATED: Final = Status.CREATED
 _CHANGED: Final = Status.CHANGED
 
 
+class Mark(NamedTuple):
+    """A moment since begin, to which undo can go back."""
+
+    keys: int
+    rows: int
+    settled: int
+
+
+_BEGIN: Final = Mark(0, 0, 0)
+
+
 class Changes:
     """Changes to one state, as of its cluster time.
 
     Each change takes a revision of its own, but those between begin and commit share one, which
-    the first of them takes.
+    the first of them takes. Rows of collections change only between these two.
     """
 
-    __slots__ = ("_base", "_before", "_note", "_settled", "state")
+    __slots__ = ("_base", "_before", "_keys", "_note", "_rows", "_settled", "state")
 
     def __init__(self, state: State, history: History) -> None:
         self.state, self._note = state, history.add
@@ -29,6 +48,8 @@ class Changes:
         self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
         self._base = 0  # the revision at begin
         self._settled: list[tuple[bytes, bytes]] = []  # ranges whose refills end with a commit
+        self._keys: list[tuple[bytes, Stored | None]] = []  # what each change since then replaced
+        self._rows: list[tuple[bytes, bytes | None]] = []
 
     def find(self, key: bytes) -> Stored | None:
         """What the key holds for a command; an overdue one is removed first."""
@@ -48,10 +69,12 @@ class Changes:
         value: bytes,
         number: int = 0,
         lease: int = 0,
+        kind: int = STRING,
     ) -> Reply:
         """Give the key a new item, unless a quota is against it.
 
-        found: what `find` returned. lease: one that is held.
+        found: what `find` returned. lease: one that is held. kind: of a collection, if the value
+        describes one; the one that the key had is discarded, unless it is the same.
         """
         state, alone = self.state, self._before is None
         revision = (state.revision if alone else self._base) + 1
@@ -60,9 +83,11 @@ class Changes:
         else:
             status, created, previous = _CHANGED, found.create_revision, found.packed
             version = found.version + (found.mod_revision != revision)
-        packed = pack(revision, created, deadline_ms, version, content_type, value, lease)
-        if state.keyspace.quotas.sizes and (over := self._over(key, found, len(packed))):
+        packed = pack(revision, created, deadline_ms, version, content_type, value, lease, kind)
+        if state.keyspace.quotas.sizes and (over := self._over(key, found, weight_bytes(packed))):
             return over
+        if found is not None and found.kind > LEASED:
+            self._discard(found, packed if kind > LEASED else None)
         if alone:
             state.revision = revision
             self._note(Event(revision, _PUT, key, packed, previous))
@@ -81,7 +106,7 @@ class Changes:
         if found is None:
             over = quotas.over(key, True, len(key) + size_bytes)
             return over and Reply(over[0], revision, number=over[1])
-        over = quotas.over(key, False, size_bytes - len(found.packed))
+        over = quotas.over(key, False, size_bytes - weight_bytes(found.packed))
         deadline_ms = found.deadline_ms or self.state.leases.deadline_ms(found.lease)
         return over and Reply(over[0], revision, found.version, 0, over[1], deadline_ms)
 
@@ -96,7 +121,16 @@ class Changes:
             self._settled.append((start, end))
 
     def remove(self, key: bytes, found: Stored, kind: Kind = Kind.DELETE) -> None:
-        """Remove the key; found is what it holds."""
+        """Remove the key, and discard its collection if it has one; found is what it holds."""
+        if found.kind > LEASED:
+            self._discard(found, None)
+        self._remove(key, found, kind)
+
+    def move_away(self, key: bytes, found: Stored) -> None:
+        """Remove the key, whose collection, if it has one, goes on under another one."""
+        self._remove(key, found, Kind.DELETE)
+
+    def _remove(self, key: bytes, found: Stored, kind: Kind) -> None:
         state = self.state
         if self._before is None:
             state.revision += 1
@@ -106,6 +140,29 @@ class Changes:
         state.keyspace.remove(key, found)
         if state.refills.by_key and kind is Kind.DELETE:
             self.settle(key, key + b"\0")
+
+    def _discard(self, found: Stored, packed: bytes | None) -> None:
+        """Its collection has lost its key, unless it is that of the new item."""
+        old = described(found.packed).id
+        if packed is None or described(packed).id != old:
+            self.state.rows.discard(old)
+
+    # Rows of collections, between begin and commit.
+
+    def put_row(self, name: bytes, value: bytes) -> bytes | None:
+        """Set a row; what it was before."""
+        assert self._before is not None
+        old = self.state.rows.put(name, value)
+        self._rows.append((name, old))
+        return old
+
+    def remove_row(self, name: bytes) -> bytes | None:
+        """Remove a row; what it was, None if there was none."""
+        assert self._before is not None
+        old = self.state.rows.remove(name)
+        if old is not None:
+            self._rows.append((name, old))
+        return old
 
     def take_revision(self) -> int:
         """For a change that is not of a key."""
@@ -118,34 +175,58 @@ class Changes:
         assert self._before is None
         self._before, self._base = {}, self.state.revision
         self._settled.clear()
+        self._keys.clear()
+        self._rows.clear()
+
+    def mark(self) -> Mark:
+        """This moment, for undo."""
+        return Mark(len(self._keys), len(self._rows), len(self._settled))
 
     def commit(self) -> None:
         """The changes since begin stay."""
         assert self._before is not None
         find, revision = self.state.keyspace.find, self.state.revision
-        for key, (old, kind) in self._before.items():
+        for key, (old, kind) in self._before.items() if self._keys else ():
             new = find(key)
-            if old is not None or new is not None:  # else it came and went
-                packed = None if new is None else new.packed
-                previous = None if old is None else self._past(old)
-                kind = _PUT if new is not None else kind
-                self._note(Event(revision, kind, key, packed, previous))
+            if new is None and old is None:
+                continue  # it came and went
+            if new is not None and old is not None and new.packed == old.packed:
+                continue  # undone
+            packed = None if new is None else new.packed
+            previous = None if old is None else self._past(old)
+            kind = _PUT if new is not None else kind
+            self._note(Event(revision, kind, key, packed, previous))
         self._before = None
         for start, end in self._settled:
             self.state.refills.end_range(start, end)
 
     def undo(self) -> None:
         """All is as it was at begin."""
+        self.undo_to(_BEGIN)
+        self._before = None
+
+    def undo_to(self, mark: Mark) -> None:
+        """All is as it was at that moment; what was begun goes on."""
         assert self._before is not None
-        keyspace = self.state.keyspace
-        for key, (old, _) in self._before.items():
+        keyspace, rows, keys = self.state.keyspace, self.state.rows, self._keys
+        while len(keys) > mark.keys:
+            key, old = keys.pop()
             new = keyspace.find(key)
             if old is not None:
+                if old.kind > LEASED:
+                    rows.restore(described(old.packed).id)
                 keyspace.put(key, old.packed, old.deadline_ms, new)
             elif new is not None:
                 keyspace.remove(key, new)
-        self.state.revision = self._base
-        self._before = None
+        while len(self._rows) > mark.rows:
+            name, value = self._rows.pop()
+            if value is None:
+                rows.remove(name)
+            else:
+                rows.put(name, value)
+        del self._settled[mark.settled :]
+        if not keys:
+            self.state.revision = self._base
 
     def _past(self, found: Stored) -> bytes:
         """As the history has it: its lease will be forgotten, so when it was over stands in it."""
@@ -158,6 +239,7 @@ class Changes:
         assert self._before is not None
         old = self._before[key][0] if key in self._before else found
         self._before[key] = old, kind
+        self._keys.append((key, found))
         if self.state.revision == self._base:
             self.state.revision += 1
         return self.state.revision

@@ -1,9 +1,11 @@
 """The whole state as bytes, and back: canonical, so equal states give equal images.
 
-    image  = header, [tables,] item*, record*, footer           integers little-endian
+    image  = header, [tables,] item*, [rows,] record*, footer   integers little-endian
     header = "raftcach", format u32, items u64, records u64, first record u64, revision u64, now u64
     tables = count u64 of each table, then their records        from format 2: see State.tables
     item   = key size u16, packed size u32, key, packed item    in key order
+    rows   = next id u64, count u64, row*                       from format 3, in the order of names
+    row    = name size u32, value size u32, name, value
     record = size u16, packed record                            those remembered: oldest first
     footer = digest u64
 
@@ -30,11 +32,12 @@ from raftcache.command.limits import (
     REQUESTS_REMEMBERED_MAX,
 )
 from raftcache.errors import Corrupt
-from raftcache.state import items
-from raftcache.state.keyspace import Keyspace
+from raftcache.state import items, rows
+from raftcache.state.keyspace import Keyspace, Pass
 from raftcache.state.leases import Leases
 from raftcache.state.locks import Locks
 from raftcache.state.refills import Refills
+from raftcache.state.rows import Rows
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX, Sessions
 from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
 from raftcache.state.table import TIME_MS_MAX, pack
@@ -48,6 +51,8 @@ SLICE_KEYS_MAX: Final = 500
 _MAGIC: Final = b"raftcach"
 _HEADER: Final = struct.Struct("<8sIQQQQQ")
 _ITEM: Final = struct.Struct("<HI")
+_ROWS: Final = struct.Struct("<QQ")
+_ROW: Final = struct.Struct("<II")
 _RECORD: Final = struct.Struct("<H")
 _COUNT: Final = struct.Struct("<Q")
 _FOOTER: Final = struct.Struct("<Q")
@@ -74,7 +79,16 @@ class Part(NamedTuple):
 class State:
     """Everything an image holds; applied writes and cluster time count from 0."""
 
-    __slots__ = ("keyspace", "leases", "locks", "now_ms", "refills", "revision", "sessions")
+    __slots__ = (
+        "keyspace",
+        "leases",
+        "locks",
+        "now_ms",
+        "refills",
+        "revision",
+        "rows",
+        "sessions",
+    )
 
     def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
         self.revision = revision
@@ -82,6 +96,7 @@ class State:
         self.leases = Leases()
         self.locks = Locks()
         self.keyspace = Keyspace(self.leases)
+        self.rows = Rows()
         self.sessions = Sessions(first_record)
         self.refills = Refills()
 
@@ -102,6 +117,8 @@ class State:
         terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
         terms += self.leases.table.digest + self.locks.table.digest
         terms += self.keyspace.quotas.digest + self.refills.digest
+        if self.rows.next_id > 1:  # else it is as if there were none: so older nodes have it
+            terms += self.rows.digest + xxh3_64_intdigest(_COUNT.pack(self.rows.next_id))
         return terms % (1 << 64)
 
 
@@ -118,9 +135,11 @@ def dump(state: State) -> Generator[bytes, None, None]:
 
 def _slices(state: State) -> Generator[bytes, None, None]:
     keyspace, records = state.keyspace, state.sessions.records()
+    has_rows = state.rows.next_id > 1 or state.sessions.calls > 0
     footer = _FOOTER.pack(state.digest)
     tables = [table.records() for table in state.tables()]
     version = 2 if state.sessions.transactions or any(tables) else 1
+    version = 3 if has_rows else version
     header = _HEADER.pack(
         _MAGIC,
         version,
@@ -130,22 +149,31 @@ def _slices(state: State) -> Generator[bytes, None, None]:
         state.revision,
         state.now_ms,
     )
+    rows_header = _ROWS.pack(state.rows.next_id, len(state.rows))
     walk = keyspace.begin_pass()
     try:
+        walk_rows = state.rows.begin_pass()
         yield b""  # for dump()
         yield header
         if version > 1:
             yield b"".join(_COUNT.pack(len(records)) for records in tables)
             yield from _chunks(map(pack, chain.from_iterable(tables)))
-        while not walk.done:
-            taken = walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES)
-            yield b"".join(
-                [_ITEM.pack(len(key), len(packed)) + key + packed for key, packed in taken]
-            )
+        yield from _pieces(walk, _ITEM)
+        if version > 2:
+            yield rows_header
+            yield from _pieces(walk_rows, _ROW)
     finally:
         keyspace.end_pass()
+        state.rows.end_pass()
     yield from _chunks(records)
     yield footer
+
+
+def _pieces(walk: Pass, sizes: struct.Struct) -> Iterator[bytes]:
+    """What is walked, each name and value behind their sizes."""
+    while not walk.done:
+        taken = walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES)
+        yield b"".join([sizes.pack(len(name), len(value)) + name + value for name, value in taken])
 
 
 def _chunks(records: Iterable[bytes]) -> Iterator[bytes]:
@@ -177,7 +205,10 @@ class Loader:
         self._state = State()
         self._last_key = b""
         self._tables: list[tuple[int, Part]] = []  # those not read yet, with records left of each
-        self._items_left = self._records_left = 0
+        self._items_left = self._rows_left = self._records_left = 0
+        self._has_rows = False  # and their header was not read yet
+        self._last_row = b""
+        self._collections: set[int] = set()
         self._complete = False
 
     def feed(self, data: bytes) -> None:
@@ -217,6 +248,7 @@ class Loader:
         if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
+        self._has_rows = version > 2
         if version > 1:
             self._stage = self._counts
         else:
@@ -288,6 +320,54 @@ class Loader:
         if why := self._state.leases.fault(stored.lease):
             raise self._corrupt(why)
         self._state.keyspace.put(key, packed, stored.deadline_ms, None)
+        if stored.kind > items.LEASED:
+            collection = items.described(packed).id
+            if collection in self._collections or not self._has_rows:
+                raise self._corrupt("a collection with two keys, or without rows")
+            self._collections.add(collection)
+
+    def _rows_header(self, view: memoryview, at: int) -> int | None:
+        end = at + _ROWS.size
+        if end > len(view):
+            return None
+        next_id, self._rows_left = _ROWS.unpack_from(view, at)
+        if not max(self._collections, default=0) < next_id <= rows.ID_MAX:
+            raise self._corrupt(f"the next collection is {next_id}")
+        self._state.rows.next_id = next_id
+        self._has_rows = False
+        self._next_stage()
+        return end
+
+    def _collection_row(self, view: memoryview, at: int) -> int | None:
+        name_at = at + _ROW.size
+        if name_at > len(view):
+            return None
+        name_size_bytes, value_size_bytes = _ROW.unpack_from(view, at)
+        if max(name_size_bytes, value_size_bytes) > items.PACKED_SIZE_BYTES_MAX:
+            raise self._corrupt(f"a row of {name_size_bytes} and {value_size_bytes} bytes")
+        value_at = name_at + name_size_bytes
+        end: int = value_at + value_size_bytes
+        if end > len(view):
+            return None
+        self._load_row(bytes(view[name_at:value_at]), bytes(view[value_at:end]))
+        self._rows_left -= 1
+        self._next_stage()
+        return end
+
+    def _load_row(self, name: bytes, value: bytes) -> None:
+        if why := rows.fault(name, value):
+            raise self._corrupt(why)
+        if name <= self._last_row:
+            raise self._corrupt("rows out of order")
+        self._last_row = name
+        collection = rows.id_of(name)
+        if not 1 <= collection < self._state.rows.next_id:
+            raise self._corrupt(f"a row of collection {collection}, which never was")
+        if collection not in self._collections:  # its key is gone
+            gone = self._state.rows.gone
+            if gone[-1:] != [collection]:
+                gone.append(collection)
+        self._state.rows.put(name, value)
 
     def _record(self, view: memoryview, at: int) -> int | None:
         found = self._sized(view, at, RECORD_SIZE_BYTES_MAX)
@@ -323,6 +403,10 @@ class Loader:
             self._stage = self._row
         elif self._items_left:
             self._stage = self._item
+        elif self._has_rows:
+            self._stage = self._rows_header
+        elif self._rows_left:
+            self._stage = self._collection_row
         else:
             self._stage = self._record if self._records_left else self._footer
 

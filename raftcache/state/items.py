@@ -12,7 +12,7 @@ from typing import Final
 from msgspec import Struct
 
 from raftcache.command.limits import CONTENT_TYPE_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
-from raftcache.command.words import Item
+from raftcache.command.words import Collection, Item
 
 _HEADER: Final = struct.Struct("<QQQQBB")
 _HEADER_SIZE_BYTES: Final = _HEADER.size
@@ -22,7 +22,18 @@ STRING: Final = 1
 LEASED: Final = 2
 """Kinds of items: the second goes with a lease, whose id stands in the place of the deadline."""
 
+HASH: Final = 3
+LIST: Final = 4
+SET: Final = 5
+ZSET: Final = 6
+"""Kinds of collections: the value describes it (see rows.py)."""
+
+TYPES: Final = {HASH: "hash", LIST: "list", SET: "set", ZSET: "zset"}
+
 _KIND_AT: Final = 32
+
+_DESCRIPTOR: Final = struct.Struct("<QQQ")
+DESCRIPTOR_SIZE_BYTES: Final = _DESCRIPTOR.size
 
 PACKED_SIZE_BYTES_MAX: Final = (
     _HEADER_SIZE_BYTES + CONTENT_TYPE_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
@@ -57,6 +68,31 @@ class Stored(Struct, frozen=True, gc=False):
         return len(self.packed) - _HEADER_SIZE_BYTES - self.content_type_size_bytes
 
 
+class Descriptor(Struct, frozen=True, gc=False):
+    """What an item says of its collection.
+
+    count: of its elements. size_bytes: of the names and values of its rows, without the id.
+    """
+
+    id: int
+    count: int
+    size_bytes: int
+
+    def pack(self) -> bytes:
+        return _DESCRIPTOR.pack(self.id, self.count, self.size_bytes)
+
+
+def described(packed: bytes) -> Descriptor:
+    """The collection of an item of one."""
+    return Descriptor(*_DESCRIPTOR.unpack_from(packed, _HEADER_SIZE_BYTES))
+
+
+def weight_bytes(packed: bytes) -> int:
+    """What the item takes, with the rows of its collection if it has one."""
+    size_bytes = len(packed)
+    return size_bytes + described(packed).size_bytes if packed[_KIND_AT] > LEASED else size_bytes
+
+
 def pack(
     mod_revision: int,
     create_revision: int,
@@ -65,10 +101,16 @@ def pack(
     content_type: bytes,
     value: bytes,
     lease: int = 0,
+    kind: int = STRING,
 ) -> bytes:
-    """The item as one bytes object; deadline_ms and lease 0 for none, one of them at most."""
+    """The item as one bytes object; deadline_ms and lease 0 for none, one of them at most.
+
+    kind: STRING, also with a lease, or that of a collection.
+    """
     assert not (deadline_ms and lease)
-    size, kind = len(content_type), LEASED if lease else STRING
+    size = len(content_type)
+    if lease:
+        kind = LEASED
     header = _HEADER.pack(mod_revision, create_revision, deadline_ms or lease, version, kind, size)
     return b"".join((header, content_type, value))
 
@@ -116,6 +158,11 @@ def read(packed: bytes, now_ms: int) -> Item | None:
         lease, deadline_ms = deadline_ms, 0
     elif 0 < deadline_ms <= now_ms:
         return None
+    elif kind > LEASED:
+        type_name = TYPES[kind]
+        return Collection(
+            b"", "", create_revision, mod_revision, version, deadline_ms, 0, type_name
+        )
     value_at = _HEADER_SIZE_BYTES + size
     content_type = packed[_HEADER_SIZE_BYTES:value_at].decode("ascii") if size else ""
     return Item(
@@ -140,8 +187,12 @@ def fault(packed: bytes, revision: int) -> str | None:
         )
     if not 1 <= stored.version <= stored.mod_revision - stored.create_revision + 1:
         return f"version {stored.version} after {stored.mod_revision} revisions"
-    if stored.kind not in (STRING, LEASED):
+    if not STRING <= stored.kind <= ZSET:
         return f"a value of kind {stored.kind}, unknown here"
+    if stored.kind > LEASED and (
+        stored.content_type or stored.value_size_bytes != DESCRIPTOR_SIZE_BYTES
+    ):
+        return "a collection that is not described"
     if stored.kind == LEASED and not stored.lease:
         return "an item with lease 0"
     if not (0 <= stored.value_size_bytes <= VALUE_SIZE_BYTES_MAX and stored.content_type.isascii()):

@@ -105,10 +105,11 @@ class Keyspace:
         if self._pass is not None:
             self._pass.save(key, None if old is None else old.packed)
         if self.quotas.sizes:
+            weight_bytes = items.weight_bytes(packed)
             if old is None:
-                self.quotas.note(key, 1, len(key) + len(packed))
+                self.quotas.note(key, 1, len(key) + weight_bytes)
             else:
-                self.quotas.note(key, 0, len(packed) - len(old.packed))
+                self.quotas.note(key, 0, weight_bytes - items.weight_bytes(old.packed))
         self._items[key] = packed
 
     def remove(self, key: bytes, old: Stored) -> None:
@@ -121,7 +122,7 @@ class Keyspace:
         if old.lease:
             self.leases.move(key, old.lease, 0)
         if self.quotas.sizes:
-            self.quotas.note(key, -1, -len(key) - len(old.packed))
+            self.quotas.note(key, -1, -len(key) - items.weight_bytes(old.packed))
         if self._pass is not None:
             self._pass.save(key, old.packed)
         del self._items[key]

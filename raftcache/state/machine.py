@@ -7,7 +7,7 @@ the same image on every node. It reads no clock and touches no file; time comes 
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Collection, Generator, Iterator
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 from operator import attrgetter
@@ -15,11 +15,13 @@ from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
+from raftcache.command.calls import Call, Calls
 from raftcache.command.checks import check
 from raftcache.command.codec import decode
 from raftcache.command.leasing import LeaseView, LockView
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
 from raftcache.command.ranges import is_within
+from raftcache.command.values import Value
 from raftcache.command.words import (
     Command,
     DeleteRange,
@@ -40,7 +42,7 @@ from raftcache.state.image import (
     Loader,
     State,
 )
-from raftcache.state.items import read
+from raftcache.state.items import read, weight_bytes
 from raftcache.state.keeping import KeepingCommands
 from raftcache.state.keyspace import Keyspace
 from raftcache.state.lease_commands import LeaseCommands
@@ -48,7 +50,9 @@ from raftcache.state.listing import Listing
 from raftcache.state.lock_commands import LockCommands
 from raftcache.state.operations import Operations
 from raftcache.state.quotas import Count, Quota
+from raftcache.state.redis.execute import CallCommands
 from raftcache.state.refills import Right
+from raftcache.state.rows import Rows
 from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
 
@@ -69,7 +73,7 @@ class Machine:
     """
 
     def __init__(self, history_size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
-        self._replaced: Keyspace | None = None
+        self._replaced: list[Keyspace | Rows] = []
         self.history = History(history_size_bytes_max)
         """What changed lately here; no part of the state."""
         self.on_locks: Callable[[Collection[bytes] | None], None] | None = None
@@ -84,10 +88,12 @@ class Machine:
         transactions = Transactions(self._changes, operations)
         self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
         self._keeping = KeepingCommands(self._changes)
+        self._calls = CallCommands(self._changes)
         self._executors: dict[type, Callable[[Any], Reply]] = {
             **dict.fromkeys(get_args(Keyed), operations.execute),
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
+            Calls: self._calls.execute,
             **self._leases.executors,
             **self._locks.executors,
             **self._keeping.executors,
@@ -127,8 +133,10 @@ class Machine:
         self._locks.end_overdue()
         self._keeping.advance()
         state.sessions.forget(now_ms)
-        if self._replaced is not None and not self._replaced.shed(_SHED_PER_ENTRY):
-            self._replaced = None
+        if state.rows.gone:
+            state.rows.free()
+        if self._replaced and not self._replaced[0].shed(_SHED_PER_ENTRY):
+            del self._replaced[0]
 
     def _answer(self, command: Command) -> Reply:
         if check(command) is not None:
@@ -163,6 +171,13 @@ class Machine:
     def get(self, key: bytes) -> Item | None:
         """The key as of the last entry applied; an overdue one is absent."""
         return self._state.keyspace.get(key, self._state.now_ms)
+
+    def call(self, calls: Sequence[Call], now_ms: int) -> list[Value]:
+        """What Redis commands that only read answer, as of the last entry applied.
+
+        now_ms: the present, for times to live.
+        """
+        return self._calls.read(calls, now_ms)
 
     def items(self) -> Iterator[tuple[bytes, Item]]:
         """All keys in order, without those overdue; nothing may be applied meanwhile."""
@@ -248,10 +263,10 @@ class Machine:
         """When the next entry has something to do, for whatever is due or under way; None: never.
 
         The earliest deadline of keys, of leases, and of places at locks, overdue ones among them;
-        now, while a quota's keys are counted.
+        now, while a quota's keys are counted, or elements of a collection that is gone are freed.
         """
         keyspace = self._state.keyspace
-        if keyspace.quotas.is_counting:
+        if keyspace.quotas.is_counting or self._state.rows.gone:
             return self._state.now_ms
         tables = self._state.leases.table, self._state.locks.table
         deadlines = [part.next_deadline_ms() for part in (keyspace, *tables)]
@@ -282,13 +297,13 @@ class Machine:
         The history, which is each node's own, comes on top.
         """
         state = self._state
-        parts = (state.keyspace, state.sessions, state.leases, state.locks, state.refills)
-        return sum(part.memory_size_bytes for part in parts)
+        tables = (state.sessions, state.leases, state.locks, state.refills)
+        return sum(part.memory_size_bytes for part in (state.keyspace, state.rows, *tables))
 
     def weigh(self, key: bytes) -> tuple[int, int] | None:
         """A key's modification revision and the size of its item, overdue or not."""
         stored = self._state.keyspace.find(key)
-        return None if stored is None else (stored.mod_revision, len(stored.packed))
+        return None if stored is None else (stored.mod_revision, weight_bytes(stored.packed))
 
     def keys_after(self, key: bytes, count_max: int) -> list[bytes]:
         """The first keys behind one, in order, overdue ones too."""
@@ -325,7 +340,7 @@ class Machine:
         return Loader(self._adopt)
 
     def _adopt(self, state: State) -> None:
-        self._replaced = self._state.keyspace
+        self._replaced = [self._state.keyspace, self._state.rows]
         self._use(state)
         self.history.begin_at(state.revision)
         state.locks.changed.clear()

@@ -25,7 +25,7 @@ from raftcache.command.words import (
     Touch,
 )
 from raftcache.state.changes import Changes
-from raftcache.state.items import Stored
+from raftcache.state.items import LEASED, STRING, Stored
 
 _INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
@@ -75,6 +75,8 @@ class Operations:
         return self._remove(command.key, found)
 
     def _increment(self, command: Increment, found: Stored | None) -> Reply:
+        if found is not None and found.kind > LEASED:
+            return self._keep(Status.WRONG_TYPE, found)
         number = 0 if found is None else _parse_integer(found.value)
         if number is None:
             return self._keep(Status.NOT_INTEGER, found)
@@ -84,6 +86,8 @@ class Operations:
         return self._alter(command.key, found, b"%d" % number, number)
 
     def _append(self, command: Append, found: Stored | None) -> Reply:
+        if found is not None and found.kind > LEASED:
+            return self._keep(Status.WRONG_TYPE, found)
         size_bytes = len(command.value) + (0 if found is None else found.value_size_bytes)
         if size_bytes > command.size_bytes_max:
             return self._keep(Status.TOO_LARGE, found)
@@ -96,14 +100,14 @@ class Operations:
         if command.ttl_ms <= 0:
             return self._remove(command.key, found)
         deadline_ms = self._state.now_ms + command.ttl_ms
-        return self._changes.write(command.key, found, deadline_ms, found.content_type, found.value)
+        return self._redate(command.key, found, deadline_ms)
 
     def _persist(self, command: Persist, found: Stored | None) -> Reply:
         if found is None:
             return self._refuse(Status.MISSING)
         if not (found.deadline_ms or found.lease):
             return self._keep(Status.UNCHANGED, found)
-        return self._changes.write(command.key, found, 0, found.content_type, found.value)
+        return self._redate(command.key, found, 0)
 
     def _touch(self, command: Touch, found: Stored | None) -> Reply:
         return self._keep(Status.MISSING if found is None else Status.UNCHANGED, found)
@@ -117,6 +121,12 @@ class Operations:
             return self._refuse(Status.DELETED)
         self._changes.remove(key, found)
         return Reply(Status.DELETED, self._state.revision, count=1)
+
+    def _redate(self, key: bytes, found: Stored, deadline_ms: int) -> Reply:
+        """Give the key another deadline; value and type stay, a lease does not."""
+        kind = STRING if found.kind == LEASED else found.kind
+        kept = found.content_type
+        return self._changes.write(key, found, deadline_ms, kept, found.value, kind=kind)
 
     def _alter(self, key: bytes, found: Stored | None, value: bytes, number: int) -> Reply:
         """Write a value; content type, deadline and lease stay as they are."""

@@ -20,6 +20,7 @@ from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, QUOTA_KEYS_COUNTED_PER_ENTRY, QUOTAS_MAX
 from raftcache.command.ranges import end_of_prefix
 from raftcache.command.words import Status
+from raftcache.state.items import weight_bytes
 
 _SEED: Final = 0x9007A
 
@@ -36,7 +37,7 @@ class Quota(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
 
 
 class Count(Struct):
-    """What is below a prefix: keys, and the sizes of keys and packed items."""
+    """What is below a prefix: keys, and the sizes of keys and packed items with their rows."""
 
     keys: int = 0
     size_bytes: int = 0
@@ -138,7 +139,7 @@ class Quotas:
                 return
             left -= 1
             count.keys += 1
-            count.size_bytes += len(key) + len(packed)
+            count.size_bytes += len(key) + weight_bytes(packed)
         self._put(replace(quota, counted_to=None))
 
     def _put(self, quota: Quota) -> None:

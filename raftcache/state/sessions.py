@@ -23,7 +23,8 @@ from raftcache.command.limits import (
     TOKEN_SIZE_BYTES_MAX,
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
 )
-from raftcache.command.words import Once, Reply, Result, TxnReply
+from raftcache.command.values import pack_values, unpack_values
+from raftcache.command.words import CallsReply, Once, Reply, Result, TxnReply
 
 
 class Record(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -52,6 +53,17 @@ class TxnRecord(Record, frozen=True):
         return TxnReply(**asdict(self.reply), results=self.results)
 
 
+class CallsRecord(Record, frozen=True):
+    """The record of Redis commands: their reply without the values, and those, packed."""
+
+    results: tuple[()]
+    values: bytes
+
+    @property
+    def first_reply(self) -> Reply:
+        return CallsReply(**asdict(self.reply), values=unpack_values(self.values))
+
+
 RECORD_SIZE_BYTES_MAX: Final = 512 + TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 """Packed: a token, a fingerprint, a reply of small integers, the framing of each, and results."""
 
@@ -66,17 +78,29 @@ RECORD_COST_BYTES: Final = 208
 _PLAIN_RECORD: Final = b"\x94"
 """How an array of four begins in MessagePack; one of five is a transaction's."""
 
+_CALLS_RECORD: Final = b"\x96"
+"""The same of six, for Redis commands."""
+
 _encoder = msgspec.msgpack.Encoder()
 _record_decoder = msgspec.msgpack.Decoder(Record)
 _txn_record_decoder = msgspec.msgpack.Decoder(TxnRecord)
+_calls_record_decoder = msgspec.msgpack.Decoder(CallsRecord)
 
 
 def _decode(packed: bytes) -> Record:
-    plain = packed[:1] == _PLAIN_RECORD
-    return (_record_decoder if plain else _txn_record_decoder).decode(packed)
+    match packed[:1]:
+        case b"\x94":
+            return _record_decoder.decode(packed)
+        case b"\x96":
+            return _calls_record_decoder.decode(packed)
+        case _:
+            return _txn_record_decoder.decode(packed)
 
 
 def _encode(once: Once, now_ms: int, reply: Reply) -> bytes:
+    if isinstance(reply, CallsReply):
+        bare, values = Reply(*astuple(reply)[:-1]), pack_values(reply.values)
+        return _encoder.encode(CallsRecord(once.token, once.fingerprint, now_ms, bare, (), values))
     if not isinstance(reply, TxnReply):
         return _encoder.encode(Record(once.token, once.fingerprint, now_ms, reply))
     bare = Reply(*astuple(reply)[:-1])
@@ -88,16 +112,16 @@ class Sessions:
 
     first is the number of the oldest record, counted from 0 since the store began; digest is the
     sum of a hash over each record and its number (see Keyspace). size_bytes is of the packed
-    records; transactions counts those of transactions. Records are kept packed: a quarter of the
-    memory, and the bytes of the image.
+    records; transactions counts those of transactions, calls those of Redis commands. Records are
+    kept packed: a quarter of the memory, and the bytes of the image.
     """
 
-    __slots__ = ("_latest", "_queue", "digest", "first", "size_bytes", "transactions")
+    __slots__ = ("_latest", "_queue", "calls", "digest", "first", "size_bytes", "transactions")
 
     def __init__(self, first: int = 0) -> None:
         self._queue: deque[bytes] = deque()
         self._latest: dict[bytes, bytes] = {}
-        self.digest = self.size_bytes = self.transactions = 0
+        self.digest = self.size_bytes = self.transactions = self.calls = 0
         self.first = first
 
     def __len__(self) -> int:
@@ -169,6 +193,7 @@ class Sessions:
         self.digest += xxh3_64_intdigest(packed, self.first + len(self._queue))
         self.size_bytes += len(packed)
         self.transactions += packed[:1] != _PLAIN_RECORD
+        self.calls += packed[:1] == _CALLS_RECORD
         self._queue.append(packed)
         self._latest[token] = packed
 
@@ -180,6 +205,7 @@ class Sessions:
         self.digest -= xxh3_64_intdigest(packed, self.first)
         self.size_bytes -= len(packed)
         self.transactions -= packed[:1] != _PLAIN_RECORD
+        self.calls -= packed[:1] == _CALLS_RECORD
         self.first += 1
         token = _decode(packed).token
         if self._latest[token] is packed:  # else a younger record took its place when it was dead

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from itertools import islice
 from typing import Any, Final, get_args
 
+from msgspec.structs import astuple
+
 from raftcache.command.limits import (
     RANGE_KEYS_MAX,
     RESULT_SIZE_BYTES,
@@ -15,6 +17,7 @@ from raftcache.command.limits import (
 )
 from raftcache.command.ranges import is_within
 from raftcache.command.words import (
+    Collection,
     Compare,
     DeleteRange,
     Found,
@@ -51,6 +54,7 @@ _REFUSED: Final = frozenset(
         Status.LIMIT,
         Status.OVER_KEYS_QUOTA,
         Status.OVER_SIZE_QUOTA,
+        Status.WRONG_TYPE,
     )
 )
 """An operation that answers so has not been done, and ends its transaction."""
@@ -101,7 +105,9 @@ class Transactions:
         item = self._state.keyspace.get(compare.key, self._state.now_ms)
         holds = _RELATIONS[compare.relation]
         if compare.target is Target.VALUE:
-            return item is not None and holds(item.value, compare.value)
+            if item is None or isinstance(item, Collection):
+                return False
+            return holds(item.value, compare.value)
         return holds(_number(compare.target, item), compare.number)
 
 
@@ -151,6 +157,8 @@ class _Run:
         match operation:
             case Get():
                 item = self._state.keyspace.get(operation.key, self._state.now_ms)
+                if isinstance(item, Collection):
+                    return Wrote(Reply(Status.WRONG_TYPE, self._state.revision))
                 entries = () if item is None else ((operation.key, item),)
                 return Found(entries, len(entries))
             case Range():
@@ -178,6 +186,10 @@ class _Run:
                 return Wrote(Reply(Status.TOO_MANY_KEYS, self._state.revision))
             if item is None:
                 continue
+            if isinstance(item, Collection):
+                if not asked.keys_only:
+                    return Wrote(Reply(Status.WRONG_TYPE, self._state.revision))
+                item = Item(*astuple(item)[:-1])  # as it is remembered
             entries.append((key, item))
             size_bytes += _entry_size_bytes(key, item)
             if size_bytes > self._size_bytes_left:

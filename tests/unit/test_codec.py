@@ -8,6 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from raftcache.command import checks, codec
+from raftcache.command.calls import Calls
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -122,6 +123,10 @@ WRITTEN: list[tuple[Command, str]] = [
     (DeleteQuota(b"p"), "9316c40170c0"),
     (Vivify(b"k", 30_000, 5000), "9517c4016bcd7530cd1388c0"),
     (Refill(b"k", b"v", 7, "text/plain", 250), "9718c4016bc4017607aa746578742f706c61696eccfac0"),
+    (
+        Calls(((b"SET", b"k", b"v"),), 100, True, ((b"k", 7),), 9),
+        "97199193c403534554c4016bc4017664c39192c4016b0709c0",
+    ),
 ]
 
 

@@ -1,0 +1,43 @@
+"""Redis commands as the log holds them: as they came, with what makes them deterministic."""
+
+from __future__ import annotations
+
+from typing import Final, TypeAlias
+
+from msgspec import Struct
+
+from raftcache.command.once import Once
+
+Call: TypeAlias = tuple[bytes, ...]
+"""One Redis command: its name in capitals, and its arguments."""
+
+CALLS_MAX: Final = 1024
+"""Of one Calls: what a pipeline, or a transaction, may hold; bounds the work of one apply."""
+
+CALL_ARGUMENTS_MAX: Final = 1 << 16
+"""Of one call, its name included."""
+
+WATCHED_MAX: Final = 1024
+"""Keys that one transaction depends on."""
+
+DICE_MAX: Final = 1 << 63
+"""Dice are below."""
+
+
+class Calls(Struct, array_like=True, tag=25, frozen=True):
+    """Redis commands in their order; each takes a revision if it changes anything.
+
+    atomic: they share one revision, and nothing comes between them (MULTI and EXEC); one that
+        fails changes nothing, and does not keep the others from being done, as in Redis.
+    watched: keys with the modification revisions they must still have, 0 for absent; else none of
+        the calls is done (FAILED). Only with atomic.
+    size_bytes_max: the value limit of the node that took them.
+    dice: for those that choose at random: the node that took them has thrown it.
+    """
+
+    calls: tuple[Call, ...]
+    size_bytes_max: int
+    atomic: bool = False
+    watched: tuple[tuple[bytes, int], ...] = ()
+    dice: int = 0
+    once: Once | None = None

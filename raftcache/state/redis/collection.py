@@ -1,0 +1,106 @@
+"""What hashes, lists, sets and sorted sets share: a key with a descriptor, and rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from raftcache.state.items import Descriptor, Stored, described
+from raftcache.state.redis.parsing import TOO_LONG, Refuse
+from raftcache.state.redis.store import Store
+from raftcache.state.rows import ID_SIZE_BYTES, NAME_SIZE_BYTES_MAX, prefix_of
+
+
+class Collection:
+    """One collection, while a call works on it. Names here are those of its rows, without the id.
+
+    count: its elements; types keep it true, for an element may have more than one row.
+    """
+
+    KIND: ClassVar[int]
+
+    def __init__(self, store: Store, key: bytes, found: Stored | None) -> None:
+        self.store, self.key, self._found = store, key, found
+        self._rows = store.state.rows
+        self._changed = False
+        if found is None:
+            self._id, self.count, self._size_bytes = 0, 0, 0  # the id comes with the first row
+            self._prefix = b""
+        else:
+            descriptor = described(found.packed)
+            self._id, self.count = descriptor.id, descriptor.count
+            self._size_bytes = descriptor.size_bytes
+            self._prefix = prefix_of(self._id)
+
+    @property
+    def exists(self) -> bool:
+        return self.count > 0
+
+    # Rows by name.
+
+    def _get(self, name: bytes) -> bytes | None:
+        return self._rows.get(self._prefix + name) if self._id else None
+
+    def _put(self, name: bytes, value: bytes) -> bytes | None:
+        """Set a row; what it was before."""
+        if not self._id:
+            self.store.check_key(self.key)
+            self._id = self._rows.next_id
+            self._rows.next_id += 1
+            self._prefix = prefix_of(self._id)
+        if len(value) > self.store.size_bytes_max:
+            raise Refuse(TOO_LONG)
+        if len(name) > NAME_SIZE_BYTES_MAX:
+            raise Refuse(f"ERR a field or member has at most {NAME_SIZE_BYTES_MAX} bytes")
+        self.store.count_rows()
+        old = self.store.changes.put_row(self._prefix + name, value)
+        self._changed = True
+        self._size_bytes += len(value) + (len(name) if old is None else -len(old))
+        return old
+
+    def _remove(self, name: bytes) -> bytes | None:
+        """Remove a row; what it was."""
+        if not self._id:
+            return None
+        self.store.count_rows()
+        old = self.store.changes.remove_row(self._prefix + name)
+        if old is not None:
+            self._changed = True
+            self._size_bytes -= len(name) + len(old)
+        return old
+
+    # Rows by place: from 0, in the order of their names.
+
+    def _place(self, name: bytes) -> int:
+        """How many rows have names below this one."""
+        if not self._id:
+            return 0
+        return self._rows.place(self._prefix + name) - self._rows.place(self._prefix)
+
+    def _name_at(self, place: int) -> bytes:
+        return self._rows.name_at(self._rows.place(self._prefix) + place)[ID_SIZE_BYTES:]
+
+    def _names(self, start: int, stop: int, *, reverse: bool = False) -> Iterator[bytes]:
+        """Names of the rows at places [start, stop); nothing may be changed meanwhile."""
+        if stop <= start or not self._id:
+            return iter(())
+        self.store.count_elements(stop - start)
+        first = self._rows.place(self._prefix)
+        names = self._rows.names(first + start, first + stop, reverse=reverse)
+        return (name[ID_SIZE_BYTES:] for name in names)
+
+    # The end.
+
+    def settle(self) -> None:
+        """Write to the key what was changed."""
+        if not self._changed:
+            return
+        assert self.count >= 0
+        if self.count == 0:
+            assert self._size_bytes == 0, "rows without elements"
+            if self._found is not None:
+                self.store.changes.remove(self.key, self._found)
+            return
+        deadline_ms = 0 if self._found is None else self._found.deadline_ms
+        descriptor = Descriptor(self._id, self.count, self._size_bytes).pack()
+        self.store.write_descriptor(self.key, self._found, deadline_ms, self.KIND, descriptor)

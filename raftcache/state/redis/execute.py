@@ -1,0 +1,114 @@
+"""Runs Redis commands: those of the log, and those that only read, for this node's callers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from raftcache.command.calls import Call, Calls
+from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
+from raftcache.command.words import CallsReply, Status
+from raftcache.state.changes import Changes
+from raftcache.state.redis import keys, strings
+from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.store import Handler, Store
+
+_FAMILIES: Final = (strings, keys)
+
+HANDLERS: Final[dict[bytes, Handler]] = {
+    name: handler for family in _FAMILIES for name, handler in family.CALLS.items()
+}
+
+LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
+"""Calls that change one key, once, as the last thing they do: they need no way back."""
+
+_ABSENT: Final = 0
+
+
+class CallCommands:
+    """Calls over one state."""
+
+    def __init__(self, changes: Changes) -> None:
+        self._changes, self._state = changes, changes.state
+        self._store = Store(changes)
+        self._reader = Store(changes, reads_only=True)
+
+    def execute(self, command: Calls) -> CallsReply:
+        """Do them; one that fails changes nothing, and the others are done all the same."""
+        for key, revision in command.watched:
+            found = self._changes.find(key)
+            if revision != (_ABSENT if found is None else found.mod_revision):
+                return CallsReply(Status.FAILED, self._state.revision, values=(NIL_ARRAY,))
+        self._store.begin(self._state.now_ms, command.size_bytes_max, command.dice)
+        if command.once is not None:
+            return self._execute_remembered(command)
+        if command.atomic:
+            self._changes.begin()
+            values = [self._inside(call) for call in command.calls]
+            self._changes.commit()
+        else:
+            values = [self._alone(call) for call in command.calls]
+        return CallsReply(Status.SUCCEEDED, self._state.revision, values=tuple(values))
+
+    def _execute_remembered(self, command: Calls) -> CallsReply:
+        """As execute, if every node can remember the answer."""
+        self._changes.begin()
+        values = [self._inside(call) for call in command.calls]
+        if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
+            self._changes.undo()
+            why = Failure("ERR the reply is too large to be remembered for a retry")
+            return CallsReply(
+                Status.REPLY_TOO_LARGE, self._state.revision, values=(why,) * len(values)
+            )
+        self._changes.commit()
+        return CallsReply(Status.SUCCEEDED, self._state.revision, values=tuple(values))
+
+    def read(self, calls: Sequence[Call], now_ms: int) -> list[Value]:
+        """What calls that only read answer, as of the last entry applied.
+
+        now_ms: the present, for times to live.
+        """
+        reader, values = self._reader, []
+        reader.begin(max(now_ms, self._state.now_ms), 0, 0)
+        for call in calls:
+            reader.allow_more()
+            try:
+                values.append(HANDLERS[call[0]](reader, call[1:]))
+            except Refuse as refusal:
+                values.append(Failure(refusal.text))
+            reader.forget()
+        return values
+
+    def _alone(self, call: Call) -> Value:
+        store = self._store
+        store.allow_more()
+        if call[0] in LONE:
+            try:
+                return HANDLERS[call[0]](store, call[1:])
+            except Refuse as refusal:
+                return Failure(refusal.text)
+        self._changes.begin()
+        value = self._inside(call)
+        self._changes.commit()
+        return value
+
+    def _inside(self, call: Call) -> Value:
+        """One call between begin and commit; if it fails, its own changes are undone."""
+        store = self._store
+        handler = HANDLERS.get(call[0])
+        if handler is None:
+            return Failure(f"ERR unknown command '{call[0].decode('latin-1')}'")
+        mark = self._changes.mark()
+        try:
+            value = handler(store, call[1:])
+            store.settle()
+        except Refuse as refusal:
+            value = Failure(refusal.text)
+        except Exception as error:  # a mistake of ours; it must not stop every node
+            value = Failure(f"ERR internal error: {type(error).__name__}")
+        else:
+            return value
+        store.forget()
+        self._changes.undo_to(mark)
+        return value

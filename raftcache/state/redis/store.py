@@ -1,0 +1,228 @@
+"""What one call sees of the keys, and the only way in which it changes them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import ClassVar, Final, Protocol, TypeVar
+
+from xxhash import xxh3_64_intdigest
+
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.command.values import Value
+from raftcache.command.words import Status
+from raftcache.state.changes import Changes
+from raftcache.state.items import LEASED, TYPES, Stored
+from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse
+from raftcache.state.table import TIME_MS_MAX
+
+Handler = Callable[["Store", tuple[bytes, ...]], Value]
+"""Does one call, given its arguments without the name; raises Refuse."""
+
+ROWS_TOUCHED_MAX: Final = 10_000
+"""Rows that one call may change: about 60 ms in which a node does nothing else."""
+
+ELEMENTS_READ_MAX: Final = 100_000
+"""Elements, or keys, that one call may look at: as long."""
+
+KEEP: Final = -1
+"""A deadline: the one that the key has."""
+
+
+class Opened(Protocol):
+    """A collection that a call works on (see collection.py)."""
+
+    KIND: ClassVar[int]
+
+    def __init__(self, store: Store, key: bytes, found: Stored | None) -> None: ...
+    def settle(self) -> None: ...
+
+
+T = TypeVar("T", bound=Opened)
+
+
+class Store:
+    """The keys, for one call at a time.
+
+    now_ms: cluster time. deadlines are in it too, 0 for none; so are Unix times of callers.
+    size_bytes_max: of a value.
+    """
+
+    def __init__(self, changes: Changes, *, reads_only: bool = False) -> None:
+        """reads_only: nothing is changed, overdue keys are not removed either."""
+        self.changes, self.state = changes, changes.state
+        self._keyspace = changes.state.keyspace
+        self._reads_only = reads_only
+        self._find = self._peek if reads_only else changes.find
+        self._open: dict[bytes, Opened] = {}
+        self.size_bytes_max = 0
+        self.now_ms = 0
+        self._dice = self._throws = 0
+        self.rows_left = ROWS_TOUCHED_MAX
+        self.elements_left = ELEMENTS_READ_MAX
+
+    def begin(self, now_ms: int, size_bytes_max: int, dice: int) -> None:
+        """What follows is of another Calls."""
+        self.now_ms, self.size_bytes_max = now_ms, size_bytes_max
+        self._dice, self._throws = dice, 0
+        self.allow_more()
+
+    def allow_more(self) -> None:
+        """The next call may touch as much as the one before."""
+        self.rows_left, self.elements_left = ROWS_TOUCHED_MAX, ELEMENTS_READ_MAX
+
+    # Keys.
+
+    def _peek(self, key: bytes) -> Stored | None:
+        stored = self._keyspace.find(key)
+        if stored is not None and self._keyspace.is_overdue(stored, self.state.now_ms):
+            return None
+        return stored
+
+    def find(self, key: bytes) -> Stored | None:
+        """What a key holds, of whatever type; an overdue one is absent."""
+        if self._open:
+            self.settle_key(key)
+        return self._find(key)
+
+    def type_of(self, key: bytes) -> str:
+        """As Redis names it; none if the key is absent."""
+        found = self.find(key)
+        return "none" if found is None else TYPES.get(found.kind, "string")
+
+    def deadline_ms(self, found: Stored) -> int:
+        """When the key, or its lease, is over; 0 for never."""
+        return found.deadline_ms or self.state.leases.deadline_ms(found.lease)
+
+    def remove(self, key: bytes) -> bool:
+        """Remove a key of whatever type; whether it was there."""
+        found = self.find(key)
+        if found is None:
+            return False
+        self.changes.remove(key, found)
+        return True
+
+    def set_deadline(self, key: bytes, found: Stored, deadline_ms: int) -> None:
+        """Give an existing key another deadline, 0 for none; one that has come removes it."""
+        if 0 < deadline_ms <= self.now_ms:
+            self.changes.remove(key, found)
+            return
+        self._write(key, found, deadline_ms, found.content_type, found.value, kind=found.kind)
+
+    def check_key(self, key: bytes) -> None:
+        """Refuse a key that no item may have; before it is written."""
+        if not 1 <= len(key) <= KEY_SIZE_BYTES_MAX:
+            raise Refuse(f"ERR a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one {len(key)}")
+
+    # Strings.
+
+    def string(self, key: bytes) -> bytes | None:
+        """The value of a string, None if the key is absent; refuses other types."""
+        found = self.find(key)
+        if found is None:
+            return None
+        if found.kind > LEASED:
+            raise Refuse(WRONG_TYPE)
+        return found.value
+
+    def set_string(self, key: bytes, value: bytes, deadline_ms: int = 0) -> None:
+        """Set a key to a string, whatever it held. deadline_ms: KEEP for the one it has.
+
+        With KEEP, content type and lease stay too, as they do for what HTTP appends.
+        """
+        self.check_key(key)
+        if len(value) > self.size_bytes_max:
+            raise Refuse(TOO_LONG)
+        found = self.find(key)
+        if deadline_ms != KEEP:
+            if 0 < deadline_ms <= self.now_ms:
+                if found is not None:
+                    self.changes.remove(key, found)
+                return
+            self._write(key, found, deadline_ms, b"", value)
+        elif found is None:
+            self._write(key, None, 0, b"", value)
+        elif found.kind > LEASED:
+            self._write(key, found, found.deadline_ms, b"", value)
+        else:
+            kept = found.content_type
+            self._write(key, found, found.deadline_ms, kept, value, lease=found.lease)
+
+    def _write(
+        self,
+        key: bytes,
+        found: Stored | None,
+        deadline_ms: int,
+        content_type: bytes,
+        value: bytes,
+        *,
+        lease: int = 0,
+        kind: int = 1,
+    ) -> None:
+        assert deadline_ms < TIME_MS_MAX
+        kind = kind if kind > LEASED else 1
+        write = self.changes.write
+        reply = write(key, found, deadline_ms, content_type, value, 0, lease, kind)
+        if reply.status > Status.CHANGED:
+            raise Refuse(f"OOM the quota of the prefix of {reply.number} bytes is reached")
+
+    def write_descriptor(
+        self, key: bytes, found: Stored | None, deadline_ms: int, kind: int, descriptor: bytes
+    ) -> None:
+        """Give a key a collection; for those who move or copy one, and for collections."""
+        self._write(key, found, deadline_ms, b"", descriptor, kind=kind)
+
+    # Collections.
+
+    def collection(self, shape: type[T], key: bytes) -> T:
+        """The collection of a key, empty if the key is absent; refuses other types.
+
+        Its changes are written to the key when the call is over, or the key is looked at.
+        """
+        opened = self._open.get(key)
+        if opened is not None:
+            if isinstance(opened, shape):
+                return opened
+            self.settle_key(key)
+        found = self._find(key)
+        if found is not None and found.kind != shape.KIND:
+            raise Refuse(WRONG_TYPE)
+        made = self._open[key] = shape(self, key, found)
+        return made
+
+    def settle_key(self, key: bytes) -> None:
+        """Write what was changed in the collection of a key."""
+        opened = self._open.pop(key, None)
+        if opened is not None:
+            opened.settle()
+
+    def settle(self) -> None:
+        """Write what was changed in all of them, in the order in which they were opened."""
+        while self._open:
+            self.settle_key(next(iter(self._open)))
+
+    def forget(self) -> None:
+        """The call failed: its changes are undone."""
+        self._open.clear()
+
+    # Bounds.
+
+    def count_rows(self, count: int = 1) -> None:
+        """So many rows are about to be changed."""
+        self.rows_left -= count
+        if self.rows_left < 0:
+            raise Refuse(f"ERR one call changes at most {ROWS_TOUCHED_MAX} elements")
+
+    def count_elements(self, count: int) -> None:
+        """So many elements, or keys, are about to be looked at."""
+        self.elements_left -= count
+        if self.elements_left < 0:
+            raise Refuse(
+                f"ERR one call looks at up to {ELEMENTS_READ_MAX} elements: scan, or take a range"
+            )
+
+    # Chance.
+
+    def below(self, count: int) -> int:
+        """A number in [0, count), which only the dice of the call decide."""
+        self._throws += 1
+        return xxh3_64_intdigest(self._throws.to_bytes(8, "big"), self._dice) % count

@@ -1,0 +1,307 @@
+"""Redis commands in the state machine: revisions, undoing, collections, images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from raftcache.command.calls import Calls
+from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.values import (
+    NIL_ARRAY,
+    Failure,
+    Members,
+    Pairs,
+    Value,
+    Verbatim,
+    pack_values,
+    unpack_values,
+)
+from raftcache.command.words import CallsReply, Collection, Once, Put, SetQuota, Status, Tick
+from raftcache.errors import Corrupt
+from raftcache.state.history import Kind
+from raftcache.state.items import SET
+from raftcache.state.machine import Machine
+from raftcache.state.redis import collection, execute
+from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.store import ROWS_TOUCHED_MAX, Store
+from raftcache.state.rows import ROWS_FREED_PER_ENTRY
+from tests.unit.test_machine import at, do
+
+SIZE_BYTES_MAX = 1000
+
+
+class Bag(collection.Collection):
+    """The simplest collection there can be."""
+
+    KIND = SET
+
+    def add(self, name: bytes) -> bool:
+        is_new = self._put(name, b"") is None
+        self.count += is_new
+        return is_new
+
+    def drop(self, name: bytes) -> bool:
+        was = self._remove(name) is not None
+        self.count -= was
+        return was
+
+    def all(self) -> list[bytes]:
+        return list(self._names(0, self.count))
+
+
+def _bag(store: Store, args: tuple[bytes, ...]) -> Value:
+    bag = store.collection(Bag, args[0])
+    return sum([bag.add(name) for name in args[1:]])
+
+
+def _unbag(store: Store, args: tuple[bytes, ...]) -> Value:
+    bag = store.collection(Bag, args[0])
+    return sum([bag.drop(name) for name in args[1:]])
+
+
+def _bagged(store: Store, args: tuple[bytes, ...]) -> Value:
+    return store.collection(Bag, args[0]).all()
+
+
+def _spoil(store: Store, args: tuple[bytes, ...]) -> Value:
+    _bag(store, args)
+    store.settle()
+    store.set_string(b"other", b"spoilt")
+    raise Refuse("ERR after all")
+
+
+def _crash(store: Store, args: tuple[bytes, ...]) -> Value:
+    _bag(store, args)
+    raise IndexError
+
+
+@pytest.fixture(autouse=True)
+def _bags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    made = {b"BAG": _bag, b"UNBAG": _unbag, b"BAGGED": _bagged, b"SPOIL": _spoil, b"CRASH": _crash}
+    for name, handler in made.items():
+        monkeypatch.setitem(execute.HANDLERS, name, handler)
+    return iter(())
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def calls(machine: Machine, *lines: str, **how: object) -> CallsReply:
+    words = tuple(tuple(word.encode() for word in line.split()) for line in lines)
+    reply = do(machine, Calls(words, SIZE_BYTES_MAX, **how))  # type: ignore[arg-type]
+    assert isinstance(reply, CallsReply)
+    return reply
+
+
+def values(machine: Machine, *lines: str, **how: object) -> list[Value]:
+    return list(calls(machine, *lines, **how).values)
+
+
+def copy(machine: Machine) -> Machine:
+    other = Machine()
+    loader = other.loader()
+    for piece in machine.dump():
+        loader.feed(piece)
+    loader.install()
+    assert other.digest == machine.digest
+    assert b"".join(other.dump()) == b"".join(machine.dump())
+    return other
+
+
+def test_calls_answer_in_order_and_each_takes_a_revision(machine: Machine) -> None:
+    assert values(machine, "SET a 1", "INCR a", "GET a", "GET b", "HLEN") == [
+        "OK",
+        2,
+        b"2",
+        None,
+        Failure("ERR unknown command 'HLEN'"),
+    ]
+    assert machine.revision == 2
+
+
+def test_an_atomic_one_takes_one_revision_and_goes_on_behind_a_failure(machine: Machine) -> None:
+    reply = calls(machine, "SET a x", "INCR a", "SPOIL bag m", "BAG bag n", atomic=True)
+    assert reply.status is Status.SUCCEEDED
+    assert reply.values == (
+        "OK",
+        Failure("ERR value is not an integer or out of range"),
+        Failure("ERR after all"),
+        1,
+    )
+    assert machine.revision == 1
+    assert machine.get(b"other") is None
+    assert values(machine, "BAGGED bag") == [[b"n"]]
+    found = machine.get(b"bag")
+    assert isinstance(found, Collection)
+    assert found.type == "set"
+    position = machine.history.position_after(0)
+    assert position is not None
+    events = machine.history.read(position, 10)
+    assert events is not None
+    assert [(event.kind, event.key, event.revision) for event in events] == [
+        (Kind.PUT, b"a", 1),
+        (Kind.PUT, b"bag", 1),
+    ]
+
+
+@pytest.mark.parametrize("failing", ["SPOIL bag p q", "CRASH bag p q", "SPOIL other p"])
+def test_a_call_that_fails_changes_nothing(machine: Machine, failing: str) -> None:
+    calls(machine, "BAG bag m n", "SET other 1")
+    before = b"".join(machine.dump())
+    (value,) = values(machine, failing)
+    assert isinstance(value, Failure)
+    next_id = machine._state.rows.next_id
+    if failing.startswith("SPOIL other"):
+        assert value.text.startswith("WRONGTYPE")
+    assert b"".join(machine.dump()) == before
+    assert machine._state.rows.next_id == next_id
+
+
+def test_watched_keys_must_be_as_they_were(machine: Machine) -> None:
+    at(machine, 1000, Put(b"a", b"1"), Put(b"b", b"2", ttl_ms=500))
+    watched = ((b"a", 1), (b"b", 2), (b"c", 0))
+    assert values(machine, "SET a 2", atomic=True, watched=watched) == ["OK"]
+    reply = calls(machine, "SET a 3", atomic=True, watched=watched)
+    assert (reply.status, reply.values) == (Status.FAILED, (NIL_ARRAY,))
+    at(machine, 1500, Tick())
+    assert values(machine, "SET a 3", atomic=True, watched=((b"b", 2),)) == [NIL_ARRAY]
+    found = machine.get(b"a")
+    assert found is not None
+    assert found.value == b"2"
+
+
+def test_a_collection_goes_with_its_key_and_its_rows_are_freed_afterwards(
+    machine: Machine,
+) -> None:
+    names = " ".join(f"m{number:05}" for number in range(ROWS_FREED_PER_ENTRY + 10))
+    calls(machine, f"BAG bag {names}", "BAG other x y", "DEL bag")
+    rows = machine._state.rows
+    assert (len(rows), machine.next_deadline_ms()) == (ROWS_FREED_PER_ENTRY + 12, machine.now_ms)
+    other = copy(machine)
+    for each in (machine, other):
+        do(each, Tick())
+        do(each, Tick())
+        assert (len(each._state.rows), each.next_deadline_ms()) == (2, None)
+    assert machine.digest == other.digest
+    assert values(machine, "BAGGED other", "BAGGED bag") == [[b"x", b"y"], []]
+
+
+def test_what_takes_the_place_of_a_collection_discards_it(machine: Machine) -> None:
+    calls(machine, "BAG bag m", "SET bag v", "BAG due m")
+    do(machine, Put(b"due", b"v"))
+    do(machine, Tick())
+    assert len(machine._state.rows) == 0
+
+
+def test_an_undone_deletion_gives_a_collection_back(machine: Machine) -> None:
+    calls(machine, "BAG bag m n")
+    before = machine.digest
+    store = machine._calls._store
+    machine._changes.begin()
+    store.remove(b"bag")
+    assert machine._state.rows.gone
+    machine._changes.undo()
+    assert (machine.digest, machine._state.rows.gone) == (before, [])
+
+
+def test_the_last_element_takes_the_key_with_it(machine: Machine) -> None:
+    calls(machine, "BAG bag m n")
+    assert values(machine, "UNBAG bag m x", "UNBAG bag n", "EXISTS bag") == [1, 1, 0]
+
+
+def test_a_dump_has_the_rows_as_they_were_when_it_began(machine: Machine) -> None:
+    calls(machine, "BAG bag " + " ".join(f"m{number:04}" for number in range(2000)))
+    before = b"".join(machine.dump())
+    dump = machine.dump()
+    pieces = [next(dump)]
+    calls(machine, "UNBAG bag m0000 m1999", "BAG bag m0500x", "DEL bag")
+    do(machine, Tick())
+    pieces.extend(dump)
+    assert b"".join(pieces) == before
+
+
+def test_an_image_with_rows_that_cannot_be_is_refused(machine: Machine) -> None:
+    calls(machine, "BAG bag m n")
+    image = b"".join(machine.dump())
+    for place in range(12, len(image)):
+        broken = bytearray(image)
+        broken[place] ^= 0x40
+        other = Machine()
+        loader = other.loader()
+        with pytest.raises(Corrupt):  # noqa: PT012 - either may find it
+            loader.feed(bytes(broken))
+            loader.install()
+
+
+def test_a_quota_counts_elements(machine: Machine) -> None:
+    do(machine, SetQuota(b"bag", size_bytes_max=200))
+    calls(machine, "BAG bag m n")
+    (value,) = values(machine, f"BAG bag {'x' * 200}")
+    assert isinstance(value, Failure)
+    assert value.text.startswith("OOM")
+    assert values(machine, "BAGGED bag") == [[b"m", b"n"]]
+    do(machine, SetQuota(b"ba", keys_max=5))
+    counts = {quota.prefix: count.size_bytes for quota, count in machine.quotas()}
+    assert counts[b"ba"] == counts[b"bag"]
+    calls(machine, "UNBAG bag m n")
+    assert [count.size_bytes for _, count in machine.quotas()] == [0, 0]
+
+
+def test_one_call_changes_so_many_elements(machine: Machine) -> None:
+    names = " ".join(str(number) for number in range(ROWS_TOUCHED_MAX + 1))
+    (value,) = values(machine, f"BAG bag {names}")
+    assert isinstance(value, Failure)
+    assert "10000 elements" in value.text
+    assert machine.get(b"bag") is None
+
+
+def test_a_retry_is_answered_and_not_applied(machine: Machine) -> None:
+    once = Once(b"t", bytes(16))
+    assert values(machine, "INCR a", once=once) == [1]
+    again = calls(machine, "INCR a", once=once)
+    assert (again.values, again.replayed) == ((1,), True)
+    machine = copy(machine)
+    assert values(machine, "INCR a", once=once) == [1]
+    long = "x" * (SIZE_BYTES_MAX - 1)
+    calls(machine, *[f"SET k{number} {long}" for number in range(20)])
+    keys = " ".join(f"k{number}" for number in range(20))
+    before = machine.revision
+    (value,) = values(machine, f"MGET {keys}", "SET a 7", atomic=True, once=Once(b"u", bytes(16)))[
+        :1
+    ]
+    assert isinstance(value, Failure)
+    assert "remembered" in value.text
+    assert machine.revision == before
+    assert TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX < 20 * SIZE_BYTES_MAX
+
+
+def test_reads_change_nothing(machine: Machine) -> None:
+    at(machine, 1000, Put(b"a", b"1", ttl_ms=500), Put(b"b", b"2"))
+    digest = machine.digest
+    call = [(b"GET", b"a"), (b"GET", b"b"), (b"BAGGED", b"b")]
+    found = machine.call(call, 1200)
+    assert found[:2] == [b"1", b"2"]
+    assert isinstance(found[2], Failure)
+    assert machine.digest == digest
+
+
+def test_values_are_remembered_as_they_are() -> None:
+    every: list[Value] = [
+        1,
+        b"b",
+        "OK",
+        None,
+        1.5,
+        True,
+        [1, [b"x", NIL_ARRAY]],
+        {b"k": [1.0]},
+        Failure("ERR x"),
+        Members([b"a"]),
+        Pairs([(b"m", 2.0)]),
+        Verbatim(b"text"),
+    ]
+    assert list(unpack_values(pack_values(every))) == every
