@@ -123,15 +123,16 @@ class WatchHub:
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        self._history.on_events = self._wake
+        self._history.listeners.append(self._wake)
         self._tick()
 
     def stop(self, why: str) -> None:
-        """End every watch, and begin no other."""
+        """End every watch, and begin no other. Safe to repeat."""
+        if not self._stopped:
+            self._history.listeners.remove(self._wake)
         self._stopped = why
         if self._timer is not None:
             self._timer.cancel()
-        self._history.on_events = None
         self._end_all()
 
     def gauges(self) -> dict[str, float]:

@@ -55,8 +55,8 @@ class Event(Struct, frozen=True, gc=False):
 class History:
     """The latest events, in the order of their revisions; positions count them from 0 for ever.
 
-    Of a revision it holds all events or none. `on_events` is called once after a batch that changed
-    anything, and after a loaded image, from within apply: it may only make a note of that.
+    Of a revision it holds all events or none. Listeners are called once after a batch that changed
+    anything, and after a loaded image, from within apply: they may only make a note of that.
     """
 
     __slots__ = (
@@ -67,7 +67,7 @@ class History:
         "_size_bytes_max",
         "add",
         "first_revision",
-        "on_events",
+        "listeners",
     )
 
     def __init__(self, size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
@@ -79,7 +79,7 @@ class History:
         self._size_bytes = 0  # without HISTORY_EVENT_SIZE_BYTES for each event
         self.first_revision = 0
         """All that changed after it is known."""
-        self.on_events: Callable[[], None] | None = None
+        self.listeners: list[Callable[[], None]] = []
 
     @property
     def end(self) -> int:
@@ -126,8 +126,7 @@ class History:
         self._size_bytes += _size_bytes(events[self._settled - self._dropped :])
         self._settled = self.end
         self._forget()
-        if self.on_events is not None:
-            self.on_events()
+        self._tell()
 
     def _forget(self) -> None:
         events = self._events
@@ -145,8 +144,11 @@ class History:
         self._events.clear()
         self._size_bytes = 0
         self.first_revision = revision
-        if self.on_events is not None:
-            self.on_events()
+        self._tell()
+
+    def _tell(self) -> None:
+        for listener in self.listeners:
+            listener()
 
 
 def _size_bytes(events: list[Event]) -> int:

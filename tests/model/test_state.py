@@ -487,7 +487,7 @@ def as_event(event: Event) -> tuple[Any, ...]:
 @given(logs)
 def test_every_change_is_an_event(log: Log) -> None:
     machine, reference, told = Machine(), Reference(*LIMITS), list[int]()
-    machine.history.on_events = lambda: told.append(machine.history.end)
+    machine.history.listeners.append(lambda: told.append(machine.history.end))
     for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
         before = machine.history.end
         machine.apply(now_ms, batch)

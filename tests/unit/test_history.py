@@ -81,7 +81,7 @@ def test_a_cut_leaves_room_so_that_not_every_batch_cuts(monkeypatch: pytest.Monk
 
 def test_it_tells_of_new_events_once_a_batch() -> None:
     history, told = History(), list[int]()
-    history.on_events = lambda: told.append(history.end)
+    history.listeners.append(lambda: told.append(history.end))
     history.settle()
     assert told == []
     history.add(event(1))
@@ -93,7 +93,7 @@ def test_it_tells_of_new_events_once_a_batch() -> None:
 
 def test_a_loaded_image_begins_a_new_history() -> None:
     history, told = history_of(1, 2), list[int]()
-    history.on_events = lambda: told.append(history.first_revision)
+    history.listeners.append(lambda: told.append(history.first_revision))
     history.begin_at(7)
     assert told == [7]
     assert history.position_after(6) is None
