@@ -288,9 +288,10 @@ def _operation_size_bytes(operation: Operation) -> int:
 
 def _check_calls(command: Calls) -> str | None:
     """Sizes of keys and values are for who executes them: they know which arguments are what."""
-    if not 1 <= len(command.calls) <= CALLS_MAX:
+    if len(command.calls) > CALLS_MAX or not (command.calls or command.watched):
         return f"there are 1 to {CALLS_MAX} calls, not {len(command.calls)}"
-    if not 1 <= min(map(len, command.calls)) <= max(map(len, command.calls)) <= CALL_ARGUMENTS_MAX:
+    sizes = [len(call) for call in command.calls]
+    if sizes and not 1 <= min(sizes) <= max(sizes) <= CALL_ARGUMENTS_MAX:
         return f"a call has 1 to {CALL_ARGUMENTS_MAX} arguments, its name included"
     if not 0 <= command.size_bytes_max <= VALUE_SIZE_BYTES_MAX:
         return f"a value limit is 0 to {VALUE_SIZE_BYTES_MAX}, not {command.size_bytes_max}"

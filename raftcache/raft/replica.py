@@ -58,16 +58,17 @@ class _Batch:
     def __init__(self, deadline_s: float) -> None:
         self.commands: list[bytes] = []
         self.done: list[Done] = []
-        self.size_bytes = 0
+        self.size_bytes = self.weight = 0
         self.deadline_s = deadline_s
 
     def is_full_for(self, command: bytes) -> bool:
         return bool(self.commands) and (
-            len(self.commands) >= BATCH_COMMANDS_MAX
+            self.weight >= BATCH_COMMANDS_MAX
             or self.size_bytes + len(command) > BATCH_SIZE_BYTES_MAX
         )
 
-    def add(self, command: bytes, done: Done) -> None:
+    def add(self, command: bytes, done: Done, weight: int) -> None:
+        self.weight += weight
         self.commands.append(command)
         self.done.append(done)
         self.size_bytes += len(command)
@@ -143,8 +144,8 @@ class Replica:
 
     # -- proposals -------------------------------------------------------------------------------
 
-    def propose(self, command: bytes, done: Done) -> None:
-        """Replicate one encoded command.
+    def propose(self, command: bytes, done: Done, weight: int = 1) -> None:
+        """Replicate one encoded command; weight: as so many it counts in its batch.
 
         done gets the state machine's reply once a majority has it on stable storage and this node
         has applied it; a Refused if it certainly will not happen; an Unknown if nobody can tell.
@@ -159,7 +160,7 @@ class Replica:
             if not self._open or self._open[-1].is_full_for(command):
                 deadline_s = self._clock.monotonic_s() + self._request_timeout_s
                 self._open.append(_Batch(deadline_s))
-            self._open[-1].add(command, done)
+            self._open[-1].add(command, done, weight)
             self._pending += 1
             self.wake()
 

@@ -28,7 +28,7 @@ async def become_fresh(kv: Kv, machine: Machine, want: Want) -> None:
     refused = await called(partial(kv.when_fresh, want))
     if refused is not None:
         raise refused
-    due_ms = machine.next_deadline_ms()
+    due_ms = machine.earliest_deadline_ms()
     if want.level is not Level.STALE and due_ms is not None and due_ms <= kv.now_ms():
         outcome = await called(kv.tick)
         if isinstance(outcome, RaftcacheError):

@@ -9,6 +9,7 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from raftcache.command import checks, codec, versions
+from raftcache.command.calls import Calls
 from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Refill, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.raft.clustertime import ClusterTime
@@ -118,7 +119,8 @@ class KvService:
             except RaftcacheError as error:
                 done(error)
                 return
-        self._replica.propose(codec.encode(command), done)
+        weight = len(command.calls) if type(command) is Calls else 1
+        self._replica.propose(codec.encode(command), done, weight)
 
     def _too_new(self, needed: int, known: int) -> RaftcacheError:
         replica = self._replica

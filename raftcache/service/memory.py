@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
+from raftcache.command.call_table import SPECS
+from raftcache.command.calls import Calls
 from raftcache.command.leasing import LeaseGrant, LockAcquire
 from raftcache.command.limits import HISTORY_SIZE_BYTES_MAX
 from raftcache.command.words import (
@@ -31,6 +33,7 @@ from raftcache.state.leases import KEY_COST_BYTES as LEASED_KEY_COST_BYTES
 from raftcache.state.leases import LEASE_COST_BYTES
 from raftcache.state.locks import PLACE_COST_BYTES
 from raftcache.state.machine import Machine
+from raftcache.state.rows import ROW_COST_BYTES
 from raftcache.state.sessions import RECORD_COST_BYTES
 
 T = TypeVar("T")
@@ -42,7 +45,9 @@ HIGH_SHARE: Final = 16
 LOW_SHARE: Final = 8
 """Eviction begins when less than a sixteenth of the budget is free, and ends when an eighth is."""
 
-_GROWING: Final = (Put, LeasedPut, Refill, Append, Increment, Txn, LeaseGrant, LockAcquire)
+_GROWING: Final = (Put, LeasedPut, Refill, Append, Increment, Txn, LeaseGrant, LockAcquire, Calls)
+
+_GROWING_CALLS: Final = frozenset(name for name, spec in SPECS.items() if "denyoom" in spec.flags)
 
 _INTEGER_SIZE_BYTES: Final = 20
 _TOKEN_SIZE_BYTES: Final = 128
@@ -163,6 +168,8 @@ class Memory:
                 if self._machine.weigh(command.key) is not None:
                     return 0  # by a digit, now and then
                 return self._item_growth(command.key, packed_size_bytes(0, _INTEGER_SIZE_BYTES), 0)
+            case Calls():
+                return self._calls_growth(command)
             case Txn():
                 branches = (command.success, command.failure)
                 return max(
@@ -170,6 +177,13 @@ class Memory:
                 )
             case _:
                 return 0
+
+    def _calls_growth(self, command: Calls) -> int:
+        """As if all that they say were new: it is not known here what of it is."""
+        growing = [call for call in command.calls if call[0] in _GROWING_CALLS]
+        said = sum([len(argument) + ROW_COST_BYTES for call in growing for argument in call[2:]])
+        names = sum([len(call[1]) for call in growing if len(call) > 1])
+        return said + names + len(growing) * (KEY_COST_BYTES + self._key_cost_bytes)
 
     def _item_growth(self, key: bytes, size_bytes: int, due_bytes: int) -> int:
         held = self._machine.weigh(key)

@@ -172,12 +172,18 @@ class Machine:
         """The key as of the last entry applied; an overdue one is absent."""
         return self._state.keyspace.get(key, self._state.now_ms)
 
-    def call(self, calls: Sequence[Call], now_ms: int) -> list[Value]:
+    def call(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
         """What Redis commands that only read answer, as of the last entry applied.
 
-        now_ms: the present, for times to live.
+        now_ms: the present, for times to live. It answers the first of them, and those after it
+        until one turn of the loop has done enough.
         """
-        return self._calls.read(calls, now_ms)
+        return self._calls.read(calls, now_ms, dice)
+
+    def revision_of(self, key: bytes) -> int:
+        """A key's modification revision, 0 if it is absent."""
+        item = self._state.keyspace.get(key, self._state.now_ms)
+        return 0 if item is None else item.mod_revision
 
     def items(self) -> Iterator[tuple[bytes, Item]]:
         """All keys in order, without those overdue; nothing may be applied meanwhile."""
@@ -262,14 +268,18 @@ class Machine:
     def next_deadline_ms(self) -> int | None:
         """When the next entry has something to do, for whatever is due or under way; None: never.
 
-        The earliest deadline of keys, of leases, and of places at locks, overdue ones among them;
-        now, while a quota's keys are counted, or elements of a collection that is gone are freed.
+        The earliest deadline; now, while a quota's keys are counted, or elements of a collection
+        that is gone are freed.
         """
-        keyspace = self._state.keyspace
-        if keyspace.quotas.is_counting or self._state.rows.gone:
+        if self._state.keyspace.quotas.is_counting or self._state.rows.gone:
             return self._state.now_ms
-        tables = self._state.leases.table, self._state.locks.table
-        deadlines = [part.next_deadline_ms() for part in (keyspace, *tables)]
+        return self.earliest_deadline_ms()
+
+    def earliest_deadline_ms(self) -> int | None:
+        """Of keys, of leases, and of places at locks, overdue ones among them; None for none."""
+        state = self._state
+        tables = state.keyspace, state.leases.table, state.locks.table
+        deadlines = [part.next_deadline_ms() for part in tables]
         return min((each for each in deadlines if each is not None), default=None)
 
     def quotas(self) -> list[tuple[Quota, Count]]:

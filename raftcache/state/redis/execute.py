@@ -12,7 +12,7 @@ from raftcache.command.words import CallsReply, Status
 from raftcache.state.changes import Changes
 from raftcache.state.redis import keys, strings
 from raftcache.state.redis.parsing import Refuse
-from raftcache.state.redis.store import Handler, Store
+from raftcache.state.redis.store import ELEMENTS_READ_MAX, Handler, Store
 
 _FAMILIES: Final = (strings, keys)
 
@@ -64,20 +64,27 @@ class CallCommands:
         self._changes.commit()
         return CallsReply(Status.SUCCEEDED, self._state.revision, values=tuple(values))
 
-    def read(self, calls: Sequence[Call], now_ms: int) -> list[Value]:
-        """What calls that only read answer, as of the last entry applied.
+    def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
+        """What calls that only read answer, as of the last entry applied: of the first ones.
 
+        It ends early when all together have looked at as many elements as one call may.
         now_ms: the present, for times to live.
         """
         reader, values = self._reader, []
-        reader.begin(max(now_ms, self._state.now_ms), 0, 0)
+        reader.begin(max(now_ms, self._state.now_ms), 0, dice)
+        left = ELEMENTS_READ_MAX
         for call in calls:
             reader.allow_more()
             try:
                 values.append(HANDLERS[call[0]](reader, call[1:]))
             except Refuse as refusal:
                 values.append(Failure(refusal.text))
+            except Exception as error:  # a mistake of ours; reads of a transaction answer so too
+                values.append(Failure(f"ERR internal error: {type(error).__name__}"))
             reader.forget()
+            left -= ELEMENTS_READ_MAX - reader.elements_left
+            if left <= 0:
+                break
         return values
 
     def _alone(self, call: Call) -> Value:

@@ -1,0 +1,354 @@
+"""Redis commands with raftcache's promises: what is acknowledged is durable, reads are fresh.
+
+A pipeline is done in stages, in the order of its calls. Calls that only read share one round, and
+then read this node's state. If one of them writes, all of the stage go through the log as one
+proposal, those that read too: so each sees what came before it, and nothing that came later. Calls
+that are neither (they look at many keys, or wait) are stages of their own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Final, Protocol
+
+from raftcache.command import codec
+from raftcache.command.call_table import SPECS, keys_of
+from raftcache.command.calls import CALLS_MAX, DICE_MAX, Call, Calls
+from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
+from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.words import CallsReply, Collection, Item, Once, Status
+from raftcache.errors import BadRequest as Mistake
+from raftcache.errors import (
+    NotLeader,
+    OutOfMemory,
+    RaftcacheError,
+    Refused,
+    Unknown,
+)
+from raftcache.ports import Dice
+from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
+from raftcache.state.machine import Machine
+
+ValuesDone = Callable[[list[Value]], None]
+Alone = Callable[[Call], Awaitable[Value]]
+"""A call that is a stage of its own; it may be cancelled."""
+
+OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
+WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+_DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
+"""What chooses at random; thrown for no other, for dice cost as much as a SET."""
+
+_WRITES: Final = frozenset(name for name, spec in SPECS.items() if spec.is_data and spec.is_write)
+
+logger = logging.getLogger("raftcache.redis")
+
+
+class Redis(Protocol):
+    """Shape of the service, for the front door and its tests.
+
+    Calls have their names in capitals, are known, and have as many arguments as they need.
+    """
+
+    def run(
+        self,
+        calls: Sequence[Call],
+        done: ValuesDone,
+        want: Want = LINEARIZABLE,
+        tokens: Sequence[bytes] | None = None,
+    ) -> Callable[[], None]:
+        """Do them in order; done once with a value for each, later or at once.
+
+        tokens: of calls that are to be applied once, b"" for the others. Returns what ends the
+        wait of those that wait for something: then done is not called; what was begun goes on.
+        """
+        ...
+
+    def transact(
+        self,
+        calls: Sequence[Call],
+        watched: Mapping[bytes, int],
+        done: Callable[[Value], None],
+        token: bytes = b"",
+    ) -> None:
+        """EXEC: a list of values, NIL_ARRAY if a watched key has another revision, or Failure."""
+        ...
+
+    def revisions(self, keys: Sequence[bytes], done: Callable[[list[int] | Failure], None]) -> None:
+        """WATCH: the modification revisions that the keys have now, 0 for absent ones."""
+        ...
+
+
+class RedisService:
+    """The real one, over this node's keys."""
+
+    def __init__(
+        self,
+        kv: Kv,
+        machine: Machine,
+        dice: Dice,
+        loop: asyncio.AbstractEventLoop,
+        value_size_bytes_max: int,
+        alone: Mapping[bytes, Alone],
+        note_read: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """alone: calls that are stages of their own. note_read: told of keys that are read."""
+        self.kv, self.machine, self.loop = kv, machine, loop
+        self._dice, self._note_read = dice, note_read
+        self._value_size_bytes_max = value_size_bytes_max
+        self.alone = alone
+
+    def run(
+        self,
+        calls: Sequence[Call],
+        done: ValuesDone,
+        want: Want = LINEARIZABLE,
+        tokens: Sequence[bytes] | None = None,
+    ) -> Callable[[], None]:
+        running = _Run(self, calls, done, want, tokens)
+        running.go_on()
+        return running.cancel
+
+    def transact(
+        self,
+        calls: Sequence[Call],
+        watched: Mapping[bytes, int],
+        done: Callable[[Value], None],
+        token: bytes = b"",
+    ) -> None:
+        if not calls and not watched:
+            done([])
+            return
+        word = self._word(calls, atomic=True, watched=tuple(watched.items()))
+
+        def ended(outcome: Outcome) -> None:
+            if isinstance(outcome, CallsReply):
+                failed = outcome.status is Status.FAILED
+                done(NIL_ARRAY if failed else list(outcome.values))
+            else:
+                done(values_of(outcome, 1)[0])
+
+        self.kv.write(_marked(word, token) if token else word, ended)
+
+    def revisions(self, keys: Sequence[bytes], done: Callable[[list[int] | Failure], None]) -> None:
+        def fresh(refused: RaftcacheError | None) -> None:
+            if refused is not None:
+                done(failure_of(refused))
+            else:
+                done([self.machine.revision_of(key) for key in keys])
+
+        self.when_current(LINEARIZABLE, fresh)
+
+    # For a pipeline under way.
+
+    def write(self, calls: Sequence[Call], done: ValuesDone) -> None:
+        """One proposal; a value for each call, which is the same Failure if it was not done."""
+        count = len(calls)
+        self.kv.write(self._word(calls), lambda outcome: done(values_of(outcome, count)))
+
+    def write_once(self, call: Call, token: bytes, done: ValuesDone) -> None:
+        """The same for one call that is applied once."""
+        word = _marked(self._word((call,)), token)
+        self.kv.write(word, lambda outcome: done(values_of(outcome, 1)))
+
+    def _word(
+        self,
+        calls: Sequence[Call],
+        *,
+        atomic: bool = False,
+        watched: tuple[tuple[bytes, int], ...] = (),
+    ) -> Calls:
+        dice = self.throw(calls)
+        return Calls(tuple(calls), self._value_size_bytes_max, atomic, watched, dice)
+
+    def throw(self, calls: Sequence[Call]) -> int:
+        """Dice for the calls; 0 if none of them needs any."""
+        if any(call[0] in _DICED for call in calls):
+            return int.from_bytes(self._dice.token(8), "big") % DICE_MAX
+        return 0
+
+    def when_current(self, want: Want, done: Callable[[RaftcacheError | None], None]) -> None:
+        """done(None) once the local state is as fresh as asked, without what is overdue."""
+
+        def fresh(refused: RaftcacheError | None) -> None:
+            due_ms = self.machine.earliest_deadline_ms()
+            stale = want.level is Level.STALE
+            if refused is not None or stale or due_ms is None or due_ms > self.kv.now_ms():
+                done(refused)
+            else:
+                self.kv.tick(
+                    lambda outcome: done(outcome if isinstance(outcome, RaftcacheError) else None)
+                )
+
+        self.kv.when_fresh(want, fresh)
+
+    def note_reads(self, calls: Sequence[Call]) -> None:
+        """Tell who counts accesses of these."""
+        if self._note_read is not None:
+            for call in calls:
+                for key in keys_of(call):
+                    self._note_read(key)
+
+
+class _Run:
+    """One pipeline, while it is done."""
+
+    __slots__ = (
+        "_at",
+        "_calls",
+        "_done",
+        "_is_over",
+        "_service",
+        "_task",
+        "_tokens",
+        "_values",
+        "_want",
+    )
+
+    def __init__(
+        self,
+        service: RedisService,
+        calls: Sequence[Call],
+        done: ValuesDone,
+        want: Want,
+        tokens: Sequence[bytes] | None,
+    ) -> None:
+        self._service, self._calls, self._done = service, calls, done
+        self._want, self._tokens = want, tokens
+        self._values: list[Value] = []
+        self._task: asyncio.Future[Value] | None = None
+        self._is_over = False
+
+    def cancel(self) -> None:
+        self._is_over = True
+        if self._task is not None:
+            self._task.cancel()
+
+    def go_on(self) -> None:
+        """Begin the next stage."""
+        at, calls = len(self._values), self._calls
+        if self._is_over:
+            return
+        if at == len(calls):
+            self._done(self._values)
+        elif calls[at][0] in self._service.alone:
+            self._go_alone(calls[at])
+        elif self._tokens is not None:
+            self._go_once(calls[at], self._tokens[at])
+        else:
+            self._go_together(at)
+
+    def _add(self, values: list[Value]) -> None:
+        if not self._values:
+            self._values = values
+        else:
+            self._values.extend(values)
+        self.go_on()
+
+    def _go_together(self, at: int) -> None:
+        calls, alone = self._calls, self._service.alone
+        end, writes, size_bytes = at, False, 0
+        while end < len(calls) and end - at < CALLS_MAX and calls[end][0] not in alone:
+            writes = writes or calls[end][0] in _WRITES
+            size_bytes += sum(map(len, calls[end]))
+            if size_bytes > BATCH_SIZE_BYTES_MAX and end > at:
+                break
+            end += 1
+        stage = calls if end - at == len(calls) else calls[at:end]
+        if writes:
+            self._service.write(stage, self._add)
+        elif len(stage) == 1 and stage[0][0] == b"GET":
+            self._service.kv.read(stage[0][1], self._want, self._found)
+        else:
+            self._read(stage)
+
+    def _found(self, found: Item | RaftcacheError | None) -> None:
+        """The commonest of all, on the shortest way."""
+        if isinstance(found, RaftcacheError):
+            self._add([failure_of(found)])
+        elif isinstance(found, Collection):
+            self._add([WRONG_TYPE])
+        else:
+            self._add([None if found is None else found.value])
+
+    def _read(self, stage: Sequence[Call]) -> None:
+        def fresh(refused: RaftcacheError | None) -> None:
+            if refused is not None:
+                self._add([failure_of(refused)] * len(stage))
+            elif not self._is_over:
+                self._read_on(stage, [])
+
+        self._service.note_reads(stage)
+        self._service.when_current(self._want, fresh)
+
+    def _read_on(self, stage: Sequence[Call], values: list[Value]) -> None:
+        """Read as much as one turn of the loop may; the state only becomes fresher meanwhile."""
+        service, left = self._service, stage[len(values) :] if values else stage
+        values += service.machine.call(left, service.kv.now_ms(), service.throw(left))
+        if len(values) == len(stage):
+            self._add(values)
+        elif not self._is_over:
+            service.loop.call_soon(self._read_on, stage, values)
+
+    def _go_once(self, call: Call, token: bytes) -> None:
+        if token:
+            self._service.write_once(call, token, self._add)
+        else:
+            self._service.write((call,), self._add)
+
+    def _go_alone(self, call: Call) -> None:
+        self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call))
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Future[Value]) -> None:
+        self._task = None
+        if task.cancelled():
+            self._is_over = True
+            return
+        error = task.exception()
+        if error is None:
+            self._add([task.result()])
+        elif isinstance(error, RaftcacheError):
+            self._add([failure_of(error)])
+        else:
+            logger.error("unexpected error", exc_info=error)
+            self._add([Failure("ERR internal error: this node made a mistake; its log tells more")])
+
+
+def _marked(word: Calls, token: bytes) -> Calls:
+    """To be applied once: the token stands for just these calls."""
+    fingerprint = codec.fingerprint(b"RESP", codec.encode(Calls(word.calls, 0, word.atomic)))
+    once = Once(token, fingerprint)
+    return Calls(word.calls, word.size_bytes_max, word.atomic, word.watched, word.dice, once)
+
+
+def values_of(outcome: Outcome, count: int) -> list[Value]:
+    """What became of count calls."""
+    if isinstance(outcome, CallsReply):
+        return list(outcome.values)
+    if isinstance(outcome, RaftcacheError):
+        return [failure_of(outcome)] * count
+    why = {
+        Status.MISUSED: "ERR this idempotency number stands for another command",
+        Status.FULL: "TRYAGAIN too many young idempotency numbers are remembered",
+    }
+    return [Failure(why.get(outcome.status, "ERR an argument is outside its limits"))] * count
+
+
+def failure_of(error: RaftcacheError) -> Failure:
+    """An error of ours in Redis' words; all but UNKNOWN say that it certainly did not happen."""
+    match error:
+        case Unknown():
+            return Failure(f"UNKNOWN the outcome: {error.detail}")
+        case NotLeader():
+            return Failure(f"CLUSTERDOWN {error.detail}")
+        case OutOfMemory():
+            return OUT_OF_MEMORY
+        case Mistake():
+            return Failure(f"ERR {error.detail}")
+        case Refused():
+            return Failure(f"TRYAGAIN {error.detail}")
+        case _:
+            return Failure(f"UNKNOWN the outcome: {error.detail}")

@@ -1,0 +1,203 @@
+"""A pipeline of Redis commands: its stages, its order, and how refusals are worded."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable, Sequence
+from typing import ParamSpec
+
+import pytest
+
+from raftcache.command.calls import CALLS_MAX, Call, Calls
+from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.words import Put, Tick
+from raftcache.errors import (
+    BadRequest,
+    NotLeader,
+    OutOfMemory,
+    Overloaded,
+    RaftcacheError,
+    Unknown,
+)
+from raftcache.service.kv import Want
+from raftcache.service.redis import OUT_OF_MEMORY, RedisService
+from tests.support.fake_kv import FakeKv
+
+P = ParamSpec("P")
+
+
+def on_loop(test: Callable[P, Awaitable[None]]) -> Callable[P, None]:
+    @functools.wraps(test)
+    def run(*args: P.args, **named: P.kwargs) -> None:
+        async def inner() -> None:
+            await test(*args, **named)
+
+        asyncio.run(inner())
+
+    return run
+
+
+class Dice:
+    def random(self) -> float:
+        return 0.5
+
+    def token(self, size_bytes: int) -> bytes:
+        return b"\1" * size_bytes
+
+
+@pytest.fixture
+def kv() -> FakeKv:
+    return FakeKv()
+
+
+def service(kv: FakeKv, loop: asyncio.AbstractEventLoop) -> RedisService:
+    async def echo(call: Call) -> Value:
+        await asyncio.sleep(0)
+        return call[1]
+
+    async def wait(call: Call) -> Value:
+        await loop.create_future()
+        raise AssertionError
+
+    async def fail(call: Call) -> Value:
+        raise Overloaded("full")
+
+    alone = {b"KEYS": echo, b"BLPOP": wait, b"SCAN": fail}
+    return RedisService(kv, kv.machine, Dice(), loop, 1000, alone)
+
+
+def lines(*texts: str) -> list[Call]:
+    return [tuple(word.encode() for word in text.split()) for text in texts]
+
+
+async def run(
+    redis: RedisService, *texts: str, tokens: Sequence[bytes] | None = None
+) -> list[Value]:
+    answered: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
+    redis.run(lines(*texts), answered.set_result, tokens=tokens)
+    return await answered
+
+
+@on_loop
+async def test_reads_share_one_round_and_no_entry(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    assert await run(redis, "GET a", "EXISTS a", "TYPE a") == [None, 0, "none"]
+    assert (len(kv.wants), kv.commands) == (1, [])
+
+
+@on_loop
+async def test_a_pipeline_with_a_write_is_one_proposal_with_its_reads(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    assert await run(redis, "GET a", "SET a 1", "GET a", "INCR a") == [None, "OK", b"1", 2]
+    (command,) = kv.commands
+    assert isinstance(command, Calls)
+    assert (len(command.calls), command.atomic, command.dice) == (4, False, 0)
+    assert kv.wants == []
+
+
+@on_loop
+async def test_what_stands_alone_divides_a_pipeline_and_keeps_its_place(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    assert await run(redis, "SET a 1", "KEYS x", "GET a", "SCAN 0", "GET a") == [
+        "OK",
+        b"x",
+        b"1",
+        Failure("TRYAGAIN full"),
+        b"1",
+    ]
+
+
+@on_loop
+async def test_a_long_pipeline_is_several_proposals(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    assert await run(redis, *["INCR a"] * (CALLS_MAX + 1)) == list(range(1, CALLS_MAX + 2))
+    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    assert sizes == [CALLS_MAX, 1]
+
+
+@on_loop
+async def test_dice_are_thrown_for_those_who_choose_only(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "SPOP a")
+    await run(redis, "SADD a b")
+    dice = [command.dice for command in kv.commands if isinstance(command, Calls)]
+    assert dice[0] > 0
+    assert dice[1] == 0
+
+
+@on_loop
+async def test_a_read_of_an_overdue_key_commits_a_tick_first(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    kv.write(Put(b"a", b"1", ttl_ms=100), lambda _: None)
+    kv.time_ms += 100
+    assert await run(redis, "EXISTS a", "GET a") == [0, None]
+    assert kv.commands[1:] == [Tick()]
+
+
+@on_loop
+async def test_a_wait_that_is_cancelled_answers_nothing(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    answers: list[list[Value]] = []
+    cancel = redis.run(lines("BLPOP a 0", "SET a 1"), answers.append)
+    await asyncio.sleep(0)
+    cancel()
+    await asyncio.sleep(0)
+    assert (answers, kv.commands) == ([], [])
+
+
+@on_loop
+async def test_a_transaction_depends_on_what_it_watches(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    seen: list[list[int] | Failure] = []
+    ended: list[Value] = []
+    await run(redis, "SET a 1")
+    redis.revisions([b"a", b"b"], seen.append)
+    assert seen == [[1, 0]]
+    watched = {b"a": 1, b"b": 0}
+    redis.transact(lines("INCR a", "GET a"), watched, ended.append)
+    redis.transact(lines("INCR a"), watched, ended.append)
+    redis.transact([], watched, ended.append)
+    redis.transact([], {b"b": 0}, ended.append)
+    redis.transact([], {}, ended.append)
+    assert ended == [[2, b"2"], NIL_ARRAY, NIL_ARRAY, [], []]
+
+
+@on_loop
+async def test_a_numbered_call_is_applied_once(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    texts, tokens = ("INCR a", "GET a", "INCR a"), (b"t:1", b"", b"t:2")
+    assert await run(redis, *texts, tokens=tokens) == [1, b"1", 2]
+    assert await run(redis, *texts, tokens=tokens) == [1, b"2", 2]
+    (wrong,) = await run(redis, "INCR b", tokens=(b"t:1",))
+    assert wrong == Failure("ERR this idempotency number stands for another command")
+    ended: list[Value] = []
+    for _ in range(2):
+        redis.transact(lines("INCR a"), {}, ended.append, b"t:3")
+    assert ended == [[3], [3]]
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (NotLeader("no leader"), "CLUSTERDOWN no leader"),
+        (Overloaded("full"), "TRYAGAIN full"),
+        (Unknown("lost"), "UNKNOWN the outcome: lost"),
+        (BadRequest("odd"), "ERR odd"),
+        (OutOfMemory("full"), OUT_OF_MEMORY.text),
+    ],
+)
+@on_loop
+async def test_a_refusal_answers_every_call_of_its_stage(
+    kv: FakeKv, error: RaftcacheError, text: str
+) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    kv.error = error
+    assert await run(redis, "SET a 1", "GET a") == [Failure(text)] * 2
+    assert await run(redis, "GET a") == [Failure(text)]
+    assert await run(redis, "GET a", "EXISTS a") == [Failure(text)] * 2
+    ended: list[object] = []
+    redis.transact(lines("GET a"), {}, ended.append)
+    redis.revisions([b"a"], ended.append)
+    assert ended == [Failure(text)] * 2
+    assert kv.wants == [Want()] * 3
