@@ -48,7 +48,7 @@ class Rig:
     def call_later(self, delay: float, callback: Any) -> Any:
         return None
 
-    def propose(self, command: bytes, done: Callable[[object], None]) -> None:
+    def propose(self, command: bytes, done: Callable[[object], None], weight: int = 1) -> None:
         self.proposed.append((command, done))
 
     def beat(self, count: int = 1) -> None:

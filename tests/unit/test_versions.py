@@ -265,7 +265,7 @@ class _Replica:
         self.configuration = configuration(1, learner=1)
         self.configuration_is_committed = True
 
-    def propose(self, command: bytes, done: Callable[[Reply], None]) -> None:
+    def propose(self, command: bytes, done: Callable[[Reply], None], weight: int = 1) -> None:
         self.proposed += 1
 
 
