@@ -181,15 +181,17 @@ def fault(argv: Sequence[bytes]) -> str | None:
     """
     spec = find(argv)
     if spec is None:
-        return _unknown(argv)
+        return unknown(argv)
     count = len(argv)
     if count == spec.arity or count >= -spec.arity > 0:
         return None
     return f"ERR wrong number of arguments for '{spec.name}' command"
 
 
-def _unknown(argv: Sequence[bytes]) -> str:
-    if argv[0].upper() in SPECS:
+def unknown(argv: Sequence[bytes]) -> str:
+    """In Redis' words: that there is no such command, or subcommand."""
+    spec = SPECS.get(argv[0].upper())
+    if spec is not None and spec.subcommands and len(argv) > 1:
         container = _echo(argv[0].upper())
         return f"ERR unknown subcommand '{_echo(argv[1])}'. Try {container} HELP."
     arguments = b""

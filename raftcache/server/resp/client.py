@@ -1,0 +1,180 @@
+"""One client of the Redis protocol, as those see it who answer its calls."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from enum import Enum
+from typing import Final, Protocol
+
+from raftcache.command.values import Value
+from raftcache.server.resp.encode import RESP2, encode_push
+from raftcache.server.resp.reference import Request
+from raftcache.service.kv import LINEARIZABLE, Want
+
+
+class Outlet(Protocol):
+    """Where the bytes for a client go."""
+
+    is_paused: bool
+    """The client does not read; nothing more should be said, but for what cannot wait."""
+
+    def write(self, data: bytes) -> None:
+        """Send it, with all that is written in this turn of the loop."""
+        ...
+
+    def idle(self) -> None:
+        """All calls that were taken are answered."""
+        ...
+
+    def end(self) -> None:
+        """Hear nothing more, and close when all that was written has been sent."""
+        ...
+
+    def cut_off(self, why: str) -> None:
+        """Close at once."""
+        ...
+
+    @property
+    def unsent_size_bytes(self) -> int: ...
+
+    @property
+    def unread_size_bytes(self) -> int: ...
+
+
+class Mute(Enum):
+    """What CLIENT REPLY asked for."""
+
+    NO = "on"
+    ALL = "off"
+    NEXT = "skip the next"
+    THIS = "skip this"
+
+
+class Idempotency:
+    """The numbers of a connection's writes: a token is the id, a colon and the number."""
+
+    __slots__ = ("id", "number")
+
+    def __init__(self, id: bytes, number: int) -> None:
+        self.id, self.number = id, number
+
+    def next(self) -> bytes:
+        """The token of the next write."""
+        number = self.number
+        self.number += 1
+        return b"%b:%d" % (self.id, number)
+
+
+class Client:
+    """Who is connected, what was agreed with it, and ways to reach it.
+
+    subscriptions, patterns: how many channels and patterns it listens to; whoever serves them
+        keeps the numbers. While there are any, RESP2 has few other calls.
+    before_reads: told of the calls of a stage before they are run.
+    at_end: called once each, when the client has gone or asked for a RESET.
+    """
+
+    __slots__ = (
+        "active_s",
+        "address",
+        "at_end",
+        "before_reads",
+        "came_s",
+        "id",
+        "idempotency",
+        "is_pinned",
+        "is_trusted",
+        "last_call",
+        "library",
+        "library_version",
+        "local_address",
+        "mute",
+        "name",
+        "outlet",
+        "patterns",
+        "protocol",
+        "redirect",
+        "subscriptions",
+        "want",
+        "watched",
+    )
+
+    def __init__(self, outlet: Outlet, id: int, address: str, local_address: str) -> None:
+        self.outlet = outlet
+        self.id, self.address, self.local_address = id, address, local_address
+        self.came_s = self.active_s = 0.0
+        self.last_call = b""
+        self.library = self.library_version = b""
+        self.at_end: list[Callable[[], None]] = []
+        self.is_trusted = True
+        self.is_pinned = False
+        """Asked for by CLIENT NO-EVICT; shown, for nobody is evicted here."""
+        self.redirect = -1
+        """Whom invalidations go to: an id, 0 for itself, -1 for nobody."""
+        self.forget()
+
+    def forget(self) -> None:
+        """As after connecting; for RESET. Who is connected stays, and its password is not asked."""
+        self.protocol = RESP2
+        self.name = b""
+        self.mute = Mute.NO
+        self.want: Want = LINEARIZABLE
+        self.watched: dict[bytes, int] = {}
+        """WATCH: keys, and their revisions then."""
+        self.idempotency: Idempotency | None = None
+        self.subscriptions = self.patterns = 0
+        self.before_reads: Callable[[list[Request]], None] | None = None
+
+    def end(self) -> None:
+        """Let go of what others hold for it."""
+        at_end, self.at_end = self.at_end, []
+        for undo in at_end:
+            undo()
+
+    def push(self, values: list[Value]) -> None:
+        """Send what answers no call, after all answers given so far."""
+        self.outlet.write(encode_push(values, self.protocol))
+
+    def set_protocol(self, protocol: int) -> None:
+        """From the next answer on."""
+        self.protocol = protocol
+
+    def unblock(self, value: Value) -> bool:
+        """Answer the call that waits for something with value instead; False if none does."""
+        return False
+
+    @property
+    def queued(self) -> int:
+        """Calls queued by MULTI; -1 outside."""
+        return -1
+
+
+FIRST_ID: Final = 1
+
+
+class Clients:
+    """All who are connected, by their ids."""
+
+    def __init__(self) -> None:
+        self._by_id: dict[int, Client] = {}
+        self._next_id = FIRST_ID
+
+    def new_id(self) -> int:
+        id, self._next_id = self._next_id, self._next_id + 1
+        return id
+
+    def add(self, client: Client) -> None:
+        self._by_id[client.id] = client
+
+    def discard(self, client: Client) -> None:
+        self._by_id.pop(client.id, None)
+
+    def get(self, id: int) -> Client | None:
+        return self._by_id.get(id)
+
+    def __iter__(self) -> Iterator[Client]:
+        """In the order of their coming; may change meanwhile."""
+        return iter(list(self._by_id.values()))
+
+    def __len__(self) -> int:
+        return len(self._by_id)
