@@ -30,7 +30,7 @@ class CallSpec(Struct, frozen=True):
         from the end. numkeys: where the number of further keys stands, 0 for nowhere; they follow
         it, one each numkeys_step.
     is_data: executed by the state's handlers; anything else is answered by the door.
-    is_write: may change keys: it goes through the log.
+    is_write: may change keys, or tells every node something: it goes through the log.
     is_blocking: may wait for a key; at the state it answers at once.
     """
 
@@ -78,12 +78,17 @@ DATA_GROUPS: Final = frozenset(("string", "bitmap", "generic", "hash", "list", "
 DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usage"))
 """Data commands in other groups."""
 
+PUBLISHING: Final = frozenset(("publish", "spublish"))
+"""Go through the log too, though they change no keys."""
+
 DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help"))
 """The door's commands in groups of data."""
 
 
 def _is_data(name: str, group: str) -> bool:
-    return name in DATA_ELSEWHERE or (group in DATA_GROUPS and name not in DOOR_ELSEWHERE)
+    if name in DATA_ELSEWHERE or name in PUBLISHING:
+        return True
+    return group in DATA_GROUPS and name not in DOOR_ELSEWHERE
 
 
 def _categories(words: list[str], flags: tuple[str, ...], group: str) -> tuple[str, ...]:
@@ -123,7 +128,7 @@ def _spec(facts: str, prose: list[str], group: str) -> CallSpec:
         since=since,
         complexity=complexity,
         is_data=_is_data(name.lower(), group),
-        is_write="write" in flags,
+        is_write="write" in flags or name.lower() in PUBLISHING,
         is_blocking="blocking" in flags,
         subcommands={},
     )

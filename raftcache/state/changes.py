@@ -16,6 +16,7 @@ from raftcache.state.items import (
     pack,
     weight_bytes,
 )
+from raftcache.state.notes import Notes
 
 _PUT: Final = Kind.PUT
 _CREATED: Final = Status.CREATED
@@ -28,9 +29,7 @@ class Mark(NamedTuple):
     keys: int
     rows: int
     settled: int
-
-
-_BEGIN: Final = Mark(0, 0, 0)
+    notes: int
 
 
 class Changes:
@@ -40,13 +39,25 @@ class Changes:
     the first of them takes. Rows of collections change only between these two.
     """
 
-    __slots__ = ("_base", "_before", "_keys", "_note", "_rows", "_settled", "state")
+    __slots__ = (
+        "_base",
+        "_before",
+        "_begin",
+        "_keys",
+        "_note",
+        "_rows",
+        "_settled",
+        "notes",
+        "state",
+    )
 
-    def __init__(self, state: State, history: History) -> None:
-        self.state, self._note = state, history.add
+    def __init__(self, state: State, history: History, notes: Notes) -> None:
+        """notes: of what is undone there are none."""
+        self.state, self._note, self.notes = state, history.add, notes
         # What the keys changed since begin held then, in the order of their first change.
         self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
         self._base = 0  # the revision at begin
+        self._begin = Mark(0, 0, 0, 0)
         self._settled: list[tuple[bytes, bytes]] = []  # ranges whose refills end with a commit
         self._keys: list[tuple[bytes, Stored | None]] = []  # what each change since then replaced
         self._rows: list[tuple[bytes, bytes | None]] = []
@@ -132,6 +143,8 @@ class Changes:
 
     def _remove(self, key: bytes, found: Stored, kind: Kind) -> None:
         state = self.state
+        if kind is not Kind.DELETE:
+            self.notes.note_gone(kind, key)
         if self._before is None:
             state.revision += 1
             self._note(Event(state.revision, kind, key, None, self._past(found)))
@@ -177,10 +190,11 @@ class Changes:
         self._settled.clear()
         self._keys.clear()
         self._rows.clear()
+        self._begin = self.mark()
 
     def mark(self) -> Mark:
         """This moment, for undo."""
-        return Mark(len(self._keys), len(self._rows), len(self._settled))
+        return Mark(len(self._keys), len(self._rows), len(self._settled), len(self.notes.pending))
 
     def commit(self) -> None:
         """The changes since begin stay."""
@@ -202,7 +216,7 @@ class Changes:
 
     def undo(self) -> None:
         """All is as it was at begin."""
-        self.undo_to(_BEGIN)
+        self.undo_to(self._begin)
         self._before = None
 
     def undo_to(self, mark: Mark) -> None:
@@ -225,6 +239,7 @@ class Changes:
             else:
                 rows.put(name, value)
         del self._settled[mark.settled :]
+        del self.notes.pending[mark.notes :]
         if not keys:
             self.state.revision = self._base
 

@@ -48,6 +48,7 @@ from raftcache.state.keyspace import Keyspace
 from raftcache.state.lease_commands import LeaseCommands
 from raftcache.state.listing import Listing
 from raftcache.state.lock_commands import LockCommands
+from raftcache.state.notes import Note, Notes
 from raftcache.state.operations import Operations
 from raftcache.state.quotas import Count, Quota
 from raftcache.state.redis.execute import CallCommands
@@ -79,11 +80,16 @@ class Machine:
         self.on_locks: Callable[[Collection[bytes] | None], None] | None = None
         """Told once after a batch which locks changed (None, after a loaded image: any may have),
         from within apply: it may only make a note of that."""
+        self.notes = Notes()
+        """What those who listen here want to hear of; no part of the state."""
+        self.on_notes: Callable[[list[Note] | None], None] | None = None
+        """Told once after a batch what is noted (None, after a loaded image: some are missing),
+        from within apply: it may only make a note of that."""
         self._use(State())
 
     def _use(self, state: State) -> None:
         self._state = state
-        self._changes = Changes(state, self.history)
+        self._changes = Changes(state, self.history, self.notes)
         operations = Operations(self._changes)
         transactions = Transactions(self._changes, operations)
         self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
@@ -110,10 +116,24 @@ class Machine:
         assert now_ms < TIME_MS_MAX, now_ms
         commands = decode(batch)
         self._advance(now_ms)
-        replies = [self._answer(command) for command in commands]
+        answer = self._answer_and_note if self.notes.wanted else self._answer
+        replies = [answer(command) for command in commands]
         self.history.settle()
         self._tell_of_locks()
+        if self.notes.pending:
+            notes = self.notes.take()
+            if self.on_notes is not None:
+                self.on_notes(notes)
         return replies
+
+    def _answer_and_note(self, command: Command) -> Reply:
+        """As _answer; calls make their notes themselves."""
+        position = self.history.end
+        reply = self._answer(command)
+        if type(command) is not Calls:
+            for event in self.history.read(position, self.history.end - position) or ():
+                self.notes.note_change(event)
+        return reply
 
     def _tell_of_locks(self) -> None:
         if changed := self._state.locks.changed:
@@ -356,3 +376,5 @@ class Machine:
         state.locks.changed.clear()
         if self.on_locks is not None:
             self.on_locks(None)
+        if self.on_notes is not None:
+            self.on_notes(None)

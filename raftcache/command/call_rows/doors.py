@@ -46,13 +46,29 @@ PUBSUB|NUMPAT 2 pubsub loading stale
 PUBSUB|NUMSUB -2 pubsub loading stale
   Get the count of subscribers for channels
   2.8.0: O(N) for the NUMSUB subcommand, where N is the number of requested channels
+PUBSUB|SHARDCHANNELS -2 pubsub loading stale
+  List active shard channels
+  7.0.0: O(N) where N is the number of active shard channels, and assuming constant time pattern
+    matching (relatively short shard channels).
+PUBSUB|SHARDNUMSUB -2 pubsub loading stale
+  Get the count of subscribers for shard channels
+  7.0.0: O(N) for the SHARDNUMSUB subcommand, where N is the number of requested shard channels
 PUNSUBSCRIBE -1 pubsub noscript loading stale
   Stop listening for messages posted to channels matching the given patterns
   2.0.0: O(N+M) where N is the number of patterns the client is already subscribed and M is the
     number of total patterns subscribed in the system (by any client)
+SPUBLISH 3 1,1,1 pubsub loading stale fast
+  Post a message to a shard channel
+  7.0.0: O(N) where N is the number of clients subscribed to the receiving shard channel.
+SSUBSCRIBE -2 1,-1,1 pubsub noscript loading stale
+  Listen for messages published to the given shard channels
+  7.0.0: O(N) where N is the number of shard channels to subscribe to.
 SUBSCRIBE -2 pubsub noscript loading stale
   Listen for messages published to the given channels
   2.0.0: O(N) where N is the number of channels to subscribe to
+SUNSUBSCRIBE -1 1,-1,1 pubsub noscript loading stale
+  Stop listening for messages posted to the given shard channels
+  7.0.0: O(N) where N is the number of clients already subscribed to a shard channel.
 UNSUBSCRIBE -1 pubsub noscript loading stale
   Stop listening for messages posted to the given channels
   2.0.0: O(N) where N is the number of clients already subscribed to a channel

@@ -12,6 +12,7 @@ from raftcache.command.values import Value
 from raftcache.command.words import Status
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, TYPES, Stored
+from raftcache.state.notes import Message
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse
 from raftcache.state.table import TIME_MS_MAX
 
@@ -49,7 +50,7 @@ class Store:
 
     def __init__(self, changes: Changes, *, reads_only: bool = False) -> None:
         """reads_only: nothing is changed, overdue keys are not removed either."""
-        self.changes, self.state = changes, changes.state
+        self.changes, self.state, self._notes = changes, changes.state, changes.notes
         self._keyspace = changes.state.keyspace
         self._reads_only = reads_only
         self._find = self._peek if reads_only else changes.find
@@ -203,6 +204,20 @@ class Store:
     def forget(self) -> None:
         """The call failed: its changes are undone."""
         self._open.clear()
+
+    # What is said.
+
+    def notify(self, kind: str, event: bytes, key: bytes) -> None:
+        """Something happened to a key, as Redis names it; kind: see notes.py.
+
+        A call that is not undone if it fails (see execute.LONE) says it last.
+        """
+        if kind in self._notes.wanted:
+            self._notes.note(kind, event, key)
+
+    def publish(self, message: Message) -> None:
+        """Every node tells those who listen there."""
+        self._notes.pending.append(message)
 
     # Bounds.
 
