@@ -190,6 +190,17 @@ def test_a_collection_goes_with_its_key_and_its_rows_are_freed_afterwards(
     assert values(machine, "BAGGED other", "BAGGED bag") == [[b"x", b"y"], []]
 
 
+def test_a_scan_goes_on_behind_a_name(machine: Machine) -> None:
+    calls(machine, "BAG bag n o m", "BAG other x")
+    reader = machine._calls._reader
+    bag = reader.collection(Bag, b"bag")
+    assert bag.names_after(None, 2) == [b"m", b"n"]
+    assert bag.names_after(b"m", 5) == bag.names_after(b"mm", 2) == [b"n", b"o"]
+    assert bag.names_after(b"o", 2) == bag.names_after(None, 0) == []
+    assert reader.collection(Bag, b"none").names_after(None, 2) == []
+    reader.forget()
+
+
 def test_what_takes_the_place_of_a_collection_discards_it(machine: Machine) -> None:
     calls(machine, "BAG bag m", "SET bag v", "BAG due m")
     do(machine, Put(b"due", b"v"))

@@ -89,6 +89,18 @@ class Collection:
         names = self._rows.names(first + start, first + stop, reverse=reverse)
         return (name[ID_SIZE_BYTES:] for name in names)
 
+    def names_after(self, after: bytes | None, count_max: int) -> list[bytes]:
+        """The first names behind one, in order, or the first of all: so a scan goes on.
+
+        Whatever is put and removed between two steps, a row that stays is met once.
+        """
+        if not self._id:
+            return []
+        start = 0 if after is None else self._place(after + b"\0")
+        first = self._rows.place(self._prefix)
+        stop = min(start + count_max, self._rows.place(prefix_of(self._id + 1)) - first)
+        return list(self._names(start, stop))
+
     # The end.
 
     def settle(self) -> None:
