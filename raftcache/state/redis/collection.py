@@ -41,8 +41,8 @@ class Collection:
     def _get(self, name: bytes) -> bytes | None:
         return self._rows.get(self._prefix + name) if self._id else None
 
-    def _put(self, name: bytes, value: bytes) -> bytes | None:
-        """Set a row; what it was before."""
+    def _put(self, name: bytes, value: bytes, *, is_second: bool = False) -> bytes | None:
+        """Set a row; what it was before. is_second: of an element, which is counted once."""
         if not self._id:
             self.store.check_key(self.key)
             self._id = self._rows.next_id
@@ -52,17 +52,19 @@ class Collection:
             raise Refuse(TOO_LONG)
         if len(name) > NAME_SIZE_BYTES_MAX:
             raise Refuse(f"ERR a field or member has at most {NAME_SIZE_BYTES_MAX} bytes")
-        self.store.count_rows()
+        if not is_second:
+            self.store.count_rows()
         old = self.store.changes.put_row(self._prefix + name, value)
         self._changed = True
         self._size_bytes += len(value) + (len(name) if old is None else -len(old))
         return old
 
-    def _remove(self, name: bytes) -> bytes | None:
-        """Remove a row; what it was."""
+    def _remove(self, name: bytes, *, is_second: bool = False) -> bytes | None:
+        """Remove a row; what it was. is_second: see _put."""
         if not self._id:
             return None
-        self.store.count_rows()
+        if not is_second:
+            self.store.count_rows()
         old = self.store.changes.remove_row(self._prefix + name)
         if old is not None:
             self._changed = True

@@ -10,16 +10,18 @@ from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
 
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
 NOT_INTEGER: Final = "ERR value is not an integer or out of range"
+NOT_POSITIVE: Final = "ERR value is out of range, must be positive"
 NOT_FLOAT: Final = "ERR value is not a valid float"
 SYNTAX: Final = "ERR syntax error"
 TOO_LONG: Final = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
 _INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 _FLOAT: Final = re.compile(
-    rb"[+-]?(?:[0-9]+\.?[0-9]*(?:[eE][+-]?[0-9]+)?|\.[0-9]+(?:[eE][+-]?[0-9]+)?"
-    rb"|inf(?:inity)?|0[xX][0-9a-fA-F]+)",
+    rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?"
+    rb"|0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?)",
     re.IGNORECASE,
 )
+_NOT_ZERO: Final = re.compile(rb"[+-]?(?:0[xX][0.]*[1-9a-fA-F]|[0.]*[1-9])")
 _FLOAT_SIZE_BYTES_MAX: Final = 255
 
 
@@ -47,17 +49,25 @@ def integer(text: bytes, why: str = NOT_INTEGER) -> int:
     return number
 
 
-def double_or_none(text: bytes) -> float | None:
-    """A number as C's strtod has it, infinite ones too; None for NaN and all else."""
+def strtod(text: bytes) -> float | None:
+    """What C's strtod makes of it if it takes all of it; None else, and for NaN."""
     if len(text) > _FLOAT_SIZE_BYTES_MAX or _FLOAT.fullmatch(text) is None:
         return None
-    digits = text.lstrip(b"+-").lower()
-    if digits.startswith(b"0x"):
-        number = float(int(digits, 16))
-        return -number if text.startswith(b"-") else number
-    number = float(text)
-    if math.isinf(number) and not digits.startswith(b"inf"):
-        return None  # too large: ERANGE
+    if b"x" not in text and b"X" not in text:
+        return float(text)
+    try:
+        return float.fromhex(text.decode())
+    except OverflowError:
+        return -math.inf if text.startswith(b"-") else math.inf
+
+
+def double_or_none(text: bytes) -> float | None:
+    """A number as Redis reads scores, infinite ones too; None if no double is near it."""
+    number = strtod(text)
+    if number is None or (math.isinf(number) and b"n" not in text.lower()):
+        return None
+    if number == 0 and _NOT_ZERO.match(text):
+        return None
     return number
 
 
@@ -67,6 +77,31 @@ def double(text: bytes, why: str = NOT_FLOAT) -> float:
     if number is None:
         raise Refuse(why)
     return number
+
+
+def at_least(text: bytes, low: int, why: str = NOT_POSITIVE) -> int:
+    """An integer that is not below; refuses all else in the same words, as Redis does."""
+    number = integer_or_none(text)
+    if number is None or number < low:
+        raise Refuse(why)
+    return number
+
+
+def count_to_draw(text: bytes) -> int:
+    """How many elements to choose: negative for with repetition (see Store.draw)."""
+    number = integer(text)
+    if number == INTEGER_MIN:
+        low, high = -INTEGER_MAX, INTEGER_MAX
+        raise Refuse(f"ERR value is out of range, value must between {low} and {high}")
+    return number
+
+
+def timeout_ms(text: bytes) -> int:
+    """Of a call that may wait; given in seconds, 0 for as long as it takes."""
+    number_ms = double(text, "ERR timeout is not a float or out of range") * 1000
+    if not -1 < number_ms < INTEGER_MAX:
+        raise Refuse("ERR timeout is negative")  # Redis says so of what is too large, too
+    return math.ceil(number_ms)
 
 
 def in_range(number: int, why: str) -> int:

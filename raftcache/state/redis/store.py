@@ -20,7 +20,8 @@ Handler = Callable[["Store", tuple[bytes, ...]], Value]
 """Does one call, given its arguments without the name; raises Refuse."""
 
 ROWS_TOUCHED_MAX: Final = 10_000
-"""Rows that one call may change: about 60 ms in which a node does nothing else."""
+"""Elements that one call may change: about 60 ms in which a node does nothing else, or twice that
+where an element has two rows."""
 
 ELEMENTS_READ_MAX: Final = 100_000
 """Elements, or keys, that one call may look at: as long."""
@@ -241,3 +242,21 @@ class Store:
         """A number in [0, count), which only the dice of the call decide."""
         self._throws += 1
         return xxh3_64_intdigest(self._throws.to_bytes(8, "big"), self._dice) % count
+
+    def draw(self, count: int, size: int) -> list[int]:
+        """Numbers in [0, size): count different ones, or -count that may be the same.
+
+        All of them, if the count is larger. The dice decide the order too.
+        """
+        if count < 0:
+            self.count_elements(-count)
+            return [self.below(size) for _ in range(-count)]
+        count = min(count, size)
+        self.count_elements(count)
+        moved: dict[int, int] = {}  # Fisher-Yates, of which only what moved is kept
+        drawn = []
+        for last in range(size - 1, size - 1 - count, -1):
+            place = self.below(last + 1)
+            drawn.append(moved.get(place, place))
+            moved[place] = moved.get(last, last)
+        return drawn
