@@ -50,6 +50,7 @@ class ReplicaStatus(Struct, frozen=True):
     last_index: int
     match_indexes: dict[str, int]
     contact_age_s: float
+    durable_index: int
 
 
 class _Batch:
@@ -332,6 +333,7 @@ class Replica:
             last_index=engine.last_index,
             match_indexes=engine.match_indexes if self.is_leader else {},
             contact_age_s=engine.contact_age_s,
+            durable_index=self._log.durable_index,
         )
 
     # -- turns -----------------------------------------------------------------------------------

@@ -102,6 +102,11 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         host, port = self._server.sockets[0].getsockname()[:2]
         return Address(host, port)
 
+    @property
+    def linked(self) -> frozenset[str]:
+        """The peers that this node has a link to now."""
+        return frozenset(n for n, peer in self._peers.items() if peer.connection is not None)
+
     async def start(self) -> None:
         """Listen, and dial the peers known so far. Raises BadConfig if the address is not free."""
         assert self._server is None

@@ -207,6 +207,12 @@ TIME 1 loading stale fast
 CLUSTER -2
   A container for cluster commands
   3.0.0: Depends on subcommand
+CLUSTER|COUNTKEYSINSLOT 3 stale
+  Return the number of local keys in the specified hash slot
+  3.0.0: O(1)
+CLUSTER|GETKEYSINSLOT 4 stale
+  Return local key names in the specified hash slot
+  3.0.0: O(log(N)) where N is the number of requested keys
 CLUSTER|HELP 2 loading stale
   Show helpful text about the different subcommands
   5.0.0: O(1)
@@ -216,15 +222,27 @@ CLUSTER|INFO 2 stale
 CLUSTER|KEYSLOT 3 stale
   Returns the hash slot of the specified key
   3.0.0: O(N) where N is the number of bytes in the key
+CLUSTER|LINKS 2 stale
+  Returns a list of all TCP links to and from peer nodes in cluster
+  7.0.0: O(N) where N is the total number of Cluster nodes
 CLUSTER|MYID 2 stale
   Return the node id
   3.0.0: O(1)
+CLUSTER|MYSHARDID 2 stale
+  Returns the shard ID of a node
+  7.2.0: O(1)
 CLUSTER|NODES 2 stale
   Get Cluster config for the node
   3.0.0: O(N) where N is the total number of Cluster nodes
+CLUSTER|REPLICAS 3 admin stale
+  List replica nodes of the specified master node
+  5.0.0: O(1)
 CLUSTER|SHARDS 2 stale
   Get array of cluster slots to node mappings
   7.0.0: O(N) where N is the total number of cluster nodes
+CLUSTER|SLAVES 3 admin stale
+  List replica nodes of the specified master node
+  3.0.0: O(1)
 CLUSTER|SLOTS 2 stale
   Get array of Cluster slot to node mappings
   3.0.0: O(N) where N is the total number of Cluster nodes
@@ -247,6 +265,9 @@ SENTINEL|GET-MASTER-ADDR-BY-NAME 3 admin
   2.8.4: O(1)
 SENTINEL|HELP 2 loading stale
   Shows helpful text
+  2.8.4: O(1)
+SENTINEL|IS-MASTER-DOWN-BY-ADDR 6 admin
+  Tells whether the node at an address is down
   2.8.4: O(1)
 SENTINEL|MASTER 3 admin
   Returns the state of the master

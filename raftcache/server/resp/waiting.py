@@ -1,0 +1,113 @@
+"""WAIT and WAITAOF: how many nodes have what this connection wrote, told as far as it is known.
+
+Every write was on stable storage of a majority, and applied here, before it was answered; so what
+this node has applied when it is asked is at least as far as the connection's last write. A leader
+learns what further members have stored, and waits for that. A follower learns nothing more: it
+tells at once what the commit alone makes certain, a quorum less itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final, NamedTuple, Protocol
+
+from raftcache.cluster.group import Copies
+from raftcache.command.values import Failure, Value
+from raftcache.server.resp.cluster import NOT_AN_INTEGER, whole_number
+
+LOOK_S: Final = 0.005
+"""Between two looks at what the members have stored; an fsync takes about as long."""
+
+TIMEOUT_MS_MAX: Final = 1 << 53
+
+_NOT_FROM_0_TO_1: Final = Failure("ERR value is out of range, value must between 0 and 1")
+_NEGATIVE: Final = Failure("ERR value is out of range, must be positive")
+_NO_AOF: Final = Failure(
+    "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+)
+
+
+class Copied(Protocol):
+    """What a node knows of copies (cluster/group.py)."""
+
+    @property
+    def is_durable(self) -> bool: ...
+    @property
+    def applied_index(self) -> int: ...
+    def copies(self, index: int) -> Copies: ...
+
+
+class Wish(NamedTuple):
+    """How many copies are waited for, and how long; 0 for as long as it takes."""
+
+    here: bool
+    others: int
+    timeout_s: float
+
+
+class Waits:
+    """Answers the two commands at one node."""
+
+    def __init__(self, copied: Copied, loop: asyncio.AbstractEventLoop) -> None:
+        self._copied, self._loop = copied, loop
+
+    def now(self, argv: Sequence[bytes]) -> Value:
+        """How things stand, without waiting: as within MULTI."""
+        wish = self._wish(argv)
+        if isinstance(wish, Failure):
+            return wish
+        return self._told(argv, self._copied.copies(self._copied.applied_index))
+
+    def wait(self, argv: Sequence[bytes], done: Callable[[Value], None]) -> Callable[[], None]:
+        """done(answer), once, at once or later; returns what gives up waiting, unanswered."""
+        wish = self._wish(argv)
+        if isinstance(wish, Failure):
+            done(wish)
+            return lambda: None
+        index, started_s = self._copied.applied_index, self._loop.time()
+        timer: asyncio.TimerHandle | None = None
+
+        def look() -> None:
+            nonlocal timer
+            copies = self._copied.copies(index)
+            is_enough = copies.others >= wish.others and copies.here >= wish.here
+            waited_s = self._loop.time() - started_s
+            is_over = 0 < wish.timeout_s <= waited_s
+            if is_enough or is_over or (copies.is_final and copies.here >= wish.here):
+                done(self._told(argv, copies))
+            else:
+                timer = self._loop.call_later(LOOK_S, look)
+
+        def give_up() -> None:
+            if timer is not None:
+                timer.cancel()
+
+        look()
+        return give_up
+
+    def _told(self, argv: Sequence[bytes], copies: Copies) -> Value:
+        if argv[0].upper() == b"WAIT":
+            return copies.others
+        return [int(copies.here), copies.others] if self._copied.is_durable else [0, 0]
+
+    def _wish(self, argv: Sequence[bytes]) -> Wish | Failure:
+        """What Redis checks, in its order and words."""
+        numbers = [whole_number(argument) for argument in argv[1:-1]]
+        if None in numbers:
+            return NOT_AN_INTEGER
+        *local, others = (number for number in numbers if number is not None)
+        if local and local[0] not in (0, 1):
+            return _NOT_FROM_0_TO_1
+        if local and others < 0:
+            return _NEGATIVE
+        timeout_ms = whole_number(argv[-1])
+        if timeout_ms is None:
+            return Failure("ERR timeout is not an integer or out of range")
+        if timeout_ms < 0:
+            return Failure("ERR timeout is negative")
+        if timeout_ms > TIMEOUT_MS_MAX:
+            return Failure("ERR timeout is out of range")
+        if local and local[0] and not self._copied.is_durable:
+            return _NO_AOF
+        return Wish(bool(local and local[0]), others, timeout_ms / 1000)
