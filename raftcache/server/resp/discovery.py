@@ -59,7 +59,7 @@ class DiscoveryCalls:
             (keys,) = values
             done(keys if isinstance(keys, Failure) else cluster.keys_in_slot(call, keys))
 
-        self._redis.run([[b"KEYS", b"*"]], found, client.want)
+        self._redis.run([(b"KEYS", b"*")], found, client.want)
 
     def _wait(self, client: Client, call: Request, done: Done) -> None:
         """Given up when the client goes."""
