@@ -13,11 +13,13 @@ import stat
 from collections.abc import Iterator
 from typing import IO, Any, Final
 
+import click
 from msgspec import Struct
 
 from raftcache.cli.files import bar
 from raftcache.client import SyncClient, Txn
-from raftcache.errors import BadRequest
+from raftcache.client.paths import escaped
+from raftcache.errors import BadRequest, Conflict
 
 LINE_SIZE_BYTES_MAX: Final = 16 << 20
 """One key and its value, both in base64, with room to spare."""
@@ -25,6 +27,14 @@ LINE_SIZE_BYTES_MAX: Final = 16 << 20
 BATCH_KEYS_MAX: Final = 100
 BATCH_SIZE_BYTES: Final = 256 << 10
 """Put at once: so many keys, whose values have so many bytes together, or one key."""
+
+
+only_strings_option = click.option(
+    "--only-strings",
+    "strings",
+    is_flag=True,
+    help="Leave out keys that hold a hash, list, set or zset.",
+)
 
 
 class Line(Struct, frozen=True):
@@ -44,6 +54,15 @@ def written(line: Line) -> str:
     if line.ttl_ms is not None:
         fields["ttl_ms"] = line.ttl_ms
     return json.dumps(fields, ensure_ascii=False) + "\n"
+
+
+def only_strings(key: bytes, type_name: str) -> None:
+    """Refuse to leave a key out in silence."""
+    if type_name != "string":
+        raise Conflict(
+            f"{escaped(key)} holds a {type_name}, which JSON lines cannot say: --only-strings"
+            " leaves such keys out, `snapshot save` keeps everything"
+        )
 
 
 def load(client: SyncClient, file: IO[bytes], *, shows: bool) -> int:

@@ -69,7 +69,12 @@ def _print(entry: Entry, keys_only: bool, as_json: bool) -> None:
     elif keys_only:
         click.echo(escaped(entry.key))
     else:
-        click.echo(f"{escaped(entry.key)}\t{shown_value(entry.value)}")
+        click.echo(f"{escaped(entry.key)}\t{shown_entry(entry)}")
+
+
+def shown_entry(entry: Entry) -> str:
+    """Its value on one line, or its type in brackets if it is no string."""
+    return shown_value(entry.value) if entry.type == "string" else f"({entry.type})"
 
 
 def shown_value(value: bytes) -> str:

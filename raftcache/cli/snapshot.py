@@ -10,10 +10,11 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.files import bar, whole_file
-from raftcache.cli.lines import Line, load, written
+from raftcache.cli.lines import Line, load, only_strings, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.cli.places import data_dir_option, members_option, name_option
 from raftcache.client import SyncClient
+from raftcache.command.words import Collection
 from raftcache.errors import BadRequest, Corrupt
 
 _file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
@@ -90,7 +91,8 @@ def restore(file: Path, data_dir: Path, name: str, members: dict[str, Any], as_j
 @snapshot.command("export")
 @_existing
 @click.option("--output", type=click.File("w"), default="-", help="Instead of standard output.")
-def export_(file: Path, output: IO[str]) -> None:
+@only_strings_option
+def export_(file: Path, output: IO[str], strings: bool) -> None:
     """Write the keys in FILE as JSON lines.
 
     Keys and values that are text as `key` and `value`, others as `key_base64` and `value_base64`;
@@ -100,6 +102,10 @@ def export_(file: Path, output: IO[str]) -> None:
 
     meta, machine = backup_file.verify(file)
     for key, item in machine.items():
+        type_name = item.type if isinstance(item, Collection) else "string"
+        if strings and type_name != "string":
+            continue
+        only_strings(key, type_name)
         ttl_ms = item.deadline_ms - meta.now_ms if item.deadline_ms else None
         output.write(written(Line(key, item.value, item.content_type, ttl_ms)))
 

@@ -11,7 +11,7 @@ import click
 
 from raftcache.cli.files import bar, whole_file
 from raftcache.cli.keys import Bytes
-from raftcache.cli.lines import Line, load, written
+from raftcache.cli.lines import Line, load, only_strings, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.client import Entry, SyncClient
 from raftcache.command.limits import PAGE_KEYS_DEFAULT
@@ -27,6 +27,7 @@ PAGE_KEYS: Final = PAGE_KEYS_DEFAULT
 @click.option("--start", type=Bytes(), help="Only this key and those after it.")
 @click.option("--end", type=Bytes(), help="Only keys before this one.")
 @click.option("--force", is_flag=True, help="Replace FILE if there is one.")
+@only_strings_option
 @client_options
 def export_(
     file: Path,
@@ -34,6 +35,7 @@ def export_(
     start: bytes | None,
     end: bytes | None,
     force: bool,
+    strings: bool,
     endpoints: str | None,
     timeout_s: float,
     as_json: bool,
@@ -47,10 +49,10 @@ def export_(
     asked = {"prefix": prefix, "start": start, "end": end}
     with open_client(endpoints, timeout_s) as client:
         if file == STDOUT:
-            _write_all(client, asked, sys.stdout.buffer.write, shows=False)
+            _write_all(client, asked, sys.stdout.buffer.write, strings, shows=False)
             return
         with whole_file(file, force) as target:
-            count, revision = _write_all(client, asked, target.write, shows=not as_json)
+            count, revision = _write_all(client, asked, target.write, strings, shows=not as_json)
     if as_json:
         echo_json({"exported": count, "revision": revision})
     else:
@@ -58,7 +60,12 @@ def export_(
 
 
 def _write_all(
-    client: SyncClient, asked: dict[str, Any], write: Callable[[bytes], object], *, shows: bool
+    client: SyncClient,
+    asked: dict[str, Any],
+    write: Callable[[bytes], object],
+    strings: bool,
+    *,
+    shows: bool,
 ) -> tuple[int, int]:
     """How many they were, and at which revision."""
     done, after = 0, None
@@ -69,8 +76,10 @@ def _write_all(
             except Compacted as e:
                 raise Refused(f"too much was written meanwhile: {e.detail}") from None
             for entry in page.entries:
-                write(written(_line(entry)).encode())
-            done += len(page.entries)
+                if entry.type == "string" or not strings:
+                    only_strings(entry.key, entry.type)
+                    write(written(_line(entry)).encode())
+                    done += 1
             advance(len(page.entries))
             if (after := page.after) is None:
                 return done, page.revision

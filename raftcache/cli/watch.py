@@ -12,7 +12,7 @@ import click
 
 from raftcache.cli.keys import Bytes, fields_of
 from raftcache.cli.options import client_options, echo_json, open_client
-from raftcache.cli.ranges import shown_value
+from raftcache.cli.ranges import shown_entry
 from raftcache.client import Change, ChangeKind, Changes, Entry, escaped
 
 VARIABLE_SIZE_BYTES_MAX: Final = 64 << 10
@@ -99,7 +99,7 @@ def _show(changes: Changes, command: str | None, as_json: bool) -> None:
         for change in changes.changes:
             cells = [str(changes.revision), change.kind, escaped(change.key)]
             if change.entry is not None:
-                cells.append(shown_value(change.entry.value))
+                cells.append(shown_entry(change.entry))
             click.echo("\t".join(cells))
 
 

@@ -26,7 +26,11 @@ Consistency: TypeAlias = Literal["linearizable", "lease", "stale"]
 
 
 class Entry(Struct, frozen=True):
-    """A key and what is kept with it; value is empty where only keys were asked for."""
+    """A key and what is kept with it; value is empty where only keys were asked for.
+
+    type: string; or hash, list, set or zset, which only the Redis protocol reads: then it has no
+    value here.
+    """
 
     key: bytes
     value: bytes
@@ -36,6 +40,7 @@ class Entry(Struct, frozen=True):
     version: int
     ttl_ms: int | None
     lease: int | None = None
+    type: str = "string"
 
 
 class Page(Struct, frozen=True):
@@ -57,6 +62,7 @@ class ItemBody(Struct, frozen=True):
     lease: int | None = None
     content_type: str | None = None
     value_base64: bytes = b""  # msgspec reads bytes as base64
+    type: str = "string"
 
     def entry(self) -> Entry:
         return Entry(
@@ -68,6 +74,7 @@ class ItemBody(Struct, frozen=True):
             self.version,
             self.ttl_ms,
             self.lease,
+            self.type,
         )
 
 

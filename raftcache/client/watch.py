@@ -64,21 +64,23 @@ class _ChangeBody(Struct, frozen=True):
     lease: int | None = None
     content_type: str | None = None
     value_base64: bytes | None = None  # msgspec reads bytes as base64
+    type: str = "string"
     previous: ItemBody | None = None
 
     def change(self) -> Change:
         key = unescaped(self.key)
         entry = None
-        if self.value_base64 is not None:
+        if self.value_base64 is not None or self.type != "string":
             entry = Entry(
                 key,
-                self.value_base64,
+                self.value_base64 or b"",
                 self.content_type or "",
                 self.revision,
                 self.create_revision,
                 self.version,
                 self.ttl_ms,
                 self.lease,
+                self.type,
             )
         previous = None if self.previous is None else self.previous.entry()
         return Change(self.event, key, entry, previous)

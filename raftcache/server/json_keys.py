@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.ranges import end_of_prefix
-from raftcache.command.words import Item, Reply
+from raftcache.command.words import Collection, Item, Reply
 from raftcache.errors import BadRequest
 from raftcache.server.query import shown, unescape
 from raftcache.server.replies import QUOTAS, KeyTooLong
@@ -101,7 +101,9 @@ def parse_value(text: str | None, encoded: str | None) -> bytes:
 def item_json(key: bytes, item: Item, now_ms: int, *, keys_only: bool = False) -> dict[str, Any]:
     """An entry of an answer; now_ms: for the time it has left."""
     shown_item: dict[str, Any] = {"key": escape(key)}
-    if not keys_only:
+    if isinstance(item, Collection):
+        shown_item["type"] = item.type
+    elif not keys_only:
         shown_item["value_base64"] = b64encode(item.value).decode("ascii")
     return shown_item | {
         "content_type": item.content_type or None,

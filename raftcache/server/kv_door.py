@@ -13,6 +13,7 @@ from msgspec.structs import replace
 
 from raftcache.command.words import (
     Append,
+    Collection,
     Command,
     Delete,
     Expire,
@@ -152,6 +153,8 @@ class KvDoor:
             return self._missing
         if isinstance(found, RaftcacheError):
             return refusal(found, write=False)
+        if type(found) is not Item:
+            return self._typed(found)
         if known is not None and is_known(f'"{found.mod_revision}"', known):
             lines = b'ETag: "%d"\r\n' % found.mod_revision
             return Answer(304, lines + self._served_by)
@@ -168,6 +171,13 @@ class KvDoor:
             self._served_by,
         )
         return Answer(200, lines, found.value)
+
+    def _typed(self, found: Item) -> Answer:
+        """The key holds no string: what is in it, the commands of its type tell."""
+        assert isinstance(found, Collection)
+        detail = f"the key holds a {found.type}: read it with the commands of the Redis protocol"
+        status, title = REFUSED[Status.WRONG_TYPE]
+        return problem(status, title, detail, headers=self._served_by, value_type=found.type)
 
     def _ttl_line(self, deadline_ms: int) -> bytes:
         return b"X-Raftcache-TTL-Ms: %d\r\n" % self._left_ms(deadline_ms)

@@ -23,6 +23,7 @@ from raftcache.server.shapes import (
     WRITE_REFUSALS,
     maybe,
     one_of,
+    possibly,
     problem,
     record,
 )
@@ -210,7 +211,12 @@ wins. A read that finds its key fresh is a read like any other.
             headers=(_ETAG, *_VIVIFIED, *_SERVED),
         ),
         problem(404, "There is no such key.", *_VIVIFIED, *_SERVED),
-        problem(409, "With `vivify`: a node of an older version has a vote."),
+        possibly(
+            409,
+            "The key holds no string but the `value_type` hash, list, set or zset of the Redis"
+            " protocol; or, with `vivify`: a node of an older version has a vote.",
+            value_type=TEXT,
+        ),
         OVERLOADED,
         UNSURE,
     ),
@@ -268,7 +274,12 @@ POST_KEY: Final = Route(
             example={"value": 42, "revision": 9},
         ),
         _ABSENT,
-        problem(409, "The value is no integer, or the sum would overflow.", REPLAYED, *_SERVED),
+        problem(
+            409,
+            "The value is no string, or no integer, or the sum would overflow.",
+            REPLAYED,
+            *_SERVED,
+        ),
         *_WRITE_REFUSALS,
     ),
     """

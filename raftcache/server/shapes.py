@@ -76,6 +76,7 @@ def record(*maybe_absent: str, **fields: Schema) -> Schema:
 ITEM_FIELDS: Final[dict[str, Schema]] = {
     "key": TEXT,
     "value_base64": TEXT,
+    "type": one_of("hash", "list", "set", "zset"),
     "content_type": maybe(TEXT),
     "revision": REVISION,
     "create_revision": REVISION,
@@ -83,8 +84,9 @@ ITEM_FIELDS: Final[dict[str, Schema]] = {
     "ttl_ms": maybe(COUNT),
     "lease": maybe(POSITIVE),
 }
-ITEM: Final = record("value_base64", **ITEM_FIELDS)
-"""As json_keys.item_json words it; without the value, if only keys are asked for."""
+ITEM: Final = record("value_base64", "type", **ITEM_FIELDS)
+"""As json_keys.item_json words it; without the value, if only keys are asked for. What is no string
+has a type instead of the value."""
 
 CONSISTENCY: Final = Parameter(
     "consistency",
