@@ -1,9 +1,9 @@
 """Patterns of Redis: which keys, fields and channels KEYS, SCAN and PSUBSCRIBE mean.
 
-`*` any bytes, `?` one byte, `[abc]` one of these, `[a-z]` of a range, `[^...]` none of them, `\\` takes
-the next byte as it is. Odd patterns match what they match in Redis' stringmatchlen: a bracket that
-is not closed ends with the pattern, ranges compare signed bytes, and nothing but the empty pattern
-matches no bytes.
+`*` any bytes, `?` one byte, `[abc]` one of these, `[a-z]` of a range, `[^...]` none of them, `\\`
+takes the next byte as it is. Odd patterns match what they match in Redis' stringmatchlen: a bracket
+that is not closed ends with the pattern, ranges compare signed bytes, and nothing but the empty
+pattern matches no bytes.
 """
 
 from __future__ import annotations
