@@ -1,0 +1,378 @@
+"""Which calls are tried, by family: few keys, fields and members, so that calls meet each other.
+
+Arguments are chosen where rules change: nothing, zero, one, minus one, the ends of 64 bits and what
+lies beyond, things that are almost numbers, and names that other types have already taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+from hypothesis import strategies as st
+
+from tests.differential.grammar import Strategy, calls, counted, pool, right_calls
+
+INTEGER_MAX: Final = str((1 << 63) - 1)
+INTEGER_MIN: Final = str(-(1 << 63))
+TOO_LARGE: Final = str(1 << 63)
+NO_NUMBERS: Final = ("", "abc", "1.5", " 1", "1 ", "+1", "01", "-0", "1e3", "0x10", TOO_LARGE)
+
+KEYS: Final = pool("k1", "k1", "k1", "k2", "k2", "k3", b"\xff\0\r\n")
+WORDS: Final = ("a", "b", "c", "", "abc", b"\0\xff", "1", "A\r\nB")
+INTEGERS: Final = ("1", "0", "-1", "10", "-7", INTEGER_MAX, INTEGER_MIN)
+FLOATS: Final = (
+    *("1", "0", "-1", "1.5", "-2.25", "3.0e5", "0.1", "1e-7", "100000000000000000000"),
+    *("inf", "-inf", "+inf", "nan", "1e309", "-0", "5.0", "1.7976931348623157e308", "1e17"),
+)
+INDEXES: Final = ("0", "1", "-1", "2", "-2", "5", "-5", "100", "-100")
+
+POOLS: Final = {
+    "key": KEYS,
+    "keys": counted(KEYS, pool("0", "-1", "2", "5", "abc")),
+    "word": pool(*WORDS),
+    "value": pool(*WORDS, *INTEGERS, *NO_NUMBERS, "3.0", "inf", "x" * 70),
+    "integer": st.one_of(pool(*INTEGERS), pool(*NO_NUMBERS)),
+    "float": st.one_of(pool(*FLOATS), pool(*NO_NUMBERS)),
+    "index": st.one_of(pool(*INDEXES), pool(*INDEXES), pool(INTEGER_MAX, INTEGER_MIN, *NO_NUMBERS)),
+    "count": st.one_of(pool("1", "2", "3", "10", "0", "-1"), pool("-3", *NO_NUMBERS)),
+    "seconds": st.one_of(
+        pool("100", "1000", "5000"), pool("0", "-1", INTEGER_MAX, "9223372036854775", "abc", "1.5")
+    ),
+    "ms": st.one_of(
+        pool("100000", "1000000", "100500"), pool("0", "-1", INTEGER_MAX, INTEGER_MIN, "abc", "")
+    ),
+    "at": st.one_of(pool("2000000000", "1999999999"), pool("1", "0", "-1", INTEGER_MAX, "abc")),
+    "at_ms": st.one_of(pool("2000000000000", "1999999999999"), pool("1", "0", INTEGER_MAX, "")),
+    "offset": st.one_of(pool("0", "1", "3", "10"), pool("-1", "2000000", INTEGER_MAX, "abc")),
+    "bit_offset": st.one_of(
+        pool("0", "1", "7", "8", "15", "100"), pool("-1", "8388608", "4294967296", "abc")
+    ),
+    "bit": pool("1", "0", "1", "0", "2", "-1", "abc"),
+    "bit_type": pool("u8", "i8", "u1", "i5", "u16", "i64", "u63", "u64", "i65", "u0", "x8", "i"),
+    "bit_place": pool("0", "#0", "#1", "1", "5", "100", "-1", "#-1", "#", "abc", "99999999999"),
+    "pattern": st.one_of(
+        pool("*", "k*", "k[12]", "?1", "[^k]*", "k1"),
+        pool("", "\\k1", "[a-b]", "*c", "[b-a]", "[a"),
+    ),
+    "field": pool("f1", "f2", "f3", "f1", "f2", "", "1", b"\0\xff"),
+    "member": pool("a", "b", "c", "a", "b", "d", "", "1", b"\0\xff"),
+    "score": st.one_of(pool("1", "2", "1", "2", "3", "-1", "0"), pool(*FLOATS, *NO_NUMBERS)),
+    "score_bound": st.one_of(
+        pool("-inf", "+inf", "1", "2", "(1", "(2", "0"),
+        pool("(-inf", "3.5", "inf", "abc", "(", "nan"),
+    ),
+    "lex_bound": pool("-", "+", "[a", "(a", "[b", "(c", "[", "(", "[\xff", "a", "", "--"),
+    "type": pool("string", "list", "set", "zset", "hash", "stream", "none", "LIST"),
+    "by": pool("nosort", "w_*", "k*", "k*->f1", "*", ""),
+    "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),
+    "all": pool("*every cursor*"),
+    "low": pool("1", "2", "3", "1.5"),
+}
+
+STRINGS: Final = """
+SET key value [NX|XX] [GET] [EX seconds|PX ms|EXAT at|PXAT at_ms|KEEPTTL]
+SET key value [GET] [KEEPTTL] [XX|NX] [NX|GET] [PX ms]
+SET key value
+GET key
+GET key
+GETEX key [EX seconds|PX ms|EXAT at|PXAT at_ms|PERSIST] [PERSIST]
+GETDEL key
+GETSET key value
+MGET key+
+MSET (key value)+
+MSETNX (key value)+
+SETNX key value
+SETEX key seconds value
+PSETEX key ms value
+APPEND key value
+STRLEN key
+GETRANGE key index index
+SUBSTR key index index
+SETRANGE key offset word
+INCR key
+DECR key
+INCRBY key integer
+DECRBY key integer
+INCRBYFLOAT key float
+LCS key key [LEN] [IDX] [MINMATCHLEN count] [WITHMATCHLEN]
+DEL key+
+TYPE key
+"""
+
+BITMAPS: Final = """
+SET key value
+SETBIT key bit_offset bit
+SETBIT key bit_offset bit
+GETBIT key bit_offset
+BITCOUNT key [index index] [BYTE|BIT]
+BITPOS key bit [index] [index] [BYTE|BIT]
+BITOP (AND|OR|XOR) key key+
+BITOP NOT key key
+BITOP (NOT|DIFF) key key+
+BITFIELD key ([OVERFLOW (WRAP|SAT|FAIL|X)] ((SET|INCRBY) bit_type bit_place integer))+
+BITFIELD key ((SET|INCRBY) bit_type bit_place integer|GET bit_type bit_place)+
+BITFIELD key GET bit_type bit_place
+BITFIELD_RO key (GET bit_type bit_place)+
+BITFIELD_RO key (GET bit_type bit_place|SET bit_type bit_place integer)
+GET key
+DEL key
+"""
+
+KEY_CALLS: Final = """
+SET key value [EX seconds|PX ms]
+MSET (key value)+
+RPUSH key word+
+SADD key member+
+HSET key field word
+ZADD key score member
+DEL key+
+UNLINK key+
+EXISTS key+
+TYPE key
+TOUCH key+
+EXPIRE key seconds
+EXPIRE key seconds [NX|XX|GT|LT] [NX|XX|GT|LT]
+PEXPIRE key ms [NX|XX|GT|LT]
+EXPIREAT key at [NX|XX|GT|LT]
+PEXPIREAT key at_ms [NX|XX|GT|LT]
+TTL key
+PTTL key
+EXPIRETIME key
+PEXPIRETIME key
+PERSIST key
+RENAME key key
+RENAMENX key key
+COPY key key [REPLACE] [DB (0|1|=abc)]
+KEYS pattern
+SCAN all [MATCH pattern] [COUNT count] [TYPE type]
+DBSIZE
+RANDOMKEY
+OBJECT REFCOUNT key
+OBJECT IDLETIME key
+OBJECT FREQ key
+OBJECT (HELP|NOTHING|ENCODING)
+(FLUSHDB|FLUSHALL) [ASYNC|SYNC|NOW]
+SORT key [BY by] [LIMIT index count] [GET got]+ [ASC|DESC] [ALPHA] [STORE key]
+SORT_RO key [LIMIT index count] [GET got] [DESC] [ALPHA]
+"""
+
+HASHES: Final = """
+HSET key (field value)+
+HSET key (field value)+
+HMSET key (field value)+
+HSETNX key field value
+HGET key field
+HMGET key field+
+HGETALL key
+HKEYS key
+HVALS key
+HLEN key
+HEXISTS key field
+HSTRLEN key field
+HDEL key field+
+HINCRBY key field integer
+HINCRBYFLOAT key field float
+HSCAN key all [MATCH pattern] [COUNT count]
+HRANDFIELD key [count] [WITHVALUES]
+SET key value
+TYPE key
+"""
+
+LISTS: Final = """
+(LPUSH|RPUSH) key word+
+(LPUSH|RPUSH) key word+
+(LPUSHX|RPUSHX) key word+
+(LPOP|RPOP) key [count]
+LLEN key
+LINDEX key index
+LINSERT key (BEFORE|AFTER|NEAR) word word
+LSET key index word
+LRANGE key index index
+LREM key index word
+LTRIM key index index
+LPOS key word [RANK index] [COUNT count] [MAXLEN count]
+LMOVE key key (LEFT|RIGHT|UP) (LEFT|RIGHT)
+RPOPLPUSH key key
+LMPOP keys (LEFT|RIGHT|UP) [COUNT count]
+SORT key [ALPHA] [DESC] [LIMIT index count] [STORE key]
+SET key value
+DEL key
+"""
+
+SETS: Final = """
+SADD key member+
+SADD key member+
+SREM key member+
+SCARD key
+SISMEMBER key member
+SMISMEMBER key member+
+SMEMBERS key
+SMOVE key key member
+SPOP key [count]
+SRANDMEMBER key [count]
+(SUNION|SINTER|SDIFF) key+
+(SUNIONSTORE|SINTERSTORE|SDIFFSTORE) key key+
+SINTERCARD keys [LIMIT count]
+SSCAN key all [MATCH pattern] [COUNT count]
+SORT key [ALPHA] [DESC] [STORE key]
+SET key value
+DEL key
+"""
+
+SORTED_SETS: Final = """
+ZADD key (score member)+
+ZADD key (score member)+
+ZADD key [NX|XX] [GT|LT] [CH] [INCR] score member
+ZADD key [NX] [XX] [GT] [LT] [CH] [INCR] (score member)+
+ZINCRBY key score member
+ZREM key member+
+ZCARD key
+ZSCORE key member
+ZMSCORE key member+
+ZRANK key member
+ZREVRANK key member
+ZCOUNT key score_bound score_bound
+ZLEXCOUNT key lex_bound lex_bound
+ZRANGE key index index [REV] [WITHSCORES]
+ZRANGE key score_bound score_bound BYSCORE [REV] [LIMIT index count] [WITHSCORES]
+ZRANGE key lex_bound lex_bound BYLEX [REV] [LIMIT index count] [WITHSCORES]
+ZRANGE key index index [BYSCORE] [BYLEX] [LIMIT index count]
+ZREVRANGE key index index [WITHSCORES]
+(ZRANGEBYSCORE|ZREVRANGEBYSCORE) key score_bound score_bound [WITHSCORES] [LIMIT index count]
+(ZRANGEBYLEX|ZREVRANGEBYLEX) key lex_bound lex_bound [LIMIT index count]
+ZRANGESTORE key key index index [REV] [BYSCORE]
+ZRANGESTORE key key score_bound score_bound BYSCORE [REV] [LIMIT index count]
+ZRANGESTORE key key lex_bound lex_bound BYLEX [REV]
+ZREMRANGEBYRANK key index index
+ZREMRANGEBYSCORE key score_bound score_bound
+ZREMRANGEBYLEX key lex_bound lex_bound
+(ZPOPMIN|ZPOPMAX) key [count]
+ZMPOP keys (MIN|MAX|MID) [COUNT count]
+(ZUNION|ZINTER) keys [WEIGHTS float+] [AGGREGATE (SUM|MIN|MAX|AVG)] [WITHSCORES]
+(ZUNION|ZINTER) (2 key key) [WEIGHTS (float float)] [AGGREGATE (SUM|MIN|MAX)] [WITHSCORES]
+(ZUNIONSTORE|ZINTERSTORE) key keys [WEIGHTS float+] [AGGREGATE (SUM|MIN|MAX)]
+ZDIFF keys [WITHSCORES]
+ZDIFFSTORE key keys
+ZINTERCARD keys [LIMIT count]
+ZSCAN key all [MATCH pattern] [COUNT count]
+ZRANDMEMBER key [count] [WITHSCORES]
+SADD key member+
+SET key value
+DEL key
+"""
+
+BLOCKING: Final = """
+RPUSH key word+
+ZADD key (score member)+
+(BLPOP|BRPOP) key+ 0.01
+BLMOVE key key (LEFT|RIGHT) (LEFT|RIGHT) 0.01
+BLMPOP 0.01 keys (LEFT|RIGHT) [COUNT count]
+(BZPOPMIN|BZPOPMAX) key+ 0.01
+BZMPOP 0.01 keys (MIN|MAX) [COUNT count]
+BLPOP key (-1|=abc|=nan|1e400)
+SET key value
+DEL key
+"""
+
+TRANSACTIONS: Final = """
+MULTI
+MULTI
+EXEC
+EXEC
+DISCARD
+WATCH key+
+WATCH key+
+UNWATCH
+GET key
+SET key value
+INCR key
+RPUSH key word+
+LRANGE key index index
+HSET key field word
+HGETALL key
+SMEMBERS key
+SADD key member+
+ZADD key score member
+ZRANGE key index index WITHSCORES
+DEL key+
+EXPIRE key seconds
+BLPOP key+ 0.01
+NOTHING key
+EXISTS key
+FLUSHALL
+"""
+
+CONNECTIONS: Final = """
+PING [word]
+ECHO word
+SELECT (0|1|16|=abc)
+AUTH word [word]
+HELLO [2|3|4|=abc] [SETNAME word]
+CLIENT (ID|GETNAME|NOTHING) [word]
+CLIENT SETNAME word
+CLIENT GETNAME
+CLIENT NO-EVICT (ON|OFF|X)
+COMMAND (COUNT|GETKEYS|NOTHING|LIST) word
+COMMAND GETKEYS GET key
+CONFIG (GET|NOTHING) =nothing
+OBJECT (ENCODING|FREQ)
+WAIT (0|=abc) (0|=abc|-1)
+NOTHING key word
+GET key word
+SUBSCRIBE
+PUBSUB (NUMSUB|NUMPAT|CHANNELS) [word]
+RESET
+"""
+
+
+FILLED: Final = {
+    "strings": "SET key value\nMSET (key value)+",
+    "bitmaps": "SET key value\nSETBIT key bit_offset 1",
+    "hashes": "HSET key (field value)+",
+    "lists": "RPUSH key word+",
+    "sets": "SADD key member+",
+    "sorted-sets": "ZADD key (low member)+",
+    "expiry": "SET key value EX 1000\nEXPIRE key (1000|5000)",
+}
+"""How examples begin, so that the calls of a family find something: these are never wrong."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """What is tried together. clients: connections that take turns."""
+
+    name: str
+    beginning: Strategy
+    call: Strategy
+    clients: int = 1
+    weight: float = 1.0
+    """Of the examples; families with many rules have more."""
+
+
+def _family(
+    name: str, patterns: str, filled: str = "", clients: int = 1, weight: float = 1.0
+) -> Family:
+    beginning = right_calls("\n".join(FILLED[each] for each in (filled or name).split()), POOLS)
+    return Family(name, beginning, calls(patterns, POOLS), clients, weight)
+
+
+ALL: Final = " ".join(FILLED)
+DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS
+
+FAMILIES: Final = {
+    family.name: family
+    for family in (
+        _family("strings", STRINGS, weight=1.5),
+        _family("bitmaps", BITMAPS),
+        _family("keys", KEY_CALLS, ALL, weight=1.5),
+        _family("hashes", HASHES),
+        _family("lists", LISTS),
+        _family("sets", SETS),
+        _family("sorted-sets", SORTED_SETS, weight=2.0),
+        _family("blocking", BLOCKING, "lists sorted-sets", weight=0.3),
+        _family("transactions", TRANSACTIONS, ALL, clients=2),
+        _family("connection", CONNECTIONS, "strings"),
+        _family("mixed", DATA, ALL, weight=1.5),
+    )
+}

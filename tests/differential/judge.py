@@ -1,0 +1,128 @@
+"""Whether two replies to one call say the same, and the differences that are meant.
+
+Most replies must be equal as they came, sign by sign. Some commands promise less: their rule stands
+in RULES, by name. A difference that raftcache means is an entry of DIFFERENCES, which names the
+paragraph of docs/REDIS.md that tells it to users.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, TypeAlias
+
+from tests.support.resp_wire import Call, Reply
+
+NOW_MS: Final = 5_000
+"""By how much two answers about the time that is left may differ: a shared machine may pause."""
+
+Rule: TypeAlias = Callable[[Call, Reply, Reply], bool]
+
+
+def name_of(call: Call) -> str:
+    return call[0].upper().decode(errors="replace") if call else ""
+
+
+def same(_call: Call, left: Reply, right: Reply) -> bool:
+    return left == right
+
+
+def in_any_order(_call: Call, left: Reply, right: Reply) -> bool:
+    """A collection without an order: the same elements as often."""
+    return _unordered(left, 1) == _unordered(right, 1)
+
+
+def pairs_in_any_order(_call: Call, left: Reply, right: Reply) -> bool:
+    """The same with pairs, which RESP2 sends as a flat array."""
+    return _unordered(left, 2) == _unordered(right, 2)
+
+
+def about_now(call: Call, left: Reply, right: Reply) -> bool:
+    """Times that are counted from now may be a little apart; what is no such time must be equal."""
+    if left[0] != ":" or right[0] != ":" or min(left[1], right[1]) < 0:
+        return left == right
+    tolerance = NOW_MS if name_of(call).startswith("P") else NOW_MS // 1000
+    return abs(left[1] - right[1]) <= tolerance
+
+
+def same_kind(_call: Call, left: Reply, right: Reply) -> bool:
+    """What differs from server to server, or grows with time: only its kind."""
+    return left[0] == right[0] and (left[0] != "-" or left == right)
+
+
+def _unordered(reply: Reply, width: int) -> Any:
+    sign, content = reply
+    if sign == "%":
+        return sign, sorted(content)
+    if sign not in ("*", "~") or content is None:
+        return reply
+    if len(content) % width:
+        return sign, content
+    return sign, sorted(tuple(content[i : i + width]) for i in range(0, len(content), width))
+
+
+def same_names(_call: Call, left: Reply, right: Reply) -> bool:
+    """What a server says of itself: its values may be others."""
+    if left[0] not in "*%" or left[0] != right[0]:
+        return left == right
+    if left[0] == "%":
+        return [key for key, _ in left[1]] == [key for key, _ in right[1]]
+    return left[1][::2] == right[1][::2]
+
+
+RULES: Final[dict[str, Rule]] = {
+    **dict.fromkeys(("SMEMBERS", "SUNION", "SINTER", "SDIFF", "KEYS"), in_any_order),
+    **dict.fromkeys(("HKEYS", "HVALS"), in_any_order),
+    "HGETALL": pairs_in_any_order,
+    **dict.fromkeys(("TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"), about_now),
+    "HELLO": same_names,
+}
+"""By the command's name; all others: the same. Picks by chance and scans: see play."""
+
+RULES_OF_SUBCOMMANDS: Final[dict[tuple[str, str], Rule]] = {
+    ("OBJECT", "IDLETIME"): about_now,
+    ("OBJECT", "HELP"): same_kind,
+    ("CLIENT", "ID"): same_kind,
+    ("COMMAND", "COUNT"): same_kind,
+    ("COMMAND", "LIST"): same_kind,
+}
+
+
+def rule_of(call: Call) -> Rule:
+    if len(call) > 1 and (rule := RULES_OF_SUBCOMMANDS.get((name_of(call), name_of(call[1:])))):
+        return rule
+    if "SORT" in name_of(call) and b"nosort" in call:
+        return in_any_order
+    return RULES.get(name_of(call), same)
+
+
+def agree(call: Call, left: Reply, right: Reply, queued: Sequence[Call] = ()) -> bool:
+    """Whether the replies say the same. queued: for EXEC, the calls of its transaction."""
+    if name_of(call) == "EXEC" and left[0] == right[0] == "*" and left[1] and right[1]:
+        if len(left[1]) != len(right[1]) or len(left[1]) != len(queued):
+            return False
+        return all(
+            agree(each, one, other)
+            for each, one, other in zip(queued, left[1], right[1], strict=True)
+        )
+    return rule_of(call)(call, left, right)
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One that is meant. The first reply is Redis', the second raftcache's.
+
+    paragraph: the heading in docs/REDIS.md under which it is told.
+    """
+
+    name: str
+    paragraph: str
+    holds: Rule
+
+
+DIFFERENCES: Final[tuple[Difference, ...]] = ()
+
+
+def meant(call: Call, redis: Reply, ours: Reply) -> Difference | None:
+    """The listed difference that this is one of."""
+    return next((each for each in DIFFERENCES if each.holds(call, redis, ours)), None)
