@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.differential.families import FAMILIES
 from tests.differential.judge import DIFFERENCES
-from tests.differential.peers import servers
+from tests.differential.peers import NODE, servers
 from tests.differential.search import search
 
 DIFFERENCES_MAX = 50
@@ -44,7 +44,12 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--families", default=",".join(FAMILIES), help="some, with commas")
     parser.add_argument("--examples", type=int, default=1000, help="of each family; 1000")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--peer", help="the port of a Redis server to compare instead of raftcache")
+    parser.add_argument(
+        "--peer",
+        default=NODE,
+        help="what is compared: a node of raftcache (node),"
+        " its state machine alone (state), or the server at a port",
+    )
     args = parser.parse_args(argv)
     for name in args.families.split(","):
         if name not in FAMILIES:

@@ -120,7 +120,15 @@ class Difference:
     holds: Rule
 
 
-DIFFERENCES: Final[tuple[Difference, ...]] = ()
+def ours_says(*beginnings: str) -> Rule:
+    """Our reply is an error that begins so."""
+    encoded = tuple(beginning.encode() for beginning in beginnings)
+    return lambda _call, _redis, ours: ours[0] == "-" and ours[1].startswith(encoded)
+
+
+DIFFERENCES: Final[tuple[Difference, ...]] = (
+    Difference("keys have limits", "Limits", ours_says("ERR a key has 1 to")),
+)
 
 
 def meant(call: Call, redis: Reply, ours: Reply) -> Difference | None:

@@ -5,29 +5,36 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Final
 
+from tests.differential.machine_side import MachineSide
 from tests.differential.play import Side
 from tests.differential.search import Pair
 from tests.support.redis_server import redis_server
 
-REDIS_OPTIONS = ("--proto-max-bulk-len", "1mb")
+NODE: Final = "node"
+STATE: Final = "state"
+
+REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb")
 """Values may be as long as those of raftcache by default."""
 
 
 @contextlib.contextmanager
-def servers(folder: Path, port: str | None = None) -> Iterator[Pair]:
-    """Both, running. port: of what to compare, instead of a node of raftcache."""
+def servers(folder: Path, peer: str = NODE) -> Iterator[Pair]:
+    """Both, running. peer: a NODE, only its STATE machine, or the port of any other server."""
     with (
         redis_server(folder, *REDIS_OPTIONS) as address,
-        _node(folder, port) as other,
-        contextlib.closing(Pair(Side(address), Side(other))) as pair,
+        _other(folder, peer) as other,
+        contextlib.closing(Pair(Side(address), other)) as pair,
     ):
         yield pair
 
 
 @contextlib.contextmanager
-def _node(folder: Path, port: str | None) -> Iterator[int]:
-    if port:
-        yield int(port)
-        return
-    raise NotImplementedError
+def _other(folder: Path, peer: str) -> Iterator[Side]:
+    if peer == STATE:
+        yield MachineSide()
+    elif peer == NODE:
+        raise NotImplementedError
+    else:
+        yield Side(int(peer))

@@ -90,10 +90,13 @@ class Side:
             wire.close()
         self.wires = []
 
+    def ask(self, who: int, call: tuple[bytes, ...]) -> Reply:
+        """One call as it is, and its reply."""
+        return self.wires[who].call(*call)
+
     def call(self, step: Step) -> Reply:
-        wire = self.wires[step.who]
         try:
-            return self._every(step) if _is_scan(step.call) else wire.call(*step.call)
+            return self._every(step) if _is_scan(step.call) else self.ask(step.who, step.call)
         except (EOFError, OSError) as error:
             return "closed", type(error).__name__
 
@@ -111,9 +114,10 @@ class Side:
 
     def _every(self, step: Step) -> Reply:
         """All that a scan finds, in an order of its own; or its error."""
-        wire, cursor, found = self.wires[step.who], b"0", list[Reply]()
+        cursor, found = b"0", list[Reply]()
         for _ in range(SCAN_STEPS_MAX):
-            reply = wire.call(*(cursor if word == EVERY_CURSOR else word for word in step.call))
+            call = tuple(cursor if word == EVERY_CURSOR else word for word in step.call)
+            reply = self.ask(step.who, call)
             if reply[0] != "*":
                 return reply
             (_, cursor), (sign, content) = reply[1]
