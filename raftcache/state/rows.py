@@ -102,6 +102,11 @@ class Rows:
             self._pass.save(name, old)
         return old
 
+    def take_id(self) -> int:
+        """For a new collection."""
+        self.next_id += 1
+        return self.next_id - 1
+
     # Rows by place: places count all rows, and hold until one is put or removed.
 
     def place(self, name: bytes) -> int:

@@ -97,7 +97,7 @@ class Transactions:
     def delete_range(self, command: DeleteRange) -> Reply:
         """Remove the keys of the range; RANGE_KEYS_MAX at most."""
         self._changes.begin()
-        reply, _ = _delete_range(self._changes, command, RANGE_KEYS_MAX)
+        reply, _ = delete_range(self._changes, command, RANGE_KEYS_MAX)
         self._changes.commit()
         return reply
 
@@ -164,7 +164,7 @@ class _Run:
             case Range():
                 return self._range(operation)
             case DeleteRange():
-                reply, touched = _delete_range(self._changes, operation, self._keys_left)
+                reply, touched = delete_range(self._changes, operation, self._keys_left)
                 self._keys_left -= touched
                 return Wrote(reply)
             case _:
@@ -206,7 +206,7 @@ class _Run:
         return Found((), keyspace.count_span(asked.start, asked.end) - gone)
 
 
-def _delete_range(changes: Changes, command: DeleteRange, keys_max: int) -> tuple[Reply, int]:
+def delete_range(changes: Changes, command: DeleteRange, keys_max: int) -> tuple[Reply, int]:
     """Remove the keys of the range, all or, with more than keys_max, none; and how many.
 
     Overdue ones go with them, as expired, and are not counted in the reply.

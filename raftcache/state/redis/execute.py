@@ -10,11 +10,19 @@ from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
 from raftcache.command.words import CallsReply, Status
 from raftcache.state.changes import Changes
-from raftcache.state.redis import keys, messages, sets, strings, zset_algebra, zset_ranges, zsets
+from raftcache.state.redis import (
+    copying,
+    expiry,
+    keys,
+    messages,
+    objects,
+    scans,
+    strings,
+)
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, Handler, Store
 
-_FAMILIES: Final = (strings, keys, messages, sets, zsets, zset_ranges, zset_algebra)
+_FAMILIES: Final = (strings, keys, expiry, copying, objects, scans, messages)
 
 HANDLERS: Final[dict[bytes, Handler]] = {
     name: handler for family in _FAMILIES for name, handler in family.CALLS.items()

@@ -7,7 +7,7 @@ from typing import ClassVar, Final, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX, LEASE_KEYS_MAX
 from raftcache.command.values import Value
 from raftcache.command.words import Status
 from raftcache.state.changes import Changes
@@ -170,8 +170,21 @@ class Store:
     def write_descriptor(
         self, key: bytes, found: Stored | None, deadline_ms: int, kind: int, descriptor: bytes
     ) -> None:
-        """Give a key a collection; for those who move or copy one, and for collections."""
+        """Give a key a collection; for collections."""
         self._write(key, found, deadline_ms, b"", descriptor, kind=kind)
+
+    def write_like(self, key: bytes, found: Stored | None, model: Stored, value: bytes) -> None:
+        """Give a key what another one has: kind, content type, deadline or lease.
+
+        value: of the same kind; so a descriptor, if that is a collection.
+        """
+        self.check_key(key)
+        lease = model.lease
+        joins = lease and (found is None or found.lease != lease)
+        if joins and len(self.state.leases.keys(lease)) >= LEASE_KEYS_MAX:
+            raise Refuse(f"ERR a lease has at most {LEASE_KEYS_MAX} keys")
+        kept, kind = model.content_type, model.kind
+        self._write(key, found, model.deadline_ms, kept, value, lease=lease, kind=kind)
 
     # Collections.
 

@@ -1,0 +1,187 @@
+"""Looking through all keys, or all elements of one: what is asked for, and a step of it.
+
+A step goes on behind a name, in the order of names. So whatever stays while a scan lasts is told
+once, and what comes or goes meanwhile may be told or not, as Redis promises. Handlers here take all
+in one step, and so have a bound; those without one are in the service (service/scanning.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import partial
+from itertools import islice
+from typing import Final
+
+from msgspec import Struct
+
+from raftcache.command.globs import GLOB_SIZE_BYTES_MAX, Glob, glob, glob_range
+from raftcache.command.limits import RANGE_KEYS_MAX
+from raftcache.command.values import Value
+from raftcache.state.items import HASH, LEASED, SET, TYPES, ZSET, Stored, described, read_header
+from raftcache.state.redis.elements import elements_after
+from raftcache.state.redis.parsing import SYNTAX, WRONG_TYPE, Refuse, integer
+from raftcache.state.redis.store import Handler, Store
+
+COUNT_DEFAULT: Final = 10
+
+BAD_CURSOR: Final = "ERR invalid cursor"
+
+KIND_OF_CALL: Final = {b"HSCAN": HASH, b"SSCAN": SET, b"ZSCAN": ZSET}
+
+_CURSOR: Final = re.compile(rb"[+-]?[0-9]+|")
+_CURSOR_MAX: Final = (1 << 64) - 1
+
+
+class Asked(Struct):
+    """What to look at, and what to show of it. type_name: of keys, in small letters."""
+
+    count: int = COUNT_DEFAULT
+    matches: Glob | None = None
+    type_name: bytes | None = None
+    names_only: bool = False
+
+    def shows(self, name: bytes) -> bool:
+        return self.matches is None or self.matches(name)
+
+
+class Step(Struct):
+    """What a step found. last: the last name that it looked at, None at the end."""
+
+    values: list[Value]
+    last: bytes | None
+
+
+def read_cursor(text: bytes) -> int:
+    """As C's strtoul has it, all of it."""
+    digits = text.partition(b"\0")[0]
+    if _CURSOR.fullmatch(digits) is None or abs(number := int(digits or b"0")) > _CURSOR_MAX:
+        raise Refuse(BAD_CURSOR)
+    return number % (_CURSOR_MAX + 1)
+
+
+def read_pattern(pattern: bytes) -> Glob | None:
+    """None for all there is."""
+    if len(pattern) > GLOB_SIZE_BYTES_MAX:
+        raise Refuse(f"ERR a pattern has at most {GLOB_SIZE_BYTES_MAX} bytes")
+    return None if pattern == b"*" else glob(pattern)
+
+
+def read_options(words: Sequence[bytes], kind: int = 0) -> Asked:
+    """COUNT, MATCH; of keys (kind 0) TYPE, of a hash NOVALUES. Of two alike the last one counts."""
+    asked = Asked()
+    rest = iter(words)
+    for word in rest:
+        option = word.upper()
+        if option == b"NOVALUES" and kind == HASH:
+            asked.names_only = True
+            continue
+        argument = next(rest, None)
+        if argument is None:
+            raise Refuse(SYNTAX)
+        match option:
+            case b"COUNT":
+                asked.count = integer(argument)
+                if asked.count < 1:
+                    raise Refuse(SYNTAX)
+            case b"MATCH":
+                asked.matches = read_pattern(argument)
+            case b"TYPE" if not kind:
+                asked.type_name = argument.lower()
+            case _:
+                raise Refuse(SYNTAX)
+    return asked
+
+
+def find(store: Store, key: bytes, kind: int) -> Stored | None:
+    """What a key holds; refuses other types."""
+    found = store.find(key)
+    if found is not None and found.kind != kind:
+        raise Refuse(WRONG_TYPE)
+    return found
+
+
+def step_of_keys(store: Store, start: bytes, end: bytes, count_max: int, asked: Asked) -> Step:
+    """Look at the first keys of [start, end); an empty end means to the last one."""
+    keyspace, now_ms = store.state.keyspace, store.state.now_ms
+    span = list(islice(keyspace.span(start, end), count_max + 1))
+    values: list[Value] = []
+    for key, packed in span[:count_max]:
+        if not asked.shows(key):
+            continue
+        stored = read_header(packed)
+        if asked.type_name is not None and asked.type_name != _type_name(stored):
+            continue
+        if not keyspace.is_overdue(stored, now_ms):
+            values.append(key)
+    return Step(values, span[count_max - 1][0] if len(span) > count_max else None)
+
+
+def _type_name(stored: Stored) -> bytes:
+    return b"string" if stored.kind <= LEASED else TYPES[stored.kind].encode()
+
+
+def step_of_elements(
+    store: Store, key: bytes, found: Stored, after: bytes | None, count_max: int, asked: Asked
+) -> Step:
+    """Look at the first elements behind one (None: of all); values or scores follow them."""
+    elements = elements_after(store, key, found, after, count_max + 1)
+    values: list[Value] = []
+    for name, value in elements[:count_max]:
+        if asked.shows(name):
+            values.append(name)
+            if found.kind == HASH and not asked.names_only:
+                values.append(value)
+    return Step(values, elements[count_max - 1][0] if len(elements) > count_max else None)
+
+
+# All at once.
+
+
+def _check_begins(cursor: int) -> None:
+    if cursor:
+        raise Refuse(f"{BAD_CURSOR}: in a transaction a scan is done at once, from cursor 0")
+
+
+def _check_keys(store: Store, start: bytes, end: bytes) -> None:
+    if store.state.keyspace.count_span(start, end) > RANGE_KEYS_MAX:
+        raise Refuse(
+            f"ERR a transaction looks at up to {RANGE_KEYS_MAX} keys: do this outside of MULTI"
+        )
+
+
+def _keys(store: Store, args: tuple[bytes, ...]) -> Value:
+    asked = Asked(matches=read_pattern(args[0]))
+    start, end = glob_range(args[0])
+    _check_keys(store, start, end)
+    return step_of_keys(store, start, end, RANGE_KEYS_MAX, asked).values
+
+
+def _scan(store: Store, args: tuple[bytes, ...]) -> Value:
+    cursor = read_cursor(args[0])
+    asked = read_options(args[1:])
+    _check_begins(cursor)
+    _check_keys(store, b"", b"")
+    return [b"0", step_of_keys(store, b"", b"", RANGE_KEYS_MAX, asked).values]
+
+
+def _scan_elements(store: Store, args: tuple[bytes, ...], kind: int) -> Value:
+    key, cursor = args[0], read_cursor(args[1])
+    found = find(store, key, kind)
+    if found is None:
+        return [b"0", []]
+    asked = read_options(args[2:], kind)
+    _check_begins(cursor)
+    count = described(found.packed).count
+    return [b"0", step_of_elements(store, key, found, None, count, asked).values]
+
+
+CALLS: Final[dict[bytes, Handler]] = {
+    b"HSCAN": partial(_scan_elements, kind=HASH),
+    b"KEYS": _keys,
+    b"SCAN": _scan,
+    b"SSCAN": partial(_scan_elements, kind=SET),
+}
+
+LONE: Final = frozenset(CALLS)
+"""See execute.LONE: they change nothing."""

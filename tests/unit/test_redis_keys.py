@@ -1,0 +1,110 @@
+"""Redis commands on keys of whatever type: presence, deletion, encodings, sizes."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftcache.command.limits import RANGE_KEYS_MAX
+from raftcache.command.values import Failure, Value
+from raftcache.command.words import Put, Tick
+from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
+from raftcache.state.machine import Machine
+from raftcache.state.redis.keys import TOO_MANY_OVERDUE
+from raftcache.state.redis.objects import NO_FREQUENCY
+from tests.unit.test_machine import at
+from tests.unit.test_redis_core import values
+
+
+@pytest.fixture
+def machine() -> Machine:
+    return Machine()
+
+
+def read(machine: Machine, *words: bytes, dice: int = 0) -> Value:
+    (value,) = machine.call([words], machine.now_ms, dice)
+    return value
+
+
+def test_keys_are_counted_as_often_as_they_are_named(machine: Machine) -> None:
+    assert values(
+        machine,
+        "MSET a 1 b 2 c 3",
+        "EXISTS a a x",
+        "TOUCH a b x",
+        "DEL a a x",
+        "UNLINK b c",
+        "DBSIZE",
+    ) == ["OK", 2, 2, 1, 2, 0]
+
+
+def test_size_and_a_random_key_leave_overdue_ones_out(machine: Machine) -> None:
+    assert values(machine, "DBSIZE", "RANDOMKEY") == [0, None]
+    at(machine, 1000, *[Put(b"due%d" % number, b"", ttl_ms=500) for number in range(50)])
+    at(machine, 1000, Put(b"a", b""), Put(b"e", b""))
+    machine._state.now_ms = 1500  # as after an entry that removed only some of those overdue
+    assert read(machine, b"DBSIZE") == 2
+    found = {read(machine, b"RANDOMKEY", dice=dice) for dice in range(100)}
+    assert found == {b"a", b"e"}
+    machine._state.keyspace.remove(b"a", machine._state.keyspace.find(b"a"))  # type: ignore[arg-type]
+    machine._state.keyspace.remove(b"e", machine._state.keyspace.find(b"e"))  # type: ignore[arg-type]
+    assert read(machine, b"RANDOMKEY") is None
+
+
+def test_too_many_overdue_keys_are_not_looked_at(machine: Machine) -> None:
+    puts = [Put(b"%d" % number, b"", ttl_ms=500) for number in range(RANGE_KEYS_MAX + 1)]
+    for start in range(0, len(puts), 1000):
+        at(machine, 1000, *puts[start : start + 1000])
+    machine._state.now_ms = 1500
+    assert read(machine, b"DBSIZE") == read(machine, b"RANDOMKEY") == Failure(TOO_MANY_OVERDUE)
+    at(machine, 1500, Tick())
+    assert read(machine, b"DBSIZE") == 0
+
+
+@pytest.mark.parametrize("call", ["FLUSHALL", "FLUSHDB", "flushall ASYNC", "FLUSHALL sync"])
+def test_a_flush_removes_all_keys_in_one_revision(machine: Machine, call: str) -> None:
+    name, *options = call.split()
+    values(machine, "SET a 1", "SET b 2")
+    assert values(machine, " ".join([name.upper(), *options]), "DBSIZE") == ["OK", 0]
+    assert machine.revision == 3
+
+
+def test_a_flush_takes_one_option_and_no_more_keys_than_one_entry_may(machine: Machine) -> None:
+    assert (
+        values(machine, "FLUSHALL NOW", "FLUSHALL SYNC ASYNC") == [Failure("ERR syntax error")] * 2
+    )
+    for start in range(0, RANGE_KEYS_MAX, 1000):
+        words = " ".join(f"{number} v" for number in range(start, start + 1000))
+        values(machine, f"MSET {words}")
+    values(machine, "SET more v")
+    (value,) = values(machine, "FLUSHALL")
+    assert isinstance(value, Failure)
+    assert "MULTI" in value.text
+    assert values(machine, "DEL more", "FLUSHALL", "DBSIZE") == [1, "OK", 0]
+
+
+def test_how_a_string_would_be_kept(machine: Machine) -> None:
+    values(machine, "SET int -12", "SET plus +1", f"SET short {'x' * 44}", f"SET long {'x' * 45}")
+    asked = [f"OBJECT ENCODING {key}" for key in ("int", "plus", "short", "long", "none")]
+    assert values(machine, *asked) == [b"int", b"embstr", b"embstr", b"raw", None]
+    assert values(machine, "OBJECT REFCOUNT int", "OBJECT idletime int", "OBJECT FREQ none") == [
+        1,
+        0,
+        None,
+    ]
+    assert values(machine, "OBJECT FREQ int") == [Failure(NO_FREQUENCY)]
+    assert values(machine, "OBJECT HELP", "OBJECT NO int") == [Failure("ERR syntax error")] * 2
+
+
+def test_what_a_string_takes_of_memory(machine: Machine) -> None:
+    before = machine.memory_size_bytes
+    values(machine, "SET a 12345", "PEXPIREAT a 1000000")
+    (size_bytes,) = values(machine, "MEMORY USAGE a")
+    assert size_bytes == machine.memory_size_bytes - before
+    assert size_bytes > KEY_COST_BYTES + DEADLINE_COST_BYTES
+    assert values(machine, "MEMORY USAGE a SAMPLES 0", "MEMORY usage none") == [size_bytes, None]
+    refused = ["MEMORY USAGE a SAMPLES x", "MEMORY USAGE a SAMPLES -1", "MEMORY USAGE a SAMPLES"]
+    assert [value.text for value in values(machine, *refused)] == [
+        "ERR value is not an integer or out of range",
+        "ERR syntax error",
+        "ERR syntax error",
+    ]
