@@ -3,29 +3,96 @@
 The future is played: Touch, which no other client of the simulator uses, is taken for a kind that
 the next version of the commands brought. A member of today's version says so when it greets, and
 cannot apply it. It is upgraded by a restart, never downgraded.
+
+The past is played too: the older ones do not know that members may serve Redis clients. They say
+nothing of it, read nothing of it, and so drop it from the configurations that they write.
 """
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 from unittest import mock
+
+from msgspec.structs import replace
 
 from raftcache.command import versions, words
 from raftcache.command.codec import decode
 from raftcache.command.words import Command, Once, Touch
+from raftcache.raft import members
+from raftcache.raft.members import Configuration
+from raftcache.raft.members import Member as Record
 
 if TYPE_CHECKING:
-    from tests.sim.member import Member
+    from tests.sim.member import Host, Member
 
 OLDER: Final = versions.COMMANDS
 NEWER: Final = versions.COMMANDS + 1
 NEW_KIND_CHANCE: Final = 0.3
 
 
-def played() -> AbstractContextManager[Any]:
-    """While this lasts, the new kind is one."""
-    return mock.patch.dict(words.INTRODUCED, {Touch: NEWER})
+class _Running:
+    """Whose code runs: all members share the modules."""
+
+    is_older = False
+
+
+@contextmanager
+def played() -> Iterator[None]:
+    """While this lasts, the new kind is one, and what is new of members is unknown to the older."""
+
+    def read(rightly: Any) -> Any:
+        def read(stored: Any) -> Configuration | None:
+            configuration: Configuration | None = rightly(stored)
+            if configuration is None or not _Running.is_older:
+                return configuration
+            return without_addresses(configuration)
+
+        return read
+
+    with (
+        mock.patch.dict(words.INTRODUCED, {Touch: NEWER}),
+        mock.patch.object(members, "decode", read(members.decode)),
+        mock.patch.object(members, "from_builtins", read(members.from_builtins)),
+    ):
+        yield
+
+
+def play(member: Host) -> None:
+    """From now on it is this member's code that runs ..."""
+    _Running.is_older = _is_older(member)
+
+
+def stop() -> None:
+    """... and now nobody's."""
+    _Running.is_older = False
+
+
+def address(member: Host) -> str:
+    """Where it serves Redis clients."""
+    return "" if _is_older(member) else f"{member.name}:6400"
+
+
+def heard_by(member: Host, said: Record) -> Record:
+    """What a member makes of a greeting."""
+    return replace(said, resp="") if _is_older(member) else said
+
+
+def seen_by(member: Host, configuration: Configuration) -> Configuration:
+    """What a member makes of it."""
+    return without_addresses(configuration) if _is_older(member) else configuration
+
+
+def _is_older(member: Host) -> bool:
+    return member.commands_version < NEWER
+
+
+def without_addresses(configuration: Configuration) -> Configuration:
+    if not any(m.resp for m in configuration.members):
+        return configuration
+    kept = tuple(replace(m, resp="") for m in configuration.members)
+    return replace(configuration, members=kept)
 
 
 def new_command(key: bytes, once: Once) -> Command:

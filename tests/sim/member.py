@@ -127,7 +127,7 @@ class Host:
 
     def _link_up(self, hello: Greeting, epoch: int) -> None:
         if self.links.epochs.get(hello.member.name) == epoch:
-            self.links.up(hello)
+            self.links.up(hello._replace(member=editions.heard_by(self, hello.member)))
             self.wake()
 
     def link_down(self, peer: str, epoch: int) -> None:
@@ -153,6 +153,7 @@ class Host:
         except Unready as why:
             self.world.note("{0} cannot start: {1}", self.name, why)
             self.alive = False
+            self.leave()
             return
         except Exception as error:
             self.world.fail_by(self, error)
@@ -316,6 +317,10 @@ class Member(Host):
 
     def enter(self) -> None:
         stock.play(self.clock, self.world.dice)
+        editions.play(self)
+
+    def leave(self) -> None:
+        editions.stop()
 
     def wake(self) -> None:
         self.replica.wake()

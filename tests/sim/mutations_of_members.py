@@ -119,3 +119,14 @@ def lost_data_votes() -> Iterator[None]:
         mock.patch.object(Roll, "is_other", return_value=False),
     ):
         yield
+
+
+def _outranks_all(self: Any, member: Any) -> None:
+    self._SyncObj__seen.pop(member.name, None)
+
+
+@contextmanager
+def dropped_is_lost() -> Iterator[None]:
+    """An address that a leader of an older version drops is not claimed anew."""
+    with mock.patch.object(membership.SyncObj, "_SyncObj__outrank", _outranks_all):
+        yield

@@ -17,6 +17,7 @@ from raftcache.raft.members import Member as MemberRecord
 from raftcache.raft.peer import Refusal
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node
+from tests.sim import editions
 
 if TYPE_CHECKING:
     from tests.sim.member import Host
@@ -174,7 +175,8 @@ class Network:
         """As this member greets."""
         member = self._world.members[name]
         addresses = f"{name}:7500", f"{name}:7400"
-        return MemberRecord(name, member.data_id, *addresses, False, member.commands_version)
+        version, resp = member.commands_version, editions.address(member)
+        return MemberRecord(name, member.data_id, *addresses, False, version, resp)
 
     def greeting(self, name: str) -> Greeting:
         return Greeting(self.record(name), self._world.members[name].links.roll.version)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from raftcache.errors import Conflict, NotFound, RaftcacheError, Unknown
 from raftcache.raft.members import Change, Configuration
 from raftcache.raft.members import Member as MemberRecord
+from tests.sim import editions
 from tests.sim.member import TIMING
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ class Operators:
         checker = self._world.checker
         granted, self.granted = self.granted, []
         for configuration in granted:
-            if all(configuration != c for _, c in checker.configurations):
+            told = editions.without_addresses(configuration)
+            if all(told != editions.without_addresses(c) for _, c in checker.configurations):
                 self._world.fail("granted, not committed", f"{configuration}")
 
     def committed(self, configuration: Configuration) -> None:
@@ -239,7 +241,7 @@ class Operators:
         member = self._world.members[name]
         if isinstance(outcome, Configuration):
             self._joining.remove(name)
-            member.first = outcome
+            member.first = editions.seen_by(member, outcome)
             self._world.nemesis.restart(name)
             if self._chance.random() < 0.8:
                 self._world.schedule.after(RETRY_S, self._promote_in_time, name, PROMOTE_TRIES)
