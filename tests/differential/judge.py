@@ -127,7 +127,7 @@ def ours_says(*beginnings: str) -> Rule:
 
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
-    Difference("keys have limits", "Limits", ours_says("ERR a key has 1 to")),
+    Difference("keys have limits", "Limits of keys and calls", ours_says("ERR a key has 1 to")),
 )
 
 

@@ -1,0 +1,62 @@
+"""docs/REDIS.md tells of every command there is, and of every difference that is meant."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Final
+
+from raftcache.command.call_table import SPECS
+from raftcache.command.calls import CALL_ARGUMENTS_MAX, CALLS_MAX, WATCHED_MAX
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
+from tests.differential.judge import DIFFERENCES
+
+TEXT: Final = Path(__file__).parents[2].joinpath("docs", "REDIS.md").read_text()
+
+
+def section(title: str) -> str:
+    """What stands between a heading and the next one."""
+    _, _, rest = TEXT.partition(f"\n{title}\n")
+    assert rest, title
+    return re.split(r"\n#+ ", rest)[0]
+
+
+def table(text: str) -> str:
+    return "\n".join(line for line in text.splitlines() if line.startswith("|"))
+
+
+def test_the_table_of_commands_is_complete() -> None:
+    told = table(section("## Commands"))
+    names = set(re.findall(r"`([A-Z_]+)`", re.sub(r"\([^)]*\)", "", told)))
+    assert names == {name.decode() for name in SPECS}
+    subcommands = {
+        f"{container}|{name}"
+        for container, listed in re.findall(r"`([A-Z]+)`[⁷⁸]? \(([^)]*)\)", told)
+        for name in re.findall(r"`([A-Z-]+)`", listed)
+    }
+    ours = {s.name.upper() for spec in SPECS.values() for s in spec.subcommands.values()}
+    assert subcommands == ours
+
+
+def test_what_is_not_supported_is_in_no_table() -> None:
+    rows = table(section("### Not supported")).splitlines()
+    names = {name for row in rows for name in re.findall(r"`([A-Z ]+)`", row.split("|")[1])}
+    assert {"EVAL", "CONFIG SET"} <= names
+    assert not {name.encode() for name in names} & (SPECS.keys() - {b"CLUSTER", b"SENTINEL"})
+    parts = {tuple(name.encode().split()) for name in names if " " in name}
+    assert not [part for part in parts if part[1] in SPECS[part[0]].subcommands]
+
+
+def test_every_difference_has_its_paragraph() -> None:
+    paragraphs = re.findall(r"^### (.*)$", TEXT.partition("\n## Differences\n")[2], re.MULTILINE)
+    assert {difference.paragraph for difference in DIFFERENCES} <= set(paragraphs)
+
+
+def test_limits_are_told_as_they_are() -> None:
+    told = section("## Limits")
+    for limit in (ROWS_TOUCHED_MAX, ELEMENTS_READ_MAX, CALL_ARGUMENTS_MAX):
+        assert f"| {limit:,} |" in told
+    assert f"1 to {KEY_SIZE_BYTES_MAX} bytes" in told
+    assert CALLS_MAX == WATCHED_MAX
+    assert f"| {CALLS_MAX} |" in told
