@@ -194,20 +194,17 @@ class World:
             self.fail("liveness: no progress after the healing", state)
         elif waiting := self.clients.still_waiting + self.operators.still_waiting:
             self.fail("liveness: a call never ended", f"{waiting[:5]}; {state}")
-        elif unknown := self._unknown_addresses():
+        elif unknown := self._unknown_addresses(self.members[leaders[0]]):
             self.fail("liveness: an address was said, and is not known", f"{unknown}; {state}")
         elif unaware := [m.name for m in stray if not m.expelled]:
             self.fail("liveness: removed, and does not know it", f"{unaware}; {state}")
 
-    def _unknown_addresses(self) -> list[str]:
+    def _unknown_addresses(self, leader: Host) -> list[str]:
         """Of members of the newer version, though the leader is of it, too."""
-        (leader,) = (m for m in self.members.values() if m.alive and m.is_leader)
-        return [
-            record.name
-            for record in editions.seen_by(leader, self.checker.configuration).members
-            if record.resp != editions.address(self.members[record.name])
-            and editions.address(leader)
-        ]
+        if not editions.address(leader):
+            return []
+        said = {name: editions.address(member) for name, member in self.members.items()}
+        return [m.name for m in self.checker.configuration.members if m.resp != said[m.name]]
 
     def _progress(self) -> str:
         members = [m for m in self.members.values() if m.alive]
