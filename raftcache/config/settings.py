@@ -121,6 +121,12 @@ SETTINGS: Final = (
     _top("raft-advertise", "Where members reach it, if not at --raft.", text.parse_address),
     _top("resp", "host:port to serve Redis clients on; without it none are.", text.parse_address),
     _top("resp-advertise", "Where Redis clients reach it, if not at --resp.", text.parse_address),
+    _top(
+        "notify-keyspace-events",
+        "What happenings to keys this node's Redis subscribers may hear of, as Redis has it: KEA.",
+        text.parse_key_events,
+        text.show_key_events,
+    ),
     Setting(
         "cluster",
         "The members of a new cluster, this one included: n1=host:port,n2=host:port,...",

@@ -100,6 +100,7 @@ class Config:
 
     members: name -> Raft address of the initial cluster, this node included; empty with `join`.
     resp: where the Redis protocol is served; None if it is not, and then resp_advertise is too.
+    notify_keyspace_events: letters of Redis, without A, which stands for several.
     """
 
     name: str
@@ -110,6 +111,7 @@ class Config:
     raft_advertise: Address
     resp: Address | None = None
     resp_advertise: Address | None = None
+    notify_keyspace_events: str = ""
     members: dict[str, Address] = field(default_factory=dict)
     join: str | None = None
     insecure: bool = False

@@ -126,6 +126,24 @@ def show_members(members: dict[str, Address]) -> str:
     return ",".join(f"{name}={address}" for name, address in members.items())
 
 
+_KEY_EVENTS: Final = "g$lshzxetd"
+"""What Redis' A stands for."""
+_KEY_EVENTS_ALL: Final = _KEY_EVENTS + "nKEm"
+"""In the order in which they are shown."""
+
+
+def parse_key_events(text: str) -> str:
+    """Letters of Redis' notify-keyspace-events; all that they stand for, each once, in order."""
+    if unknown := [letter for letter in text if letter not in "A" + _KEY_EVENTS_ALL]:
+        raise ValueError(f"must be of the letters A{_KEY_EVENTS_ALL}; {unknown[0]!r} is not")
+    said = text.replace("A", _KEY_EVENTS)
+    return "".join(letter for letter in _KEY_EVENTS_ALL if letter in said)
+
+
+def show_key_events(events: str) -> str:
+    return events.replace(_KEY_EVENTS, "A")
+
+
 def is_loopback(address: Address) -> bool:
     """Whether only this machine can reach it; a name other than localhost counts as not."""
     ip = _ip(address.host)

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections import Counter
 from collections.abc import Callable
 from itertools import islice
@@ -26,6 +25,7 @@ from typing import Final, Protocol
 
 from raftcache.errors import BadRequest, Compacted, NotLeader, Overloaded, RaftcacheError, Unknown
 from raftcache.ports import Loop, Timer
+from raftcache.service import lateness
 from raftcache.service.audience import View
 from raftcache.service.tour import Delivery, Sink, Tour
 from raftcache.state.history import History
@@ -48,19 +48,12 @@ PROGRESS_BEATS: Final = 50
 """Beats without a delivery after which a watcher is told how far it is. In one beat at most twice
 their fair part is told, so that those who began together are not told together for ever."""
 
-LATE_S_MAX: Final = 5.0
-"""How old the state of a node with watchers may be."""
-
 logger = logging.getLogger("raftcache.watch")
 
 
-class Replicated(Protocol):
+class Replicated(lateness.Replicated, Protocol):
     """What a hub asks its replica."""
 
-    expelled: str
-
-    @property
-    def state_age_s(self) -> float: ...
     def read_index(self, ready: Callable[[int | None], None]) -> None: ...
 
 
@@ -260,13 +253,7 @@ class WatchHub:
 
     def _why_not(self) -> str:
         """Why this node has no watchers just now; "" if it may."""
-        if self._stopped:
-            return self._stopped
-        if self._replica.expelled:
-            return f"this node is out of the cluster: {self._replica.expelled}"
-        if (age_s := self._replica.state_age_s) == math.inf:
-            return "this node does not know yet whether its state is up to date"
-        return f"the state here may be {age_s:.0f} s old" if age_s > LATE_S_MAX else ""
+        return self._stopped or lateness.why_late(self._replica)
 
     # -- turns -----------------------------------------------------------------------------------
 

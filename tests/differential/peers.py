@@ -15,8 +15,8 @@ from tests.support.redis_server import redis_server
 NODE: Final = "node"
 STATE: Final = "state"
 
-REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb")
-"""Values may be as long as those of raftcache by default."""
+REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb", "--hz", "100")
+"""Values may be as long as those of raftcache by default; who waits, is looked after often."""
 
 
 @contextlib.contextmanager

@@ -68,6 +68,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "raft-advertise": "[::1]:7501",
             "resp": "127.0.0.1:6401",
             "resp-advertise": "cache.example:6379",
+            "notify-keyspace-events": "xEmEAKn",
             "log-format": "json",
             "log-level": "debug",
             "heartbeat": "10ms",
@@ -96,6 +97,7 @@ def test_every_setting_lands_in_its_field() -> None:
     assert got.raft_advertise == Address("::1", 7501)
     assert got.resp == Address("127.0.0.1", 6401)
     assert got.resp_advertise == Address("cache.example", 6379)
+    assert got.notify_keyspace_events == "g$lshzxetdnKEm"
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(
@@ -373,3 +375,17 @@ def test_durations(said: str, seconds: float) -> None:
 def test_sizes(said: str, size_bytes: int) -> None:
     assert text.parse_size_bytes(said) == size_bytes
     assert text.show_size(size_bytes) == said
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [("", ""), ("KEA", "AKE"), ("Kg", "gK"), ("ElxlE", "lxE"), ("g$lshzxetdK", "AK"), ("An", "An")],
+)
+def test_events_of_keys_are_told_by_letters(said: str, shown: str) -> None:
+    assert (
+        text.show_key_events(load({"notify-keyspace-events": said}).notify_keyspace_events) == shown
+    )
+
+
+def test_letters_that_stand_for_no_events_are_refused() -> None:
+    assert "'q' is not" in refusal({"notify-keyspace-events": "Kq"})

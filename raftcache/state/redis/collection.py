@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from raftcache.state.items import Descriptor, Stored, described
+from raftcache.state.notes import GENERIC
 from raftcache.state.redis.parsing import TOO_LONG, Refuse
 from raftcache.state.redis.store import Store
 from raftcache.state.rows import ID_SIZE_BYTES, NAME_SIZE_BYTES_MAX, prefix_of
@@ -113,6 +114,7 @@ class Collection:
             assert self._size_bytes == 0, "rows without elements"
             if self._found is not None:
                 self.store.changes.remove(self.key, self._found)
+                self.store.notify(GENERIC, b"del", self.key)
             return
         deadline_ms = 0 if self._found is None else self._found.deadline_ms
         descriptor = Descriptor(self._id, self.count, self._size_bytes).pack()

@@ -17,12 +17,28 @@ from raftcache.state.redis import (
     messages,
     objects,
     scans,
+    sets,
     strings,
+    zset_algebra,
+    zset_ranges,
+    zsets,
 )
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, Handler, Store
 
-_FAMILIES: Final = (strings, keys, expiry, copying, objects, scans, messages)
+_FAMILIES: Final = (
+    strings,
+    keys,
+    expiry,
+    copying,
+    objects,
+    scans,
+    messages,
+    sets,
+    zsets,
+    zset_ranges,
+    zset_algebra,
+)
 
 HANDLERS: Final[dict[bytes, Handler]] = {
     name: handler for family in _FAMILIES for name, handler in family.CALLS.items()
