@@ -14,6 +14,7 @@ from raftcache.state.items import (
     closed,
     described,
     pack,
+    pack_next,
     weight_bytes,
 )
 from raftcache.state.notes import Notes
@@ -70,6 +71,24 @@ class Changes:
             self.remove(key, stored, Kind.EXPIRE)
             return None
         return stored
+
+    def put_plain(self, key: bytes, content_type: bytes, value: bytes) -> bytes | None:
+        """As find and write of a string that does not end, where nothing else has to be done.
+
+        The packed item; None, with nothing done, if something has. Most writes are of this kind,
+        and take half the time here.
+        """
+        state = self.state
+        keyspace = state.keyspace
+        if self._before is not None or keyspace.quotas.sizes or state.refills.by_key:
+            return None
+        old, revision = keyspace.packed(key), state.revision + 1
+        packed = pack_next(old, revision, content_type, value)
+        if packed is not None:
+            state.revision = revision
+            self._note(Event(revision, _PUT, key, packed, old))
+            keyspace.put_plain(key, packed, old)
+        return packed
 
     def write(
         self,

@@ -115,6 +115,28 @@ def pack(
     return b"".join((header, content_type, value))
 
 
+def pack_next(old: bytes | None, revision: int, content_type: bytes, value: bytes) -> bytes | None:
+    """A string that takes the place of an item, or of none, at a later revision; neither ends.
+
+    None if the old item has a deadline or a lease, or is no string: what then is to be done is
+    more. The same as pack would make, on the way of most writes.
+    """
+    created, version = revision, 1
+    if old is not None:
+        _, created, end, version, kind, _ = _unpack_header(old)
+        if end or kind != STRING:
+            return None
+        version += 1
+    header = _HEADER.pack(revision, created, 0, version, STRING, len(content_type))
+    return b"".join((header, content_type, value))
+
+
+def version_of(packed: bytes) -> int:
+    """How many writes there were since the key was created, the last one included."""
+    version: int = _unpack_header(packed)[3]
+    return version
+
+
 def packed_size_bytes(content_type_size_bytes: int, value_size_bytes: int) -> int:
     """Of an item with these."""
     return _HEADER_SIZE_BYTES + content_type_size_bytes + value_size_bytes

@@ -28,6 +28,7 @@ from raftcache.command.words import (
     Item,
     Keyed,
     Once,
+    Put,
     Reply,
     Status,
     Tick,
@@ -97,6 +98,7 @@ class Machine:
         self._calls = CallCommands(self._changes)
         self._executors: dict[type, Callable[[Any], Reply]] = {
             **dict.fromkeys(get_args(Keyed), operations.execute),
+            Put: operations.put,
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
             Calls: self._calls.execute,

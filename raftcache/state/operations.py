@@ -25,7 +25,7 @@ from raftcache.command.words import (
     Touch,
 )
 from raftcache.state.changes import Changes
-from raftcache.state.items import LEASED, STRING, Stored
+from raftcache.state.items import LEASED, STRING, Stored, version_of
 
 _INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
@@ -45,6 +45,17 @@ class Operations:
             Touch: self._touch,
             LeasedPut: self._put_leased,
         }
+
+    def put(self, command: Put) -> Reply:
+        """Execute the commonest of them."""
+        if command.ttl_ms is None and command.only == ANY:
+            content_type = command.content_type.encode("ascii")
+            packed = self._changes.put_plain(command.key, content_type, command.value)
+            if packed is not None:
+                version = version_of(packed)
+                status = Status.CREATED if version == 1 else Status.CHANGED
+                return Reply(status, self._state.revision, version)
+        return self.execute(command)
 
     def execute(self, command: Keyed) -> Reply:
         """Do it; an overdue key is removed first."""

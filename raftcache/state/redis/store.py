@@ -134,6 +134,8 @@ class Store:
         self.check_key(key)
         if len(value) > self.size_bytes_max:
             raise Refuse(TOO_LONG)
+        if not (deadline_ms or self._open) and self.changes.put_plain(key, b"", value) is not None:
+            return
         found = self.find(key)
         if deadline_ms != KEEP:
             if 0 < deadline_ms <= self.now_ms:
