@@ -27,7 +27,7 @@ from raftcache.errors import BadRequest, Overloaded, RaftcacheError
 from raftcache.ports import Loop
 from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.state.machine import Machine
-from raftcache.state.notes import KeyEvent, Message, Note
+from raftcache.state.notes import Flushed, KeyEvent, Message, Note
 
 STEPS_PER_TURN: Final = 256
 """Deliveries, or patterns looked at, in one turn of the loop: about a millisecond."""
@@ -108,7 +108,7 @@ class PubSub:
         self._lost = ""
         self._delivered = self._cut_off = 0
         self._key_events = key_events
-        machine.on_notes = self._note
+        machine.note_listeners.append(self._note)
 
     @property
     def key_events(self) -> str:
@@ -280,6 +280,7 @@ class PubSub:
     def _messages(self, note: Note) -> Iterator[Message]:
         if isinstance(note, Message):
             yield note
+        if not isinstance(note, KeyEvent):
             return
         if SHOWS_KEY in self._key_events:
             yield Message(b"__keyspace@0__:" + note.key, note.event)
@@ -317,6 +318,8 @@ class PubSub:
 
 
 def _size_bytes(note: Note) -> int:
+    if isinstance(note, Flushed):
+        return NOTE_COST_BYTES
     if isinstance(note, KeyEvent):
         return NOTE_COST_BYTES + len(note.key) + len(note.event)
     return NOTE_COST_BYTES + len(note.channel) + len(note.payload)

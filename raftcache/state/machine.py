@@ -83,9 +83,9 @@ class Machine:
         from within apply: it may only make a note of that."""
         self.notes = Notes()
         """What those who listen here want to hear of; no part of the state."""
-        self.on_notes: Callable[[list[Note] | None], None] | None = None
+        self.note_listeners: list[Callable[[list[Note] | None], None]] = []
         """Told once after a batch what is noted (None, after a loaded image: some are missing),
-        from within apply: it may only make a note of that."""
+        from within apply: they may only remember that."""
         self._use(State())
 
     def _use(self, state: State) -> None:
@@ -123,10 +123,12 @@ class Machine:
         self.history.settle()
         self._tell_of_locks()
         if self.notes.pending:
-            notes = self.notes.take()
-            if self.on_notes is not None:
-                self.on_notes(notes)
+            self._tell_notes(self.notes.take())
         return replies
+
+    def _tell_notes(self, notes: list[Note] | None) -> None:
+        for listener in self.note_listeners:
+            listener(notes)
 
     def _answer_and_note(self, command: Command) -> Reply:
         """As _answer; calls make their notes themselves."""
@@ -378,5 +380,4 @@ class Machine:
         state.locks.changed.clear()
         if self.on_locks is not None:
             self.on_locks(None)
-        if self.on_notes is not None:
-            self.on_notes(None)
+        self._tell_notes(None)

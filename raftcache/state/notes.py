@@ -40,7 +40,11 @@ class KeyEvent(Struct, frozen=True, gc=False):
     key: bytes
 
 
-Note: TypeAlias = Message | KeyEvent
+class Flushed(Struct, frozen=True, gc=False):
+    """Redis was asked to remove all keys, and has."""
+
+
+Note: TypeAlias = Message | KeyEvent | Flushed
 
 
 class Notes:

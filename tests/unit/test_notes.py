@@ -23,7 +23,7 @@ from raftcache.command.words import (
     Txn,
 )
 from raftcache.state.machine import Machine
-from raftcache.state.notes import KeyEvent, Message, Note
+from raftcache.state.notes import Flushed, KeyEvent, Message, Note
 from raftcache.state.redis import execute
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import Store
@@ -35,7 +35,7 @@ ALL = "g$lshzxen"
 
 def _boast(store: Store, args: tuple[bytes, ...]) -> Value:
     store.notify("$", b"boast", args[0])
-    store.publish(Message(b"c", b"boast"))
+    store.tell(Message(b"c", b"boast"))
     raise Refuse("ERR after all")
 
 
@@ -59,7 +59,7 @@ class Heard:
         self.machine = Machine()
         self.machine.notes.wanted = wanted
         self.told: list[list[Note] | None] = []
-        self.machine.on_notes = self.told.append
+        self.machine.note_listeners.append(self.told.append)
 
     def take(self) -> list[str]:
         """In short: `channel=payload` or `event:key`."""
@@ -74,6 +74,8 @@ def do_all(machine: Machine, *commands: Command) -> None:
 
 
 def _short(note: Note) -> str:
+    if isinstance(note, Flushed):
+        return "flushed"
     if isinstance(note, KeyEvent):
         return f"{note.event.decode()}:{note.key.decode()}"
     return f"{note.channel.decode()}{'!' * note.is_sharded}={note.payload.decode()}"
@@ -166,6 +168,14 @@ def test_other_commands_say_what_calls_would(commands: list[Command], said: list
     heard = Heard()
     do_all(heard.machine, *commands)
     assert heard.take() == said
+
+
+def test_a_flush_is_told_as_one() -> None:
+    heard = Heard()
+    do_all(heard.machine, Put(b"a", b"1"), Put(b"b", b"1"))
+    heard.take()
+    values(heard.machine, "FLUSHALL", "FLUSHDB ASYNC", "FLUSHALL nothing")
+    assert heard.take() == ["flushed", "flushed"]
 
 
 def test_keys_that_expire() -> None:

@@ -10,12 +10,12 @@ from raftcache.state.redis.store import Handler, Store
 
 
 def _publish(store: Store, args: tuple[bytes, ...]) -> Value:
-    store.publish(Message(args[0], args[1]))
+    store.tell(Message(args[0], args[1]))
     return 0  # who listens, each node knows only of itself
 
 
 def _spublish(store: Store, args: tuple[bytes, ...]) -> Value:
-    store.publish(Message(args[0], args[1], is_sharded=True))
+    store.tell(Message(args[0], args[1], is_sharded=True))
     return 0
 
 

@@ -12,7 +12,7 @@ from raftcache.command.values import Value
 from raftcache.command.words import Status
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, TYPES, Stored
-from raftcache.state.notes import Message
+from raftcache.state.notes import Flushed, Message
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse
 from raftcache.state.table import TIME_MS_MAX
 
@@ -231,9 +231,9 @@ class Store:
         if kind in self._notes.wanted:
             self._notes.note(kind, event, key)
 
-    def publish(self, message: Message) -> None:
+    def tell(self, note: Message | Flushed) -> None:
         """Every node tells those who listen there."""
-        self._notes.pending.append(message)
+        self._notes.pending.append(note)
 
     # Bounds.
 
