@@ -170,7 +170,7 @@ class Play:
         redis, other = self._redis.call(step), self._other.call(step)
         if not _is_fair(step.call, redis, other, population):
             return Differs(tuple(self._done), step, redis, other)
-        if step.call[0].upper() == b"SPOP":
+        if step.call[0].upper() == b"SPOP" and redis[0] != "-":
             self._take_the_same(step.call[1], redis, other, population)
         self._done.append(step)
         return None
