@@ -11,7 +11,7 @@ from typing import Final
 
 from hypothesis import strategies as st
 
-from tests.differential.grammar import Strategy, calls, counted, pool, right_calls
+from tests.differential.grammar import EVERY_CURSOR, Strategy, calls, counted, pool, right_calls
 
 INTEGER_MAX: Final = str((1 << 63) - 1)
 INTEGER_MIN: Final = str(-(1 << 63))
@@ -66,7 +66,7 @@ POOLS: Final = {
     "type": pool("string", "list", "set", "zset", "hash", "stream", "none", "LIST"),
     "by": pool("nosort", "w_*", "k*", "k*->f1", "*", ""),
     "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),
-    "all": pool("*every cursor*"),
+    "all": pool(EVERY_CURSOR),
     "low": pool("1", "2", "3", "1.5"),
 }
 
@@ -151,7 +151,8 @@ RANDOMKEY
 OBJECT REFCOUNT key
 OBJECT IDLETIME key
 OBJECT FREQ key
-OBJECT (HELP|NOTHING|ENCODING)
+OBJECT (NOTHING|ENCODING) [key] [key]
+OBJECT ENCODING key
 (FLUSHDB|FLUSHALL) [ASYNC|SYNC|NOW]
 SORT key [BY by] [LIMIT index count] [GET got]+ [ASC|DESC] [ALPHA] [STORE key]
 SORT_RO key [LIMIT index count] [GET got] [DESC] [ALPHA]
@@ -316,7 +317,7 @@ CLIENT NO-EVICT (ON|OFF|X)
 COMMAND (COUNT|GETKEYS|NOTHING|LIST) word
 COMMAND GETKEYS GET key
 CONFIG (GET|NOTHING) =nothing
-OBJECT (ENCODING|FREQ)
+OBJECT (ENCODING|FREQ|HELP)
 WAIT (0|=abc) (0|=abc|-1)
 NOTHING key word
 GET key word

@@ -22,6 +22,9 @@ Pools: TypeAlias = Mapping[str, Strategy]
 TOKEN: Final = re.compile(r"[\[\]()|+]|[^\s\[\]()|+]+")
 REPEATS_MAX: Final = 3
 
+EVERY_CURSOR: Final = b"*every cursor*"
+"""In the place of a cursor: from 0 on, until the scan is at its end."""
+
 ODD: Final = st.sampled_from(
     [b"", b"abc", b"-1", b"0", b"1", b"9" * 20, b"NX", b"GET", b"COUNT", b"nan", b"\xff\0\r\n"]
 )

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 
+from tests.differential.grammar import EVERY_CURSOR
 from tests.support.resp_wire import Call, Reply
 
 NOW_MS: Final = 5_000
@@ -88,7 +89,17 @@ RULES_OF_SUBCOMMANDS: Final[dict[tuple[str, str], Rule]] = {
 }
 
 
+SCANS: Final = frozenset(("SCAN", "HSCAN", "SSCAN", "ZSCAN"))
+
+
+def is_scan(call: Call) -> bool:
+    """Whether it is to be followed to its end."""
+    return name_of(call) in SCANS and EVERY_CURSOR in call
+
+
 def rule_of(call: Call) -> Rule:
+    if name_of(call) in SCANS and not is_scan(call):
+        return same_kind
     if len(call) > 1 and (rule := RULES_OF_SUBCOMMANDS.get((name_of(call), name_of(call[1:])))):
         return rule
     if "SORT" in name_of(call) and b"nosort" in call:
@@ -121,13 +132,36 @@ class Difference:
 
 
 def ours_says(*beginnings: str) -> Rule:
-    """Our reply is an error that begins so."""
-    encoded = tuple(beginning.encode() for beginning in beginnings)
-    return lambda _call, _redis, ours: ours[0] == "-" and ours[1].startswith(encoded)
+    """Our reply is an error that begins so, and Redis' another one."""
+    texts = tuple(beginning.encode() for beginning in beginnings)
+    return lambda _call, redis, ours: ours[0] == "-" and ours[1].startswith(texts) and redis != ours
 
+
+def far_future(call: Call, redis: Reply, ours: Reply) -> bool:
+    """Ours refuses a deadline that no clock of 64 bits reaches."""
+    is_far = any(len(word) >= FAR_DIGITS and word.isdigit() for word in call)
+    return is_far and ours_says("ERR invalid expire time")(call, redis, ours)
+
+
+def of_object(subcommand: str) -> Rule:
+    """Both answer OBJECT with something of the same kind."""
+
+    def holds(call: Call, redis: Reply, ours: Reply) -> bool:
+        asked = name_of(call) == "OBJECT" and name_of(call[1:]) == subcommand
+        return asked and redis[0] == ours[0] and None not in (redis[1], ours[1])
+
+    return holds
+
+
+FAR_DIGITS: Final = 16
+"""Of a deadline, or time to live, in seconds or milliseconds."""
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
-    Difference("keys have limits", "Limits of keys and calls", ours_says("ERR a key has 1 to")),
+    Difference("limits", "Limits of keys and calls", ours_says("ERR a key has 1 to")),
+    Difference("deadlines", "Deadlines in the far future", far_future),
+    Difference("cursors", "Cursors", ours_says("ERR invalid cursor")),
+    Difference("encodings", "OBJECT", of_object("ENCODING")),
+    Difference("references", "OBJECT", of_object("REFCOUNT")),
 )
 
 

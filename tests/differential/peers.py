@@ -15,8 +15,9 @@ from tests.support.redis_server import redis_server
 NODE: Final = "node"
 STATE: Final = "state"
 
-REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb", "--hz", "100")
-"""Values may be as long as those of raftcache by default; who waits, is looked after often."""
+REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb", "--databases", "1", "--hz", "100")
+"""Values may be as long as those of raftcache by default, and there is one database; who waits is
+looked after often."""
 
 
 @contextlib.contextmanager

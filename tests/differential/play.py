@@ -14,10 +14,9 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from tests.differential import judge
+from tests.differential.grammar import EVERY_CURSOR
 from tests.support.resp_wire import Call, Reply, RespWire, packed, plain
 
-EVERY_CURSOR: Final = b"*every cursor*"
-SCANS: Final = frozenset((b"SCAN", b"HSCAN", b"SSCAN", b"ZSCAN"))
 SCAN_STEPS_MAX: Final = 1000
 
 LOOKER: Final = -1
@@ -96,7 +95,7 @@ class Side:
 
     def call(self, step: Step) -> Reply:
         try:
-            return self._every(step) if _is_scan(step.call) else self.ask(step.who, step.call)
+            return self._every(step) if judge.is_scan(step.call) else self.ask(step.who, step.call)
         except (EOFError, OSError) as error:
             return "closed", type(error).__name__
 
@@ -131,10 +130,6 @@ def _gathered(found: list[Reply], name: bytes) -> list[Any]:
     """Without those that came twice, which a scan may do."""
     width = 2 if name in (b"HSCAN", b"ZSCAN") else 1
     return sorted({tuple(found[i : i + width]) for i in range(0, len(found), width)})
-
-
-def _is_scan(call: Call) -> bool:
-    return call[0].upper() in SCANS and EVERY_CURSOR in call
 
 
 def _is_pick(call: Call) -> bool:
@@ -225,7 +220,7 @@ def _runs(steps: Sequence[Step], whole: bool) -> Iterator[list[Step]]:
     """Steps that are sent together."""
     run: list[Step] = []
     for step in steps:
-        if whole and step.who == 0 and not _is_pick(step.call) and not _is_scan(step.call):
+        if whole and step.who == 0 and not _is_pick(step.call) and not judge.is_scan(step.call):
             run.append(step)
             continue
         if run:
