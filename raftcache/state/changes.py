@@ -31,6 +31,7 @@ class Mark(NamedTuple):
     rows: int
     settled: int
     notes: int
+    next_id: int
 
 
 class Changes:
@@ -58,7 +59,7 @@ class Changes:
         # What the keys changed since begin held then, in the order of their first change.
         self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
         self._base = 0  # the revision at begin
-        self._begin = Mark(0, 0, 0, 0)
+        self._begin = Mark(0, 0, 0, 0, 0)
         self._settled: list[tuple[bytes, bytes]] = []  # ranges whose refills end with a commit
         self._keys: list[tuple[bytes, Stored | None]] = []  # what each change since then replaced
         self._rows: list[tuple[bytes, bytes | None]] = []
@@ -213,7 +214,8 @@ class Changes:
 
     def mark(self) -> Mark:
         """This moment, for undo."""
-        return Mark(len(self._keys), len(self._rows), len(self._settled), len(self.notes.pending))
+        sizes = len(self._keys), len(self._rows), len(self._settled), len(self.notes.pending)
+        return Mark(*sizes, self.state.rows.next_id)
 
     def commit(self) -> None:
         """The changes since begin stay."""
@@ -257,6 +259,7 @@ class Changes:
                 rows.remove(name)
             else:
                 rows.put(name, value)
+        rows.next_id = mark.next_id
         del self._settled[mark.settled :]
         del self.notes.pending[mark.notes :]
         if not keys:

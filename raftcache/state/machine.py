@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from heapq import nsmallest
 from itertools import islice
 from operator import attrgetter
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 from msgspec.structs import replace
 
@@ -53,10 +53,13 @@ from raftcache.state.notes import Note, Notes
 from raftcache.state.operations import Operations
 from raftcache.state.quotas import Count, Quota
 from raftcache.state.redis.execute import CallCommands
+from raftcache.state.redis.store import Store
 from raftcache.state.refills import Right
 from raftcache.state.rows import Rows
 from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
+
+T = TypeVar("T")
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED, Status.LIMIT)
 """Another attempt may be answered otherwise."""
@@ -203,6 +206,17 @@ class Machine:
         until one turn of the loop has done enough.
         """
         return self._calls.read(calls, now_ms, dice)
+
+    def look(self, now_ms: int, reader: Callable[[Store], T]) -> T:
+        """What reader finds among the keys as of the last entry applied; it changes nothing.
+
+        now_ms: as for call. Raises what reader raises.
+        """
+        return self._calls.look(reader, now_ms)
+
+    def key_from(self, start: bytes, count: int) -> bytes:
+        """The key that comes so many keys after the first one from a start; b"" if none does."""
+        return self._state.keyspace.key_from(start, count, b"")
 
     def revision_of(self, key: bytes) -> int:
         """A key's modification revision, 0 if it is absent."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Callable, Sequence
+from typing import Final, TypeVar
 
 from raftcache.command.calls import Call, Calls
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
@@ -25,6 +25,8 @@ from raftcache.state.redis import (
 )
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, Handler, Store
+
+T = TypeVar("T")
 
 _FAMILIES: Final = (
     strings,
@@ -110,6 +112,15 @@ class CallCommands:
             if left <= 0:
                 break
         return values
+
+    def look(self, reader: Callable[[Store], T], now_ms: int) -> T:
+        """See Machine.look."""
+        store = self._reader
+        store.begin(max(now_ms, self._state.now_ms), 0, 0)
+        try:
+            return reader(store)
+        finally:
+            store.forget()
 
     def _alone(self, call: Call) -> Value:
         store = self._store

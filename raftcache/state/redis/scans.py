@@ -18,12 +18,16 @@ from msgspec import Struct
 from raftcache.command.globs import GLOB_SIZE_BYTES_MAX, Glob, glob, glob_range
 from raftcache.command.limits import RANGE_KEYS_MAX
 from raftcache.command.values import Value
-from raftcache.state.items import HASH, LEASED, SET, TYPES, ZSET, Stored, described, read_header
+from raftcache.state.items import HASH, SET, TYPES, ZSET, Stored, described, read_header
 from raftcache.state.redis.elements import elements_after
 from raftcache.state.redis.parsing import SYNTAX, WRONG_TYPE, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
+from raftcache.state.redis.zset_rows import unpack_score
 
 COUNT_DEFAULT: Final = 10
+
+SIZE_BYTES_MAX: Final = 1 << 62
+"""Of elements: no bound."""
 
 BAD_CURSOR: Final = "ERR invalid cursor"
 
@@ -46,10 +50,14 @@ class Asked(Struct):
 
 
 class Step(Struct):
-    """What a step found. last: the last name that it looked at, None at the end."""
+    """What a step found. last: the last name that it looked at, None at the end.
+
+    size_bytes: of what it found.
+    """
 
     values: list[Value]
     last: bytes | None
+    size_bytes: int = 0
 
 
 def read_cursor(text: bytes) -> int:
@@ -105,7 +113,7 @@ def step_of_keys(store: Store, start: bytes, end: bytes, count_max: int, asked: 
     """Look at the first keys of [start, end); an empty end means to the last one."""
     keyspace, now_ms = store.state.keyspace, store.state.now_ms
     span = list(islice(keyspace.span(start, end), count_max + 1))
-    values: list[Value] = []
+    step = Step([], span[count_max - 1][0] if len(span) > count_max else None)
     for key, packed in span[:count_max]:
         if not asked.shows(key):
             continue
@@ -113,26 +121,42 @@ def step_of_keys(store: Store, start: bytes, end: bytes, count_max: int, asked: 
         if asked.type_name is not None and asked.type_name != _type_name(stored):
             continue
         if not keyspace.is_overdue(stored, now_ms):
-            values.append(key)
-    return Step(values, span[count_max - 1][0] if len(span) > count_max else None)
+            step.values.append(key)
+            step.size_bytes += len(key)
+    return step
 
 
 def _type_name(stored: Stored) -> bytes:
-    return b"string" if stored.kind <= LEASED else TYPES[stored.kind].encode()
+    return TYPES.get(stored.kind, "string").encode()
 
 
 def step_of_elements(
-    store: Store, key: bytes, found: Stored, after: bytes | None, count_max: int, asked: Asked
+    store: Store,
+    key: bytes,
+    found: Stored,
+    after: bytes | None,
+    count_max: int,
+    asked: Asked,
+    size_bytes_max: int = SIZE_BYTES_MAX,
 ) -> Step:
-    """Look at the first elements behind one (None: of all); values or scores follow them."""
+    """Look at the first elements behind one (None: of all); values or scores follow them.
+
+    The one that passes size_bytes_max is the last.
+    """
     elements = elements_after(store, key, found, after, count_max + 1)
-    values: list[Value] = []
-    for name, value in elements[:count_max]:
+    step = Step([], None)
+    for place, (name, value) in enumerate(elements):
+        if place == count_max or step.size_bytes >= size_bytes_max:
+            step.last = elements[place - 1][0]
+            break
         if asked.shows(name):
-            values.append(name)
+            step.values.append(name)
+            step.size_bytes += len(name) + len(value)
             if found.kind == HASH and not asked.names_only:
-                values.append(value)
-    return Step(values, elements[count_max - 1][0] if len(elements) > count_max else None)
+                step.values.append(value)
+            elif found.kind == ZSET:
+                step.values.append(b"%.17g" % unpack_score(value))
+    return step
 
 
 # All at once.
@@ -181,6 +205,7 @@ CALLS: Final[dict[bytes, Handler]] = {
     b"KEYS": _keys,
     b"SCAN": _scan,
     b"SSCAN": partial(_scan_elements, kind=SET),
+    b"ZSCAN": partial(_scan_elements, kind=ZSET),
 }
 
 LONE: Final = frozenset(CALLS)
