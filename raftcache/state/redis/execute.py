@@ -11,9 +11,13 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
 from raftcache.command.words import CallsReply, Status
 from raftcache.state.changes import Changes
 from raftcache.state.redis import (
+    bitfields,
+    bitmaps,
     copying,
+    counters,
     expiry,
     keys,
+    lcs,
     messages,
     objects,
     scans,
@@ -30,6 +34,10 @@ T = TypeVar("T")
 
 _FAMILIES: Final = (
     strings,
+    counters,
+    lcs,
+    bitmaps,
+    bitfields,
     keys,
     expiry,
     copying,

@@ -109,3 +109,15 @@ def in_range(number: int, why: str) -> int:
     if not INTEGER_MIN <= number <= INTEGER_MAX:
         raise Refuse(why)
     return number
+
+
+def clamped(start: int, end: int, size: int) -> tuple[int, int]:
+    """The first and the last place of a range, those below 0 counted from the end.
+
+    As Redis has it for strings: a place before the first one is the first, also as the end.
+    """
+    if start < 0:
+        start = max(start + size, 0)
+    if end < 0:
+        end = max(end + size, 0)
+    return start, min(end, size - 1)

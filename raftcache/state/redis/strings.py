@@ -1,35 +1,186 @@
-"""Strings: the commands that set, read and count."""
+"""Strings: the commands that set, read and change them; see counters.py for those that count."""
 
 from __future__ import annotations
 
 from typing import Final
 
 from raftcache.command.values import Value
-from raftcache.state.redis.parsing import (
-    SYNTAX,
-    Refuse,
-    in_range,
-    integer,
-)
+from raftcache.state.items import LEASED
+from raftcache.state.redis import string_options
+from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse, clamped, integer
 from raftcache.state.redis.store import KEEP, Handler, Store
+from raftcache.state.redis.string_options import COMPARISONS, OF_GETEX, OF_MSETEX, OF_SET
 
-_OVERFLOW: Final = "ERR increment or decrement would overflow"
+VALUES_READ_SIZE_BYTES_MAX: Final = 64 << 20
+"""Of all values that one call reads: the same key may stand in it ten thousand times."""
+
+_PAIRS_MAX: Final = (1 << 31) - 1
+
+
+# Setting.
+
+
+def _set(store: Store, args: tuple[bytes, ...]) -> Value:
+    if len(args) == 2:
+        store.set_string(args[0], args[1])
+        return "OK"
+    key, value, *words = args
+    options = string_options.read(words, OF_SET)
+    string_options.check_match(options.condition, options.match)
+    deadline_ms = string_options.deadline_ms(options, store.now_ms, "set")
+    before = store.string(key) if options.is_get else None
+    is_set = _may_set(store, key, options)
+    if is_set:
+        store.set_string(key, value, deadline_ms)
+    if options.is_get:
+        return before
+    return "OK" if is_set else None
+
+
+def _may_set(store: Store, key: bytes, options: string_options.Options) -> bool:
+    condition = options.condition
+    if not condition:
+        return True
+    if condition in COMPARISONS:
+        return string_options.holds(condition, options.match, store.string(key))
+    return (store.find(key) is None) is (condition == b"NX")
+
+
+def _setnx(store: Store, args: tuple[bytes, ...]) -> Value:
+    if store.find(args[0]) is not None:
+        return 0
+    store.set_string(args[0], args[1])
+    return 1
+
+
+def _setex(store: Store, args: tuple[bytes, ...]) -> Value:
+    return _set_for(store, args, b"EX", "setex")
+
+
+def _psetex(store: Store, args: tuple[bytes, ...]) -> Value:
+    return _set_for(store, args, b"PX", "psetex")
+
+
+def _set_for(store: Store, args: tuple[bytes, ...], unit: bytes, command: str) -> Value:
+    key, time, value = args
+    store.set_string(key, value, string_options.deadline_of(unit, time, store.now_ms, command))
+    return "OK"
+
+
+def _getset(store: Store, args: tuple[bytes, ...]) -> Value:
+    before = store.string(args[0])
+    store.set_string(args[0], args[1])
+    return before
+
+
+# Several keys.
+
+
+def _mget(store: Store, args: tuple[bytes, ...]) -> Value:
+    values: list[Value] = []
+    size_bytes = 0
+    for key in args:
+        found = store.find(key)
+        if found is None or found.kind > LEASED:
+            values.append(None)
+            continue
+        size_bytes += found.value_size_bytes
+        check_read(size_bytes)
+        values.append(found.value)
+    return values
+
+
+def check_read(size_bytes: int) -> None:
+    """Refuse a call that reads values of so many bytes."""
+    if size_bytes > VALUES_READ_SIZE_BYTES_MAX:
+        raise Refuse(f"ERR one call reads at most {VALUES_READ_SIZE_BYTES_MAX} bytes of values")
+
+
+def _mset(store: Store, args: tuple[bytes, ...]) -> Value:
+    _set_all(store, _paired(args, "mset"))
+    return "OK"
+
+
+def _msetnx(store: Store, args: tuple[bytes, ...]) -> Value:
+    pairs = _paired(args, "msetnx")
+    if any(store.find(key) is not None for key, _ in pairs):
+        return 0
+    _set_all(store, pairs)
+    return 1
+
+
+def _paired(args: tuple[bytes, ...], command: str) -> list[tuple[bytes, bytes]]:
+    if len(args) % 2:
+        raise Refuse(f"ERR wrong number of arguments for '{command}' command")
+    return list(zip(args[::2], args[1::2], strict=True))
+
+
+def _set_all(store: Store, pairs: list[tuple[bytes, bytes]], deadline_ms: int = 0) -> None:
+    store.count_rows(len(pairs))
+    for key, value in pairs:
+        store.set_string(key, value, deadline_ms)
+
+
+def _msetex(store: Store, args: tuple[bytes, ...]) -> Value:
+    why = "ERR invalid numkeys value"
+    count = integer(args[0], why)
+    if not 1 <= count <= _PAIRS_MAX:
+        raise Refuse(why)
+    end = 1 + 2 * count
+    if len(args) < end:
+        raise Refuse("ERR wrong number of key-value pairs")
+    options = string_options.read(args[end:], OF_MSETEX)
+    deadline_ms = string_options.deadline_ms(options, store.now_ms, "msetex")
+    pairs = _paired(args[1:end], "msetex")
+    if options.condition:
+        absent = options.condition == b"NX"
+        if not all((store.find(key) is None) is absent for key, _ in pairs):
+            return 0
+    _set_all(store, pairs, deadline_ms)
+    return 1
+
+
+# Reading.
 
 
 def _get(store: Store, args: tuple[bytes, ...]) -> Value:
     return store.string(args[0])
 
 
-def _set(store: Store, args: tuple[bytes, ...]) -> Value:
-    if len(args) > 2:
-        raise Refuse(SYNTAX)
-    store.set_string(args[0], args[1])
-    return "OK"
+def _getex(store: Store, args: tuple[bytes, ...]) -> Value:
+    key = args[0]
+    options = string_options.read(args[1:], OF_GETEX)
+    found = store.find(key)
+    if found is None:
+        return None
+    if found.kind > LEASED:
+        raise Refuse(WRONG_TYPE)
+    deadline_ms = string_options.deadline_ms(options, store.now_ms, "getex")
+    if deadline_ms or (options.lifetime and store.deadline_ms(found)):
+        store.set_deadline(key, found, deadline_ms)
+    return found.value
 
 
 def _strlen(store: Store, args: tuple[bytes, ...]) -> Value:
     value = store.string(args[0])
     return 0 if value is None else len(value)
+
+
+def _getrange(store: Store, args: tuple[bytes, ...]) -> Value:
+    start, end = integer(args[1]), integer(args[2])
+    value = store.string(args[0]) or b""
+    if start < 0 and end < 0 and start > end:
+        return b""
+    start, end = clamped(start, end, len(value))
+    return value[start : end + 1]
+
+
+def _digest(store: Store, args: tuple[bytes, ...]) -> Value:
+    value = store.string(args[0])
+    return None if value is None else string_options.digest(value)
+
+
+# Changing, deleting.
 
 
 def _append(store: Store, args: tuple[bytes, ...]) -> Value:
@@ -38,49 +189,87 @@ def _append(store: Store, args: tuple[bytes, ...]) -> Value:
     return len(value)
 
 
-def _incrby(store: Store, args: tuple[bytes, ...]) -> Value:
-    return _add(store, args[0], integer(args[1]))
+def _setrange(store: Store, args: tuple[bytes, ...]) -> Value:
+    key, offset, part = args[0], integer(args[1]), args[2]
+    if offset < 0:
+        raise Refuse("ERR offset is out of range")
+    value = store.string(key) or b""
+    if not part:
+        return len(value)
+    end = offset + len(part)
+    if end > store.size_bytes_max:
+        raise Refuse(TOO_LONG)
+    changed = value[:offset].ljust(offset, b"\0") + part + value[end:]
+    store.set_string(key, changed, KEEP)
+    return len(changed)
 
 
-def _add(store: Store, key: bytes, by: int) -> Value:
-    value = store.string(key)
-    number = in_range((0 if value is None else integer(value)) + by, _OVERFLOW)
-    store.set_string(key, b"%d" % number, KEEP)
-    return number
+def _getdel(store: Store, args: tuple[bytes, ...]) -> Value:
+    value = store.string(args[0])
+    if value is not None:
+        store.remove(args[0])
+    return value
 
 
-def _incr(store: Store, args: tuple[bytes, ...]) -> Value:
-    return _add(store, args[0], 1)
-
-
-def _decr(store: Store, args: tuple[bytes, ...]) -> Value:
-    return _add(store, args[0], -1)
-
-
-def _mget(store: Store, args: tuple[bytes, ...]) -> Value:
-    found = [(key, store.find(key)) for key in args]
-    return [None if each is None or each.kind > 2 else each.value for _, each in found]
-
-
-def _mset(store: Store, args: tuple[bytes, ...]) -> Value:
-    if len(args) % 2:
-        raise Refuse("ERR wrong number of arguments for 'mset' command")
-    for key, value in zip(args[::2], args[1::2], strict=True):
-        store.set_string(key, value)
-    return "OK"
+def _delex(store: Store, args: tuple[bytes, ...]) -> Value:
+    key = args[0]
+    if len(args) == 1:
+        return int(store.remove(key))
+    if len(args) != 3:
+        raise Refuse("ERR wrong number of arguments for 'delex' command")
+    condition, match = args[1].upper(), args[2]
+    found = store.find(key)
+    if found is None:
+        return 0
+    if found.kind > LEASED:
+        raise Refuse("ERR Key should be of string type if conditions are specified")
+    if condition not in COMPARISONS:
+        raise Refuse("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE")
+    string_options.check_match(condition, match)
+    if not string_options.holds(condition, match, found.value):
+        return 0
+    return int(store.remove(key))
 
 
 CALLS: Final[dict[bytes, Handler]] = {
     b"APPEND": _append,
-    b"DECR": _decr,
+    b"DELEX": _delex,
+    b"DIGEST": _digest,
     b"GET": _get,
-    b"INCR": _incr,
-    b"INCRBY": _incrby,
+    b"GETDEL": _getdel,
+    b"GETEX": _getex,
+    b"GETRANGE": _getrange,
+    b"GETSET": _getset,
     b"MGET": _mget,
     b"MSET": _mset,
+    b"MSETEX": _msetex,
+    b"MSETNX": _msetnx,
+    b"PSETEX": _psetex,
     b"SET": _set,
+    b"SETEX": _setex,
+    b"SETNX": _setnx,
+    b"SETRANGE": _setrange,
     b"STRLEN": _strlen,
+    b"SUBSTR": _getrange,
 }
 
-LONE: Final = frozenset((b"APPEND", b"DECR", b"GET", b"INCR", b"INCRBY", b"SET", b"STRLEN"))
+LONE: Final = frozenset(
+    (
+        b"APPEND",
+        b"DELEX",
+        b"DIGEST",
+        b"GET",
+        b"GETDEL",
+        b"GETEX",
+        b"GETRANGE",
+        b"GETSET",
+        b"PSETEX",
+        b"SET",
+        b"SETEX",
+        b"SETNX",
+        b"SETRANGE",
+        b"STRLEN",
+        b"SUBSTR",
+    )
+)
 """See execute.LONE."""
