@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from raftcache.command.values import Value
-from raftcache.state.redis.bitmaps import bit_offset, widened
+from raftcache.state.redis.bitmaps import bit_offset, put_if_changed, widened
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
-from raftcache.state.redis.store import KEEP, Handler, Store
+from raftcache.state.redis.store import Handler, Store
 
 _TYPE: Final = re.compile(rb"i([1-9]|[1-5][0-9]|6[0-4])|u([1-9]|[1-5][0-9]|6[0-3])")
 _BAD_TYPE: Final = (
@@ -93,9 +93,7 @@ def _bitfield(store: Store, args: tuple[bytes, ...]) -> Value:
         return [step.field.get(found or b"") for step in steps]
     value = widened(found or b"", size, store)
     replies = [_run(step, value) for step in steps]
-    changed = bytes(value)
-    if changed != found:
-        store.set_string(key, changed, KEEP)
+    put_if_changed(store, key, bytes(value), found)
     return replies
 
 

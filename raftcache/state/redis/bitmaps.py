@@ -8,6 +8,7 @@ from operator import and_, or_, xor
 from typing import Final
 
 from raftcache.command.values import Value
+from raftcache.state.notes import GENERIC, STRING
 from raftcache.state.redis.parsing import (
     SYNTAX,
     TOO_LONG,
@@ -41,6 +42,13 @@ def widened(value: bytes, size: int, store: Store) -> bytearray:
     return bytearray(value.ljust(size, b"\0"))
 
 
+def put_if_changed(store: Store, key: bytes, value: bytes, before: bytes | None) -> None:
+    """Write a string that had some bits set."""
+    if value != before:
+        store.set_string(key, value, KEEP)
+        store.notify(STRING, b"setbit", key)
+
+
 def _setbit(store: Store, args: tuple[bytes, ...]) -> Value:
     key, offset, on = args[0], bit_offset(args[1]), integer(args[2], _BAD_BIT)
     if on not in (0, 1):
@@ -50,9 +58,7 @@ def _setbit(store: Store, args: tuple[bytes, ...]) -> Value:
     mask = 0x80 >> (offset & 7)
     was = int(value[offset >> 3] & mask != 0)
     value[offset >> 3] ^= mask if was != on else 0
-    changed = bytes(value)
-    if changed != found:
-        store.set_string(key, changed, KEEP)
+    put_if_changed(store, key, bytes(value), found)
     return was
 
 
@@ -149,7 +155,8 @@ def _bitop(store: Store, args: tuple[bytes, ...]) -> Value:
     size = max(map(len, values))
     check_read(size * len(values))
     if not size:
-        store.remove(target)
+        if store.remove(target):
+            store.notify(GENERIC, b"del", target)
         return 0
     numbers = (int.from_bytes(value.ljust(size, b"\0"), "big") for value in values)
     if name == b"NOT":
@@ -157,6 +164,7 @@ def _bitop(store: Store, args: tuple[bytes, ...]) -> Value:
     else:
         number = reduce(_JOINS[name], numbers)
     store.set_string(target, number.to_bytes(size, "big"))
+    store.notify(STRING, b"set", target)
     return size
 
 

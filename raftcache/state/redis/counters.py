@@ -6,6 +6,7 @@ from typing import Final
 
 from raftcache.command.limits import INTEGER_MIN
 from raftcache.command.values import Value
+from raftcache.state.notes import STRING
 from raftcache.state.redis.long_double import added, long_double
 from raftcache.state.redis.parsing import Refuse, in_range, integer
 from raftcache.state.redis.store import KEEP, Handler, Store
@@ -36,6 +37,7 @@ def _add(store: Store, key: bytes, by: int) -> Value:
     value = store.string(key)
     number = in_range((0 if value is None else integer(value)) + by, _OVERFLOW)
     store.set_string(key, b"%d" % number, KEEP)
+    store.notify(STRING, b"incrby", key)
     return number
 
 
@@ -44,6 +46,7 @@ def _incrbyfloat(store: Store, args: tuple[bytes, ...]) -> Value:
     number = long_double(b"0" if value is None else value)
     text = added(number, long_double(args[1]))
     store.set_string(args[0], text, KEEP)
+    store.notify(STRING, b"incrbyfloat", args[0])
     return text
 
 

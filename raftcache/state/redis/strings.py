@@ -6,6 +6,7 @@ from typing import Final
 
 from raftcache.command.values import Value
 from raftcache.state.items import LEASED
+from raftcache.state.notes import GENERIC, STRING
 from raftcache.state.redis import string_options
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse, clamped, integer
 from raftcache.state.redis.store import KEEP, Handler, Store
@@ -23,6 +24,7 @@ _PAIRS_MAX: Final = (1 << 31) - 1
 def _set(store: Store, args: tuple[bytes, ...]) -> Value:
     if len(args) == 2:
         store.set_string(args[0], args[1])
+        store.notify(STRING, b"set", args[0])
         return "OK"
     key, value, *words = args
     options = string_options.read(words, OF_SET)
@@ -31,10 +33,17 @@ def _set(store: Store, args: tuple[bytes, ...]) -> Value:
     before = store.string(key) if options.is_get else None
     is_set = _may_set(store, key, options)
     if is_set:
-        store.set_string(key, value, deadline_ms)
+        _put(store, key, value, deadline_ms)
     if options.is_get:
         return before
     return "OK" if is_set else None
+
+
+def _put(store: Store, key: bytes, value: bytes, deadline_ms: int = 0) -> None:
+    store.set_string(key, value, deadline_ms)
+    store.notify(STRING, b"set", key)
+    if deadline_ms > 0:
+        store.notify(GENERIC, b"expire", key)
 
 
 def _may_set(store: Store, key: bytes, options: string_options.Options) -> bool:
@@ -49,7 +58,7 @@ def _may_set(store: Store, key: bytes, options: string_options.Options) -> bool:
 def _setnx(store: Store, args: tuple[bytes, ...]) -> Value:
     if store.find(args[0]) is not None:
         return 0
-    store.set_string(args[0], args[1])
+    _put(store, args[0], args[1])
     return 1
 
 
@@ -63,13 +72,13 @@ def _psetex(store: Store, args: tuple[bytes, ...]) -> Value:
 
 def _set_for(store: Store, args: tuple[bytes, ...], unit: bytes, command: str) -> Value:
     key, time, value = args
-    store.set_string(key, value, string_options.deadline_of(unit, time, store.now_ms, command))
+    _put(store, key, value, string_options.deadline_of(unit, time, store.now_ms, command))
     return "OK"
 
 
 def _getset(store: Store, args: tuple[bytes, ...]) -> Value:
     before = store.string(args[0])
-    store.set_string(args[0], args[1])
+    _put(store, args[0], args[1])
     return before
 
 
@@ -118,7 +127,7 @@ def _paired(args: tuple[bytes, ...], command: str) -> list[tuple[bytes, bytes]]:
 def _set_all(store: Store, pairs: list[tuple[bytes, bytes]], deadline_ms: int = 0) -> None:
     store.count_rows(len(pairs))
     for key, value in pairs:
-        store.set_string(key, value, deadline_ms)
+        _put(store, key, value, deadline_ms)
 
 
 def _msetex(store: Store, args: tuple[bytes, ...]) -> Value:
@@ -158,7 +167,15 @@ def _getex(store: Store, args: tuple[bytes, ...]) -> Value:
     deadline_ms = string_options.deadline_ms(options, store.now_ms, "getex")
     if deadline_ms or (options.lifetime and store.deadline_ms(found)):
         store.set_deadline(key, found, deadline_ms)
+        store.notify(GENERIC, _redated(deadline_ms, store.now_ms), key)
     return found.value
+
+
+def _redated(deadline_ms: int, now_ms: int) -> bytes:
+    """What such a deadline does to a key, in Redis' word."""
+    if deadline_ms == 0:
+        return b"persist"
+    return b"expire" if deadline_ms > now_ms else b"del"
 
 
 def _strlen(store: Store, args: tuple[bytes, ...]) -> Value:
@@ -186,6 +203,7 @@ def _digest(store: Store, args: tuple[bytes, ...]) -> Value:
 def _append(store: Store, args: tuple[bytes, ...]) -> Value:
     value = (store.string(args[0]) or b"") + args[1]
     store.set_string(args[0], value, KEEP)
+    store.notify(STRING, b"append", args[0])
     return len(value)
 
 
@@ -201,20 +219,28 @@ def _setrange(store: Store, args: tuple[bytes, ...]) -> Value:
         raise Refuse(TOO_LONG)
     changed = value[:offset].ljust(offset, b"\0") + part + value[end:]
     store.set_string(key, changed, KEEP)
+    store.notify(STRING, b"setrange", key)
     return len(changed)
 
 
 def _getdel(store: Store, args: tuple[bytes, ...]) -> Value:
     value = store.string(args[0])
     if value is not None:
-        store.remove(args[0])
+        _remove(store, args[0])
     return value
+
+
+def _remove(store: Store, key: bytes) -> int:
+    if not store.remove(key):
+        return 0
+    store.notify(GENERIC, b"del", key)
+    return 1
 
 
 def _delex(store: Store, args: tuple[bytes, ...]) -> Value:
     key = args[0]
     if len(args) == 1:
-        return int(store.remove(key))
+        return _remove(store, key)
     if len(args) != 3:
         raise Refuse("ERR wrong number of arguments for 'delex' command")
     condition, match = args[1].upper(), args[2]
@@ -226,9 +252,7 @@ def _delex(store: Store, args: tuple[bytes, ...]) -> Value:
     if condition not in COMPARISONS:
         raise Refuse("ERR Invalid condition. Use IFEQ, IFNE, IFDEQ, or IFDNE")
     string_options.check_match(condition, match)
-    if not string_options.holds(condition, match, found.value):
-        return 0
-    return int(store.remove(key))
+    return _remove(store, key) if string_options.holds(condition, match, found.value) else 0
 
 
 CALLS: Final[dict[bytes, Handler]] = {
