@@ -123,6 +123,14 @@ class Tracking:
             self._audience.add(_view(prefix), tracker)
         return tracker
 
+    def widen(self, tracker: Tracker, prefixes: Iterable[bytes]) -> None:
+        """It is told of these, too; only one that has prefixes."""
+        assert tracker.prefixes is not None
+        new = tuple(prefix for prefix in prefixes if prefix not in tracker.prefixes)
+        tracker.prefixes += new
+        for prefix in new:
+            self._audience.add(_view(prefix), tracker)
+
     def close(self, tracker: Tracker) -> None:
         """It is told nothing more. Safe to repeat."""
         if self._trackers.pop(tracker, True):

@@ -63,6 +63,7 @@ T = TypeVar("T")
 
 _NOT_REMEMBERED: Final = (Status.INVALID, Status.FULL, Status.MISUSED, Status.LIMIT)
 """Another attempt may be answered otherwise."""
+_FLUSH: Final = DeleteRange(b"", b"")
 _SHED_PER_ENTRY: Final = 100
 """Keys of a replaced state freed by one entry: no more work than the entry itself, for a node that
 installed a snapshot has thousands of entries to catch up with."""
@@ -134,10 +135,10 @@ class Machine:
             listener(notes)
 
     def _answer_and_note(self, command: Command) -> Reply:
-        """As _answer; calls make their notes themselves."""
+        """As _answer; calls make their notes themselves, and of a flush there is only one."""
         position = self.history.end
         reply = self._answer(command)
-        if type(command) is not Calls:
+        if type(command) is not Calls and command != _FLUSH:
             for event in self.history.read(position, self.history.end - position) or ():
                 self.notes.note_change(event)
         return reply

@@ -41,7 +41,7 @@ class KeyEvent(Struct, frozen=True, gc=False):
 
 
 class Flushed(Struct, frozen=True, gc=False):
-    """Redis was asked to remove all keys, and has."""
+    """All keys were removed; Redis tells no events of them."""
 
 
 Note: TypeAlias = Message | KeyEvent | Flushed

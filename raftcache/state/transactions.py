@@ -39,6 +39,7 @@ from raftcache.command.words import (
 from raftcache.state.changes import Changes
 from raftcache.state.history import Kind
 from raftcache.state.items import read, read_header, read_without_value
+from raftcache.state.notes import Flushed
 from raftcache.state.operations import Operations
 
 _KEYED: Final = get_args(Keyed)
@@ -223,6 +224,8 @@ def delete_range(changes: Changes, command: DeleteRange, keys_max: int) -> tuple
         overdue = state.keyspace.is_overdue(stored, state.now_ms)
         changes.remove(key, stored, Kind.EXPIRE if overdue else Kind.DELETE)
         count += not overdue
+    if not (command.start or command.end):
+        changes.notes.pending.append(Flushed())
     return Reply(Status.DELETED, state.revision, count=count), len(span)
 
 

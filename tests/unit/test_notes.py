@@ -12,6 +12,7 @@ from raftcache.command.words import (
     Append,
     Command,
     Delete,
+    DeleteRange,
     Evict,
     Expire,
     Increment,
@@ -84,8 +85,8 @@ def _short(note: Note) -> str:
 def test_messages_and_events_are_told_in_order_once_a_batch() -> None:
     heard = Heard()
     assert values(heard.machine, "PUBLISH c 1", "SETN a 1", "SPUBLISH c 2") == [0, "OK", 0]
-    assert [len(batch or ()) for batch in heard.told] == [3]
-    assert heard.take() == ["c=1", "setn:a", "c!=2"]
+    assert [len(batch or ()) for batch in heard.told] == [4]
+    assert heard.take() == ["c=1", "new:a", "setn:a", "c!=2"]
     do(heard.machine, Tick())
     assert heard.told == []
 
@@ -101,7 +102,7 @@ def test_a_call_that_fails_has_said_nothing() -> None:
     heard = Heard()
     assert isinstance(values(heard.machine, "BOAST a", "PUBLISH c 1")[0], Failure)
     values(heard.machine, "PUBLISH c 2", "BOAST a", "SETN b 1", atomic=True)
-    assert heard.take() == ["c=1", "c=2", "setn:b"]
+    assert heard.take() == ["c=1", "c=2", "new:b", "setn:b"]
 
 
 def test_a_transaction_that_is_not_done_has_said_nothing() -> None:
@@ -115,7 +116,7 @@ def test_a_transaction_that_is_not_done_has_said_nothing() -> None:
 def test_a_retry_says_nothing_again() -> None:
     heard, once = Heard(), Once(b"t", bytes(16))
     assert values(heard.machine, "PUBLISH c 1", "SETN a 1", atomic=True, once=once) == [0, "OK"]
-    assert heard.take() == ["c=1", "setn:a"]
+    assert heard.take() == ["c=1", "new:a", "setn:a"]
     assert values(heard.machine, "PUBLISH c 1", "SETN a 1", atomic=True, once=once) == [0, "OK"]
     assert heard.take() == []
 
@@ -176,6 +177,8 @@ def test_a_flush_is_told_as_one() -> None:
     heard.take()
     values(heard.machine, "FLUSHALL", "FLUSHDB ASYNC", "FLUSHALL nothing")
     assert heard.take() == ["flushed", "flushed"]
+    do_all(heard.machine, Put(b"a", b"1"), DeleteRange(b"", b""), DeleteRange(b"", b"x"))
+    assert heard.take() == ["new:a", "set:a", "flushed"]
 
 
 def test_keys_that_expire() -> None:
@@ -205,4 +208,4 @@ def test_who_listens_learns_that_a_loaded_image_left_something_out() -> None:
     assert heard.told == [None]
     heard.told.clear()
     values(heard.machine, "PUBLISH c 1", "SETN a 1")
-    assert heard.take() == ["c=1", "setn:a"]
+    assert heard.take() == ["c=1", "new:a", "setn:a"]

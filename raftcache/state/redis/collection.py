@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import ClassVar
 
 from raftcache.state.items import Descriptor, Stored, described
-from raftcache.state.notes import GENERIC
+from raftcache.state.notes import GENERIC, NEW
 from raftcache.state.redis.parsing import TOO_LONG, Refuse
 from raftcache.state.redis.store import Store
 from raftcache.state.rows import ID_SIZE_BYTES, NAME_SIZE_BYTES_MAX, prefix_of
@@ -48,6 +48,7 @@ class Collection:
             self.store.check_key(self.key)
             self._id = self._rows.take_id()
             self._prefix = prefix_of(self._id)
+            self.store.notify(NEW, b"new", self.key)
         if len(value) > self.store.size_bytes_max:
             raise Refuse(TOO_LONG)
         if len(name) > NAME_SIZE_BYTES_MAX:

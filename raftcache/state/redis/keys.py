@@ -9,7 +9,7 @@ from raftcache.command.limits import RANGE_KEYS_MAX
 from raftcache.command.values import Value
 from raftcache.command.words import DeleteRange, Status
 from raftcache.state.items import read_header
-from raftcache.state.notes import GENERIC, Flushed
+from raftcache.state.notes import GENERIC
 from raftcache.state.redis.parsing import SYNTAX, Refuse
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.transactions import delete_range
@@ -71,7 +71,6 @@ def _flush(store: Store, args: tuple[bytes, ...]) -> Value:
         raise Refuse(
             f"ERR a transaction removes at most {RANGE_KEYS_MAX} keys: flush outside of MULTI"
         )
-    store.tell(Flushed())
     return "OK"
 
 

@@ -12,7 +12,7 @@ from raftcache.command.values import Value
 from raftcache.command.words import Status
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, TYPES, Stored
-from raftcache.state.notes import Flushed, Message
+from raftcache.state.notes import NEW, Message
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse
 from raftcache.state.table import TIME_MS_MAX
 
@@ -134,7 +134,8 @@ class Store:
         self.check_key(key)
         if len(value) > self.size_bytes_max:
             raise Refuse(TOO_LONG)
-        if not (deadline_ms or self._open) and self.changes.put_plain(key, b"", value) is not None:
+        is_plain = not (deadline_ms or self._open or self._notes.wanted)
+        if is_plain and self.changes.put_plain(key, b"", value) is not None:
             return
         found = self.find(key)
         if deadline_ms != KEEP:
@@ -161,19 +162,23 @@ class Store:
         *,
         lease: int = 0,
         kind: int = 1,
+        is_told: bool = False,
     ) -> None:
+        """is_told: that the key is new."""
         assert deadline_ms < TIME_MS_MAX
         kind = kind if kind > LEASED else 1
         write = self.changes.write
         reply = write(key, found, deadline_ms, content_type, value, 0, lease, kind)
         if reply.status > Status.CHANGED:
             raise Refuse(f"OOM the quota of the prefix of {reply.number} bytes is reached")
+        if found is None and not is_told:
+            self.notify(NEW, b"new", key)
 
     def write_descriptor(
         self, key: bytes, found: Stored | None, deadline_ms: int, kind: int, descriptor: bytes
     ) -> None:
-        """Give a key a collection; for collections."""
-        self._write(key, found, deadline_ms, b"", descriptor, kind=kind)
+        """Give a key a collection; for collections, which have told that it is new."""
+        self._write(key, found, deadline_ms, b"", descriptor, kind=kind, is_told=True)
 
     def write_like(self, key: bytes, found: Stored | None, model: Stored, value: bytes) -> None:
         """Give a key what another one has: kind, content type, deadline or lease.
@@ -231,7 +236,7 @@ class Store:
         if kind in self._notes.wanted:
             self._notes.note(kind, event, key)
 
-    def tell(self, note: Message | Flushed) -> None:
+    def tell(self, note: Message) -> None:
         """Every node tells those who listen there."""
         self._notes.pending.append(note)
 
