@@ -423,6 +423,9 @@ class TxnReply(Reply, frozen=True):
 
 
 class CallsReply(Reply, frozen=True):
-    """The answer to Calls: SUCCEEDED with a value for each call, in order; FAILED with none."""
+    """The answer to Calls: SUCCEEDED with a value for each call, in order; FAILED with none.
+
+    count: revisions that they took, the last of which is `revision`.
+    """
 
     values: tuple[Value, ...] = ()

@@ -32,6 +32,8 @@ from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
 from raftcache.state.machine import Machine
 
 ValuesDone = Callable[[list[Value]], None]
+Wrote = Callable[[int, int], None]
+"""Told of the first and the last revision of what calls have changed, before they are answered."""
 Alone = Callable[[Call], Awaitable[Value]]
 """A call that is a stage of its own; it may be cancelled."""
 
@@ -40,6 +42,8 @@ WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong
 
 _DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """What chooses at random; thrown for no other, for dice cost as much as a SET."""
+
+_PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 
 _WRITES: Final = frozenset(name for name, spec in SPECS.items() if spec.is_data and spec.is_write)
 
@@ -58,6 +62,7 @@ class Redis(Protocol):
         done: ValuesDone,
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
+        wrote: Wrote | None = None,
     ) -> Callable[[], None]:
         """Do them in order; done once with a value for each, later or at once.
 
@@ -72,6 +77,7 @@ class Redis(Protocol):
         watched: Mapping[bytes, int],
         done: Callable[[Value], None],
         token: bytes = b"",
+        wrote: Wrote | None = None,
     ) -> None:
         """EXEC: a list of values, NIL_ARRAY if a watched key has another revision, or Failure."""
         ...
@@ -93,12 +99,17 @@ class RedisService:
         value_size_bytes_max: int,
         alone: Mapping[bytes, Alone],
         note_read: Callable[[bytes], None] | None = None,
+        receivers: Callable[[Call], int] | None = None,
     ) -> None:
-        """alone: calls that are stages of their own. note_read: told of keys that are read."""
+        """alone: calls that are stages of their own. note_read: told of keys that are read.
+
+        receivers: how many a message has reached here, which is what its call answers.
+        """
         self.kv, self.machine, self.loop = kv, machine, loop
         self._dice, self._note_read = dice, note_read
         self._value_size_bytes_max = value_size_bytes_max
         self.alone = alone
+        self._receivers = receivers
 
     def run(
         self,
@@ -106,8 +117,9 @@ class RedisService:
         done: ValuesDone,
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
+        wrote: Wrote | None = None,
     ) -> Callable[[], None]:
-        running = _Run(self, calls, done, want, tokens)
+        running = _Run(self, calls, done, want, tokens, wrote)
         running.go_on()
         return running.cancel
 
@@ -117,6 +129,7 @@ class RedisService:
         watched: Mapping[bytes, int],
         done: Callable[[Value], None],
         token: bytes = b"",
+        wrote: Wrote | None = None,
     ) -> None:
         if not calls and not watched:
             done([])
@@ -124,11 +137,12 @@ class RedisService:
         word = self._word(calls, atomic=True, watched=tuple(watched.items()))
 
         def ended(outcome: Outcome) -> None:
-            if isinstance(outcome, CallsReply):
-                failed = outcome.status is Status.FAILED
-                done(NIL_ARRAY if failed else list(outcome.values))
-            else:
+            if not isinstance(outcome, CallsReply):
                 done(values_of(outcome, 1)[0])
+            elif outcome.status is Status.FAILED:
+                done(NIL_ARRAY)
+            else:
+                done(self._values(outcome, calls, wrote))
 
         self.kv.write(_marked(word, token) if token else word, ended)
 
@@ -143,15 +157,27 @@ class RedisService:
 
     # For a pipeline under way.
 
-    def write(self, calls: Sequence[Call], done: ValuesDone) -> None:
+    def write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None) -> None:
         """One proposal; a value for each call, which is the same Failure if it was not done."""
-        count = len(calls)
-        self.kv.write(self._word(calls), lambda outcome: done(values_of(outcome, count)))
+        word = self._word(calls)
+        self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)))
 
-    def write_once(self, call: Call, token: bytes, done: ValuesDone) -> None:
+    def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
         """The same for one call that is applied once."""
         word = _marked(self._word((call,)), token)
-        self.kv.write(word, lambda outcome: done(values_of(outcome, 1)))
+        self.kv.write(word, lambda outcome: done(self._values(outcome, (call,), wrote)))
+
+    def _values(self, outcome: Outcome, calls: Sequence[Call], wrote: Wrote | None) -> list[Value]:
+        values = values_of(outcome, len(calls))
+        if not isinstance(outcome, CallsReply):
+            return values
+        if wrote is not None and outcome.count and not outcome.replayed:
+            wrote(outcome.revision - outcome.count + 1, outcome.revision)
+        if self._receivers is not None and 0 in values:  # which the log answers to a message
+            for place, call in enumerate(calls):
+                if call[0] in _PUBLISHING and values[place] == 0:
+                    values[place] = self._receivers(call)
+        return values
 
     def _word(
         self,
@@ -205,6 +231,7 @@ class _Run:
         "_tokens",
         "_values",
         "_want",
+        "_wrote",
     )
 
     def __init__(
@@ -214,9 +241,10 @@ class _Run:
         done: ValuesDone,
         want: Want,
         tokens: Sequence[bytes] | None,
+        wrote: Wrote | None,
     ) -> None:
         self._service, self._calls, self._done = service, calls, done
-        self._want, self._tokens = want, tokens
+        self._want, self._tokens, self._wrote = want, tokens, wrote
         self._values: list[Value] = []
         self._task: asyncio.Future[Value] | None = None
         self._is_over = False
@@ -258,7 +286,7 @@ class _Run:
             end += 1
         stage = calls if end - at == len(calls) else calls[at:end]
         if writes:
-            self._service.write(stage, self._add)
+            self._service.write(stage, self._add, self._wrote)
         elif len(stage) == 1 and stage[0][0] == b"GET":
             self._service.kv.read(stage[0][1], self._want, self._found)
         else:
@@ -294,9 +322,9 @@ class _Run:
 
     def _go_once(self, call: Call, token: bytes) -> None:
         if token:
-            self._service.write_once(call, token, self._add)
+            self._service.write_once(call, token, self._add, self._wrote)
         else:
-            self._service.write((call,), self._add)
+            self._service.write((call,), self._add, self._wrote)
 
     def _go_alone(self, call: Call) -> None:
         self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call))

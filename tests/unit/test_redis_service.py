@@ -201,3 +201,48 @@ async def test_a_refusal_answers_every_call_of_its_stage(
     redis.revisions([b"a"], ended.append)
     assert ended == [Failure(text)] * 2
     assert kv.wants == [Want()] * 3
+
+
+@on_loop
+async def test_a_message_is_answered_by_how_many_it_reaches_here() -> None:
+    kv, loop = FakeKv(), asyncio.get_running_loop()
+    redis = RedisService(
+        kv, kv.machine, Dice(), loop, 1000, {}, receivers=lambda call: len(call[1])
+    )
+    answers = await run(redis, "PUBLISH news 1", "DEL nothing", "SPUBLISH ab 2", "INCR a")
+    assert answers == [4, 0, 2, 1]
+    done: list[Value] = []
+    redis.transact(lines("DEL nothing", "PUBLISH news 1"), {}, done.append)
+    redis.transact(lines("PUBLISH news 1", "DEL a"), {b"a": 7}, done.append)
+    assert done == [[0, 4], NIL_ARRAY]
+
+
+@on_loop
+async def test_who_asks_is_told_the_revisions_of_what_it_wrote() -> None:
+    kv, told = FakeKv(), list[tuple[int, int]]()
+    redis = service(kv, asyncio.get_running_loop())
+
+    def wrote(first: int, last: int) -> None:
+        told.append((first, last))
+
+    def ask(*texts: str, tokens: Sequence[bytes] | None = None) -> None:
+        redis.run(lines(*texts), lambda values: None, tokens=tokens, wrote=wrote)
+
+    ask("SET a 1", "GET a", "INCR a")
+    ask("GET a")
+    ask("DEL nothing")
+    ask("INCR a", "GET a", tokens=[b"t", b""])
+    ask("INCR a", "GET a", tokens=[b"t", b""])  # again: it was told
+    done: list[Value] = []
+    redis.transact(lines("SET a 1", "SET b 1"), {}, done.append, wrote=wrote)
+    redis.transact(lines("SET a 1"), {b"a": 7}, done.append, wrote=wrote)
+    assert told == [(1, 2), (3, 3), (4, 4)]
+
+
+@on_loop
+async def test_an_empty_transaction_that_watches_is_refused_as_others_are() -> None:
+    kv, done = FakeKv(), list[Value]()
+    redis = service(kv, asyncio.get_running_loop())
+    kv.error = NotLeader("nobody leads")
+    redis.transact((), {b"a": 1}, done.append)
+    assert done == [Failure("CLUSTERDOWN nobody leads")]

@@ -74,6 +74,7 @@ class CallCommands:
             found = self._changes.find(key)
             if revision != (_ABSENT if found is None else found.mod_revision):
                 return CallsReply(Status.FAILED, self._state.revision, values=(NIL_ARRAY,))
+        before = self._state.revision
         self._store.begin(self._state.now_ms, command.size_bytes_max, command.dice)
         if command.once is not None:
             return self._execute_remembered(command)
@@ -83,10 +84,15 @@ class CallCommands:
             self._changes.commit()
         else:
             values = [self._alone(call) for call in command.calls]
-        return CallsReply(Status.SUCCEEDED, self._state.revision, values=tuple(values))
+        return self._succeed(before, values)
+
+    def _succeed(self, before: int, values: list[Value]) -> CallsReply:
+        revision = self._state.revision
+        return CallsReply(Status.SUCCEEDED, revision, count=revision - before, values=tuple(values))
 
     def _execute_remembered(self, command: Calls) -> CallsReply:
         """As execute, if every node can remember the answer."""
+        before = self._state.revision
         self._changes.begin()
         values = [self._inside(call) for call in command.calls]
         if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
@@ -96,7 +102,7 @@ class CallCommands:
                 Status.REPLY_TOO_LARGE, self._state.revision, values=(why,) * len(values)
             )
         self._changes.commit()
-        return CallsReply(Status.SUCCEEDED, self._state.revision, values=tuple(values))
+        return self._succeed(before, values)
 
     def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
         """What calls that only read answer, as of the last entry applied: of the first ones.
