@@ -153,6 +153,10 @@ def of_object(subcommand: str) -> Rule:
     return holds
 
 
+def counts_expired(call: Call, redis: Reply, ours: Reply) -> bool:
+    return name_of(call) == "DBSIZE" and redis[0] == ours[0] == ":" and redis[1] > ours[1]
+
+
 FAR_DIGITS: Final = 16
 """Of a deadline, or time to live, in seconds or milliseconds."""
 
@@ -162,6 +166,7 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference("cursors", "Cursors", ours_says("ERR invalid cursor")),
     Difference("encodings", "OBJECT", of_object("ENCODING")),
     Difference("references", "OBJECT", of_object("REFCOUNT")),
+    Difference("expired keys", "DBSIZE", counts_expired),
 )
 
 

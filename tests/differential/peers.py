@@ -10,6 +10,7 @@ from typing import Final
 from tests.differential.machine_side import MachineSide
 from tests.differential.play import Side
 from tests.differential.search import Pair
+from tests.support.cluster import running
 from tests.support.redis_server import redis_server
 
 NODE: Final = "node"
@@ -36,6 +37,7 @@ def _other(folder: Path, peer: str) -> Iterator[Side]:
     if peer == STATE:
         yield MachineSide()
     elif peer == NODE:
-        raise NotImplementedError
+        with running(folder / "node", size=1) as cluster:
+            yield Side(cluster.nodes["n1"].resp_port)
     else:
         yield Side(int(peer))

@@ -207,7 +207,6 @@ class Play:
         return None
 
     def _readings(self) -> Iterator[tuple[bytes, ...]]:
-        yield (b"DBSIZE",)
         yield (b"KEYS", b"*")
         for key in sorted(plain(self._redis.call(Step(LOOKER, (b"KEYS", b"*"))))):
             yield (b"TYPE", key)
