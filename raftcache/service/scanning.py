@@ -14,7 +14,7 @@ from typing import Final
 
 from raftcache.command.calls import Call
 from raftcache.command.globs import glob_range
-from raftcache.command.limits import PAGE_SIZE_BYTES_MAX
+from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, PAGE_SIZE_BYTES_MAX
 from raftcache.command.values import Failure, Value
 from raftcache.command.words import DeleteRange, Status
 from raftcache.errors import RaftcacheError, Unknown
@@ -46,8 +46,8 @@ KEYS_AT_A_TIME: Final = 4
 AT_ONCE_MAX: Final = 128
 """Elements of a small collection, all told by the first step of a scan, whatever COUNT says."""
 
-FLUSH_KEYS: Final = 2000
-"""Keys removed by one entry when there are too many for one: about 6 ms."""
+FLUSH_KEYS: Final = EXPIRED_PER_ENTRY_MAX
+"""Keys removed by one entry when there are too many for one: as many as may expire by one."""
 
 
 _TakeStep = Callable[[bytes | None, int, int, Store], Step]

@@ -8,7 +8,10 @@ from typing import Final
 
 from raftcache.command.call_table import SPECS
 from raftcache.command.calls import CALL_ARGUMENTS_MAX, CALLS_MAX, WATCHED_MAX
-from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.command.globs import GLOB_SIZE_BYTES_MAX
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX, RANGE_KEYS_MAX
+from raftcache.service.cursors import CURSORS_MAX
+from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
 from tests.differential.judge import DIFFERENCES
 
@@ -58,5 +61,9 @@ def test_limits_are_told_as_they_are() -> None:
     for limit in (ROWS_TOUCHED_MAX, ELEMENTS_READ_MAX, CALL_ARGUMENTS_MAX):
         assert f"| {limit:,} |" in told
     assert f"1 to {KEY_SIZE_BYTES_MAX} bytes" in told
+    assert f"may look at | {RANGE_KEYS_MAX:,} |" in told
+    assert f"| {KEYS_FOUND_MAX:,}, and {KEYS_FOUND_SIZE_BYTES_MAX >> 20} MiB |" in told
+    assert f"`SCAN` | {GLOB_SIZE_BYTES_MAX} bytes |" in told
+    assert f"{CURSORS_MAX:,} others" in section("## Scans")
     assert CALLS_MAX == WATCHED_MAX
     assert f"| {CALLS_MAX} |" in told
