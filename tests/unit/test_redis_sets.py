@@ -8,6 +8,7 @@ import pytest
 
 from raftcache.command.calls import Calls
 from raftcache.command.values import Failure, Members, Value
+from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis.parsing import NOT_INTEGER, NOT_POSITIVE, SYNTAX, WRONG_TYPE
 from raftcache.state.redis.sets import PIECE
@@ -120,12 +121,17 @@ def test_what_is_left(machine: Machine, line: str, key: str, left: bytes) -> Non
     ]
 
 
-def test_what_is_stored_is_new_and_has_no_deadline(machine: Machine) -> None:
+def test_what_is_stored_replaces_all_of_what_was_there(machine: Machine) -> None:
     calls(machine, "SADD big x y z", "PEXPIRE big 100000")
-    revision = machine.revision
+    revision, rows = machine.revision, len(machine._state.rows)
     assert values(machine, "SINTERSTORE big s t", "PTTL big") == [2, -1]
     assert machine.revision == revision + 1
     assert values(machine, "SMEMBERS big") == [Members([b"b", b"c"])]
+    do(machine, Tick())
+    assert len(machine._state.rows) == rows - 1
+    found = machine.get(b"big")
+    assert found is not None
+    assert (found.version, found.create_revision) == (3, 5)
 
 
 def test_what_is_drawn(machine: Machine) -> None:
@@ -179,7 +185,7 @@ def test_bytes_of_all_kinds_are_members(machine: Machine) -> None:
 
 
 def test_events_are_those_of_redis() -> None:
-    heard = Heard("gs")
+    heard = Heard("gsn")
     calls(heard.machine, "SADD s a b c", "SADD t b c d", "SADD n 1 2")
     heard.take()
     for line, events in {
@@ -193,10 +199,11 @@ def test_events_are_those_of_redis() -> None:
         "SPOP n 5": ["spop:n", "del:n"],
         "SDIFFSTORE s t t": ["del:s"],
         "SDIFFSTORE s t t t": [],
-        "SUNIONSTORE u t": ["sunionstore:u"],
+        "SUNIONSTORE u t": ["new:u", "sunionstore:u"],
+        "SINTERSTORE u t": ["sinterstore:u"],
         "SMOVE u t a": ["srem:u"],
         "SREM u b c": ["srem:u"],
-        "SMOVE u new d": ["srem:u", "del:u", "sadd:new"],
+        "SMOVE u other d": ["srem:u", "del:u", "new:other", "sadd:other"],
     }.items():
         calls(heard.machine, line)
         assert heard.take() == events, line

@@ -23,7 +23,7 @@ class Collection:
     def __init__(self, store: Store, key: bytes, found: Stored | None) -> None:
         self.store, self.key, self._found = store, key, found
         self._rows = store.state.rows
-        self._changed = False
+        self._changed = self._replaces = False
         if found is None:
             self._id, self.count, self._size_bytes = 0, 0, 0  # the id comes with the first row
             self._prefix = b""
@@ -32,6 +32,11 @@ class Collection:
             self._id, self.count = descriptor.id, descriptor.count
             self._size_bytes = descriptor.size_bytes
             self._prefix = prefix_of(self._id)
+
+    def take_place_of(self, found: Stored | None) -> None:
+        """What is put into this one, still empty, replaces what the key holds."""
+        assert not self._id
+        self._found, self._replaces = found, True
 
     @property
     def exists(self) -> bool:
@@ -48,7 +53,8 @@ class Collection:
             self.store.check_key(self.key)
             self._id = self._rows.take_id()
             self._prefix = prefix_of(self._id)
-            self.store.notify(NEW, b"new", self.key)
+            if self._found is None:
+                self.store.notify(NEW, b"new", self.key)
         if len(value) > self.store.size_bytes_max:
             raise Refuse(TOO_LONG)
         if len(name) > NAME_SIZE_BYTES_MAX:
@@ -117,6 +123,7 @@ class Collection:
                 self.store.changes.remove(self.key, self._found)
                 self.store.notify(GENERIC, b"del", self.key)
             return
-        deadline_ms = 0 if self._found is None else self._found.deadline_ms
+        kept = None if self._replaces else self._found
+        deadline_ms = 0 if kept is None else kept.deadline_ms
         descriptor = Descriptor(self._id, self.count, self._size_bytes).pack()
         self.store.write_descriptor(self.key, self._found, deadline_ms, self.KIND, descriptor)

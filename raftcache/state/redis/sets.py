@@ -87,12 +87,11 @@ def _sets(store: Store, keys: Sequence[bytes]) -> list[Set]:
 def _store(store: Store, key: bytes, members: Iterable[bytes], event: bytes) -> int:
     """Give the key a set of these, whatever it held; none of them, and the key is gone."""
     members = list(members)
-    was_there = store.remove(key)
     if not members:
-        if was_there:
+        if store.remove(key):
             store.notify(notes.GENERIC, b"del", key)
         return 0
-    made = store.collection(Set, key)
+    made = store.replacement(Set, key)
     for member in members:
         made.add(member)
     store.notify(notes.SET, event, key)

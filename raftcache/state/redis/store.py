@@ -36,6 +36,7 @@ class Opened(Protocol):
     KIND: ClassVar[int]
 
     def __init__(self, store: Store, key: bytes, found: Stored | None) -> None: ...
+    def take_place_of(self, found: Stored | None) -> None: ...
     def settle(self) -> None: ...
 
 
@@ -209,6 +210,16 @@ class Store:
         if found is not None and found.kind != shape.KIND:
             raise Refuse(WRONG_TYPE)
         made = self._open[key] = shape(self, key, found)
+        return made
+
+    def replacement(self, shape: type[T], key: bytes) -> T:
+        """An empty collection that replaces whatever the key holds, once something is put into it.
+
+        It has no deadline. As `collection` else.
+        """
+        found = self.find(key)
+        made = self._open[key] = shape(self, key, None)
+        made.take_place_of(found)
         return made
 
     def settle_key(self, key: bytes) -> None:

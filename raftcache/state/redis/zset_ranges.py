@@ -289,12 +289,11 @@ def _zrangestore(store: Store, args: tuple[bytes, ...]) -> Value:
 
 def store_pairs(store: Store, key: bytes, pairs: Sequence[Pair], event: bytes) -> int:
     """Give the key a sorted set of these, whatever it held; none of them, and the key is gone."""
-    was_there = store.remove(key)
     if not pairs:
-        if was_there:
+        if store.remove(key):
             store.notify(notes.GENERIC, b"del", key)
         return 0
-    made = store.collection(SortedSet, key)
+    made = store.replacement(SortedSet, key)
     for member, score in pairs:
         made.put(member, score)
     store.notify(notes.ZSET, event, key)
