@@ -30,11 +30,11 @@ def _cut(items: list[Any], first: bytes, last: bytes) -> list[Any]:
 
 
 class RedisReference:
-    """Keys, and what each call does to them. set_size_max, zset_size_max: of members."""
+    """Keys, and what each call does to them. size_max: of members."""
 
-    def __init__(self, set_size_max: int, zset_size_max: int) -> None:
+    def __init__(self, size_max: int) -> None:
         self.keys: dict[bytes, Plain] = {}
-        self._size_max = {set: set_size_max, dict: zset_size_max}
+        self._size_max = size_max
 
     def do(self, name: str, args: Args) -> object:
         """The answer; raises Wrong, and then nothing has changed."""
@@ -55,8 +55,8 @@ class RedisReference:
             raise Wrong
         return held
 
-    def _fit(self, member: bytes, kind: type) -> bytes:
-        if len(member) > self._size_max[kind]:
+    def _fit(self, member: bytes) -> bytes:
+        if len(member) > self._size_max:
             raise Wrong
         return member
 
@@ -73,7 +73,7 @@ class RedisReference:
         held, count = self._held(args[0], set), 0
         for member in args[1:]:
             count += member not in held
-            held.add(self._fit(member, set))
+            held.add(self._fit(member))
         return count
 
     def _srem(self, args: Args) -> int:
@@ -93,13 +93,7 @@ class RedisReference:
         target.add(args[2])
         return 1
 
-    def popped(self, key: bytes, members: list[bytes]) -> None:
-        """SPOP has chosen these."""
-        self._held(key, set).difference_update(members)
-
     def _stored(self, key: bytes, held: Any) -> int:
-        for member in held:
-            self._fit(member, type(held))
         self.keys[key] = held
         return len(held)
 
@@ -121,7 +115,7 @@ class RedisReference:
         held, count = self._held(args[0], dict), 0
         for score, member in zip(args[1::2], args[2::2], strict=True):
             count += member not in held
-            held[self._fit(member, dict)] = float(score)
+            held[self._fit(member)] = float(score)
         return count
 
     def _zincrby(self, args: Args) -> float:
@@ -129,7 +123,7 @@ class RedisReference:
         score: float = held.get(args[2], 0.0) + float(args[1])
         if math.isnan(score):
             raise Wrong
-        held[self._fit(args[2], dict)] = score
+        held[self._fit(args[2])] = score
         return score
 
     def _zrem(self, args: Args) -> int:

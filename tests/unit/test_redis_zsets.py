@@ -351,10 +351,12 @@ def test_a_sorted_set_may_be_larger_than_what_one_call_looks_at(machine: Machine
 
 def test_a_call_that_fails_in_the_middle_changes_nothing(machine: Machine) -> None:
     digest = machine.digest
-    (value,) = values(machine, f"ZADD z 9 a 9 {'x' * (NAME_SIZE_BYTES_MAX - 1)}")
+    member = "x" * NAME_SIZE_BYTES_MAX
+    (value,) = values(machine, f"ZADD z 9 a 9 {member}x")
     assert isinstance(value, Failure)
     assert "at most" in value.text
     assert machine.digest == digest
+    assert values(machine, f"ZADD z 9 {member}") == [1]
 
 
 def test_events_are_those_of_redis() -> None:

@@ -19,6 +19,8 @@ class Collection:
     """
 
     KIND: ClassVar[int]
+    LEAD_SIZE_BYTES: ClassVar[int] = 0
+    """What stands before an element in the name of its row, at most."""
 
     def __init__(self, store: Store, key: bytes, found: Stored | None) -> None:
         self.store, self.key, self._found = store, key, found
@@ -57,7 +59,7 @@ class Collection:
                 self.store.notify(NEW, b"new", self.key)
         if len(value) > self.store.size_bytes_max:
             raise Refuse(TOO_LONG)
-        if len(name) > NAME_SIZE_BYTES_MAX:
+        if len(name) > NAME_SIZE_BYTES_MAX + self.LEAD_SIZE_BYTES:
             raise Refuse(f"ERR a field or member has at most {NAME_SIZE_BYTES_MAX} bytes")
         if not is_second:
             self.store.count_rows()

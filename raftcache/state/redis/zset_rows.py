@@ -46,6 +46,7 @@ class SortedSet(Collection):
     """
 
     KIND: ClassVar[int] = ZSET
+    LEAD_SIZE_BYTES: ClassVar[int] = _MEMBER_AT
 
     def score(self, member: bytes) -> float | None:
         packed = self._get(_BY_MEMBER + member)
