@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from raftcache.command.values import Value
-from raftcache.state.redis.bitmaps import bit_offset, put_if_changed, widened
+from raftcache.state.redis.bitmaps import READ_SIZE_BYTES_MAX, bit_offset, put_if_changed, widened
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
 
@@ -86,7 +86,7 @@ class _Step(NamedTuple):
 
 
 def _bitfield(store: Store, args: tuple[bytes, ...]) -> Value:
-    key, steps = args[0], list(_steps(args[1:]))
+    key, steps = args[0], list(_steps(args[1:], store.size_bytes_max))
     size = max([step.field.size_bytes for step in steps if step.name != b"GET"], default=0)
     found = store.string(key)
     if not size:
@@ -109,14 +109,14 @@ def _run(step: _Step, value: bytearray) -> Value:
 
 
 def _bitfield_ro(store: Store, args: tuple[bytes, ...]) -> Value:
-    steps = list(_steps(args[1:]))
+    steps = list(_steps(args[1:], READ_SIZE_BYTES_MAX))
     if any(step.name != b"GET" for step in steps):
         raise Refuse("ERR BITFIELD_RO only supports the GET subcommand")
     value = store.string(args[0]) or b""
     return [step.field.get(value) for step in steps]
 
 
-def _steps(words: tuple[bytes, ...]) -> Iterator[_Step]:
+def _steps(words: tuple[bytes, ...], size_bytes_max: int) -> Iterator[_Step]:
     overflow, place = b"WRAP", 0
     while place < len(words):
         name = words[place].upper()
@@ -126,7 +126,7 @@ def _steps(words: tuple[bytes, ...]) -> Iterator[_Step]:
             raise Refuse(SYNTAX)
         place += 1 + count
         if name != b"OVERFLOW":
-            field = _field(arguments[0], arguments[1])
+            field = _field(arguments[0], arguments[1], size_bytes_max)
             yield _Step(name, field, integer(arguments[2]) if count == 3 else 0, overflow)
             continue
         overflow = arguments[0].upper()
@@ -134,13 +134,13 @@ def _steps(words: tuple[bytes, ...]) -> Iterator[_Step]:
             raise Refuse("ERR Invalid OVERFLOW type specified")
 
 
-def _field(kind: bytes, offset: bytes) -> _Field:
+def _field(kind: bytes, offset: bytes, size_bytes_max: int) -> _Field:
     found = _TYPE.fullmatch(kind)
     if found is None:
         raise Refuse(_BAD_TYPE)
     bits = int(kind[1:])
     times = bits if offset.startswith(b"#") else 1
-    at = bit_offset(offset.removeprefix(b"#"), times)
+    at = bit_offset(offset.removeprefix(b"#"), size_bytes_max, times)
     return _Field(at, bits, kind.startswith(b"i"))
 
 

@@ -23,14 +23,15 @@ from raftcache.state.redis.strings import check_read
 BAD_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 _BAD_BIT: Final = "ERR bit is not an integer or out of range"
 
-OFFSET_END: Final = 1 << 32
-"""Bits of the largest string that Redis has; offsets are below, though strings are smaller here."""
+READ_SIZE_BYTES_MAX: Final = 512 << 20
+"""Of the string that a bit may be read from: Redis' largest one, for who only reads is not told how
+long a string may become here."""
 
 
-def bit_offset(text: bytes, times: int = 1) -> int:
-    """The place of a bit, told in so many bits each."""
+def bit_offset(text: bytes, size_bytes_max: int, times: int = 1) -> int:
+    """The place of a bit in a string of such a size at most, told in so many bits each."""
     number = integer_or_none(text)
-    if number is None or not 0 <= number * times < OFFSET_END:
+    if number is None or not 0 <= number * times < size_bytes_max * 8:
         raise Refuse(BAD_OFFSET)
     return number * times
 
@@ -50,7 +51,8 @@ def put_if_changed(store: Store, key: bytes, value: bytes, before: bytes | None)
 
 
 def _setbit(store: Store, args: tuple[bytes, ...]) -> Value:
-    key, offset, on = args[0], bit_offset(args[1]), integer(args[2], _BAD_BIT)
+    key, offset = args[0], bit_offset(args[1], store.size_bytes_max)
+    on = integer(args[2], _BAD_BIT)
     if on not in (0, 1):
         raise Refuse(_BAD_BIT)
     found = store.string(key)
@@ -63,7 +65,7 @@ def _setbit(store: Store, args: tuple[bytes, ...]) -> Value:
 
 
 def _getbit(store: Store, args: tuple[bytes, ...]) -> Value:
-    offset = bit_offset(args[1])
+    offset = bit_offset(args[1], READ_SIZE_BYTES_MAX)
     value = store.string(args[0]) or b""
     return value[offset >> 3] >> (7 - (offset & 7)) & 1 if offset >> 3 < len(value) else 0
 
