@@ -12,6 +12,7 @@ from raftcache.state.machine import Machine
 from raftcache.state.redis.keys import TOO_MANY_OVERDUE
 from raftcache.state.redis.objects import NO_FREQUENCY
 from tests.unit.test_machine import at
+from tests.unit.test_notes import Heard
 from tests.unit.test_redis_core import values
 
 
@@ -108,3 +109,32 @@ def test_what_a_string_takes_of_memory(machine: Machine) -> None:
         "ERR syntax error",
         "ERR syntax error",
     ]
+
+
+@pytest.mark.parametrize(
+    ("call", "events"),
+    [
+        ("DEL a s none", "del:a del:s"),
+        ("UNLINK none", ""),
+        ("TOUCH a", ""),
+        ("EXPIRE a 100", "expire:a"),
+        ("EXPIRE a 100 XX", ""),
+        ("EXPIRE a -1", "del:a"),
+        ("PERSIST due", "persist:due"),
+        ("PERSIST a", ""),
+        ("RENAME s t", "new:t rename_from:s rename_to:t"),
+        ("RENAME s a", "new:a rename_from:s rename_to:a"),
+        ("RENAME a a", ""),
+        ("RENAMENX s a", ""),
+        ("COPY s t", "new:t copy_to:t"),
+        ("COPY s a REPLACE", "new:a copy_to:a"),
+        ("COPY s a", ""),
+        ("FLUSHALL", "flushed"),
+    ],
+)
+def test_what_is_told_of_keys(call: str, events: str) -> None:
+    heard = Heard()
+    values(heard.machine, "SET a 1", "SADD s x y", "SET due 1", "EXPIRE due 100")
+    heard.take()
+    values(heard.machine, call)
+    assert heard.take() == events.split()

@@ -7,7 +7,7 @@ from typing import Final
 
 from raftcache.command.values import Value
 from raftcache.state.items import LEASED, Descriptor, Stored, described
-from raftcache.state.notes import GENERIC
+from raftcache.state.notes import GENERIC, NEW
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.rows import ID_SIZE_BYTES, prefix_of
@@ -36,10 +36,17 @@ def _move(store: Store, key: bytes, new: bytes, *, only_if_absent: bool) -> bool
     if target is not None and only_if_absent:
         return False
     store.changes.move_away(key, found)
-    store.write_like(new, target, found, found.value)
+    _give(store, new, target, found, found.value)
     store.notify(GENERIC, b"rename_from", key)
     store.notify(GENERIC, b"rename_to", new)
     return True
+
+
+def _give(store: Store, key: bytes, target: Stored | None, found: Stored, value: bytes) -> None:
+    """What the key held before is gone: it is told of as new, as in Redis."""
+    store.write_like(key, target, found, value)
+    if target is not None:
+        store.notify(NEW, b"new", key)
 
 
 def _copy(store: Store, args: tuple[bytes, ...]) -> Value:
@@ -55,7 +62,7 @@ def _copy(store: Store, args: tuple[bytes, ...]) -> Value:
     if target is not None and not replaces:
         return 0
     value = found.value if found.kind <= LEASED else _copy_elements(store, found)
-    store.write_like(new, target, found, value)
+    _give(store, new, target, found, value)
     store.notify(GENERIC, b"copy_to", new)
     return 1
 
