@@ -113,12 +113,12 @@ def copy(machine: Machine) -> Machine:
 
 
 def test_calls_answer_in_order_and_each_takes_a_revision(machine: Machine) -> None:
-    assert values(machine, "SET a 1", "INCR a", "GET a", "GET b", "HLEN") == [
+    assert values(machine, "SET a 1", "INCR a", "GET a", "GET b", "NONE") == [
         "OK",
         2,
         b"2",
         None,
-        Failure("ERR unknown command 'HLEN'"),
+        Failure("ERR unknown command 'NONE'"),
     ]
     assert machine.revision == 2
 

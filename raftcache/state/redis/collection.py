@@ -100,6 +100,14 @@ class Collection:
         names = self._rows.names(first + start, first + stop, reverse=reverse)
         return (name[ID_SIZE_BYTES:] for name in names)
 
+    def _pairs(
+        self, start: int, stop: int, *, reverse: bool = False
+    ) -> Iterator[tuple[bytes, bytes]]:
+        """As _names, with what the rows hold."""
+        get, prefix = self._rows.get, self._prefix
+        for name in self._names(start, stop, reverse=reverse):
+            yield name, get(prefix + name) or b""
+
     def names_after(self, after: bytes | None, count_max: int) -> list[bytes]:
         """The first names behind one, in order, or the first of all: so a scan goes on.
 
@@ -113,6 +121,12 @@ class Collection:
         return list(self._names(start, stop))
 
     # The end.
+
+    def _begin_anew(self) -> None:
+        """Leave all rows, which are freed afterwards; the next are those of another collection."""
+        assert self._found is not None
+        self._id, self.count, self._size_bytes, self._prefix = 0, 0, 0, b""
+        self._changed = True
 
     def settle(self) -> None:
         """Write to the key what was changed."""

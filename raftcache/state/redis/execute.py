@@ -16,8 +16,11 @@ from raftcache.state.redis import (
     copying,
     counters,
     expiry,
+    hashes,
     keys,
     lcs,
+    list_pops,
+    lists,
     messages,
     objects,
     scans,
@@ -48,6 +51,9 @@ _FAMILIES: Final = (
     zsets,
     zset_ranges,
     zset_algebra,
+    hashes,
+    lists,
+    list_pops,
 )
 
 HANDLERS: Final[dict[bytes, Handler]] = {

@@ -98,7 +98,10 @@ def count_to_draw(text: bytes) -> int:
 
 def timeout_ms(text: bytes) -> int:
     """Of a call that may wait; given in seconds, 0 for as long as it takes."""
-    number_ms = double(text, "ERR timeout is not a float or out of range") * 1000
+    number_s = strtod(text)
+    if number_s is None:
+        raise Refuse("ERR timeout is not a float or out of range")
+    number_ms = number_s * 1000
     if not -1 < number_ms < INTEGER_MAX:
         raise Refuse("ERR timeout is negative")  # Redis says so of what is too large, too
     return math.ceil(number_ms)
