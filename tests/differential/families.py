@@ -26,6 +26,24 @@ FLOATS: Final = (
     *("inf", "-inf", "+inf", "nan", "1e309", "-0", "5.0", "1.7976931348623157e308", "1e17"),
 )
 INDEXES: Final = ("0", "1", "-1", "2", "-2", "5", "-5", "100", "-100")
+PLACES: Final = ("3", "15", "-15", "120", "599")
+
+MANY: Final = st.sampled_from([20, 130, 600])
+"""Elements; Redis keeps few in another way than many, and a scan of many has steps."""
+
+
+def many(*elements: str) -> Strategy:
+    """As many elements, each of these words; N is its number, M one of seven."""
+
+    def made(count: int) -> tuple[bytes, ...]:
+        return tuple(
+            word.replace("N", str(number)).replace("M", str(number % 7)).encode()
+            for number in range(count)
+            for word in elements
+        )
+
+    return MANY.map(made)
+
 
 POOLS: Final = {
     "key": KEYS,
@@ -34,7 +52,9 @@ POOLS: Final = {
     "value": pool(*WORDS, *INTEGERS, *NO_NUMBERS, "3.0", "inf", "x" * 70),
     "integer": st.one_of(pool(*INTEGERS), pool(*NO_NUMBERS)),
     "float": st.one_of(pool(*FLOATS), pool(*NO_NUMBERS)),
-    "index": st.one_of(pool(*INDEXES), pool(*INDEXES), pool(INTEGER_MAX, INTEGER_MIN, *NO_NUMBERS)),
+    "index": st.one_of(
+        pool(*INDEXES), pool(*INDEXES, *PLACES), pool(INTEGER_MAX, INTEGER_MIN, *NO_NUMBERS)
+    ),
     "count": st.one_of(pool("1", "2", "3", "10", "0", "-1"), pool("-3", *NO_NUMBERS)),
     "seconds": st.one_of(
         pool("100", "1000", "5000"), pool("0", "-1", INTEGER_MAX, "9223372036854775", "abc", "1.5")
@@ -66,6 +86,10 @@ POOLS: Final = {
     "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),
     "all": pool(EVERY_CURSOR),
     "low": pool("1", "2", "3", "1.5"),
+    "numbers": many("N"),
+    "numbers_again": many("M"),
+    "fields": many("fN", "N"),
+    "scores": many("M", "N"),
 }
 
 STRINGS: Final = """
@@ -328,10 +352,10 @@ RESET
 FILLED: Final = {
     "strings": "SET key value\nMSET (key value)+",
     "bitmaps": "SET key value\nSETBIT key bit_offset 1",
-    "hashes": "HSET key (field value)+",
-    "lists": "RPUSH key word+",
-    "sets": "SADD key member+",
-    "sorted-sets": "ZADD key (low member)+",
+    "hashes": "HSET key (field value)+\n" * 4 + "HSET key fields",
+    "lists": "RPUSH key word+\n" * 4 + "RPUSH key numbers_again",
+    "sets": "SADD key member+\n" * 4 + "SADD key numbers",
+    "sorted-sets": "ZADD key (low member)+\n" * 4 + "ZADD key scores",
     "expiry": "SET key value EX 1000\nEXPIRE key (1000|5000)",
 }
 """How examples begin, so that the calls of a family find something: these are never wrong."""
