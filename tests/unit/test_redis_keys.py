@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
+
 import pytest
 
 from raftcache.command.limits import RANGE_KEYS_MAX
@@ -11,6 +14,8 @@ from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
 from raftcache.state.machine import Machine
 from raftcache.state.redis.keys import TOO_MANY_OVERDUE
 from raftcache.state.redis.objects import NO_FREQUENCY
+from tests.support.redis_server import redis_server
+from tests.support.resp_wire import RespWire, plain
 from tests.unit.test_machine import at
 from tests.unit.test_notes import Heard
 from tests.unit.test_redis_core import values
@@ -19,6 +24,13 @@ from tests.unit.test_redis_core import values
 @pytest.fixture
 def machine() -> Machine:
     return Machine()
+
+
+@pytest.fixture(scope="module")
+def redis(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RespWire]:
+    folder = tmp_path_factory.mktemp("redis")
+    with redis_server(folder) as address, contextlib.closing(RespWire(address)) as wire:
+        yield wire
 
 
 def read(machine: Machine, *words: bytes, dice: int = 0) -> Value:
@@ -94,6 +106,40 @@ def test_how_a_string_would_be_kept(machine: Machine) -> None:
     ]
     assert values(machine, "OBJECT FREQ int") == [Failure(NO_FREQUENCY)]
     assert values(machine, "OBJECT HELP", "OBJECT NO int") == [Failure("ERR syntax error")] * 2
+
+
+@pytest.mark.parametrize(
+    ("call", "encoding"),
+    [
+        ("RPUSH k a", b"quicklist"),
+        ("SADD k 1 -2", b"intset"),
+        ("SADD k 1 a", b"hashtable"),
+        ("SADD k " + " ".join(map(str, range(512))), b"intset"),
+        ("SADD k " + " ".join(map(str, range(513))), b"hashtable"),
+        (f"HSET k f {'x' * 64}", b"listpack"),
+        (f"HSET k f {'x' * 65}", b"hashtable"),
+        (f"HSET k {'x' * 65} f", b"hashtable"),
+        ("HSET k " + " ".join(map(str, range(1024))), b"listpack"),
+        ("HSET k " + " ".join(map(str, range(1026))), b"hashtable"),
+        (f"ZADD k 1 {'x' * 64}", b"listpack"),
+        (f"ZADD k 1 {'x' * 65}", b"skiplist"),
+        ("ZADD k " + " ".join(map(str, range(256))), b"listpack"),
+        ("ZADD k " + " ".join(map(str, range(258))), b"skiplist"),
+    ],
+)
+def test_how_a_collection_would_be_kept(
+    machine: Machine, redis: RespWire, call: str, encoding: bytes
+) -> None:
+    assert values(machine, call, "OBJECT ENCODING k")[1] == encoding
+    redis.pipeline([(b"DEL", b"k"), tuple(call.encode().split())])
+    assert plain(redis.call(b"OBJECT", b"ENCODING", b"k")) == encoding
+
+
+@pytest.mark.parametrize("call", ["HSET k f 1 g 2", "RPUSH k a b", "SADD k a b", "ZADD k 1 a 2 b"])
+def test_what_a_collection_takes_of_memory(machine: Machine, call: str) -> None:
+    before = machine.memory_size_bytes
+    values(machine, call)
+    assert values(machine, "MEMORY USAGE k") == [machine.memory_size_bytes - before]
 
 
 def test_what_a_string_takes_of_memory(machine: Machine) -> None:

@@ -20,12 +20,13 @@ WRONG_TYPE = Failure("WRONGTYPE Operation against a key holding the wrong kind o
 def machine() -> Machine:
     made = Machine()
     values(made, "SET a:1 v", "SET a:2 v", "SADD b x 2 3", "ZADD c 1.5 x -3 y 1e20 z")
+    values(made, "HSET h f 1 g 2", "RPUSH l x")
     return made
 
 
 def test_keys_that_match(machine: Machine) -> None:
     assert values(machine, "KEYS *", "KEYS a:*", "KEYS a:[13]", "KEYS b", "KEYS x*") == [
-        [b"a:1", b"a:2", b"b", b"c"],
+        [b"a:1", b"a:2", b"b", b"c", b"h", b"l"],
         [b"a:1", b"a:2"],
         [b"a:1"],
         [b"b"],
@@ -53,9 +54,11 @@ def test_overdue_keys_are_not_told(machine: Machine) -> None:
 
 
 def test_scans_of_elements(machine: Machine) -> None:
-    assert values(machine, "SSCAN b 0", "ZSCAN c 0") == [
+    assert values(machine, "SSCAN b 0", "ZSCAN c 0", "HSCAN h 0", "HSCAN h 0 NOVALUES") == [
         [b"0", [b"2", b"3", b"x"]],
         [b"0", [b"x", b"1.5", b"y", b"-3", b"z", b"1e+20"]],
+        [b"0", [b"f", b"1", b"g", b"2"]],
+        [b"0", [b"f", b"g"]],
     ]
     assert values(machine, "SSCAN b 0 MATCH [0-9]", "ZSCAN c 0 MATCH y COUNT 1", "SSCAN no 7") == [
         [b"0", [b"2", b"3"]],
@@ -79,6 +82,7 @@ def test_scans_of_elements(machine: Machine) -> None:
         ("SSCAN c x", Failure("ERR invalid cursor")),
         ("SSCAN c 0 NO", WRONG_TYPE),
         ("SSCAN a:1 0", WRONG_TYPE),
+        ("HSCAN l 0", WRONG_TYPE),
         ("SSCAN none 0 NO", [b"0", []]),
         (
             f"KEYS {'x' * (GLOB_SIZE_BYTES_MAX + 1)}",
@@ -90,7 +94,7 @@ def test_what_is_refused(machine: Machine, call: str, value: object) -> None:
     assert values(machine, call) == [value]
 
 
-@pytest.mark.parametrize("call", ["SCAN 1", "SCAN -1", "SSCAN b 1", "ZSCAN c 1"])
+@pytest.mark.parametrize("call", ["SCAN 1", "SCAN -1", "SSCAN b 1", "ZSCAN c 1", "HSCAN h 1"])
 def test_there_are_no_cursors_in_a_transaction(machine: Machine, call: str) -> None:
     (value,) = values(machine, call, atomic=True)
     assert isinstance(value, Failure)
