@@ -320,6 +320,12 @@ def test_content_type_and_lease_of_http_stay_with_what_is_changed(machine: Machi
     assert item(machine, "h").content_type == ""
 
 
+def test_a_mistake_in_a_handler_is_an_answer(machine: Machine) -> None:
+    """The door never lets such a call through; if one got into the log, no node may stop."""
+    assert run(machine, "GET") == Failure("ERR internal error: IndexError")
+    assert run(machine, "GET a") == b"v"
+
+
 # Counters.
 
 

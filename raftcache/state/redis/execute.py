@@ -68,6 +68,11 @@ LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
 _ABSENT: Final = 0
 
 
+def _mistake(error: Exception) -> Failure:
+    """The answer if a handler is at fault: it must not stop every node."""
+    return Failure(f"ERR internal error: {type(error).__name__}")
+
+
 class CallCommands:
     """Calls over one state."""
 
@@ -127,8 +132,8 @@ class CallCommands:
                 values.append(HANDLERS[call[0]](reader, call[1:]))
             except Refuse as refusal:
                 values.append(Failure(refusal.text))
-            except Exception as error:  # a mistake of ours; reads of a transaction answer so too
-                values.append(Failure(f"ERR internal error: {type(error).__name__}"))
+            except Exception as error:  # reads of a transaction answer so too
+                values.append(_mistake(error))
             reader.forget()
             left -= ELEMENTS_READ_MAX - reader.elements_left
             if left <= 0:
@@ -152,6 +157,8 @@ class CallCommands:
                 return HANDLERS[call[0]](store, call[1:])
             except Refuse as refusal:
                 return Failure(refusal.text)
+            except Exception as error:  # before it has changed anything: that comes last
+                return _mistake(error)
         self._changes.begin()
         value = self._inside(call)
         self._changes.commit()
@@ -169,8 +176,8 @@ class CallCommands:
             store.settle()
         except Refuse as refusal:
             value = Failure(refusal.text)
-        except Exception as error:  # a mistake of ours; it must not stop every node
-            value = Failure(f"ERR internal error: {type(error).__name__}")
+        except Exception as error:
+            value = _mistake(error)
         else:
             return value
         store.forget()

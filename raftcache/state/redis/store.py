@@ -135,23 +135,21 @@ class Store:
         self.check_key(key)
         if len(value) > self.size_bytes_max:
             raise Refuse(TOO_LONG)
-        is_plain = not (deadline_ms or self._open or self._notes.wanted)
-        if is_plain and self.changes.put_plain(key, b"", value) is not None:
+        found, content_type, lease = None, b"", 0
+        if deadline_ms == KEEP:
+            found = self.find(key)
+            deadline_ms = 0 if found is None else found.deadline_ms
+            if found is not None and found.kind <= LEASED:
+                content_type, lease = found.content_type, found.lease
+        is_plain = not (deadline_ms or lease or self._open or self._notes.wanted)
+        if is_plain and self.changes.put_plain(key, content_type, value) is not None:
             return
-        found = self.find(key)
-        if deadline_ms != KEEP:
-            if 0 < deadline_ms <= self.now_ms:
-                if found is not None:
-                    self.changes.remove(key, found)
-                return
-            self._write(key, found, deadline_ms, b"", value)
-        elif found is None:
-            self._write(key, None, 0, b"", value)
-        elif found.kind > LEASED:
-            self._write(key, found, found.deadline_ms, b"", value)
-        else:
-            kept = found.content_type
-            self._write(key, found, found.deadline_ms, kept, value, lease=found.lease)
+        found = found or self.find(key)
+        if 0 < deadline_ms <= self.now_ms:
+            if found is not None:
+                self.changes.remove(key, found)
+            return
+        self._write(key, found, deadline_ms, content_type, value, lease=lease)
 
     def _write(
         self,
