@@ -29,12 +29,36 @@ class HttpCounters:
     """Closed because the client stopped in the middle of sending or reading."""
 
 
+@dataclass(slots=True)
+class RespCounters:
+    """What the door of the Redis protocol counts; written on the event loop only."""
+
+    calls: int = 0
+    """Calls taken."""
+    connections_open: int = 0
+    connections_accepted: int = 0
+    connections_refused: int = 0
+    """Turned away because connections_max were open."""
+    connections_stalled: int = 0
+    """Closed because the client stopped in the middle of sending or reading."""
+    connections_idle: int = 0
+    """Closed because the client did nothing for long."""
+    connections_cut_off: int = 0
+    """Closed because more was waiting to be read by the client than may."""
+    protocol_errors: int = 0
+
+
 class Metrics:
     """One node's page of metrics; reads its sources at every call of page()."""
 
-    def __init__(self, http: HttpCounters, gauges: Callable[[], Mapping[str, float]]) -> None:
+    def __init__(
+        self,
+        http: HttpCounters,
+        gauges: Callable[[], Mapping[str, float]],
+        resp: RespCounters | None = None,
+    ) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Sources(http, gauges))
+        self._registry.register(_Sources(http, gauges, resp))
 
     def page(self) -> bytes:
         """The text that Prometheus reads, of CONTENT_TYPE."""
@@ -42,8 +66,13 @@ class Metrics:
 
 
 class _Sources(Collector):
-    def __init__(self, http: HttpCounters, gauges: Callable[[], Mapping[str, float]]) -> None:
-        self._http, self._gauges = http, gauges
+    def __init__(
+        self,
+        http: HttpCounters,
+        gauges: Callable[[], Mapping[str, float]],
+        resp: RespCounters | None,
+    ) -> None:
+        self._http, self._gauges, self._resp = http, gauges, resp
 
     def describe(self) -> list[Metric]:
         """Nothing beforehand: the registry would otherwise collect once to learn the names."""
@@ -51,6 +80,8 @@ class _Sources(Collector):
 
     def collect(self) -> Iterator[Metric]:
         yield from _http_families(self._http)
+        if self._resp is not None:
+            yield from _resp_families(self._resp)
         for name, value in sorted(self._gauges().items()):
             name = name if name.startswith(PREFIX) else PREFIX + name
             yield GaugeMetricFamily(name, name.removeprefix(PREFIX).replace("_", " "), value)
@@ -76,4 +107,22 @@ def _http_families(http: HttpCounters) -> Iterator[Metric]:
     ):
         yield CounterMetricFamily(
             f"{PREFIX}http_connections_{what}", f"Connections {what}.", number
+        )
+
+
+def _resp_families(resp: RespCounters) -> Iterator[Metric]:
+    yield CounterMetricFamily(PREFIX + "resp_calls", "Redis commands taken.", resp.calls)
+    yield CounterMetricFamily(
+        PREFIX + "resp_protocol_errors", "Bytes that were no Redis command.", resp.protocol_errors
+    )
+    yield GaugeMetricFamily(PREFIX + "resp_connections", "Connections open.", resp.connections_open)
+    for what, number in (
+        ("accepted", resp.connections_accepted),
+        ("refused", resp.connections_refused),
+        ("stalled", resp.connections_stalled),
+        ("idle", resp.connections_idle),
+        ("cut_off", resp.connections_cut_off),
+    ):
+        yield CounterMetricFamily(
+            f"{PREFIX}resp_connections_{what}", f"Connections {what.replace('_', ' ')}.", number
         )

@@ -75,6 +75,10 @@ class Limits:
     header_timeout_s: float = 10.0
     """From the first byte of a request to the last of its headers and body, if nothing moves."""
     keepalive_timeout_s: float = 600.0
+    resp_idle_timeout_s: float = 0.0
+    """For a Redis client that neither calls nor listens; 0 for ever, as in Redis."""
+    resp_output_size_bytes_max: int = 32 << 20
+    """What may wait to be read by one Redis client, before it is cut off."""
     memory_size_bytes_max: int = 0
     """Of the state and its history, as counted; 0 for no limit."""
     eviction: Eviction = Eviction.NOEVICTION
@@ -101,6 +105,7 @@ class Config:
     members: name -> Raft address of the initial cluster, this node included; empty with `join`.
     resp: where the Redis protocol is served; None if it is not, and then resp_advertise is too.
     notify_keyspace_events: letters of Redis, without A, which stands for several.
+    resp_password: what Redis clients must say first; "" for nothing.
     """
 
     name: str
@@ -112,6 +117,7 @@ class Config:
     resp: Address | None = None
     resp_advertise: Address | None = None
     notify_keyspace_events: str = ""
+    resp_password: str = ""
     members: dict[str, Address] = field(default_factory=dict)
     join: str | None = None
     insecure: bool = False

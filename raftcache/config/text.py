@@ -74,6 +74,17 @@ def parse_name(text: str) -> str:
     return text
 
 
+def parse_password(text: str) -> str:
+    if not text or "\0" in text:
+        raise ValueError("must not be empty")
+    return text
+
+
+def show_password(password: str) -> str:
+    """That there is one."""
+    return "***" if password else ""
+
+
 def parse_folder(text: str) -> Path:
     if not text or "\0" in text:
         raise ValueError("must be the path of a folder")

@@ -69,6 +69,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "resp": "127.0.0.1:6401",
             "resp-advertise": "cache.example:6379",
             "notify-keyspace-events": "xEmEAKn",
+            "resp-password": "secret",
             "log-format": "json",
             "log-level": "debug",
             "heartbeat": "10ms",
@@ -83,6 +84,8 @@ def test_every_setting_lands_in_its_field() -> None:
             "watchers-max": "16",
             "header-timeout": "14s",
             "keepalive-timeout": "1h",
+            "resp-idle-timeout": "2m",
+            "resp-output-max": "3MiB",
             "max-memory": "1GiB",
             "eviction": "allkeys-lfu",
             "durability": "os",
@@ -98,10 +101,11 @@ def test_every_setting_lands_in_its_field() -> None:
     assert got.resp == Address("127.0.0.1", 6401)
     assert got.resp_advertise == Address("cache.example", 6379)
     assert got.notify_keyspace_events == "g$lshzxetdnKEm"
+    assert got.resp_password == "secret"
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(
-        2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 1 << 30, Eviction.ALLKEYS_LFU
+        2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 120.0, 3 << 20, 1 << 30, Eviction.ALLKEYS_LFU
     )
     assert got.storage == config.Storage(Durability.OS, 16 << 20, 15, 1 << 30, 0)
 
@@ -357,7 +361,7 @@ def test_defaults_are_within_the_range_of_their_settings() -> None:
             default = getattr(tables[setting.table], setting.field)
             assert setting.parse(setting.show(default)) == default, setting.name
             checked += 1
-    assert checked == 20
+    assert checked == 22
 
 
 @pytest.mark.parametrize(

@@ -65,6 +65,17 @@ class Idempotency:
         return b"%b:%d" % (self.id, number)
 
 
+class Queue:
+    """What MULTI has queued. is_broken: one of the calls was refused, so EXEC will be."""
+
+    __slots__ = ("calls", "is_broken", "size_bytes")
+
+    def __init__(self) -> None:
+        self.calls: list[Request] = []
+        self.size_bytes = 0
+        self.is_broken = False
+
+
 class Client:
     """Who is connected, what was agreed with it, and ways to reach it.
 
@@ -93,6 +104,7 @@ class Client:
         "outlet",
         "patterns",
         "protocol",
+        "queue",
         "redirect",
         "subscriptions",
         "want",
@@ -107,6 +119,7 @@ class Client:
         self.library = self.library_version = b""
         self.at_end: list[Callable[[], None]] = []
         self.is_trusted = True
+        """Has said the password, if there is one."""
         self.is_pinned = False
         """Asked for by CLIENT NO-EVICT; shown, for nobody is evicted here."""
         self.redirect = -1
@@ -121,6 +134,8 @@ class Client:
         self.want: Want = LINEARIZABLE
         self.watched: dict[bytes, int] = {}
         """WATCH: keys, and their revisions then."""
+        self.queue: Queue | None = None
+        """Between MULTI and EXEC."""
         self.idempotency: Idempotency | None = None
         self.subscriptions = self.patterns = 0
         self.before_reads: Callable[[list[Request]], None] | None = None
@@ -143,10 +158,9 @@ class Client:
         """Answer the call that waits for something with value instead; False if none does."""
         return False
 
-    @property
-    def queued(self) -> int:
-        """Calls queued by MULTI; -1 outside."""
-        return -1
+    def leave(self) -> None:
+        """Take no further calls, and close when the answers given so far have been sent."""
+        self.outlet.end()
 
 
 FIRST_ID: Final = 1

@@ -144,7 +144,7 @@ class ReferenceParser:
             return None
         if buffer[0] != sign:
             raise ProtocolError(f"expected '{chr(sign)}', got '{_shown(buffer[0])}'")
-        number = _number(bytes(buffer[1:end])) if end <= _LENGTH_DIGITS_MAX + 1 else None
+        number = whole_number(bytes(buffer[1:end])) if end <= _LENGTH_DIGITS_MAX + 1 else None
         if number is None:
             raise ProtocolError(invalid)
         del buffer[: end + 2]
@@ -166,7 +166,7 @@ class ReferenceParser:
         return request
 
 
-def _number(text: bytes) -> int | None:
+def whole_number(text: bytes) -> int | None:
     """A whole number of 64 bits, written in the one way that Redis takes (string2ll)."""
     digits = text.removeprefix(b"-")
     if text == b"0":

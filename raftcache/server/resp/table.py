@@ -70,7 +70,7 @@ class CallTable:
             for each, sub in ((name, spec), *_subcommands(name, spec)):
                 if sub.is_data:
                     self._put(each, Entry(name, sub))
-            if spec.is_data and not spec.subcommands:
+            if spec.is_data and not spec.subcommands and not spec.is_blocking:
                 self.plain.update((name, n) for n in range(1, PLAIN_LENGTH_MAX) if fits(spec, n))
 
     def add(

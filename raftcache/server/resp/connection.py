@@ -1,0 +1,349 @@
+"""One connection of the Redis protocol: its bytes, its pace and its end; and what all share.
+
+A client that does not read costs nobody else anything: while the transport says that its buffer is
+full, none of its calls is done and none of its bytes is read. What cannot wait (messages of
+pub/sub) may pile up to a limit; beyond it the client is cut off. There is no timer per connection:
+one sweep looks at them all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final, cast
+
+from raftcache.config import Limits
+from raftcache.metrics import RespCounters
+from raftcache.server.resp.client import Clients
+from raftcache.server.resp.session import Session
+from raftcache.server.resp.table import CallTable
+from raftcache.server.resp.wire import RequestParser
+from raftcache.service.redis import Redis
+
+INBOX_SIZE_BYTES_MAX: Final = 64 << 10
+"""What is heard ahead of the calls under way; then the socket is not read. The last piece that the
+loop reads may pass it, and both together must be short enough for the fast way of the parser."""
+
+WRITE_SIZE_BYTES: Final = 64 << 10
+WRITES_AT_ONCE: Final = 256
+"""So much is written without waiting for the end of the turn, to see whether the client reads."""
+
+PROGRESS_SIZE_BYTES: Final = 16 << 10
+"""What a slow client must send or read in every header_timeout_s, while it owes us any."""
+
+FULL: Final = b"-ERR max number of clients reached\r\n"
+
+logger = logging.getLogger("raftcache.resp")
+
+
+class Port:
+    """What all connections of one listening port share."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        counters: RespCounters,
+        redis: Redis,
+        table: CallTable,
+        clients: Clients,
+        *,
+        has_password: bool = False,
+    ) -> None:
+        self.loop, self.limits, self.counters = loop, limits, counters
+        self.redis, self.table, self.clients = redis, table, clients
+        self.has_password = has_password
+        self.now_s = 0.0
+        """As of the last sweep."""
+        self.connections: dict[Connection, asyncio.Transport] = {}
+        self._dirty: list[Connection] = []
+        self._emptied: asyncio.Future[None] | None = None
+
+    def left(self) -> None:
+        """A connection has closed."""
+        if not self.connections and self._emptied is not None and not self._emptied.done():
+            self._emptied.set_result(None)
+
+    async def shut(self, timeout_s: float) -> None:
+        """Finish what is being done, then close all; after timeout_s in any case."""
+        for connection in list(self.connections):
+            connection.shut()
+        if self.connections:
+            self._emptied = self.loop.create_future()
+            await asyncio.wait((self._emptied,), timeout=timeout_s)
+        for transport in list(self.connections.values()):
+            transport.abort()  # its client reads nothing; closing would wait for it
+
+    def flush_soon(self, connection: Connection) -> None:
+        """Write what the connection has ready, once, at the end of this turn of the loop."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            connection.flush()
+
+    def sweep(self, now_s: float) -> None:
+        """Close the connections whose time is over."""
+        self.now_s = now_s
+        for connection, transport in list(self.connections.items()):
+            connection.check(transport, now_s)
+
+
+class Connection(asyncio.Protocol):
+    """The bytes of one client; an Outlet for its session."""
+
+    __slots__ = (
+        "_ends",
+        "_heard",
+        "_heard_size_bytes",
+        "_is_deaf",
+        "_is_over",
+        "_is_reading_paused",
+        "_out",
+        "_parser",
+        "_port",
+        "_progress",
+        "_received_size_bytes",
+        "_since_s",
+        "_taken",
+        "_transport",
+        "_written_size_bytes",
+        "is_paused",
+        "session",
+    )
+
+    def __init__(self, port: Port) -> None:
+        self._port = port
+        self._transport: asyncio.Transport
+        self._parser = RequestParser()
+        self.session: Session
+        self._heard: list[bytes] = []
+        """Bytes that came while the session was busy."""
+        self._heard_size_bytes = 0
+        self._received_size_bytes = self._written_size_bytes = self._taken = 0
+        """All that ever came, all that was ever sent, and the pipelines between them."""
+        self._out: list[bytes] = []
+        """Written in this turn."""
+        self.is_paused = False
+        self._is_reading_paused = False
+        self._is_deaf = False
+        """Nothing more is heard from this client; it gets what it is owed."""
+        self._is_over = False
+        """Nothing more is sent, either."""
+        self._ends = False
+        """It closes when what is being done is answered."""
+        self._progress: tuple[bool, int, int, int] | None = None
+        self._since_s = 0.0
+
+    # Coming and going.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        port = self._port
+        self._transport = transport = cast("asyncio.Transport", transport)
+        if len(port.connections) >= port.limits.connections_max:
+            port.counters.connections_refused += 1
+            self._is_deaf = True
+            transport.write(FULL)
+            transport.close()
+            return
+        addresses = _shown(transport, "peername"), _shown(transport, "sockname")
+        id = port.clients.new_id()
+        session = Session(self, id, addresses, port.redis, port.table, port.counters)
+        session.is_trusted = self._parser.trusted = not port.has_password
+        session.came_s = session.active_s = self._since_s = port.now_s
+        self.session = session
+        port.connections[self] = transport
+        port.clients.add(session)
+        port.counters.connections_accepted += 1
+        port.counters.connections_open = len(port.connections)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        port = self._port
+        if port.connections.pop(self, None) is None:
+            return  # it was turned away
+        port.counters.connections_open = len(port.connections)
+        port.clients.discard(self.session)
+        self._is_over = True
+        self._hear_no_more()
+        self._out = []
+        self.session.gone()
+        port.left()
+
+    def eof_received(self) -> bool:
+        """True keeps the connection until what the client is owed has been sent.
+
+        A client that waits for something to happen is owed nothing: it has gone, as far as Redis
+        can tell.
+        """
+        if self._is_deaf:
+            return not self._transport.is_closing()
+        self._ends = (self.session.is_busy or bool(self._heard)) and not self.session.is_blocked
+        return self._ends
+
+    def end(self) -> None:
+        """See Outlet."""
+        self._hear_no_more()
+        if not self._is_over:
+            self.flush()
+            self._is_over = True
+            self._transport.close()
+
+    def cut_off(self, why: str) -> None:
+        """See Outlet."""
+        logger.warning("client cut off", extra={"client": self.session.address, "why": why})
+        self._hear_no_more()
+        self._is_over, self._out = True, []
+        self._transport.abort()
+
+    def shut(self) -> None:
+        """Hear nothing more; close when what is being done is answered."""
+        self._hear_no_more()
+        self._ends = self.session.is_busy and not self.session.is_blocked
+        if not self._ends:
+            self.end()
+
+    def _hear_no_more(self) -> None:
+        self._is_deaf = True
+        self._heard, self._heard_size_bytes = [], 0
+
+    # In.
+
+    def data_received(self, data: bytes) -> None:
+        if self._is_deaf:
+            return
+        self._received_size_bytes += len(data)
+        self.session.active_s = self._port.now_s
+        self._heard.append(data)
+        if not self.session.is_busy:
+            self.idle()
+            return
+        self._heard_size_bytes += len(data)
+        if self._heard_size_bytes > INBOX_SIZE_BYTES_MAX and not self._is_reading_paused:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def idle(self) -> None:
+        """Do what has been heard, as far as the session can at once."""
+        session, parser = self.session, self._parser
+        while not session.is_busy and not self._is_deaf:
+            if parser.error is not None:
+                self._refuse(parser.error)
+                return
+            heard = self._heard
+            if heard:
+                data = heard[0] if len(heard) == 1 else b"".join(heard)
+                self._heard, self._heard_size_bytes = [], 0
+            elif parser.is_midway and not parser.trusted:
+                data = b""
+            else:
+                break
+            parser.trusted = session.is_trusted
+            calls = parser.feed(data)
+            if calls:
+                self._taken += 1
+                session.take(calls)
+            elif not data and parser.error is None:
+                break
+        if session.is_busy:
+            return
+        if self._ends:
+            self.end()
+        elif self._is_reading_paused and not self.is_paused and not self._is_over:
+            self._is_reading_paused = False
+            self._transport.resume_reading()
+
+    def _refuse(self, error: str) -> None:
+        """The bytes are no request: say so, and close."""
+        self._port.counters.protocol_errors += 1
+        text = f"-ERR Protocol error: {error}\r\n".encode(errors="surrogateescape")
+        self.write(text)
+        self.end()
+
+    # Out.
+
+    def write(self, data: bytes) -> None:
+        """See Outlet."""
+        out = self._out
+        if self._is_over:
+            return
+        if not out:
+            self._port.flush_soon(self)
+        out.append(data)
+        if len(data) > WRITE_SIZE_BYTES or len(out) >= WRITES_AT_ONCE:
+            self.flush()
+
+    def flush(self) -> None:
+        """Hand all that is ready to the transport."""
+        out = self._out
+        if not out:
+            return
+        self._out = []
+        transport = self._transport
+        data = out[0] if len(out) == 1 else b"".join(out)
+        self._written_size_bytes += len(data)
+        transport.write(data)
+        if self.is_paused:
+            unsent = transport.get_write_buffer_size()
+            if unsent > self._port.limits.resp_output_size_bytes_max:
+                self._port.counters.connections_cut_off += 1
+                self.cut_off(f"{unsent} bytes wait to be read by it")
+
+    @property
+    def unsent_size_bytes(self) -> int:
+        return self._transport.get_write_buffer_size() + sum(map(len, self._out))
+
+    @property
+    def unread_size_bytes(self) -> int:
+        return self._heard_size_bytes
+
+    def pause_writing(self) -> None:
+        """The client does not read: hear nothing more from it until it does."""
+        self.is_paused = True
+        if not self._is_reading_paused and not self._is_deaf:
+            self._is_reading_paused = True
+            self._transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self.is_paused = False
+        if not self._is_over:
+            self.session.resume()
+
+    # Time.
+
+    def check(self, transport: asyncio.Transport, now_s: float) -> None:
+        """Close the connection if its client stalled or left it idle; called by the sweep.
+
+        A client that owes us the rest of a request, or the reading of its answers, must move in
+        every header_timeout_s by PROGRESS_SIZE_BYTES, or by finishing it.
+        """
+        port, session = self._port, self.session
+        unread = transport.get_write_buffer_size()
+        owes = unread > 0 or (not session.is_busy and self._parser.is_midway)
+        step = PROGRESS_SIZE_BYTES
+        received, read = self._received_size_bytes, self._written_size_bytes - unread
+        progress = (owes, self._taken, received // step, read // step)
+        if progress != self._progress:
+            self._progress, self._since_s = progress, now_s
+        elif owes and now_s - self._since_s >= port.limits.header_timeout_s:
+            port.counters.connections_stalled += 1
+            self.cut_off("it stopped in the middle of sending or reading")
+        elif self._is_idle() and 0 < port.limits.resp_idle_timeout_s <= now_s - session.active_s:
+            port.counters.connections_idle += 1
+            self.end()
+
+    def _is_idle(self) -> bool:
+        """Whether nothing is to come but the client's next call."""
+        session = self.session
+        return not (session.is_busy or session.subscriptions or session.patterns)
+
+
+def _shown(transport: asyncio.Transport, end: str) -> str:
+    """host:port of one end."""
+    name = transport.get_extra_info(end)
+    if not isinstance(name, tuple):
+        return "?:0"
+    host, port = name[:2]
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

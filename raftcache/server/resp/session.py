@@ -1,0 +1,302 @@
+"""What one client's calls mean, in their order, without IO.
+
+Calls are done one pipeline at a time: the connection hands over what has arrived, and nothing more
+before all of it is answered. A run of calls of data is one stage, which the service does at once;
+other calls are done when they are reached, between stages. So answers are in order by construction,
+and no call costs a task or a future.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from operator import itemgetter
+from typing import Final
+
+from raftcache.command.values import Failure, Value
+from raftcache.metrics import RespCounters
+from raftcache.server.resp.client import Client, Mute, Outlet
+from raftcache.server.resp.encode import RESP2, encode_all
+from raftcache.server.resp.perform import perform
+from raftcache.server.resp.reference import Request
+from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
+from raftcache.server.resp.transactions import queued
+from raftcache.service.redis import Redis
+
+PIPELINE_CALLS_MAX: Final = 1024
+"""Calls of one stage."""
+
+REPLIES_AT_ONCE: Final = 32
+"""Replies that are written before looking whether the client still reads."""
+
+WHEN_SUBSCRIBED: Final = frozenset(
+    (
+        b"PING",
+        b"PSUBSCRIBE",
+        b"PUNSUBSCRIBE",
+        b"QUIT",
+        b"RESET",
+        b"SSUBSCRIBE",
+        b"SUBSCRIBE",
+        b"SUNSUBSCRIBE",
+        b"UNSUBSCRIBE",
+    )
+)
+"""In RESP2 nothing tells a message from a reply."""
+
+NO_AUTH: Final = Failure("NOAUTH Authentication required.")
+IN_MULTI: Final = Failure("ERR Command not allowed inside a transaction")
+
+_name = itemgetter(0)
+
+logger = logging.getLogger("raftcache.resp")
+
+
+class Session(Client):
+    """A Client whose calls are done."""
+
+    __slots__ = (
+        "_at",
+        "_calls",
+        "_cancel",
+        "_checked",
+        "_counters",
+        "_is_going",
+        "_is_gone",
+        "_is_leaving",
+        "_is_waiting",
+        "_redis",
+        "_replies",
+        "_table",
+        "is_blocked",
+    )
+
+    def __init__(
+        self,
+        outlet: Outlet,
+        id: int,
+        addresses: tuple[str, str],
+        redis: Redis,
+        table: CallTable,
+        counters: RespCounters,
+    ) -> None:
+        """addresses: the client's and ours."""
+        super().__init__(outlet, id, *addresses)
+        self._redis, self._table, self._counters = redis, table, counters
+        self._calls: list[Request] = []
+        self._at = 0
+        """Of the next call that is not begun."""
+        self._checked = 0
+        """Calls before this place are known not to be all of the plain kind."""
+        self._replies: list[Value] = []
+        """Not written yet; the client may have stopped reading."""
+        self._cancel: Callable[[], None] | None = None
+        """Ends the wait of the stage under way."""
+        self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
+        self.is_blocked = False
+        """The call under way waits for something to happen."""
+
+    # In.
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether calls that were taken are not all answered."""
+        return self._is_waiting or self._at < len(self._calls) or bool(self._replies)
+
+    def take(self, calls: list[Request]) -> None:
+        """Do these; only when not busy."""
+        assert not self.is_busy, "one pipeline at a time"
+        if self._is_leaving:
+            return
+        self._calls, self._at, self._checked = calls, 0, 0
+        self.last_call = calls[-1][0]
+        self._counters.calls += len(calls)
+        self._go_on()
+
+    def resume(self) -> None:
+        """The client reads again."""
+        if not self._is_going:
+            self._go_on()
+            if not self.is_busy:
+                self.outlet.idle()
+
+    def gone(self) -> None:
+        """The client has gone: what was begun goes on, but its waits end."""
+        self._is_gone = True
+        self._calls, self._at, self._replies = [], 0, []
+        if self._is_waiting and self._cancel is not None:
+            self._cancel()
+        self.end()
+
+    def unblock(self, value: Value) -> bool:
+        if not self.is_blocked or self._cancel is None:
+            return False
+        self._cancel()
+        self._ended([value])
+        return True
+
+    def push(self, values: list[Value]) -> None:
+        self._flush()
+        super().push(values)
+
+    def set_protocol(self, protocol: int) -> None:
+        self._flush()
+        super().set_protocol(protocol)
+
+    def leave(self) -> None:
+        self._is_leaving = True
+        self._calls, self._at = [], 0
+
+    # The order of things.
+
+    def _go_on(self) -> None:
+        """Do what can be done now; a callback that comes meanwhile leaves its part to this."""
+        self._is_going = True
+        self._flush()
+        try:
+            while not self._is_waiting and not self.outlet.is_paused:
+                if self._at == len(self._calls):
+                    break
+                self._step()
+            self._flush()
+        finally:
+            self._is_going = False
+        if self._is_leaving and not self._replies:
+            self.outlet.end()
+
+    def _step(self) -> None:
+        calls, at = self._calls, self._at
+        if at >= self._checked and self._is_plain():
+            part = calls[at : at + PIPELINE_CALLS_MAX] if len(calls) > at + 1 else calls[at:]
+            if {*zip(map(_name, part), map(len, part), strict=True)} <= self._table.plain:
+                self._at = at + len(part)
+                self._run(part, None)
+                return
+            self._checked = at + len(part)
+        if self.mute is Mute.NEXT:
+            self.mute = Mute.THIS
+        if self.queue is None and self._begin_stage():
+            return
+        self._at += 1
+        self._do(calls[at])
+
+    def _is_plain(self) -> bool:
+        return (
+            self.is_trusted
+            and self.queue is None
+            and self.mute is Mute.NO
+            and self.idempotency is None
+            and not (self.subscriptions or self.patterns)
+        )
+
+    def _begin_stage(self) -> bool:
+        """Run the calls of data that come next; False if there are none."""
+        stage: list[Request] = []
+        tokens: list[bytes] = []
+        calls, size = self._calls, 1 if self.mute is Mute.THIS else PIPELINE_CALLS_MAX
+        for at in range(self._at, min(self._at + size, len(calls))):
+            entry = self._judge(calls[at])
+            if isinstance(entry, Failure) or not entry.is_data:
+                break
+            if entry.spec.is_blocking:  # alone, so that it can be told what it waits for
+                if not stage:
+                    stage, tokens, self.is_blocked = [calls[at]], [self._mark(entry)], True
+                break
+            stage.append(calls[at])
+            tokens.append(self._mark(entry))
+        if stage:
+            self._at += len(stage)
+            self._run(stage, tokens if any(tokens) else None)
+        return bool(stage)
+
+    def _mark(self, entry: Entry) -> bytes:
+        """The token of a call; b"" for none."""
+        if self.idempotency is None or not entry.spec.is_write:
+            return b""
+        return self.idempotency.next()
+
+    def _judge(self, call: Request) -> Entry | Failure:
+        """What becomes of a call just now."""
+        entry = self._table.find(call)
+        if isinstance(entry, Failure):
+            return entry
+        if not self.is_trusted and "no_auth" not in entry.spec.flags:
+            return NO_AUTH
+        if self.queue is not None and entry.is_refused_in_multi:
+            return IN_MULTI
+        if (
+            (self.subscriptions or self.patterns)
+            and self.protocol == RESP2
+            and entry.name not in WHEN_SUBSCRIBED
+        ):
+            return Failure(
+                f"ERR Can't execute '{entry.spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE /"
+                " PING / QUIT / RESET are allowed in this context"
+            )
+        return entry
+
+    def _do(self, call: Request) -> None:
+        """One call that is no data, or that is queued or refused."""
+        entry = self._judge(call)
+        if isinstance(entry, Failure):
+            if self.queue is not None:
+                self.queue.is_broken = True
+            self._answer(entry)
+        elif self.queue is not None and not entry.is_immediate:
+            self._answer(queued(self.queue, call))
+        else:
+            self._is_waiting, self._cancel = True, None
+            perform(entry, self, call, self._told)
+
+    def _run(self, stage: list[Request], tokens: list[bytes] | None) -> None:
+        if self.before_reads is not None:
+            self.before_reads(stage)
+        self._is_waiting, self._cancel = True, None
+        calls = list(map(tuple, stage))
+        self._cancel = self._redis.run(calls, self._ended, self.want, tokens)
+
+    # Out.
+
+    def _told(self, value: Value) -> None:
+        """The answer to one call."""
+        self._is_waiting = False
+        if value is not NO_REPLY and not self._is_gone:
+            self._answer(value)
+        if not self._is_gone:
+            self.resume()
+
+    def _ended(self, values: list[Value]) -> None:
+        """The answers to a stage."""
+        self._is_waiting = self.is_blocked = False
+        if self._is_gone:
+            return
+        if self.mute is not Mute.NO:
+            self._unmute()
+        elif self._replies:
+            self._replies += values
+        else:
+            self._replies = values
+        self.resume()
+
+    def _answer(self, value: Value) -> None:
+        if self.mute is Mute.NO:
+            self._replies.append(value)
+        else:
+            self._unmute()
+
+    def _unmute(self) -> None:
+        if self.mute is Mute.THIS:
+            self.mute = Mute.NO
+
+    def _flush(self) -> None:
+        """Write replies while the client reads."""
+        replies, outlet = self._replies, self.outlet
+        while replies and not outlet.is_paused:
+            try:
+                data = encode_all(replies[:REPLIES_AT_ONCE], self.protocol)
+            except Exception:
+                logger.exception("a reply cannot be written")
+                outlet.cut_off("a reply that cannot be written")
+                return
+            del replies[:REPLIES_AT_ONCE]
+            outlet.write(data)

@@ -1,0 +1,152 @@
+"""MULTI, EXEC, DISCARD, WATCH, UNWATCH: calls wait at the door, and go through the log at once.
+
+A call of data is done by the log, all of them in one revision; what a door answers itself is done
+in its turn, and what it answers stands in its place. WATCH remembers the revisions of its keys, and
+EXEC sends them along: the log says whether they are still those.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+from raftcache.command.calls import CALLS_MAX, WATCHED_MAX
+from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
+from raftcache.command.values import Failure, Value
+from raftcache.server.resp.client import Client, Queue
+from raftcache.server.resp.perform import perform
+from raftcache.server.resp.reference import Request
+from raftcache.server.resp.table import NO_REPLY, CallTable, Done, Entry
+from raftcache.service.redis import Redis
+
+QUEUE_SIZE_BYTES_MAX: Final[int] = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
+"""Of all arguments of a transaction; it travels in one entry of the log."""
+
+QUEUED: Final = "QUEUED"
+ABORTED: Final = Failure("EXECABORT Transaction discarded because of previous errors.")
+TOO_LONG: Final = Failure("ERR the transaction is too long")
+
+
+def queued(queue: Queue, call: Request) -> Value:
+    """Queue a call; the answer to it."""
+    queue.size_bytes += sum(map(len, call))
+    if len(queue.calls) >= CALLS_MAX or queue.size_bytes > QUEUE_SIZE_BYTES_MAX:
+        queue.is_broken = True
+        queue.calls.clear()
+        return TOO_LONG
+    queue.calls.append(call)
+    return QUEUED
+
+
+class Transactions:
+    """The room of these calls."""
+
+    def __init__(self, redis: Redis) -> None:
+        self._redis = redis
+        self._table: CallTable
+
+    def add_to(self, table: CallTable) -> None:
+        self._table = table
+        table.add("MULTI", self._multi, is_immediate=True)
+        table.add("DISCARD", self._discard, is_immediate=True)
+        table.add_asking("EXEC", self._exec, is_immediate=True)
+        table.add_asking("WATCH", self._watch, is_immediate=True)
+        table.add("UNWATCH", self._unwatch)
+
+    def _multi(self, client: Client, call: Request) -> Value:
+        if client.queue is not None:
+            return Failure("ERR MULTI calls can not be nested")
+        client.queue = Queue()
+        return "OK"
+
+    def _discard(self, client: Client, call: Request) -> Value:
+        if client.queue is None:
+            return Failure("ERR DISCARD without MULTI")
+        client.queue, client.watched = None, {}
+        return "OK"
+
+    def _unwatch(self, client: Client, call: Request) -> Value:
+        client.watched = {}
+        return "OK"
+
+    def _watch(self, client: Client, call: Request, done: Done) -> None:
+        keys = [key for key in dict.fromkeys(call[1:]) if key not in client.watched]
+        if client.queue is not None:
+            done(Failure("ERR WATCH inside MULTI is not allowed"))
+        elif len(keys) + len(client.watched) > WATCHED_MAX:
+            done(Failure(f"ERR more than {WATCHED_MAX} keys are watched"))
+        elif not keys:
+            done("OK")
+        else:
+
+            def found(revisions: list[int] | Failure) -> None:
+                if isinstance(revisions, Failure):
+                    done(revisions)
+                    return
+                client.watched.update(zip(keys, revisions, strict=True))
+                done("OK")
+
+            self._redis.revisions(keys, found)
+
+    def _exec(self, client: Client, call: Request, done: Done) -> None:
+        queue, watched = client.queue, client.watched
+        if queue is None:
+            done(Failure("ERR EXEC without MULTI"))
+            return
+        client.queue, client.watched = None, {}
+        if queue.is_broken:
+            done(ABORTED)
+        else:
+            _Execution(self._redis, self._table, client, queue.calls, done).begin(watched)
+
+
+class _Execution:
+    """One EXEC, while it is done."""
+
+    def __init__(
+        self, redis: Redis, table: CallTable, client: Client, calls: list[Request], done: Done
+    ) -> None:
+        self._redis, self._client, self._done = redis, client, done
+        plans = [(table.find(call), call) for call in calls]
+        self._plans = [(entry, call) for entry, call in plans if isinstance(entry, Entry)]
+        assert len(self._plans) == len(calls), "what was queued has become unknown"
+        self._values: list[Value] = []
+        self._at = 0
+        """Of the next call that a door may have to answer."""
+        self._is_waiting = self._is_going = False
+
+    def begin(self, watched: Mapping[bytes, int]) -> None:
+        client = self._client
+        data = [tuple(call) for entry, call in self._plans if entry.is_data]
+        token = b"" if client.idempotency is None else client.idempotency.next()
+        if client.before_reads is not None and data:
+            client.before_reads([call for entry, call in self._plans if entry.is_data])
+        self._redis.transact(data, watched, self._happened, token)
+
+    def _happened(self, outcome: Value) -> None:
+        """The calls of data are done, or the outcome says why none is."""
+        if not isinstance(outcome, list) or len(outcome) == len(self._plans):
+            self._done(outcome)
+            return
+        values = iter(outcome)
+        self._values = [next(values) if entry.is_data else NO_REPLY for entry, _ in self._plans]
+        self._go_on()
+
+    def _go_on(self) -> None:
+        """What doors answer, one after the other; as deep as it is long it must not go."""
+        while self._at < len(self._plans):
+            (entry, call), self._at = self._plans[self._at], self._at + 1
+            if entry.is_data:
+                continue
+            self._is_waiting = self._is_going = True
+            perform(entry, self._client, call, self._answered, may_wait=False)
+            self._is_going = False
+            if self._is_waiting:
+                return
+        self._done([value for value in self._values if value is not NO_REPLY])
+
+    def _answered(self, value: Value) -> None:
+        self._values[self._at - 1] = value
+        self._is_waiting = False
+        if not self._is_going:
+            self._go_on()
