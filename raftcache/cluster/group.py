@@ -95,6 +95,12 @@ class GroupView:
         self._config, self._myself, self._replica = config, myself, replica
         self._id, self._linked = hex_id(cluster_id), linked
 
+    @property
+    def knows_leader(self) -> bool:
+        """Somebody leads, and has a link to this node; the same as group().has_leader, cheaper."""
+        leader = self._replica.leader
+        return leader is not None and (leader == self._myself.name or leader in self._linked())
+
     def group(self) -> Group:
         status, linked = self._replica.status(), {*self._linked(), self._myself.name}
         configuration = self._replica.configuration
@@ -104,7 +110,7 @@ class GroupView:
             if member.resp and member.name != self._myself.name
         }
         myself = peers[self._myself.name] = self._peer(self._myself, status, linked)
-        has_leader = status.leader is not None and status.leader in linked
+        has_leader = self.knows_leader
         leader = peers.get(status.leader or "") if has_leader else None
         master = leader or myself
         return Group(

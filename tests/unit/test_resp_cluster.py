@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import pytest
 from hypothesis import given
@@ -19,7 +21,11 @@ from raftcache.config import Address, Config, Durability, Storage
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.replica import ReplicaStatus
 from raftcache.server.resp import cluster, sentinel
+from raftcache.server.resp.client import Client
+from raftcache.server.resp.discovery import DiscoveryCalls
 from raftcache.server.resp.encode import RESP2, RESP3, encode
+from raftcache.server.resp.table import CallTable, Entry
+from raftcache.server.resp.waiting import Waits
 
 N1: Final = Member("n1", "one", "h1:7500", "h1:7400", True, versions.COMMANDS, "h1:6401")
 N2: Final = Member("n2", "two", "h2:7500", "h2:7400", True, versions.COMMANDS, "h2:6402")
@@ -48,6 +54,10 @@ class Seen:
             durable_index=51,
         )
         self.said = replace(self.said, **changes)
+
+    @property
+    def leader(self) -> str | None:
+        return self.said.leader
 
     def status(self) -> ReplicaStatus:
         return self.said
@@ -270,6 +280,61 @@ def test_every_subcommand_of_the_table_is_answered_in_both_protocols(container: 
             value = (cluster if container == "CLUSTER" else sentinel).answer(argv, group)
             assert encode(value, RESP2)
             assert encode(value, RESP3)
+
+
+# -- questions for the leader while there is none --------------------------------------------------
+
+
+async def kept(seen: Seen, patience_s: float, *words: str) -> tuple[list[Value], Client]:
+    """The answers so far to a question at a node, and who asked."""
+    loop, nobody = asyncio.get_running_loop(), cast("Any", None)
+    table, client, answers = CallTable(), Client(nobody, 1, "", ""), list[Value]()
+    waits = Waits(seen.view, loop)
+    DiscoveryCalls(seen.view, waits, nobody, loop, patience_s).add_to(table)
+    call = [word.encode() for word in words]
+    entry = table.find(call)
+    assert isinstance(entry, Entry)
+    assert entry.ask is not None
+    entry.ask(client, call, answers.append)
+    return answers, client
+
+
+async def until(holds: Callable[[], Any]) -> None:
+    async with asyncio.timeout(30):
+        while not holds():  # noqa: ASYNC110
+            await asyncio.sleep(0.002)
+
+
+QUESTIONS = ["CLUSTER SLOTS", "cluster nodes", "SENTINEL get-master-addr-by-name any"]
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_question_for_the_leader_is_kept_until_there_is_one(question: str) -> None:
+    async def test() -> None:
+        seen = Seen(N2, None)
+        answers, client = await kept(seen, 60, *question.split())
+        assert answers == []
+        assert len(client.at_end) == 1
+        seen.said = replace(seen.said, leader="n1")
+        await until(lambda: answers)
+        assert answers == [asked(seen.group, *question.upper().split())]
+        assert client.at_end == []
+        at_once, _ = await kept(seen, 60, *question.split())
+        assert at_once == answers
+
+    asyncio.run(test())
+
+
+def test_a_question_is_not_kept_for_long_nor_for_who_has_gone() -> None:
+    async def test() -> None:
+        seen = Seen(N2, None)
+        gone_answers, gone = await kept(seen, 0.001, "CLUSTER", "SLOTS")
+        gone.end()
+        answers, _ = await kept(seen, 0.002, "SENTINEL", "GET-MASTER-ADDR-BY-NAME", "any")
+        await until(lambda: answers)
+        assert (answers, gone_answers) == ([None], [])
+
+    asyncio.run(test())
 
 
 # -- copies ----------------------------------------------------------------------------------------

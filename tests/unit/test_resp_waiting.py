@@ -10,6 +10,7 @@ import pytest
 
 from raftcache.cluster.group import Copies
 from raftcache.command.values import Failure, Value
+from raftcache.server.resp.client import Client
 from raftcache.server.resp.waiting import Waits
 
 
@@ -37,11 +38,17 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(bounded())
 
 
-async def asked(copied: Copied, *words: str) -> tuple[list[Value], Callable[[], None]]:
-    """The answers so far, and what gives up."""
+def someone() -> Client:
+    outlet: Any = None
+    return Client(outlet, 1, "", "")
+
+
+async def asked(copied: Copied, *words: str) -> tuple[list[Value], Client]:
+    """The answers so far, and who waits for them."""
     answers: list[Value] = []
-    waits = Waits(copied, asyncio.get_running_loop())
-    return answers, waits.wait([word.encode() for word in words], answers.append)
+    waits, client = Waits(copied, asyncio.get_running_loop()), someone()
+    waits.wait(client, [word.encode() for word in words], answers.append)
+    return answers, client
 
 
 async def until(holds: Callable[[], Any]) -> None:
@@ -62,8 +69,8 @@ async def until(holds: Callable[[], Any]) -> None:
 )
 def test_what_is_so_is_told_at_once(copies: Copies, words: str, answer: Value) -> None:
     async def test() -> None:
-        answers, _ = await asked(Copied(copies), *words.split())
-        assert answers == [answer]
+        answers, client = await asked(Copied(copies), *words.split())
+        assert (answers, client.at_end) == ([answer], [])
 
     run(test)
 
@@ -71,13 +78,13 @@ def test_what_is_so_is_told_at_once(copies: Copies, words: str, answer: Value) -
 def test_a_leader_waits_for_more_copies_of_what_was_applied_when_it_was_asked() -> None:
     async def test() -> None:
         copied = Copied(LEADER)
-        answers, _ = await asked(copied, "WAIT", "2", "0")
+        answers, client = await asked(copied, "WAIT", "2", "0")
         copied.applied_index = 9
         await until(lambda: len(copied.asked) > 2)
         assert answers == []
         copied.now = Copies(here=True, others=2, is_final=False)
         await until(lambda: answers)
-        assert answers == [2]
+        assert (answers, client.at_end) == ([2], [])
         assert set(copied.asked) == {7}
 
     run(test)
@@ -115,11 +122,11 @@ def test_the_time_is_over_and_what_is_so_is_told() -> None:
     run(test)
 
 
-def test_who_gives_up_is_not_answered() -> None:
+def test_who_has_gone_is_not_waited_for() -> None:
     async def test() -> None:
         copied = Copied(LEADER)
-        answers, give_up = await asked(copied, "WAIT", "2", "0")
-        give_up()
+        answers, client = await asked(copied, "WAIT", "2", "0")
+        client.end()
         copied.now = Copies(here=True, others=2, is_final=False)
         seen = len(copied.asked)
         later, _ = await asked(Copied(LEADER), "WAIT", "2", "20")
@@ -132,9 +139,9 @@ def test_who_gives_up_is_not_answered() -> None:
 def test_within_a_transaction_nothing_is_waited_for() -> None:
     async def test() -> None:
         waits = Waits(Copied(LEADER), asyncio.get_running_loop())
-        assert waits.now([b"WAIT", b"2", b"0"]) == 1
-        assert waits.now([b"WAITAOF", b"1", b"2", b"0"]) == [1, 1]
-        assert waits.now([b"WAIT", b"x", b"0"]) == Failure(
+        assert waits.now(someone(), [b"WAIT", b"2", b"0"]) == 1
+        assert waits.now(someone(), [b"WAITAOF", b"1", b"2", b"0"]) == [1, 1]
+        assert waits.now(someone(), [b"WAIT", b"x", b"0"]) == Failure(
             "ERR value is not an integer or out of range"
         )
 

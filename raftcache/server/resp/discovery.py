@@ -1,25 +1,47 @@
-"""The calls by which clients find the leader and the other nodes, and wait for copies."""
+"""The calls by which clients find the leader and the other nodes, and wait for copies.
+
+A client asks where to go when its leader is lost, which is when nobody knows. So a node that knows
+no leader keeps such a question until it does, for the time that an election takes at most; then it
+answers how things stand.
+"""
 
 from __future__ import annotations
 
-from typing import Final, Protocol
+import asyncio
+from collections.abc import Callable
+from typing import Final, Protocol, TypeAlias
 
 from raftcache.cluster.group import Group
 from raftcache.command.call_table import SPECS
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp import cluster, sentinel
 from raftcache.server.resp.client import Client
+from raftcache.server.resp.looking import look_until
 from raftcache.server.resp.reference import Request
-from raftcache.server.resp.table import CallTable, Done
+from raftcache.server.resp.table import Answer, Ask, CallTable, Done
 from raftcache.server.resp.waiting import Waits
 from raftcache.service.redis import Redis
+
+LOOK_S: Final = 0.02
+"""Between two looks for a leader: a part of what an election takes, for as many as may ask."""
 
 _OF_KEYS: Final = (b"COUNTKEYSINSLOT", b"GETKEYSINSLOT")
 """These look at all keys, so they are for people, not for programs."""
 
+_OF_LEADER: Final = {
+    b"CLUSTER": (b"NODES", b"SHARDS", b"SLOTS"),
+    b"SENTINEL": (b"GET-MASTER-ADDR-BY-NAME", b"MASTER", b"MASTERS"),
+}
+"""What clients ask to know where to go."""
+
+Words: TypeAlias = Callable[[Request, Group], Value]
+
 
 class View(Protocol):
     """This node's view of its group (cluster/group.py)."""
+
+    @property
+    def knows_leader(self) -> bool: ...
 
     def group(self) -> Group: ...
 
@@ -27,32 +49,46 @@ class View(Protocol):
 class DiscoveryCalls:
     """Answers CLUSTER, SENTINEL, ROLE, WAIT and their like."""
 
-    def __init__(self, view: View, waits: Waits, redis: Redis) -> None:
+    def __init__(
+        self,
+        view: View,
+        waits: Waits,
+        redis: Redis,
+        loop: asyncio.AbstractEventLoop,
+        patience_s: float,
+    ) -> None:
+        """patience_s: how long a question for the leader may be kept."""
         self._view, self._waits, self._redis = view, waits, redis
+        self._loop, self._patience_s = loop, patience_s
 
     def add_to(self, table: CallTable) -> None:
-        for name in SPECS[b"CLUSTER"].subcommands:
-            if name not in _OF_KEYS:
-                table.add(f"CLUSTER|{name.decode()}", self._cluster)
-        for name in _OF_KEYS:
-            call = f"CLUSTER|{name.decode()}"
-            table.add_asking(call, self._keys_in_slot, is_refused_in_multi=True)
-        for name in SPECS[b"SENTINEL"].subcommands:
-            table.add(f"SENTINEL|{name.decode()}", self._sentinel)
-        table.add("ROLE", self._role)
-        for switch in ("READONLY", "READWRITE"):
-            table.add(switch, _accept)
+        for container, words in ((b"CLUSTER", cluster.answer), (b"SENTINEL", sentinel.answer)):
+            for name in SPECS[container].subcommands:
+                call = f"{container.decode()}|{name.decode()}"
+                if name in _OF_KEYS:
+                    table.add_asking(call, self._keys_in_slot, is_refused_in_multi=True)
+                elif name in _OF_LEADER[container]:
+                    table.add_asking(call, self._of_leader(words), within_multi=self._now(words))
+                else:
+                    table.add(call, self._now(words))
+        table.add("ROLE", self._now(lambda call, group: cluster.role(group)))
         for wait in ("WAIT", "WAITAOF"):
-            table.add_asking(wait, self._wait, within_multi=self._wait_not)
+            table.add_asking(wait, self._waits.wait, within_multi=self._waits.now)
 
-    def _cluster(self, client: Client, call: Request) -> Value:
-        return cluster.answer(call, self._view.group())
+    def _now(self, words: Words) -> Answer:
+        return lambda client, call: words(call, self._view.group())
 
-    def _sentinel(self, client: Client, call: Request) -> Value:
-        return sentinel.answer(call, self._view.group())
+    def _of_leader(self, words: Words) -> Ask:
+        def ask(client: Client, call: Request, done: Done) -> None:
+            def look(is_over: bool) -> bool:
+                is_told = is_over or self._view.knows_leader
+                if is_told:
+                    done(words(call, self._view.group()))
+                return is_told
 
-    def _role(self, client: Client, call: Request) -> Value:
-        return cluster.role(self._view.group())
+            look_until(self._loop, client, look, LOOK_S, self._patience_s)
+
+        return ask
 
     def _keys_in_slot(self, client: Client, call: Request, done: Done) -> None:
         def found(values: list[Value]) -> None:
@@ -60,29 +96,3 @@ class DiscoveryCalls:
             done(keys if isinstance(keys, Failure) else cluster.keys_in_slot(call, keys))
 
         self._redis.run([(b"KEYS", b"*")], found, client.want)
-
-    def _wait(self, client: Client, call: Request, done: Done) -> None:
-        """Given up when the client goes."""
-        is_told = False
-
-        def told(value: Value) -> None:
-            nonlocal is_told
-            is_told = True
-            if give_up in client.at_end:
-                client.at_end.remove(give_up)
-            done(value)
-
-        def give_up() -> None:
-            end()
-
-        end = self._waits.wait(call, told)
-        if not is_told:
-            client.at_end.append(give_up)
-
-    def _wait_not(self, client: Client, call: Request) -> Value:
-        return self._waits.now(call)
-
-
-def _accept(client: Client, call: Request) -> Value:
-    """Every node takes every call, and reads stay linearizable."""
-    return "OK"

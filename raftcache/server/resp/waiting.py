@@ -14,7 +14,9 @@ from typing import Final, NamedTuple, Protocol
 
 from raftcache.cluster.group import Copies
 from raftcache.command.values import Failure, Value
+from raftcache.server.resp.client import Client
 from raftcache.server.resp.cluster import NOT_AN_INTEGER, whole_number
+from raftcache.server.resp.looking import look_until
 
 LOOK_S: Final = 0.005
 """Between two looks at what the members have stored; an fsync takes about as long."""
@@ -52,48 +54,40 @@ class Waits:
     def __init__(self, copied: Copied, loop: asyncio.AbstractEventLoop) -> None:
         self._copied, self._loop = copied, loop
 
-    def now(self, argv: Sequence[bytes]) -> Value:
+    def now(self, client: Client, call: Sequence[bytes]) -> Value:
         """How things stand, without waiting: as within MULTI."""
-        wish = self._wish(argv)
+        wish = self._wish(call)
         if isinstance(wish, Failure):
             return wish
-        return self._told(argv, self._copied.copies(self._copied.applied_index))
+        return self._told(call, self._copied.copies(self._copied.applied_index))
 
-    def wait(self, argv: Sequence[bytes], done: Callable[[Value], None]) -> Callable[[], None]:
-        """done(answer), once, at once or later; returns what gives up waiting, unanswered."""
-        wish = self._wish(argv)
+    def wait(self, client: Client, call: Sequence[bytes], done: Callable[[Value], None]) -> None:
+        """done(answer), once, now or later; not when the client has gone."""
+        wish = self._wish(call)
         if isinstance(wish, Failure):
             done(wish)
-            return lambda: None
-        index, started_s = self._copied.applied_index, self._loop.time()
-        timer: asyncio.TimerHandle | None = None
+            return
+        here, others, timeout_s = wish
+        index = self._copied.applied_index
 
-        def look() -> None:
-            nonlocal timer
+        def look(is_over: bool) -> bool:
             copies = self._copied.copies(index)
-            is_enough = copies.others >= wish.others and copies.here >= wish.here
-            waited_s = self._loop.time() - started_s
-            is_over = 0 < wish.timeout_s <= waited_s
-            if is_enough or is_over or (copies.is_final and copies.here >= wish.here):
-                done(self._told(argv, copies))
-            else:
-                timer = self._loop.call_later(LOOK_S, look)
+            is_known = copies.others >= others or copies.is_final
+            is_told = is_over or (is_known and copies.here >= here)
+            if is_told:
+                done(self._told(call, copies))
+            return is_told
 
-        def give_up() -> None:
-            if timer is not None:
-                timer.cancel()
+        look_until(self._loop, client, look, LOOK_S, timeout_s)
 
-        look()
-        return give_up
-
-    def _told(self, argv: Sequence[bytes], copies: Copies) -> Value:
-        if argv[0].upper() == b"WAIT":
+    def _told(self, call: Sequence[bytes], copies: Copies) -> Value:
+        if call[0].upper() == b"WAIT":
             return copies.others
         return [int(copies.here), copies.others] if self._copied.is_durable else [0, 0]
 
-    def _wish(self, argv: Sequence[bytes]) -> Wish | Failure:
+    def _wish(self, call: Sequence[bytes]) -> Wish | Failure:
         """What Redis checks, in its order and words."""
-        numbers = [whole_number(argument) for argument in argv[1:-1]]
+        numbers = [whole_number(argument) for argument in call[1:-1]]
         if None in numbers:
             return NOT_AN_INTEGER
         *local, others = (number for number in numbers if number is not None)
@@ -101,7 +95,7 @@ class Waits:
             return _NOT_FROM_0_TO_1
         if local and others < 0:
             return _NEGATIVE
-        timeout_ms = whole_number(argv[-1])
+        timeout_ms = whole_number(call[-1])
         if timeout_ms is None:
             return Failure("ERR timeout is not an integer or out of range")
         if timeout_ms < 0:
