@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from raftcache.cluster.group import Group, Peer, hex_id
 from raftcache.command.values import Failure, Value, Verbatim
+from raftcache.server.resp.reference import whole_number
 
 SLOTS: Final = 16_384
 
@@ -74,15 +75,6 @@ def keys_in_slot(argv: Sequence[bytes], keys: Iterable[bytes]) -> Value:
         return _RANGE_INVALID
     found = [key for key in keys if slot_of(key) == slot]
     return sorted(found)[: counts[0]] if counts else len(found)
-
-
-def whole_number(text: bytes) -> int | None:
-    """As Redis reads one of 64 bits, in the one way to write it."""
-    try:
-        number = int(text)
-    except ValueError:
-        return None
-    return number if b"%d" % number == text and -(1 << 63) <= number < 1 << 63 else None
 
 
 # -- CLUSTER -----------------------------------------------------------------------------------

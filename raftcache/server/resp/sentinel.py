@@ -12,7 +12,8 @@ from typing import Final
 
 from raftcache.cluster.group import Group, Peer
 from raftcache.command.values import Failure, Value
-from raftcache.server.resp.cluster import NOT_AN_INTEGER, help_lines, whole_number
+from raftcache.server.resp.cluster import NOT_AN_INTEGER, help_lines
+from raftcache.server.resp.reference import whole_number
 
 MASTER_NAME: Final = b"raftcache"
 

@@ -15,8 +15,9 @@ from typing import Final, NamedTuple, Protocol
 from raftcache.cluster.group import Copies
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.cluster import NOT_AN_INTEGER, whole_number
+from raftcache.server.resp.cluster import NOT_AN_INTEGER
 from raftcache.server.resp.looking import look_until
+from raftcache.server.resp.reference import whole_number
 
 LOOK_S: Final = 0.005
 """Between two looks at what the members have stored; an fsync takes about as long."""
