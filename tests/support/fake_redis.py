@@ -8,7 +8,7 @@ from functools import partial
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.service.kv import LINEARIZABLE, Want
-from raftcache.service.redis import ValuesDone
+from raftcache.service.redis import ValuesDone, Wrote
 
 
 class FakeRedis:
@@ -37,6 +37,7 @@ class FakeRedis:
         done: ValuesDone,
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
+        wrote: Wrote | None = None,
     ) -> Callable[[], None]:
         self.stages.append(list(calls))
         self.wants.append(want)
@@ -69,6 +70,7 @@ class FakeRedis:
         watched: Mapping[bytes, int],
         done: Callable[[Value], None],
         token: bytes = b"",
+        wrote: Wrote | None = None,
     ) -> None:
         self.transactions.append((list(calls), dict(watched), token))
 

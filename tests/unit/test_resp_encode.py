@@ -7,7 +7,7 @@ import math
 import pytest
 
 from raftcache.command.values import NIL_ARRAY, Failure, Members, Pairs, Value, Verbatim
-from raftcache.server.resp.encode import RESP2, RESP3, encode, encode_all, encode_push
+from raftcache.server.resp.encode import RESP2, RESP3, Pushes, encode, encode_all, encode_push
 
 
 @pytest.mark.parametrize(
@@ -62,6 +62,14 @@ def test_values(value: Value, resp2: bytes, resp3: bytes | None) -> None:
 
 def test_replies_follow_each_other() -> None:
     assert encode_all(["OK", 1, None, Failure("ERR x")], RESP2) == b"+OK\r\n:1\r\n$-1\r\n-ERR x\r\n"
+
+
+def test_an_answer_of_several_messages() -> None:
+    told = Pushes([[b"subscribe", b"a", 1], [b"subscribe", b"b", 2]])
+    first = b"3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n"
+    second = b"3\r\n$9\r\nsubscribe\r\n$1\r\nb\r\n:2\r\n"
+    assert encode(told, RESP2) == b"*" + first + b"*" + second
+    assert encode(told, RESP3) == b">" + first + b">" + second
 
 
 def test_pushes() -> None:

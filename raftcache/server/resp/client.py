@@ -10,6 +10,7 @@ from raftcache.command.values import Value
 from raftcache.server.resp.encode import RESP2, encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.service.kv import LINEARIZABLE, Want
+from raftcache.service.redis import Wrote
 
 
 class Outlet(Protocol):
@@ -79,17 +80,22 @@ class Queue:
 class Client:
     """Who is connected, what was agreed with it, and ways to reach it.
 
-    subscriptions, patterns: how many channels and patterns it listens to; whoever serves them
-        keeps the numbers. While there are any, RESP2 has few other calls.
-    before_reads: told of the calls of a stage before they are run.
+    subscriptions, patterns, shard_subscriptions: how many channels, patterns and shard channels it
+        listens to; whoever serves them keeps the numbers. While there are any, RESP2 has few other
+        calls.
+    before_reads, after_reads: told of the calls of data of a stage before they are run, and when
+        they were answered. wrote: told of the first and last revision that a stage made.
+    caching: what CLIENT CACHING said of the next call; None for nothing.
     at_end: called once each, when the client has gone or asked for a RESET.
     """
 
     __slots__ = (
         "active_s",
         "address",
+        "after_reads",
         "at_end",
         "before_reads",
+        "caching",
         "came_s",
         "id",
         "idempotency",
@@ -106,9 +112,11 @@ class Client:
         "protocol",
         "queue",
         "redirect",
+        "shard_subscriptions",
         "subscriptions",
         "want",
         "watched",
+        "wrote",
     )
 
     def __init__(self, outlet: Outlet, id: int, address: str, local_address: str) -> None:
@@ -137,8 +145,11 @@ class Client:
         self.queue: Queue | None = None
         """Between MULTI and EXEC."""
         self.idempotency: Idempotency | None = None
-        self.subscriptions = self.patterns = 0
+        self.subscriptions = self.patterns = self.shard_subscriptions = 0
         self.before_reads: Callable[[list[Request]], None] | None = None
+        self.after_reads: Callable[[], None] | None = None
+        self.wrote: Wrote | None = None
+        self.caching: bool | None = None
 
     def end(self) -> None:
         """Let go of what others hold for it."""
@@ -148,7 +159,16 @@ class Client:
 
     def push(self, values: list[Value]) -> None:
         """Send what answers no call, after all answers given so far."""
-        self.outlet.write(encode_push(values, self.protocol))
+        self.push_bytes(encode_push(values, self.protocol))
+
+    def push_bytes(self, data: bytes) -> None:
+        """The same, in bytes already."""
+        self.outlet.write(data)
+
+    @property
+    def listens(self) -> bool:
+        """Whether it listens to anything."""
+        return bool(self.subscriptions or self.patterns or self.shard_subscriptions)
 
     def set_protocol(self, protocol: int) -> None:
         """From the next answer on."""

@@ -337,7 +337,7 @@ class Connection(asyncio.Protocol):
     def _is_idle(self) -> bool:
         """Whether nothing is to come but the client's next call."""
         session = self.session
-        return not (session.is_busy or session.subscriptions or session.patterns)
+        return not (session.is_busy or session.listens)
 
 
 def _shown(transport: asyncio.Transport, end: str) -> str:

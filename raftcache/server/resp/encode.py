@@ -10,12 +10,21 @@ import math
 from collections.abc import Callable, Iterable
 from typing import Any, Final, TypeAlias
 
+from msgspec import Struct
+
 from raftcache.command.values import Failure, Members, NilArray, Pairs, Value, Verbatim
 
 RESP2: Final = 2
 RESP3: Final = 3
 
 OK: Final = b"+OK\r\n"
+
+
+class Pushes(Struct, frozen=True):
+    """An answer that is several messages, each of which answers nothing by itself."""
+
+    messages: list[list[Value]]
+
 
 _Out: TypeAlias = list[bytes]
 _Write: TypeAlias = Callable[[Any, _Out, int], None]
@@ -122,6 +131,10 @@ def _write_pairs(value: Pairs, out: _Out, protocol: int) -> None:
         _write_all(pair, out, protocol)
 
 
+def _write_pushes(value: Pushes, out: _Out, protocol: int) -> None:
+    out.extend([encode_push(message, protocol) for message in value.messages])
+
+
 def _write_verbatim(value: Verbatim, out: _Out, protocol: int) -> None:
     text = value.text
     if protocol == RESP3:
@@ -140,5 +153,6 @@ _WRITERS: Final[dict[type, _Write]] = {
     dict: _write_map,
     Members: _write_set,
     Pairs: _write_pairs,
+    Pushes: _write_pushes,
     Verbatim: _write_verbatim,
 }

@@ -137,7 +137,7 @@ def _ping(client: Client, call: Request) -> Value:
     if len(call) > 2:
         return Failure("ERR wrong number of arguments for 'ping' command")
     text = call[1] if len(call) == 2 else None
-    if client.protocol == RESP2 and (client.subscriptions or client.patterns):
+    if client.protocol == RESP2 and client.listens:
         return [b"pong", text or b""]
     return "PONG" if text is None else text
 

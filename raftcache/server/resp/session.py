@@ -135,9 +135,9 @@ class Session(Client):
         self._ended([value])
         return True
 
-    def push(self, values: list[Value]) -> None:
+    def push_bytes(self, data: bytes) -> None:
         self._flush()
-        super().push(values)
+        super().push_bytes(data)
 
     def set_protocol(self, protocol: int) -> None:
         self._flush()
@@ -186,14 +186,16 @@ class Session(Client):
             and self.queue is None
             and self.mute is Mute.NO
             and self.idempotency is None
-            and not (self.subscriptions or self.patterns)
+            and self.caching is None
+            and not self.listens
         )
 
     def _begin_stage(self) -> bool:
         """Run the calls of data that come next; False if there are none."""
         stage: list[Request] = []
         tokens: list[bytes] = []
-        calls, size = self._calls, 1 if self.mute is Mute.THIS else PIPELINE_CALLS_MAX
+        is_special = self.mute is Mute.THIS or self.caching is not None
+        calls, size = self._calls, 1 if is_special else PIPELINE_CALLS_MAX
         for at in range(self._at, min(self._at + size, len(calls))):
             entry = self._judge(calls[at])
             if isinstance(entry, Failure) or not entry.is_data:
@@ -224,11 +226,7 @@ class Session(Client):
             return NO_AUTH
         if self.queue is not None and entry.is_refused_in_multi:
             return IN_MULTI
-        if (
-            (self.subscriptions or self.patterns)
-            and self.protocol == RESP2
-            and entry.name not in WHEN_SUBSCRIBED
-        ):
+        if self.listens and self.protocol == RESP2 and entry.name not in WHEN_SUBSCRIBED:
             return Failure(
                 f"ERR Can't execute '{entry.spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE /"
                 " PING / QUIT / RESET are allowed in this context"
@@ -247,23 +245,29 @@ class Session(Client):
         else:
             self._is_waiting, self._cancel = True, None
             perform(entry, self, call, self._told)
+            if self.caching is not None and self.queue is None and entry.name != b"CLIENT":
+                self.caching = None
 
     def _run(self, stage: list[Request], tokens: list[bytes] | None) -> None:
         if self.before_reads is not None:
             self.before_reads(stage)
+            self.caching = None
         self._is_waiting, self._cancel = True, None
         calls = list(map(tuple, stage))
-        self._cancel = self._redis.run(calls, self._ended, self.want, tokens)
+        self._cancel = self._redis.run(calls, self._ended, self.want, tokens, self.wrote)
 
     # Out.
 
     def _told(self, value: Value) -> None:
         """The answer to one call."""
         self._is_waiting = False
-        if value is not NO_REPLY and not self._is_gone:
+        if self._is_gone:
+            return
+        if value is not NO_REPLY:
             self._answer(value)
-        if not self._is_gone:
-            self.resume()
+        if self.after_reads is not None:  # EXEC reads, too
+            self.after_reads()
+        self.resume()
 
     def _ended(self, values: list[Value]) -> None:
         """The answers to a stage."""
@@ -276,6 +280,8 @@ class Session(Client):
             self._replies += values
         else:
             self._replies = values
+        if self.after_reads is not None:
+            self.after_reads()
         self.resume()
 
     def _answer(self, value: Value) -> None:

@@ -121,7 +121,7 @@ class _Execution:
         token = b"" if client.idempotency is None else client.idempotency.next()
         if client.before_reads is not None and data:
             client.before_reads([call for entry, call in self._plans if entry.is_data])
-        self._redis.transact(data, watched, self._happened, token)
+        self._redis.transact(data, watched, self._happened, token, client.wrote)
 
     def _happened(self, outcome: Value) -> None:
         """The calls of data are done, or the outcome says why none is."""
