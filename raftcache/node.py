@@ -21,6 +21,7 @@ import uvloop
 
 from raftcache.cluster.backup import Backups
 from raftcache.cluster.checking import Checking
+from raftcache.cluster.group import GroupView
 from raftcache.cluster.joining import join
 from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
@@ -28,7 +29,7 @@ from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, Eviction, LogFormat
 from raftcache.errors import BadConfig, Fatal
-from raftcache.metrics import HttpCounters, Metrics
+from raftcache.metrics import HttpCounters, Metrics, RespCounters
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.clustertime import ClusterTime
@@ -53,6 +54,9 @@ from raftcache.server.locks import LockRoutes
 from raftcache.server.members import MemberRoutes
 from raftcache.server.quotas import QuotaRoutes
 from raftcache.server.ranges import RangeRoutes
+from raftcache.server.resp.client import Clients
+from raftcache.server.resp.rooms import rooms_of
+from raftcache.server.resp.server import RespServer
 from raftcache.server.routes import RouteTable
 from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
@@ -67,6 +71,8 @@ from raftcache.service.locks import LockService
 from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.service.quotas import QuotaService
 from raftcache.service.ranges import RangeService
+from raftcache.service.redis import RedisService
+from raftcache.service.scanning import Scanning
 from raftcache.service.vivify import VivifyService
 from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
@@ -136,6 +142,7 @@ class _Core:
     """A node below its front doors."""
 
     identity: Identity
+    myself: Member
     machine: Machine
     time: ClusterTime
 
@@ -179,8 +186,10 @@ class Node:
         await self._start_front(core)
         _calm_the_collector()
         config = self._config
-        addresses = {"http": config.http, "raft": config.raft, "cluster": core.identity.cluster_id}
-        logger.info("serving", extra={"node": config.name, **addresses})
+        addresses = {"http": config.http, "resp": config.resp, "raft": config.raft}
+        addresses = {name: address for name, address in addresses.items() if address is not None}
+        cluster = {"cluster": core.identity.cluster_id}
+        logger.info("serving", extra={"node": config.name, **addresses, **cluster})
 
     async def _start_core(self) -> _Core:
         """What is on the disk, and the group that goes on from there."""
@@ -225,7 +234,7 @@ class Node:
         self._undo.push_async_callback(self._links.stop)
         self._replica.start()
         self._undo.callback(self._replica.stop)
-        return _Core(identity, machine, time)
+        return _Core(identity, myself, machine, time)
 
     async def _start_front(self, core: _Core) -> None:
         """The services, and the doors in front of them."""
@@ -242,7 +251,7 @@ class Node:
         )
         hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
         hub.start()
-        locks, counters = LockService(kv, machine), HttpCounters()
+        locks, counters, resp_counters = LockService(kv, machine), HttpCounters(), RespCounters()
         status = NodeStatus(
             config,
             core.identity.cluster_id,
@@ -254,15 +263,45 @@ class Node:
         )
         rooms = (
             *self._rooms_of_keys(kv, hub, locks, machine),
-            StatusRoutes(status, Metrics(counters, status.gauges)).add_to,
+            StatusRoutes(status, Metrics(counters, status.gauges, resp_counters)).add_to,
             *self._rooms_of_operators(core.identity.cluster_id),
         )
         vivifier = VivifyService(kv, machine, self._loop)
         server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms, status.leader_url)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
+        await self._start_redis(
+            core, kv, resp_counters, None if accesses is None else accesses.note
+        )
         self._undo.callback(hub.stop, "this node is shutting down")
         self._undo.callback(locks.stop)  # before the server waits for those who wait
+
+    async def _start_redis(
+        self,
+        core: _Core,
+        kv: KvService,
+        counters: RespCounters,
+        note_read: Callable[[bytes], None] | None,
+    ) -> None:
+        """The door for Redis clients, where the node has an address for it."""
+        config, machine = self._config, core.machine
+        if config.resp is None:
+            return
+        redis = RedisService(
+            kv,
+            machine,
+            SystemDice(),
+            self._loop,
+            config.limits.value_size_bytes_max,
+            Scanning(kv, machine, SystemDice()).calls,
+            note_read,
+        )
+        cluster_id, linked = core.identity.cluster_id, lambda: self._links.linked
+        view = GroupView(config, cluster_id, core.myself, self._replica, linked)
+        rooms = rooms_of(config, redis, view, self._loop)
+        server = RespServer(redis, config, SystemClock(), counters, Clients(), rooms)
+        await server.start()
+        self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
 
     def _rooms_of_keys(
         self, kv: KvService, hub: WatchHub, locks: LockService, machine: Machine
