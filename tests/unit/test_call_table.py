@@ -155,6 +155,7 @@ def test_who_executes_a_call() -> None:
     assert {spec.name for spec in every_spec() if spec.is_blocking} == {
         "blpop",
         "brpop",
+        "brpoplpush",
         "blmove",
         "blmpop",
         "bzpopmin",

@@ -70,6 +70,10 @@ BLPOP -3 1,-2,1 write noscript blocking
 BRPOP -3 1,-2,1 write noscript blocking
   Remove and get the last element in a list, or block until one is available
   2.0.0: O(N) where N is the number of provided keys
+BRPOPLPUSH 4 1,2,1 write denyoom noscript blocking
+  Pop an element from a list, push it to another list and return it; or block until one is
+    available
+  2.2.0: O(1)
 LINDEX 3 1,1,1 readonly
   Get an element from a list by its index
   1.0.0: O(N) where N is the number of elements to traverse to get to the element at index

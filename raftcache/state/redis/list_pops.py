@@ -59,7 +59,7 @@ def _pop_first(store: Store, args: tuple[bytes, ...], *, left: bool) -> Value:
     return NIL_ARRAY if found is None else [found.key, *_take(store, found, 1, left=left)]
 
 
-def _asked(args: Sequence[bytes]) -> tuple[Sequence[bytes], bool, int]:
+def read_mpop(args: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bool, int]:
     """The keys of LMPOP, whether it takes from the left, and how many."""
     numkeys = at_least(args[0], 1, "ERR numkeys should be greater than 0")
     keys, rest = args[1 : 1 + numkeys], args[1 + numkeys :]
@@ -76,13 +76,13 @@ def _asked(args: Sequence[bytes]) -> tuple[Sequence[bytes], bool, int]:
 
 
 def _lmpop(store: Store, args: tuple[bytes, ...]) -> Value:
-    keys, left, count = _asked(args)
+    keys, left, count = read_mpop(args)
     found = _first(store, keys)
     return NIL_ARRAY if found is None else [found.key, _take(store, found, count, left=left)]
 
 
 def _blmpop(store: Store, args: tuple[bytes, ...]) -> Value:
-    _asked(args[1:])  # is refused before the timeout
+    read_mpop(args[1:])  # is refused before the timeout
     timeout_ms(args[0])
     return _lmpop(store, args[1:])
 
@@ -90,11 +90,16 @@ def _blmpop(store: Store, args: tuple[bytes, ...]) -> Value:
 # From one to another.
 
 
-def _move(store: Store, keys: tuple[bytes, bytes], *, from_left: bool, to_left: bool) -> Value:
-    source = store.collection(List, keys[0])
+def read_ends(args: tuple[bytes, ...]) -> tuple[bool, bool]:
+    """Whether LMOVE takes from the left, and whether it puts there."""
+    return _is_left(args[2]), _is_left(args[3])
+
+
+def _move(store: Store, args: tuple[bytes, ...], *, from_left: bool, to_left: bool) -> Value:
+    source = store.collection(List, args[0])
     if not source.exists:
         return None
-    target = store.collection(List, keys[1])
+    target = store.collection(List, args[1])
     values = source.pop(1, left=from_left)
     target.push(values, left=to_left)
     store.notify(notes.LIST, b"lpush" if to_left else b"rpush", target.key)
@@ -103,18 +108,18 @@ def _move(store: Store, keys: tuple[bytes, bytes], *, from_left: bool, to_left: 
 
 
 def _lmove(store: Store, args: tuple[bytes, ...]) -> Value:
-    from_left, to_left = _is_left(args[2]), _is_left(args[3])
-    return _move(store, (args[0], args[1]), from_left=from_left, to_left=to_left)
+    from_left, to_left = read_ends(args)
+    return _move(store, args, from_left=from_left, to_left=to_left)
 
 
 def _blmove(store: Store, args: tuple[bytes, ...]) -> Value:
-    from_left, to_left = _is_left(args[2]), _is_left(args[3])
+    from_left, to_left = read_ends(args)
     timeout_ms(args[4])
-    return _move(store, (args[0], args[1]), from_left=from_left, to_left=to_left)
+    return _move(store, args, from_left=from_left, to_left=to_left)
 
 
 def _rpoplpush(store: Store, args: tuple[bytes, ...]) -> Value:
-    return _move(store, (args[0], args[1]), from_left=False, to_left=True)
+    return _move(store, args, from_left=False, to_left=True)
 
 
 def _brpoplpush(store: Store, args: tuple[bytes, ...]) -> Value:

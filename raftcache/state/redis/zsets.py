@@ -181,17 +181,17 @@ def _bzpopmax(store: Store, args: tuple[bytes, ...]) -> Value:
 
 
 def _zmpop(store: Store, args: tuple[bytes, ...]) -> Value:
-    keys, is_max, count = _read_mpop(args)
+    keys, is_max, count = read_mpop(args)
     return _mpop(store, keys, is_max, count)
 
 
 def _bzmpop(store: Store, args: tuple[bytes, ...]) -> Value:
-    keys, is_max, count = _read_mpop(args[1:])
+    keys, is_max, count = read_mpop(args[1:])
     timeout_ms(args[0])
     return _mpop(store, keys, is_max, count)
 
 
-def _read_mpop(args: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bool, int]:
+def read_mpop(args: tuple[bytes, ...]) -> tuple[tuple[bytes, ...], bool, int]:
     """The keys, the end, and how many."""
     numkeys = at_least(args[0], 1, "ERR numkeys should be greater than 0")
     keys, options = args[1 : 1 + numkeys], args[1 + numkeys :]
