@@ -40,6 +40,13 @@ Alone = Callable[[Call], Awaitable[Value]]
 OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
 WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
 
+REPLIES_SIZE_BYTES_MAX: Final = 256 << 20
+"""What the calls of one pipeline may read, about: it is all held until the client takes it."""
+
+TOO_MUCH: Final = Failure(
+    f"ERR what one pipeline reads is over {REPLIES_SIZE_BYTES_MAX} bytes: send shorter ones"
+)
+
 _DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """What chooses at random; thrown for no other, for dice cost as much as a SET."""
 
@@ -227,6 +234,7 @@ class _Run:
         "_done",
         "_is_over",
         "_service",
+        "_size_bytes",
         "_task",
         "_tokens",
         "_values",
@@ -248,6 +256,7 @@ class _Run:
         self._values: list[Value] = []
         self._task: asyncio.Future[Value] | None = None
         self._is_over = False
+        self._size_bytes = 0  # read so far
 
     def cancel(self) -> None:
         self._is_over = True
@@ -314,7 +323,13 @@ class _Run:
     def _read_on(self, stage: Sequence[Call], values: list[Value]) -> None:
         """Read as much as one turn of the loop may; the state only becomes fresher meanwhile."""
         service, left = self._service, stage[len(values) :] if values else stage
-        values += service.machine.call(left, service.kv.now_ms(), service.throw(left))
+        found, size_bytes = service.machine.call_some(
+            left, service.kv.now_ms(), service.throw(left)
+        )
+        values += found
+        self._size_bytes += size_bytes
+        if self._size_bytes > REPLIES_SIZE_BYTES_MAX:
+            values += [TOO_MUCH] * (len(stage) - len(values))
         if len(values) == len(stage):
             self._add(values)
         elif not self._is_over:

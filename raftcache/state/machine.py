@@ -201,10 +201,16 @@ class Machine:
         return self._state.keyspace.get(key, self._state.now_ms)
 
     def call(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
+        """What Redis commands that only read answer; see call_some."""
+        return self.call_some(calls, now_ms, dice)[0]
+
+    def call_some(
+        self, calls: Sequence[Call], now_ms: int, dice: int = 0
+    ) -> tuple[list[Value], int]:
         """What Redis commands that only read answer, as of the last entry applied.
 
         now_ms: the present, for times to live. It answers the first of them, and those after it
-        until one turn of the loop has done enough.
+        until one turn of the loop has done enough; and how many bytes they looked at.
         """
         return self._calls.read(calls, now_ms, dice)
 

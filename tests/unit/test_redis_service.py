@@ -21,7 +21,7 @@ from raftcache.errors import (
     Unknown,
 )
 from raftcache.service.kv import Want
-from raftcache.service.redis import OUT_OF_MEMORY, RedisService
+from raftcache.service.redis import OUT_OF_MEMORY, TOO_MUCH, RedisService
 from tests.support.fake_kv import FakeKv
 
 P = ParamSpec("P")
@@ -246,3 +246,21 @@ async def test_an_empty_transaction_that_watches_is_refused_as_others_are() -> N
     kv.error = NotLeader("nobody leads")
     redis.transact((), {b"a": 1}, done.append)
     assert done == [Failure("CLUSTERDOWN nobody leads")]
+
+
+@on_loop
+async def test_a_pipeline_reads_so_much_and_lets_others_have_their_turns(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.state.redis.execute.TURN_SIZE_BYTES", 500)
+    monkeypatch.setattr("raftcache.service.redis.REPLIES_SIZE_BYTES_MAX", 2000)
+    loop = asyncio.get_running_loop()
+    redis, turns, value = service(kv, loop), list[int](), "x" * 400
+    await run(redis, f"SET a {value}")
+    answered: asyncio.Future[list[Value]] = loop.create_future()
+    redis.run(lines(*["GET a"] * 8), answered.set_result)
+    while not answered.done():
+        turns.append(1)
+        await asyncio.sleep(0)
+    assert await answered == [value.encode()] * 6 + [TOO_MUCH] * 2
+    assert len(turns) == 2, "the first slice was read at once"

@@ -301,7 +301,7 @@ def test_reading_one_large_value_again_and_again_has_an_end(machine: Machine) ->
     for line in ((b"MGET", *[b"a"] * 65), (b"BITOP", b"OR", b"b", *[b"a"] * 65)):
         found = run(machine, line)
         assert isinstance(found, Failure)
-        assert found.text.startswith("ERR one call reads at most")
+        assert found.text.startswith("ERR what is read at once has at most")
 
 
 def test_a_value_may_not_become_too_long(machine: Machine) -> None:

@@ -18,7 +18,6 @@ from raftcache.state.redis.parsing import (
     integer_or_none,
 )
 from raftcache.state.redis.store import KEEP, Handler, Store
-from raftcache.state.redis.strings import check_read
 
 BAD_OFFSET: Final = "ERR bit offset is not an integer or out of range"
 _BAD_BIT: Final = "ERR bit is not an integer or out of range"
@@ -149,13 +148,9 @@ def _bitop(store: Store, args: tuple[bytes, ...]) -> Value:
         raise Refuse(SYNTAX)
     if name == b"NOT" and len(keys) != 1:
         raise Refuse("ERR BITOP NOT must be called with a single source key.")
-    values, read = list[bytes](), 0
-    for key in keys:
-        values.append(store.string(key) or b"")
-        read += len(values[-1])
-        check_read(read)
+    values = [store.string(key) or b"" for key in keys]
     size = max(map(len, values))
-    check_read(size * len(values))
+    store.count_bytes(sum([size - len(value) for value in values]))  # all become as long
     if not size:
         if store.remove(target):
             store.notify(GENERIC, b"del", target)

@@ -47,7 +47,10 @@ class Collection:
     # Rows by name.
 
     def _get(self, name: bytes) -> bytes | None:
-        return self._rows.get(self._prefix + name) if self._id else None
+        value = self._rows.get(self._prefix + name) if self._id else None
+        if value:
+            self.store.count_bytes(len(value))
+        return value
 
     def _put(self, name: bytes, value: bytes, *, is_second: bool = False) -> bytes | None:
         """Set a row; what it was before. is_second: of an element, which is counted once."""
@@ -98,7 +101,12 @@ class Collection:
         self.store.count_elements(stop - start)
         first = self._rows.place(self._prefix)
         names = self._rows.names(first + start, first + stop, reverse=reverse)
-        return (name[ID_SIZE_BYTES:] for name in names)
+        return self._counted(names)
+
+    def _counted(self, names: Iterator[bytes]) -> Iterator[bytes]:
+        for name in names:
+            self.store.count_bytes(len(name))
+            yield name[ID_SIZE_BYTES:]
 
     def _pairs(
         self, start: int, stop: int, *, reverse: bool = False
@@ -106,7 +114,9 @@ class Collection:
         """As _names, with what the rows hold."""
         get, prefix = self._rows.get, self._prefix
         for name in self._names(start, stop, reverse=reverse):
-            yield name, get(prefix + name) or b""
+            value = get(prefix + name) or b""
+            self.store.count_bytes(len(value))
+            yield name, value
 
     def names_after(self, after: bytes | None, count_max: int) -> list[bytes]:
         """The first names behind one, in order, or the first of all: so a scan goes on.

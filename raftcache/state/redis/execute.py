@@ -32,7 +32,7 @@ from raftcache.state.redis import (
     zsets,
 )
 from raftcache.state.redis.parsing import Refuse
-from raftcache.state.redis.store import ELEMENTS_READ_MAX, Handler, Store
+from raftcache.state.redis.store import BYTES_READ_MAX, ELEMENTS_READ_MAX, Handler, Store
 
 T = TypeVar("T")
 
@@ -66,6 +66,9 @@ LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
 """Calls that change one key, once, as the last thing they do: they need no way back."""
 
 _ABSENT: Final = 0
+
+TURN_SIZE_BYTES: Final = 4 << 20
+"""What reads copy before others have their turn: a millisecond."""
 
 
 def _mistake(error: Exception) -> Failure:
@@ -117,17 +120,18 @@ class CallCommands:
         self._changes.commit()
         return self._succeed(before, values)
 
-    def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
+    def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> tuple[list[Value], int]:
         """What calls that only read answer, as of the last entry applied: of the first ones.
 
-        It ends early when all together have looked at as many elements as one call may.
-        now_ms: the present, for times to live.
+        And how many bytes they looked at. It ends early when all together have looked at as many
+        elements as one call may, or at TURN_SIZE_BYTES. now_ms: the present, for times to live.
         """
-        reader, values = self._reader, []
+        reader, values = self._reader, list[Value]()
         reader.begin(max(now_ms, self._state.now_ms), 0, dice)
-        left = ELEMENTS_READ_MAX
+        left, size_bytes = ELEMENTS_READ_MAX, 0
         for call in calls:
             reader.allow_more()
+            reader.bytes_left = BYTES_READ_MAX
             try:
                 values.append(HANDLERS[call[0]](reader, call[1:]))
             except Refuse as refusal:
@@ -136,9 +140,10 @@ class CallCommands:
                 values.append(_mistake(error))
             reader.forget()
             left -= ELEMENTS_READ_MAX - reader.elements_left
-            if left <= 0:
+            size_bytes += BYTES_READ_MAX - reader.bytes_left
+            if left <= 0 or size_bytes >= TURN_SIZE_BYTES:
                 break
-        return values
+        return values, size_bytes
 
     def look(self, reader: Callable[[Store], T], now_ms: int) -> T:
         """See Machine.look."""

@@ -26,6 +26,10 @@ where an element has two rows."""
 ELEMENTS_READ_MAX: Final = 100_000
 """Elements, or keys, that one call may look at: as long."""
 
+BYTES_READ_MAX: Final = 64 << 20
+"""Of values and names that the calls of one Calls may look at together, or one call that only
+reads: what they answer is held in memory, and if it went through the log, on every node."""
+
 KEEP: Final = -1
 """A deadline: the one that the key has."""
 
@@ -62,11 +66,13 @@ class Store:
         self._dice = self._throws = 0
         self.rows_left = ROWS_TOUCHED_MAX
         self.elements_left = ELEMENTS_READ_MAX
+        self.bytes_left = BYTES_READ_MAX
 
     def begin(self, now_ms: int, size_bytes_max: int, dice: int) -> None:
         """What follows is of another Calls."""
         self.now_ms, self.size_bytes_max = now_ms, size_bytes_max
         self._dice, self._throws = dice, 0
+        self.bytes_left = BYTES_READ_MAX
         self.allow_more()
 
     def allow_more(self) -> None:
@@ -125,6 +131,7 @@ class Store:
             return None
         if found.kind > LEASED:
             raise Refuse(WRONG_TYPE)
+        self.count_bytes(found.value_size_bytes)
         return found.value
 
     def set_string(self, key: bytes, value: bytes, deadline_ms: int = 0) -> None:
@@ -264,6 +271,12 @@ class Store:
             raise Refuse(
                 f"ERR one call looks at up to {ELEMENTS_READ_MAX} elements: scan, or take a range"
             )
+
+    def count_bytes(self, size_bytes: int) -> None:
+        """So many bytes are looked at."""
+        self.bytes_left -= size_bytes
+        if self.bytes_left < 0:
+            raise Refuse(f"ERR what is read at once has at most {BYTES_READ_MAX} bytes")
 
     # Chance.
 

@@ -12,9 +12,6 @@ from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse, clamped,
 from raftcache.state.redis.store import KEEP, Handler, Store
 from raftcache.state.redis.string_options import COMPARISONS, OF_GETEX, OF_MSETEX, OF_SET
 
-VALUES_READ_SIZE_BYTES_MAX: Final = 64 << 20
-"""Of all values that one call reads: the same key may stand in it ten thousand times."""
-
 _PAIRS_MAX: Final = (1 << 31) - 1
 
 
@@ -87,22 +84,14 @@ def _getset(store: Store, args: tuple[bytes, ...]) -> Value:
 
 def _mget(store: Store, args: tuple[bytes, ...]) -> Value:
     values: list[Value] = []
-    size_bytes = 0
     for key in args:
         found = store.find(key)
         if found is None or found.kind > LEASED:
             values.append(None)
             continue
-        size_bytes += found.value_size_bytes
-        check_read(size_bytes)
+        store.count_bytes(found.value_size_bytes)
         values.append(found.value)
     return values
-
-
-def check_read(size_bytes: int) -> None:
-    """Refuse a call that reads values of so many bytes."""
-    if size_bytes > VALUES_READ_SIZE_BYTES_MAX:
-        raise Refuse(f"ERR one call reads at most {VALUES_READ_SIZE_BYTES_MAX} bytes of values")
 
 
 def _mset(store: Store, args: tuple[bytes, ...]) -> Value:
