@@ -176,7 +176,9 @@ OBJECT FREQ key
 OBJECT (NOTHING|ENCODING) [key] [key]
 OBJECT ENCODING key
 (FLUSHDB|FLUSHALL) [ASYNC|SYNC|NOW]
-SORT key [BY by] [LIMIT index count] [GET got]+ [ASC|DESC] [ALPHA] [STORE key]
+SORT key [BY by] [LIMIT index count] [GET got]+ [ASC|DESC] [STORE key]
+SORT key [BY by] [LIMIT index count] [GET got]+ [ASC|DESC] ALPHA
+SORT key [LIMIT index count] [GET got]+ [ASC|DESC] ALPHA STORE key
 SORT_RO key [LIMIT index count] [GET got] [DESC] [ALPHA]
 """
 

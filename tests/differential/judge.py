@@ -163,6 +163,16 @@ def beyond_strings(call: Call, redis: Reply, ours: Reply) -> bool:
     return reads and redis[0] == "-" and redis[1].startswith(b"ERR bit offset") and ours[0] != "-"
 
 
+def orders_equals(call: Call, redis: Reply, ours: Reply) -> bool:
+    """SORT of words with equal ones among them: by what is under other keys, or up to a zero."""
+    words = {word.upper() for word in call[2:]}
+    if not name_of(call).startswith("SORT") or b"ALPHA" not in words:
+        return False
+    if redis[0] != ours[0] or redis[0] != "*" or len(redis[1]) != len(ours[1]):
+        return False
+    return b"BY" in words or any(b"\0" in (word or b"") for _, word in redis[1])
+
+
 FAR_DIGITS: Final = 16
 """Of a deadline, or time to live, in seconds or milliseconds."""
 
@@ -173,6 +183,7 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
     Difference("offsets", "Strings and bitmaps", beyond_strings),
     Difference("encodings", "OBJECT", of_object("ENCODING")),
     Difference("references", "OBJECT", of_object("REFCOUNT")),
+    Difference("equal words", "SORT", orders_equals),
     Difference("expired keys", "DBSIZE", counts_expired),
 )
 
