@@ -29,7 +29,7 @@ TRACKED_KEYS_MAX: Final = 1 << 18
 """Of this node: each key counts once for each tracker that was shown it, and costs about 300 bytes.
 When it is reached, those tracked for longest are called invalid early, as in Redis."""
 
-PREFIXES_MAX: Final = 1000
+PREFIXES_MAX: Final = 200
 """Of one tracker."""
 
 EVENTS_PER_TURN: Final = 256

@@ -136,7 +136,8 @@ class Session(Client):
         return True
 
     def push_bytes(self, data: bytes) -> None:
-        self._flush()
+        # Even if the client does not read: what was answered before must not come after it.
+        self._flush(always=True)
         super().push_bytes(data)
 
     def set_protocol(self, protocol: int) -> None:
@@ -245,8 +246,8 @@ class Session(Client):
         else:
             self._is_waiting, self._cancel = True, None
             perform(entry, self, call, self._told)
-            if self.caching is not None and self.queue is None and entry.name != b"CLIENT":
-                self.caching = None
+        if self.caching is not None and self.queue is None and call[0].upper() != b"CLIENT":
+            self.caching = None
 
     def _run(self, stage: list[Request], tokens: list[bytes] | None) -> None:
         if self.before_reads is not None:
@@ -294,10 +295,10 @@ class Session(Client):
         if self.mute is Mute.THIS:
             self.mute = Mute.NO
 
-    def _flush(self) -> None:
-        """Write replies while the client reads."""
+    def _flush(self, *, always: bool = False) -> None:
+        """Write replies while the client reads, or all of them always."""
         replies, outlet = self._replies, self.outlet
-        while replies and not outlet.is_paused:
+        while replies and (always or not outlet.is_paused):
             try:
                 data = encode_all(replies[:REPLIES_AT_ONCE], self.protocol)
             except Exception:

@@ -1,0 +1,169 @@
+"""Pub/sub for Redis clients: SUBSCRIBE and its like, and PUBSUB. PUBLISH is a call of data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from raftcache.command.globs import GLOB_SIZE_BYTES_MAX
+from raftcache.command.values import Failure, Value
+from raftcache.errors import RaftcacheError
+from raftcache.server.resp.client import Client
+from raftcache.server.resp.encode import Pushes, encode_push
+from raftcache.server.resp.reference import Request
+from raftcache.server.resp.table import CallTable, Done
+from raftcache.service.pubsub import Delivery, PubSub, Scope
+from raftcache.service.redis import failure_of
+
+_SAID: Final = {
+    Scope.CHANNEL: (b"subscribe", b"unsubscribe"),
+    Scope.PATTERN: (b"psubscribe", b"punsubscribe"),
+    Scope.SHARD: (b"ssubscribe", b"sunsubscribe"),
+}
+"""What the client is told when it begins and ends to listen."""
+
+HELP: Final = (
+    "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+    "CHANNELS [<pattern>]",
+    "    Return the currently active channels matching a <pattern> (default: '*').",
+    "NUMPAT",
+    "    Return number of subscriptions to patterns.",
+    "NUMSUB [<channel> ...]",
+    "    Return the number of subscribers for the specified channels, excluding",
+    "    pattern subscriptions(default: no channels).",
+    "SHARDCHANNELS [<pattern>]",
+    "    Return the currently active shard level channels matching a <pattern> (default: '*').",
+    "SHARDNUMSUB [<shardchannel> ...]",
+    "    Return the number of subscribers for the specified shard level channel(s)",
+    "HELP",
+    "    Prints this help.",
+)
+
+
+class Listener:
+    """A client that listens; a Subscriber of the hub."""
+
+    __slots__ = ("_client", "names")
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self.names: dict[Scope, dict[bytes, None]] = {scope: {} for scope in Scope}
+
+    def deliver(self, delivery: Delivery) -> None:
+        protocol, rendered = self._client.protocol, delivery.rendered
+        data = rendered.get(protocol)
+        if data is None:
+            data = rendered[protocol] = encode_push(list(delivery.parts), protocol)
+        self._client.push_bytes(data)
+
+    def cut_off(self, why: str) -> None:
+        self._client.outlet.cut_off(why)
+
+    def count(self, scope: Scope) -> int:
+        """What Redis tells with each change: shard channels, or all others."""
+        names = self.names
+        if scope is Scope.SHARD:
+            return len(names[scope])
+        return len(names[Scope.CHANNEL]) + len(names[Scope.PATTERN])
+
+    def show(self) -> None:
+        """Tell the client's session how much it listens to."""
+        names = self.names
+        self._client.subscriptions = len(names[Scope.CHANNEL])
+        self._client.patterns = len(names[Scope.PATTERN])
+        self._client.shard_subscriptions = len(names[Scope.SHARD])
+
+
+class Subscribing:
+    """The room of these calls."""
+
+    def __init__(self, hub: PubSub) -> None:
+        self._hub = hub
+        self._listeners: dict[Client, Listener] = {}
+
+    def add_to(self, table: CallTable) -> None:
+        for name, scope in (("", Scope.CHANNEL), ("P", Scope.PATTERN), ("S", Scope.SHARD)):
+            table.add_asking(
+                f"{name}SUBSCRIBE", partial(self._subscribe, scope), is_refused_in_multi=True
+            )
+            table.add(
+                f"{name}UNSUBSCRIBE", partial(self._unsubscribe, scope), is_refused_in_multi=True
+            )
+        table.add("PUBSUB|CHANNELS", partial(self._channels, Scope.CHANNEL))
+        table.add("PUBSUB|SHARDCHANNELS", partial(self._channels, Scope.SHARD))
+        table.add("PUBSUB|NUMSUB", partial(self._count, Scope.CHANNEL))
+        table.add("PUBSUB|SHARDNUMSUB", partial(self._count, Scope.SHARD))
+        table.add("PUBSUB|NUMPAT", lambda client, call: self._hub.pattern_count)
+        table.add("PUBSUB|HELP", lambda client, call: list(HELP))
+
+    # Listening.
+
+    def _subscribe(self, scope: Scope, client: Client, call: Request, done: Done) -> None:
+        listener, names = self._listener(client), call[1:]
+
+        def subscribed(refused: RaftcacheError | None) -> None:
+            if refused is not None:
+                done(failure_of(refused))
+            elif self._listeners.get(client) is not listener:  # it has gone meanwhile
+                self._hub.unsubscribe(scope, names, listener)
+                done([])
+            else:
+                done(self._began(scope, names, listener))
+
+        self._hub.subscribe(scope, names, listener, subscribed)
+
+    def _listener(self, client: Client) -> Listener:
+        listener = self._listeners.get(client)
+        if listener is None:
+            listener = self._listeners[client] = Listener(client)
+            client.at_end.append(partial(self._forget, client))
+        return listener
+
+    def _began(self, scope: Scope, names: Sequence[bytes], listener: Listener) -> Value:
+        said, told = _SAID[scope][0], []
+        for name in names:
+            listener.names[scope][name] = None
+            told.append([said, name, listener.count(scope)])
+        listener.show()
+        return Pushes(told)
+
+    def _unsubscribe(self, scope: Scope, client: Client, call: Request) -> Value:
+        """From all of the scope, if none is named."""
+        listener = self._listeners.get(client) or Listener(client)
+        names: Sequence[bytes | None] = call[1:] or list(listener.names[scope]) or [None]
+        said, told = _SAID[scope][1], []
+        for name in names:
+            if name is not None and name in listener.names[scope]:
+                del listener.names[scope][name]
+                self._hub.unsubscribe(scope, [name], listener)
+            told.append([said, name, listener.count(scope)])
+        listener.show()
+        return Pushes(told)
+
+    def _forget(self, client: Client) -> None:
+        listener = self._listeners.pop(client)
+        for scope, names in listener.names.items():
+            self._hub.unsubscribe(scope, list(names), listener)
+            names.clear()
+        listener.show()
+
+    # Who listens.
+
+    def _channels(self, scope: Scope, client: Client, call: Request) -> Value:
+        if len(call) > 3:
+            return _wrong_count(call)
+        pattern = call[2] if len(call) == 3 else b"*"
+        if len(pattern) > GLOB_SIZE_BYTES_MAX:
+            return Failure(f"ERR a pattern has at most {GLOB_SIZE_BYTES_MAX} bytes")
+        return self._hub.channels(scope, pattern)
+
+    def _count(self, scope: Scope, client: Client, call: Request) -> Value:
+        return [each for name in call[2:] for each in (name, self._hub.listeners(scope, name))]
+
+
+def _wrong_count(call: Request) -> Failure:
+    sub = call[1].decode(errors="surrogateescape")
+    return Failure(
+        f"ERR unknown subcommand or wrong number of arguments for '{sub}'. Try PUBSUB HELP."
+    )

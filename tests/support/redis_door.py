@@ -1,0 +1,69 @@
+"""The Redis front door of one node in this process: real services over a state machine, no log."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from raftcache.config import Address, Config, Limits
+from raftcache.metrics import RespCounters
+from raftcache.server.resp.caching import Caching
+from raftcache.server.resp.client import Clients
+from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.server import RespServer
+from raftcache.server.resp.subscribing import Subscribing
+from raftcache.server.resp.transactions import Transactions
+from raftcache.service.pubsub import PubSub
+from raftcache.service.redis import RedisService
+from raftcache.service.tracking import Tracking
+from raftcache.state.machine import Machine
+from tests.support.fake_kv import FakeKv
+from tests.support.raw_http import HandClock
+from tests.unit.test_redis_service import Dice
+
+
+@dataclass
+class Door:
+    """It listens on a port; what is written to kv is applied at once."""
+
+    port: int
+    kv: FakeKv
+    pubsub: PubSub
+    tracking: Tracking
+    clients: Clients
+
+    @property
+    def machine(self) -> Machine:
+        return self.kv.machine
+
+
+@contextlib.asynccontextmanager
+async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]:
+    """A front door on a free port, with these Limits."""
+    here, loop, kv, clients = (
+        Address("127.0.0.1", 0),
+        asyncio.get_running_loop(),
+        FakeKv(),
+        Clients(),
+    )
+    config = Config("n1", Path("unused"), *[here] * 6, limits=Limits(**limits))
+    pubsub, tracking = PubSub(kv, kv.machine, loop, key_events), Tracking(kv.machine, loop)
+    tracking.start()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, receivers=pubsub.receivers)
+    rooms = (
+        Greetings("", lambda: True).add_to,
+        Transactions(redis).add_to,
+        Subscribing(pubsub).add_to,
+        Caching(tracking, clients).add_to,
+        lambda table: table.add("CLIENT|ID", lambda client, call: client.id),
+    )
+    server = RespServer(redis, config, HandClock(), RespCounters(), clients, rooms)
+    await server.start()
+    try:
+        yield Door(server.port, kv, pubsub, tracking, clients)
+    finally:
+        await server.stop(1.0)
