@@ -29,7 +29,8 @@ from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, Eviction, LogFormat
 from raftcache.errors import BadConfig, Fatal
-from raftcache.metrics import HttpCounters, Metrics, RespCounters
+from raftcache.front import RedisFront
+from raftcache.metrics import HttpCounters, Metrics
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.clustertime import ClusterTime
@@ -54,9 +55,6 @@ from raftcache.server.locks import LockRoutes
 from raftcache.server.members import MemberRoutes
 from raftcache.server.quotas import QuotaRoutes
 from raftcache.server.ranges import RangeRoutes
-from raftcache.server.resp.client import Clients
-from raftcache.server.resp.rooms import rooms_of
-from raftcache.server.resp.server import RespServer
 from raftcache.server.routes import RouteTable
 from raftcache.server.status import StatusRoutes
 from raftcache.server.txn import TxnRoutes
@@ -71,8 +69,6 @@ from raftcache.service.locks import LockService
 from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.service.quotas import QuotaService
 from raftcache.service.ranges import RangeService
-from raftcache.service.redis import RedisService
-from raftcache.service.scanning import Scanning
 from raftcache.service.vivify import VivifyService
 from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
@@ -240,6 +236,7 @@ class Node:
         """The services, and the doors in front of them."""
         config, machine, limits = self._config, core.machine, self._config.limits
         memory, evictor, accesses = self._keep_within_memory(machine)
+        note_read = None if accesses is None else accesses.note
         kv = KvService(
             self._replica,
             machine,
@@ -247,11 +244,12 @@ class Node:
             limits.value_size_bytes_max,
             limits.reads_pending_max,
             memory if limits.memory_size_bytes_max else None,
-            None if accesses is None else accesses.note,
+            note_read,
         )
         hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
         hub.start()
-        locks, counters, resp_counters = LockService(kv, machine), HttpCounters(), RespCounters()
+        locks, counters = LockService(kv, machine), HttpCounters()
+        front = self._redis_front(core, kv, note_read)
         status = NodeStatus(
             config,
             core.identity.cluster_id,
@@ -259,49 +257,37 @@ class Node:
             machine,
             self._link_counters,
             memory.view,
-            lambda: {**hub.gauges(), **evictor.gauges()},
+            lambda: {**hub.gauges(), **evictor.gauges(), **(front.gauges() if front else {})},
         )
         rooms = (
             *self._rooms_of_keys(kv, hub, locks, machine),
-            StatusRoutes(status, Metrics(counters, status.gauges, resp_counters)).add_to,
+            StatusRoutes(
+                status, Metrics(counters, status.gauges, front.counters if front else None)
+            ).add_to,
             *self._rooms_of_operators(core.identity.cluster_id),
         )
         vivifier = VivifyService(kv, machine, self._loop)
         server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms, status.leader_url)
         await server.start()
         self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
-        await self._start_redis(
-            core, kv, resp_counters, None if accesses is None else accesses.note
-        )
         self._undo.callback(hub.stop, "this node is shutting down")
         self._undo.callback(locks.stop)  # before the server waits for those who wait
+        if front is not None:
+            await front.start()
+            self._undo.push_async_callback(front.stop, config.timing.shutdown_timeout_s)
 
-    async def _start_redis(
-        self,
-        core: _Core,
-        kv: KvService,
-        counters: RespCounters,
-        note_read: Callable[[bytes], None] | None,
-    ) -> None:
-        """The door for Redis clients, where the node has an address for it."""
-        config, machine = self._config, core.machine
+    def _redis_front(
+        self, core: _Core, kv: KvService, note_read: Callable[[bytes], None] | None
+    ) -> RedisFront | None:
+        """The door for Redis clients, if there is one."""
+        config, identity, replica = self._config, core.identity, self._replica
         if config.resp is None:
-            return
-        redis = RedisService(
-            kv,
-            machine,
-            SystemDice(),
-            self._loop,
-            config.limits.value_size_bytes_max,
-            Scanning(kv, machine, SystemDice()).calls,
-            note_read,
+            return None
+        world = SystemClock(), SystemDice(), self._loop
+        group = GroupView(
+            config, identity.cluster_id, core.myself, replica, lambda: self._links.linked
         )
-        cluster_id, linked = core.identity.cluster_id, lambda: self._links.linked
-        view = GroupView(config, cluster_id, core.myself, self._replica, linked)
-        rooms = rooms_of(config, redis, view, self._loop)
-        server = RespServer(redis, config, SystemClock(), counters, Clients(), rooms)
-        await server.start()
-        self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
+        return RedisFront(config, kv, core.machine, replica, group, *world, note_read)
 
     def _rooms_of_keys(
         self, kv: KvService, hub: WatchHub, locks: LockService, machine: Machine

@@ -1,0 +1,99 @@
+"""The Redis front door of a node, composed: what serves its calls, and the order of its end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from raftcache.cluster.group import GroupView
+from raftcache.config import Config
+from raftcache.metrics import RespCounters
+from raftcache.ports import Clock, Dice
+from raftcache.raft.replica import Replica
+from raftcache.server.resp.client import Clients
+from raftcache.server.resp.discovery import DiscoveryCalls
+from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.server import RespServer, Room
+from raftcache.server.resp.transactions import Transactions
+from raftcache.server.resp.waiting import Waits
+from raftcache.service.blocking import Blocking
+from raftcache.service.kv import Kv
+from raftcache.service.lateness import Vigil
+from raftcache.service.pubsub import PubSub
+from raftcache.service.redis import RedisService
+from raftcache.service.scanning import Scanning
+from raftcache.service.tracking import Tracking
+from raftcache.state.machine import Machine
+
+SHUTTING_DOWN: Final = "this node is shutting down"
+
+
+class RedisFront:
+    """Serves config.resp, which is there, from start() to stop()."""
+
+    def __init__(
+        self,
+        config: Config,
+        kv: Kv,
+        machine: Machine,
+        replica: Replica,
+        group: GroupView,
+        clock: Clock,
+        dice: Dice,
+        loop: asyncio.AbstractEventLoop,
+        note_read: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """note_read: told of keys that are read."""
+        self._config, self._group, self._loop = config, group, loop
+        self.counters, self._clients = RespCounters(), Clients()
+        self._pubsub = PubSub(kv, machine, loop, config.notify_keyspace_events)
+        self._tracking = Tracking(machine, loop)
+        self._blocking = Blocking(kv, machine, loop, config.limits.value_size_bytes_max)
+        listening = (self._pubsub, self._tracking, self._blocking)
+        self._vigil = Vigil(replica, loop, [each.cut_off_all for each in listening])
+        self._redis = RedisService(
+            kv,
+            machine,
+            dice,
+            loop,
+            config.limits.value_size_bytes_max,
+            {**Scanning(kv, machine, dice).calls, **self._blocking.calls},
+            note_read,
+            self._pubsub.receivers,
+        )
+        self._server = RespServer(
+            self._redis, config, clock, self.counters, self._clients, self._rooms()
+        )
+
+    def _rooms(self) -> Sequence[Room]:
+        redis, group = self._redis, self._group
+        return (
+            Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
+            Transactions(redis).add_to,
+            DiscoveryCalls(
+                group,
+                Waits(group, self._loop),
+                redis,
+                self._loop,
+                2 * self._config.timing.election_max_s,
+            ).add_to,
+        )
+
+    async def start(self) -> None:
+        """Raises BadConfig when the address cannot be had."""
+        self._tracking.start()
+        self._blocking.start()
+        self._vigil.start()
+        await self._server.start()
+
+    async def stop(self, timeout_s: float) -> None:
+        """Finish what is being done, then close; timeout_s at most."""
+        await self._server.stop(timeout_s)
+        self._vigil.stop()
+        self._blocking.stop(SHUTTING_DOWN)
+        self._tracking.stop()
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for /metrics; names without their prefix."""
+        return {**self._pubsub.gauges(), **self._tracking.gauges(), **self._blocking.gauges()}
