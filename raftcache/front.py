@@ -11,6 +11,7 @@ from raftcache.config import Config
 from raftcache.metrics import RespCounters
 from raftcache.ports import Clock, Dice
 from raftcache.raft.replica import Replica
+from raftcache.server.resp import helps
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.discovery import DiscoveryCalls
 from raftcache.server.resp.greetings import Greetings
@@ -71,6 +72,7 @@ class RedisFront:
         return (
             Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
             Transactions(redis).add_to,
+            helps.add_to,
             DiscoveryCalls(
                 group,
                 Waits(group, self._loop),

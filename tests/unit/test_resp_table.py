@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 
+from raftcache.command.call_table import SPECS
 from raftcache.command.values import Failure
+from raftcache.server.resp import helps
+from raftcache.server.resp.client import Client
 from raftcache.server.resp.table import CallTable, Entry
 
 
@@ -70,3 +75,16 @@ def test_a_room_may_take_a_call_of_data() -> None:
     entry = table.find([b"GET", b"k"])
     assert isinstance(entry, Entry)
     assert not entry.is_data
+
+
+@pytest.mark.parametrize("container", [b"OBJECT", b"MEMORY"])
+def test_help_tells_of_every_subcommand(container: bytes) -> None:
+    table = CallTable()
+    helps.add_to(table)
+    entry = table.find([container, b"help"])
+    assert isinstance(entry, Entry)
+    assert entry.answer is not None
+    first, *lines = entry.answer(cast("Client", None), [container, b"HELP"])
+    assert first.startswith(container.decode())
+    told = {line.split()[0].encode() for line in lines if not line.startswith(" ")}
+    assert told == set(SPECS[container].subcommands)

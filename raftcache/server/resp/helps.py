@@ -1,0 +1,37 @@
+"""OBJECT HELP and MEMORY HELP: what these calls of data are for."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.server.resp.cluster import help_lines
+from raftcache.server.resp.table import CallTable
+
+_OBJECT: Final = """
+OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+ENCODING <key>
+    Return how a Redis with default settings would keep the value of <key>.
+FREQ <key>
+    Refused: how often keys are read is not counted here.
+IDLETIME <key>
+    Return 0: when keys were read last is not kept here.
+REFCOUNT <key>
+    Return 1: values are not shared.
+HELP
+    Prints this help.
+"""
+
+_MEMORY: Final = """
+MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+USAGE <key> [SAMPLES <count>]
+    Return about how many bytes <key> and its value take of each node's memory.
+    All elements count, whatever <count> is.
+HELP
+    Prints this help.
+"""
+
+
+def add_to(table: CallTable) -> None:
+    """As a room does."""
+    table.add("OBJECT|HELP", lambda client, call: help_lines(_OBJECT))
+    table.add("MEMORY|HELP", lambda client, call: help_lines(_MEMORY))
