@@ -53,14 +53,28 @@ class _Waiter:
 
     __slots__ = ("call", "future", "is_late", "is_trying", "timer", "wait")
 
-    def __init__(self, call: Call, wait: waits.Wait, future: asyncio.Future[Value]) -> None:
-        self.call, self.wait, self.future = call, wait, future
+    def __init__(self, call: Call, wait: waits.Wait, loop: asyncio.AbstractEventLoop) -> None:
+        self.call, self.wait, self.future = call, wait, _Answer(self, loop)
         self.timer: Timer | None = None
         self.is_trying = self.is_late = False
 
     @property
     def lines(self) -> list[_Name]:
         return [(self.wait.kind, key) for key in self.wait.keys]
+
+
+class _Answer(asyncio.Future[Value]):
+    """To a call that waits. During an attempt it is not cancelled: it tells what that takes."""
+
+    def __init__(self, waiter: _Waiter, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(loop=loop)
+        self._waiter = waiter
+
+    def cancel(self, msg: object = None) -> bool:
+        if self._waiter.is_trying:
+            self._waiter.is_late = True
+            return False
+        return super().cancel(msg)
 
 
 class _Line:
@@ -123,20 +137,21 @@ class Blocking:
     def call(self, call: Call) -> asyncio.Future[Value]:
         """What it took, NIL_ARRAY when its time is over, or why not; raises RaftcacheError.
 
-        call: one of waits.NAMES. Cancelled, it does not wait any more.
+        call: one of waits.NAMES. Cancelled, it does not wait any more; but if an attempt is under
+        way just then, cancel() returns False, and its outcome is told.
         """
-        future: asyncio.Future[Value] = self._loop.create_future()
+        refused: asyncio.Future[Value] = self._loop.create_future()
         if self._stopped:
-            future.set_exception(NotLeader(self._stopped))
-            return future
+            refused.set_exception(NotLeader(self._stopped))
+            return refused
         try:
-            waiter = _Waiter(call, waits.read(call), future)
+            waiter = _Waiter(call, waits.read(call), self._loop)
         except Refuse as refusal:
-            future.set_result(Failure(refusal.text))
-            return future
-        future.add_done_callback(lambda _: self._leave(waiter))
+            refused.set_result(Failure(refusal.text))
+            return refused
+        waiter.future.add_done_callback(lambda _: self._leave(waiter))
         self._begin(waiter, is_fresh=False)
-        return future
+        return waiter.future
 
     def _begin(self, waiter: _Waiter, *, is_fresh: bool) -> None:
         """Take what is there, or wait if a fresh state says that nothing is."""
@@ -172,10 +187,10 @@ class Blocking:
             self._end(waiter, outcome)
             return
         [value] = values_of(outcome, 1)
-        if _is_nothing(value):
+        if _is_nothing(value) and not waiter.is_late:
             self._kv.when_fresh(LINEARIZABLE, partial(self._became_fresh, waiter))
         else:
-            self._end(waiter, value)
+            self._end(waiter, NIL_ARRAY if value is None else value)
 
     def _count(self, name: _Name) -> int | None:
         """Elements of a key here; None if it is of another type."""

@@ -70,11 +70,12 @@ class Redis(Protocol):
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
         wrote: Wrote | None = None,
-    ) -> Callable[[], None]:
+    ) -> Callable[[], bool]:
         """Do them in order; done once with a value for each, later or at once.
 
         tokens: of calls that are to be applied once, b"" for the others. Returns what ends the
-        wait of those that wait for something: then done is not called; what was begun goes on.
+        wait of those that wait for something: then done is not called; what was begun goes on. It
+        returns False, and ends nothing, while something may be taken for one that waits.
         """
         ...
 
@@ -125,7 +126,7 @@ class RedisService:
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
         wrote: Wrote | None = None,
-    ) -> Callable[[], None]:
+    ) -> Callable[[], bool]:
         running = _Run(self, calls, done, want, tokens, wrote)
         running.go_on()
         return running.cancel
@@ -258,10 +259,12 @@ class _Run:
         self._is_over = False
         self._size_bytes = 0  # read so far
 
-    def cancel(self) -> None:
+    def cancel(self) -> bool:
+        """See Redis.run."""
+        if self._task is not None and not self._task.cancel():
+            return False
         self._is_over = True
-        if self._task is not None:
-            self._task.cancel()
+        return True
 
     def go_on(self) -> None:
         """Begin the next stage."""

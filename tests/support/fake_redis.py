@@ -38,7 +38,7 @@ class FakeRedis:
         want: Want = LINEARIZABLE,
         tokens: Sequence[bytes] | None = None,
         wrote: Wrote | None = None,
-    ) -> Callable[[], None]:
+    ) -> Callable[[], bool]:
         self.stages.append(list(calls))
         self.wants.append(want)
         self.tokens.append(None if tokens is None else list(tokens))
@@ -53,10 +53,11 @@ class FakeRedis:
         self._held.append(end)
         return partial(self._cancel, end)
 
-    def _cancel(self, end: Callable[[], None]) -> None:
+    def _cancel(self, end: Callable[[], None]) -> bool:
         if end in self._held:
             self._held.remove(end)
             self.cancelled += 1
+        return True
 
     def _end(self, calls: Sequence[Call], done: ValuesDone) -> None:
         if self.failure is not None:
@@ -129,5 +130,5 @@ class FakeRedis:
         return self.data.pop(key, None) is not None
 
 
-def _nothing() -> None:
-    pass
+def _nothing() -> bool:
+    return True

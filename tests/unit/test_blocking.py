@@ -265,6 +265,24 @@ async def test_who_has_gone_takes_nothing() -> None:
         assert here.blocking.gauges() == {"places_in_lines": 0}
 
 
+@on_loop
+async def test_who_is_unblocked_during_an_attempt_is_told_what_it_took() -> None:
+    async with room() as here:
+        taker, other = here.wait("BLPOP l 0"), here.wait("BLMOVE m o LEFT LEFT 0")
+        await turns()
+        here.kv.holding = True
+        here.write("RPUSH l a", "RPUSH m b", "RPUSH n c")
+        first = here.wait("BLPOP n 0")
+        await turns()
+        here.write("DEL m n")
+        assert not any(each.cancel() for each in (taker, other, first))
+        here.kv.release()
+        assert await answer(taker) == [b"l", b"a"]
+        assert await answer(other) == NIL_ARRAY
+        assert await answer(first) == NIL_ARRAY
+        assert here.blocking.gauges() == {"places_in_lines": 0}
+
+
 @pytest.mark.parametrize("error", [Unknown("lost"), OutOfMemory("full")])
 @on_loop
 async def test_an_attempt_that_fails_says_how(error: RaftcacheError) -> None:

@@ -90,7 +90,7 @@ class Session(Client):
         """Calls before this place are known not to be all of the plain kind."""
         self._replies: list[Value] = []
         """Not written yet; the client may have stopped reading."""
-        self._cancel: Callable[[], None] | None = None
+        self._cancel: Callable[[], bool] | None = None
         """Ends the wait of the stage under way."""
         self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
         self.is_blocked = False
@@ -129,9 +129,8 @@ class Session(Client):
         self.end()
 
     def unblock(self, value: Value) -> bool:
-        if not self.is_blocked or self._cancel is None:
+        if not self.is_blocked or self._cancel is None or not self._cancel():
             return False
-        self._cancel()
         self._ended([value])
         return True
 
