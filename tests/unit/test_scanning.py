@@ -146,6 +146,10 @@ async def test_scans_of_elements(kv: FakeKv, service: Scanning) -> None:
     assert await scan(service, "ZSCAN z {} MATCH *77 COUNT 30") == [
         each for number in range(77, 1000, 100) for each in (b"m%04d" % number, b"%d" % number)
     ]
+    do(kv, "HSET h " + " ".join(f"{member} {member}v" for member in members))
+    both = [each for name in names for each in (name, name + b"v")]
+    assert await scan(service, "HSCAN h {} COUNT 30") == both
+    assert await scan(service, "HSCAN h {} NOVALUES COUNT 300") == names
     cursor, found = await ask(service, "SSCAN small 0 COUNT 1")
     assert (cursor, found) == (b"0", names[:AT_ONCE_MAX])
 
