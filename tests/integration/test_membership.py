@@ -222,6 +222,9 @@ def test_a_member_moves_without_becoming_another(trio: Growing) -> None:
     resp = {name: f"127.0.0.1:{trio.nodes[name].resp_port}" for name in trio.running}
     for name in trio.running:
         until(lambda at=name: trio.served(at) == resp, "where Redis clients go is not known")
+    listed = trio.cli("member", "list").stdout.splitlines()[1:]
+    heading, *rows = (line.split() for line in listed)
+    assert {row[0]: row[heading.index("RESP")] for row in rows} == resp
     trio.settled()
     after = trio.members("n2")
     assert {n: m["id"] for n, m in after.items()} == {n: m["id"] for n, m in before.items()}

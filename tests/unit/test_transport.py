@@ -66,6 +66,9 @@ async def test_members_and_addresses_may_be_known_before_the_start() -> None:
         assert not n2.say("n1", 1)
         async with started(n2):
             await until(lambda: n1.up and n2.up)
+            assert n1.links.linked == {"n2"}
+        await until(lambda: not n1.up)
+        assert n1.links.linked == frozenset()
 
 
 @on_both_loops
