@@ -66,9 +66,18 @@ POOLS: Final = {
     "at_ms": st.one_of(pool("2000000000000", "1999999999999"), pool("1", "0", INTEGER_MAX, "")),
     "offset": st.one_of(pool("0", "1", "3", "10"), pool("-1", "2000000", INTEGER_MAX, "abc")),
     "bit_offset": st.one_of(pool("0", "1", "7", "8", "15", "100"), pool("-1", "4294967296", "abc")),
-    "bit": pool("1", "0", "1", "0", "2", "-1", "abc"),
-    "bit_type": pool("u8", "i8", "u1", "i5", "u16", "i64", "u63", "u64", "i65", "u0", "x8", "i"),
-    "bit_place": pool("0", "#0", "#1", "1", "5", "100", "-1", "#-1", "#", "abc", "99999999999"),
+    "bit": st.one_of(pool("1", "0"), pool("1", "0"), pool("2", "-1", "abc")),
+    "bit_type": st.one_of(
+        pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
+        pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
+        pool("u64", "i65", "u0", "x8", "i"),
+    ),
+    "bit_place": st.one_of(
+        pool("0", "#0", "#1", "1", "5", "100"), pool("-1", "#-1", "#", "abc", "99999999999")
+    ),
+    "width": pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
+    "place": pool("0", "#0", "#1", "1", "5", "100"),
+    "amount": pool("1", "-1", "100", "200", "-200", INTEGER_MAX, "abc", TOO_LARGE),
     "pattern": st.one_of(
         pool("*", "k*", "k[12]", "?1", "[^k]*", "k1"),
         pool("", "\\k1", "[a-b]", "*c", "[b-a]", "[a"),
@@ -128,12 +137,16 @@ SETBIT key bit_offset bit
 SETBIT key bit_offset bit
 GETBIT key bit_offset
 BITCOUNT key [index index] [BYTE|BIT]
+BITCOUNT key index index (BYTE|BIT)
 BITPOS key bit [index] [index] [BYTE|BIT]
+BITPOS key (0|1) [index] [index]
+BITPOS key (0|1) index index (BYTE|BIT)
 BITOP (AND|OR|XOR) key key+
 BITOP NOT key key
 BITOP (NOT|DIFF) key key+
-BITFIELD key ([OVERFLOW (WRAP|SAT|FAIL|X)] ((SET|INCRBY) bit_type bit_place integer))+
-BITFIELD key ((SET|INCRBY) bit_type bit_place integer|GET bit_type bit_place)+
+BITFIELD key ([OVERFLOW (WRAP|SAT|FAIL|X)] ((SET|INCRBY) bit_type bit_place amount))+
+BITFIELD key (SET bit_type bit_place amount|INCRBY bit_type place integer|GET width bit_place)+
+BITFIELD key ([OVERFLOW (WRAP|SAT|FAIL)] (SET|INCRBY) width place amount)+
 BITFIELD key GET bit_type bit_place
 BITFIELD_RO key (GET bit_type bit_place)+
 BITFIELD_RO key (GET bit_type bit_place|SET bit_type bit_place integer)
