@@ -73,13 +73,13 @@ class Side:
     """One server, with a connection for each client that takes part, and one more to look."""
 
     def __init__(self, address: Path | int) -> None:
-        self._address = address
+        self.address = address
         self.wires: list[RespWire] = []
 
     def begin(self, clients: int, protocol: int) -> None:
         """Nothing is stored, and connections are new."""
         self.close()
-        self.wires = [RespWire(self._address) for _ in range(clients + 1)]
+        self.wires = [RespWire(self.address) for _ in range(clients + 1)]
         for wire in self.wires:
             wire.call(b"HELLO", b"%d" % protocol)
         assert self.wires[LOOKER].call(b"FLUSHALL") == ("+", b"OK")

@@ -12,12 +12,15 @@ from hypothesis import HealthCheck, given, seed, settings
 
 from tests.differential.garbage import garbage
 from tests.differential.peers import REDIS_OPTIONS
-from tests.differential.test_controls import SEED
+from tests.differential.search import Pair
+from tests.differential.test_commands import SEED, TIMES
 from tests.support.redis_server import redis_server
 from tests.support.resp_wire import Reply, RespWire, packed
 
 MARK: Final = packed([b"ECHO", b"mark"])
 """Sent behind everything: who has closed before, does not answer it."""
+
+EXAMPLES: Final = 300
 
 PROTOCOL_ERROR: Final = b"ERR Protocol error"
 
@@ -69,8 +72,14 @@ def compare(redis: Path, other: Path | int, count: int) -> None:
     look()
 
 
+@pytest.mark.cluster
+def test_a_node_reads_garbage_as_redis_does(node: Pair) -> None:
+    assert isinstance(node.redis.address, Path)
+    compare(node.redis.address, node.other.address, round(EXAMPLES * TIMES))
+
+
 def test_redis_agrees_with_itself(redis: Path) -> None:
-    compare(redis, redis, 300)
+    compare(redis, redis, EXAMPLES)
 
 
 def test_what_is_sent_is_refused_often_and_read_often(redis: Path) -> None:
@@ -78,7 +87,7 @@ def test_what_is_sent_is_refused_often_and_read_often(redis: Path) -> None:
     closed, kept = set[bytes](), 0
 
     @settings(
-        max_examples=300, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+        max_examples=EXAMPLES, database=None, deadline=None, suppress_health_check=list(HealthCheck)
     )
     @seed(SEED)
     @given(garbage())

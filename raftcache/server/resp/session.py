@@ -20,7 +20,7 @@ from raftcache.server.resp.encode import RESP2, encode_all
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
-from raftcache.server.resp.transactions import queued
+from raftcache.server.resp.transactions import queued, refused
 from raftcache.service.redis import Redis
 
 PIPELINE_CALLS_MAX: Final = 1024
@@ -43,6 +43,9 @@ WHEN_SUBSCRIBED: Final = frozenset(
     )
 )
 """In RESP2 nothing tells a message from a reply."""
+
+OF_HTTP: Final = frozenset((b"POST", b"HOST:"))
+"""Who can make a browser send a request must not get further: here is the end, as in Redis."""
 
 NO_AUTH: Final = Failure("NOAUTH Authentication required.")
 IN_MULTI: Final = Failure("ERR Command not allowed inside a transaction")
@@ -236,10 +239,11 @@ class Session(Client):
     def _do(self, call: Request) -> None:
         """One call that is no data, or that is queued or refused."""
         entry = self._judge(call)
-        if isinstance(entry, Failure):
-            if self.queue is not None:
-                self.queue.is_broken = True
-            self._answer(entry)
+        if isinstance(entry, Failure) and call[0].upper() in OF_HTTP:
+            self.leave()
+            self.outlet.cut_off("it speaks HTTP")
+        elif isinstance(entry, Failure):
+            self._answer(refused(self, call, entry))
         elif self.queue is not None and not entry.is_immediate:
             self._answer(queued(self.queue, call))
         else:

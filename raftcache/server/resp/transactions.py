@@ -38,6 +38,17 @@ def queued(queue: Queue, call: Request) -> Value:
     return QUEUED
 
 
+def refused(client: Client, call: Request, why: Failure) -> Failure:
+    """The answer to a call with a fault: it breaks a transaction; EXEC, as in Redis, ends it."""
+    if call[0].upper() == b"EXEC":
+        client.queue, client.watched = None, {}
+        text = why.text.removeprefix("ERR ")
+        return Failure(f"EXECABORT Transaction discarded because of: {text}")
+    if client.queue is not None:
+        client.queue.is_broken = True
+    return why
+
+
 class Transactions:
     """The room of these calls."""
 

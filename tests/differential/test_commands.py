@@ -1,0 +1,45 @@
+"""raftcache beside a redis-server: the same calls, the same replies, but for what the docs list.
+
+More examples: RAFTCACHE_EXAMPLES=10 (times as many), another seed: RAFTCACHE_SEED=n. The long form,
+which does not stop at the first difference, is scripts/differential.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Final
+
+import pytest
+
+from tests.differential.families import FAMILIES
+from tests.differential.search import Pair, search
+
+SEED: Final = int(os.environ.get("RAFTCACHE_SEED", "0"))
+TIMES: Final = float(os.environ.get("RAFTCACHE_EXAMPLES", "1"))
+EXAMPLES_OF_STATE: Final = 80
+EXAMPLES_OF_NODE: Final = 40
+
+OF_DOORS: Final = {"blocking", "transactions", "connection"}
+"""What only a door has."""
+
+NOT_YET: Final = {"blocking", "connection"}
+
+
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in OF_DOORS])
+def test_the_state_answers_as_redis_does(state: Pair, name: str) -> None:
+    compare(state, name, EXAMPLES_OF_STATE)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", FAMILIES.keys() - NOT_YET)
+def test_a_node_answers_as_redis_does(node: Pair, name: str) -> None:
+    compare(node, name, EXAMPLES_OF_NODE)
+
+
+def compare(pair: Pair, name: str, examples: int) -> None:
+    family = FAMILIES[name]
+    count = round(examples * TIMES * family.weight)
+    print(f"seed {SEED}, {count} examples")
+    found = search(pair, family, count, SEED)
+    again = f"scripts/differential --families {name} --seed {SEED} --examples {examples}"
+    assert not found.differences, f"{found}\nall of them: {again}"
