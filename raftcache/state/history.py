@@ -6,6 +6,7 @@ loaded one. So nothing that a command answers may depend on it.
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_right
 from collections.abc import Callable
 from enum import IntEnum
@@ -65,6 +66,7 @@ class History:
         "_settled",
         "_size_bytes",
         "_size_bytes_max",
+        "_sizes",
         "add",
         "first_revision",
         "listeners",
@@ -77,6 +79,8 @@ class History:
         """Take the next event; all of one revision come one after the other."""
         self._dropped = self._settled = 0  # positions: of the first event, and of the first unseen
         self._size_bytes = 0  # without HISTORY_EVENT_SIZE_BYTES for each event
+        # Of each event settled: old ones are far away in memory, and need not be looked at again.
+        self._sizes = array("Q")
         self.first_revision = 0
         """All that changed after it is known."""
         self.listeners: list[Callable[[], None]] = []
@@ -123,7 +127,9 @@ class History:
         events = self._events
         if self.end == self._settled:
             return
-        self._size_bytes += _size_bytes(events[self._settled - self._dropped :])
+        sizes = _sizes_bytes(events[self._settled - self._dropped :])
+        self._sizes.extend(sizes)
+        self._size_bytes += sum(sizes)
         self._settled = self.end
         self._forget()
         self._tell()
@@ -134,14 +140,15 @@ class History:
             count = len(events) // _SPARE + 1
             self.first_revision = events[count - 1].revision
             count = bisect_right(events, self.first_revision, lo=count, key=_revision)
-            self._size_bytes -= _size_bytes(events[:count])
+            self._size_bytes -= sum(self._sizes[:count])
             self._dropped += count
-            del events[:count]
+            del events[:count], self._sizes[:count]
 
     def begin_at(self, revision: int) -> None:
         """An image of that revision was loaded: nothing is known of what came before."""
         self._dropped = self._settled = self.end + 1  # no position of before is valid any more
         self._events.clear()
+        del self._sizes[:]
         self._size_bytes = 0
         self.first_revision = revision
         self._tell()
@@ -151,6 +158,6 @@ class History:
             listener()
 
 
-def _size_bytes(events: list[Event]) -> int:
+def _sizes_bytes(events: list[Event]) -> list[int]:
     """Of what only the history holds: the new items are in the keyspace, or previous to others."""
-    return sum([len(event.key) + len(event.previous or b"") for event in events])
+    return [len(event.key) + len(event.previous or b"") for event in events]
