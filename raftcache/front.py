@@ -8,13 +8,18 @@ from typing import Final
 
 from raftcache.cluster.group import GroupView
 from raftcache.config import Config
+from raftcache.config.text import parse_key_events, show_key_events
 from raftcache.metrics import RespCounters
 from raftcache.ports import Clock, Dice
 from raftcache.raft.replica import Replica
 from raftcache.server.resp import helps
 from raftcache.server.resp.client import Clients
+from raftcache.server.resp.commands import CommandCalls
+from raftcache.server.resp.configuration import Changeable, ConfigurationCalls
 from raftcache.server.resp.discovery import DiscoveryCalls
 from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.manners import Manners
+from raftcache.server.resp.people import People
 from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.transactions import Transactions
 from raftcache.server.resp.waiting import Waits
@@ -47,6 +52,7 @@ class RedisFront:
     ) -> None:
         """note_read: told of keys that are read."""
         self._config, self._group, self._loop = config, group, loop
+        self._kv, self._clock = kv, clock
         self.counters, self._clients = RespCounters(), Clients()
         self._pubsub = PubSub(kv, machine, loop, config.notify_keyspace_events)
         self._tracking = Tracking(machine, loop)
@@ -73,6 +79,12 @@ class RedisFront:
             Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
             Transactions(redis).add_to,
             helps.add_to,
+            People(self._clients, self._clock.monotonic_s).add_to,
+            Manners().add_to,
+            CommandCalls().add_to,
+            ConfigurationCalls(
+                self._config, self.counters, self._kv.now_ms, self._changeable()
+            ).add_to,
             DiscoveryCalls(
                 group,
                 Waits(group, self._loop),
@@ -81,6 +93,15 @@ class RedisFront:
                 2 * self._config.timing.election_max_s,
             ).add_to,
         )
+
+    def _changeable(self) -> dict[str, Changeable]:
+        pubsub = self._pubsub
+
+        def change(text: str) -> None:
+            pubsub.key_events = parse_key_events(text)
+
+        events = Changeable(lambda: show_key_events(pubsub.key_events), change)
+        return {"notify-keyspace-events": events}
 
     async def start(self) -> None:
         """Raises BadConfig when the address cannot be had."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -46,6 +46,13 @@ class RespCounters:
     connections_cut_off: int = 0
     """Closed because more was waiting to be read by the client than may."""
     protocol_errors: int = 0
+
+    def reset(self) -> None:
+        """Begin to count anew; what is open stays so."""
+        open_now = self.connections_open
+        for counter in fields(self):
+            setattr(self, counter.name, 0)
+        self.connections_open = open_now
 
 
 class Metrics:

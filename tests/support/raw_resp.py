@@ -12,8 +12,12 @@ from typing import Any
 from raftcache.config import Address, Config, Limits
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Clients
+from raftcache.server.resp.commands import CommandCalls
+from raftcache.server.resp.configuration import ConfigurationCalls
 from raftcache.server.resp.connection import Port
 from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.manners import Manners
+from raftcache.server.resp.people import People
 from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.transactions import Transactions
 from tests.support.fake_redis import FakeRedis
@@ -113,7 +117,14 @@ async def serving_resp(
         limits=Limits(**limits),
     )
     redis, clock, counters, clients = FakeRedis(), HandClock(), RespCounters(), Clients()
-    standard = (Greetings(password, lambda: True).add_to, Transactions(redis).add_to)
+    standard = (
+        Greetings(password, lambda: True).add_to,
+        Transactions(redis).add_to,
+        People(clients, clock.monotonic_s).add_to,
+        Manners().add_to,
+        CommandCalls().add_to,
+        ConfigurationCalls(config, counters, lambda: 1_800_000_000_123, {}).add_to,
+    )
     server = RespServer(redis, config, clock, counters, clients, (*standard, *rooms))
     server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()

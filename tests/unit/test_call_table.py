@@ -16,7 +16,7 @@ from tests.support.resp_wire import RespWire, plain
 SENTINEL_ONLY: Final = "sentinel"
 """A command that a redis-server has only when it is a sentinel."""
 
-NOT_ASKED_FOR: Final = {"client|idempotency"}
+NOT_ASKED_FOR: Final = {"client|idempotency", "client|consistency"}
 """Ours alone."""
 
 

@@ -26,6 +26,7 @@ from raftcache.server.resp.discovery import DiscoveryCalls
 from raftcache.server.resp.encode import RESP2, RESP3, encode
 from raftcache.server.resp.table import CallTable, Entry
 from raftcache.server.resp.waiting import Waits
+from raftcache.server.resp.words import NOT_INTEGER
 
 N1: Final = Member("n1", "one", "h1:7500", "h1:7400", True, versions.COMMANDS, "h1:6401")
 N2: Final = Member("n2", "two", "h2:7500", "h2:7400", True, versions.COMMANDS, "h2:6402")
@@ -122,8 +123,8 @@ def test_the_keys_of_a_slot() -> None:
     assert said("GETKEYSINSLOT", "-1", "2") == Failure("ERR Invalid slot or number of keys")
     assert said("GETKEYSINSLOT", "1", "-2") == Failure("ERR Invalid slot or number of keys")
     for wrong in ("x", "01", "1.0", " 1", str(1 << 63)):
-        assert said("COUNTKEYSINSLOT", wrong) == cluster.NOT_AN_INTEGER
-        assert said("GETKEYSINSLOT", "1", wrong) == cluster.NOT_AN_INTEGER
+        assert said("COUNTKEYSINSLOT", wrong) == NOT_INTEGER
+        assert said("GETKEYSINSLOT", "1", wrong) == NOT_INTEGER
 
 
 # -- the map ---------------------------------------------------------------------------------------
@@ -263,7 +264,7 @@ def test_sentinels_tell_who_is_down_and_whether_a_leader_can_be_elected() -> Non
     assert down("h1", "6401") == [1, b"*", 0]
     assert down("h2", "6402") == [0, b"*", 0]
     assert down("h9", "6409") == [0, b"*", 0]
-    assert down("h1", "x") == down("h1", "6401", "x") == cluster.NOT_AN_INTEGER
+    assert down("h1", "x") == down("h1", "6401", "x") == NOT_INTEGER
     replicas = asked(seen.group, "SENTINEL", "REPLICAS", "x")
     assert replicas[0][b"flags"] == b"slave,s_down,disconnected"
 

@@ -83,6 +83,9 @@ CLIENT -2
 CLIENT|CACHING 3 noscript loading stale
   Instruct the server about tracking or not keys in the next request
   6.0.0: O(1)
+CLIENT|CONSISTENCY -3 noscript
+  Chooses how fresh the connection's reads are
+  raftcache 0.2: O(1)
 CLIENT|GETNAME 2 noscript loading stale
   Get the current connection name
   2.6.9: O(1)
@@ -101,6 +104,9 @@ CLIENT|IDEMPOTENCY -3 noscript
 CLIENT|INFO 2 noscript loading stale
   Returns information about the current client connection.
   6.2.0: O(1)
+CLIENT|KILL -3 admin noscript loading stale
+  Kill the connection of a client
+  2.4.0: O(N) where N is the number of client connections
 CLIENT|LIST -2 admin noscript loading stale
   Get the list of client connections
   2.4.0: O(N) where N is the number of client connections
@@ -125,6 +131,9 @@ CLIENT|TRACKING -3 noscript loading stale
 CLIENT|TRACKINGINFO 2 noscript loading stale
   Return information about server assisted client side caching for the current connection
   6.2.0: O(1)
+CLIENT|UNBLOCK -3 admin noscript loading stale
+  Unblock a client blocked in a blocking command from a different connection
+  5.0.0: O(log N) where N is the number of client connections
 ECHO 2 loading stale fast
   Echo the given string
   1.0.0: O(1)
@@ -175,6 +184,12 @@ CONFIG|GET -3 admin noscript loading stale
 CONFIG|HELP 2 loading stale
   Show helpful text about the different subcommands
   5.0.0: O(1)
+CONFIG|RESETSTAT 2 admin noscript loading stale
+  Reset the stats returned by INFO
+  2.0.0: O(1)
+CONFIG|SET -4 admin noscript loading stale
+  Set configuration parameters to the given values
+  2.0.0: O(N) when N is the number of configuration parameters provided
 DBSIZE 1 readonly fast +keyspace
   Return the number of keys in the selected database
   1.0.0: O(1)

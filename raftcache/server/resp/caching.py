@@ -15,15 +15,13 @@ from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.encode import RESP3
 from raftcache.server.resp.reference import Request, whole_number
 from raftcache.server.resp.table import CallTable
+from raftcache.server.resp.words import NOT_INTEGER, SYNTAX
 from raftcache.service.tracking import PREFIXES_MAX, Tracker, Tracking
 
 INVALIDATE: Final = b"invalidate"
 CHANNEL: Final = b"__redis__:invalidate"
 """Where those listen who are redirected to, in RESP2."""
 BROKEN: Final = b"tracking-redir-broken"
-
-SYNTAX: Final = Failure("ERR syntax error")
-NOT_INTEGER: Final = Failure("ERR value is not an integer or out of range")
 
 _READS: Final = frozenset(
     name

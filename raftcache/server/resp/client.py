@@ -99,7 +99,7 @@ class Client:
         "came_s",
         "id",
         "idempotency",
-        "is_pinned",
+        "is_blocked",
         "is_trusted",
         "last_call",
         "library",
@@ -128,8 +128,8 @@ class Client:
         self.at_end: list[Callable[[], None]] = []
         self.is_trusted = True
         """Has said the password, if there is one."""
-        self.is_pinned = False
-        """Asked for by CLIENT NO-EVICT; shown, for nobody is evicted here."""
+        self.is_blocked = False
+        """The call under way waits for something to happen."""
         self.redirect = -1
         """Whom invalidations go to: an id, 0 for itself, -1 for nobody."""
         self.forget()

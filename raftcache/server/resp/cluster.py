@@ -14,10 +14,10 @@ from typing import Any, Final
 from raftcache.cluster.group import Group, Peer, hex_id
 from raftcache.command.values import Failure, Value, Verbatim
 from raftcache.server.resp.reference import whole_number
+from raftcache.server.resp.words import NOT_INTEGER, help_lines
 
 SLOTS: Final = 16_384
 
-NOT_AN_INTEGER: Final = Failure("ERR value is not an integer or out of range")
 _SLOT_INVALID: Final = Failure("ERR Invalid slot")
 _RANGE_INVALID: Final = Failure("ERR Invalid slot or number of keys")
 
@@ -52,10 +52,6 @@ HELP
 """
 
 
-def help_lines(text: str) -> list[Value]:
-    return text.strip("\n").split("\n")
-
-
 def slot_of(key: bytes) -> int:
     """Of the part between the first { and the next }, if there is anything between them."""
     _, brace, rest = key.partition(b"{")
@@ -67,7 +63,7 @@ def keys_in_slot(argv: Sequence[bytes], keys: Iterable[bytes]) -> Value:
     """The answer to COUNTKEYSINSLOT or GETKEYSINSLOT, where these are all keys."""
     numbers = [whole_number(argument) for argument in argv[2:]]
     if None in numbers:
-        return NOT_AN_INTEGER
+        return NOT_INTEGER
     slot, *counts = (number for number in numbers if number is not None)
     if not 0 <= slot < SLOTS:
         return _RANGE_INVALID if counts else _SLOT_INVALID

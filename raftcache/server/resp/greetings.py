@@ -11,12 +11,11 @@ from raftcache.server.resp.client import Client
 from raftcache.server.resp.encode import RESP2, RESP3
 from raftcache.server.resp.reference import Request, whole_number
 from raftcache.server.resp.table import CallTable
+from raftcache.server.resp.words import NOT_INTEGER, SYNTAX, as_text, is_plain_word
 
 REDIS_VERSION: Final = b"7.0.15"
 """What clients are told, for they decide by it what they use."""
 
-SYNTAX: Final = Failure("ERR syntax error")
-NOT_INTEGER: Final = Failure("ERR value is not an integer or out of range")
 BAD_NAME: Final = Failure("ERR Client names cannot contain spaces, newlines or special characters.")
 WRONG_PASSWORD: Final = Failure("WRONGPASS invalid username-password pair or user is disabled.")
 NO_PASSWORD: Final = Failure(
@@ -29,11 +28,6 @@ HELLO_FIRST: Final = Failure(
     " RESP protocol version at the same time"
 )
 DEFAULT_USER: Final = b"default"
-
-
-def is_plain_word(text: bytes) -> bool:
-    """Whether a name has only what can be shown in a line of names: no blanks among it."""
-    return all(33 <= byte <= 126 for byte in text)
 
 
 class Greetings:
@@ -128,8 +122,7 @@ def _read_options(
                 return BAD_NAME
             at += 2
         else:
-            shown = options[at].decode(errors="surrogateescape")
-            return Failure(f"ERR Syntax error in HELLO option '{shown}'")
+            return Failure(f"ERR Syntax error in HELLO option '{as_text(options[at])}'")
     return user, password, name
 
 

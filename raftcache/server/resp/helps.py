@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from raftcache.server.resp.cluster import help_lines
 from raftcache.server.resp.table import CallTable
+from raftcache.server.resp.words import help_lines
 
 _OBJECT: Final = """
 OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:

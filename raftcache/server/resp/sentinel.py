@@ -12,8 +12,8 @@ from typing import Final
 
 from raftcache.cluster.group import Group, Peer
 from raftcache.command.values import Failure, Value
-from raftcache.server.resp.cluster import NOT_AN_INTEGER, help_lines
 from raftcache.server.resp.reference import whole_number
+from raftcache.server.resp.words import NOT_INTEGER, help_lines
 
 MASTER_NAME: Final = b"raftcache"
 
@@ -131,7 +131,7 @@ def _check_quorum(group: Group) -> Value:
 def _is_down(argv: Sequence[bytes], group: Group) -> Value:
     port, epoch = whole_number(argv[3]), whole_number(argv[4])
     if port is None or epoch is None:
-        return NOT_AN_INTEGER
+        return NOT_INTEGER
     peers = (group.master, *group.replicas)
     asked = next((p for p in peers if (p.host.encode(), p.port) == (argv[2], port)), None)
     return [int(asked is not None and not asked.is_linked), b"*", 0]

@@ -71,7 +71,6 @@ class Session(Client):
         "_redis",
         "_replies",
         "_table",
-        "is_blocked",
     )
 
     def __init__(
@@ -96,8 +95,6 @@ class Session(Client):
         self._cancel: Callable[[], bool] | None = None
         """Ends the wait of the stage under way."""
         self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
-        self.is_blocked = False
-        """The call under way waits for something to happen."""
 
     # In.
 
@@ -248,6 +245,7 @@ class Session(Client):
             self._answer(queued(self.queue, call))
         else:
             self._is_waiting, self._cancel = True, None
+            self.is_blocked = entry.may_wait
             perform(entry, self, call, self._told)
         if self.caching is not None and self.queue is None and call[0].upper() != b"CLIENT":
             self.caching = None
@@ -264,7 +262,7 @@ class Session(Client):
 
     def _told(self, value: Value) -> None:
         """The answer to one call."""
-        self._is_waiting = False
+        self._is_waiting = self.is_blocked = False
         if self._is_gone:
             return
         if value is not NO_REPLY:

@@ -54,6 +54,11 @@ class Entry(Struct, frozen=True):
     is_refused_in_multi: bool = False
 
     @property
+    def may_wait(self) -> bool:
+        """Whether its answer may take as long as something takes to happen."""
+        return self.ask is not None and self.answer is not None
+
+    @property
     def is_data(self) -> bool:
         return self.answer is None and self.ask is None
 

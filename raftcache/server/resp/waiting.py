@@ -15,9 +15,9 @@ from typing import Final, NamedTuple, Protocol
 from raftcache.cluster.group import Copies
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.cluster import NOT_AN_INTEGER
 from raftcache.server.resp.looking import look_until
 from raftcache.server.resp.reference import whole_number
+from raftcache.server.resp.words import NOT_INTEGER
 
 LOOK_S: Final = 0.005
 """Between two looks at what the members have stored; an fsync takes about as long."""
@@ -90,7 +90,7 @@ class Waits:
         """What Redis checks, in its order and words."""
         numbers = [whole_number(argument) for argument in call[1:-1]]
         if None in numbers:
-            return NOT_AN_INTEGER
+            return NOT_INTEGER
         *local, others = (number for number in numbers if number is not None)
         if local and local[0] not in (0, 1):
             return _NOT_FROM_0_TO_1
