@@ -13,6 +13,7 @@ from raftcache.metrics import RespCounters
 from raftcache.ports import Clock, Dice
 from raftcache.raft.replica import Replica
 from raftcache.server.resp import helps
+from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.commands import CommandCalls
 from raftcache.server.resp.configuration import Changeable, ConfigurationCalls
@@ -21,6 +22,7 @@ from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.people import People
 from raftcache.server.resp.server import RespServer, Room
+from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.transactions import Transactions
 from raftcache.server.resp.waiting import Waits
 from raftcache.service.blocking import Blocking
@@ -79,6 +81,8 @@ class RedisFront:
             Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
             Transactions(redis).add_to,
             helps.add_to,
+            Subscribing(self._pubsub).add_to,
+            Caching(self._tracking, self._clients).add_to,
             People(self._clients, self._clock.monotonic_s).add_to,
             Manners().add_to,
             CommandCalls().add_to,
