@@ -1,0 +1,200 @@
+"""redis-py on three real nodes, in both versions of the protocol."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from tests.support.cluster import PATIENCE_S, Cluster, running, until
+
+pytestmark = pytest.mark.cluster
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    with running(tmp_path_factory.mktemp("cluster")) as cluster:
+        cluster.settled()
+        yield cluster
+
+
+@contextlib.contextmanager
+def connected(cluster: Cluster, name: str, protocol: int = 2, **options: Any) -> Iterator[Any]:
+    """A client of one connection."""
+    pool = redis.BlockingConnectionPool(
+        max_connections=1,
+        port=cluster.nodes[name].resp_port,
+        protocol=protocol,
+        socket_timeout=PATIENCE_S,
+        **options,
+    )
+    with contextlib.closing(redis.Redis.from_pool(pool)) as client:
+        yield client
+
+
+@pytest.fixture(params=[2, 3])
+def protocol(request: pytest.FixtureRequest) -> int:
+    return int(request.param)
+
+
+def test_every_node_takes_every_call(cluster: Cluster, protocol: int) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(cluster, n, protocol)) for n in cluster.nodes]
+        for number, writer in enumerate(clients):
+            writer.set("shared", f"{number}", ex=600)
+            assert [client.get("shared") for client in clients] == [b"%d" % number] * 3
+            assert 590 < writer.ttl("shared") <= 600
+
+
+def test_types(cluster: Cluster, protocol: int) -> None:
+    with connected(cluster, "n2", protocol, decode_responses=True) as client:
+        client.delete("h", "l", "s", "z")
+        assert client.hset("h", mapping={"a": "1", "b": "2"}) == 2
+        assert client.hgetall("h") == {"a": "1", "b": "2"}
+        assert client.rpush("l", "a", "b", "c") == 3
+        assert client.lrange("l", 0, -1) == ["a", "b", "c"]
+        assert client.sadd("s", "a", "b") == 2
+        assert client.smembers("s") == {"a", "b"}
+        assert client.zadd("z", {"a": 1, "b": 2.5}) == 2
+        assert client.zscore("z", "b") == 2.5
+        pairs = client.zrange("z", 0, -1, withscores=True)
+        assert [tuple(pair) for pair in pairs] == [("a", 1.0), ("b", 2.5)]
+        assert sorted(client.scan_iter(match="[hlsz]")) == ["h", "l", "s", "z"]
+        with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
+            client.get("h")
+
+
+def test_a_pipeline(cluster: Cluster, protocol: int) -> None:
+    for name in cluster.nodes:
+        with connected(cluster, name, protocol) as client:
+            client.delete("n")
+            pipeline = client.pipeline(transaction=False)
+            for _ in range(1500):
+                pipeline.incr("n")
+            pipeline.get("n")
+            pipeline.execute_command("nothing")
+            pipeline.lpush("n", "x")
+            pipeline.get("n")
+            values = pipeline.execute(raise_on_error=False)
+            assert values[:1501] == [*range(1, 1501), b"1500"]
+            assert [type(value) for value in values[1501:]] == [redis.ResponseError] * 2 + [bytes]
+
+
+def test_transactions(cluster: Cluster, protocol: int) -> None:
+    with connected(cluster, "n1", protocol) as one, connected(cluster, "n3", protocol) as other:
+        one.delete("t")
+        with one.pipeline() as transaction:
+            transaction.incr("t")
+            transaction.ping()
+            transaction.incr("t")
+            assert transaction.execute() == [1, True, 2]
+        with one.pipeline() as transaction:
+            transaction.watch("t")
+            number = int(transaction.get("t"))
+            transaction.multi()
+            transaction.set("t", number * 2)
+            assert transaction.execute() == [True]
+        with one.pipeline() as transaction:
+            transaction.watch("t")
+            other.incr("t")
+            transaction.multi()
+            transaction.set("t", 0)
+            with pytest.raises(redis.WatchError):
+                transaction.execute()
+        assert other.get("t") == b"5"
+
+
+def test_optimistic_counters_lose_nothing(cluster: Cluster) -> None:
+    """Three clients at three nodes, in turns that get in each other's way."""
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(cluster, n)) for n in cluster.nodes]
+        clients[0].set("o", 0)
+        done = failed = 0
+        for _ in range(20):
+            begun = []
+            for client in clients:
+                transaction = client.pipeline()
+                transaction.watch("o")
+                begun.append((transaction, int(transaction.get("o"))))
+            for transaction, number in begun:
+                transaction.multi()
+                transaction.set("o", number + 1)
+                try:
+                    transaction.execute()
+                    done += 1
+                except redis.WatchError:
+                    failed += 1
+                transaction.reset()
+        assert (done, failed) == (20, 40)
+        assert clients[1].get("o") == b"20"
+
+
+def test_a_large_value(cluster: Cluster, protocol: int) -> None:
+    value = bytes(range(256)) * 4096
+    with connected(cluster, "n1", protocol) as one, connected(cluster, "n2", protocol) as other:
+        assert one.set("large", value)
+        assert other.get("large") == value
+        with pytest.raises(redis.ResponseError):
+            one.set("large", value + b"x")
+        assert other.strlen("large") == len(value)
+
+
+def number_writes(client: Any, id: str, number: int) -> None:
+    assert client.execute_command("CLIENT", "IDEMPOTENCY", id, number) in ("OK", b"OK", True)
+
+
+def test_writes_sent_again_through_another_node_are_applied_once(cluster: Cluster) -> None:
+    def send(client: Any) -> list[Any]:
+        number_writes(client, "me", 1)
+        pipeline = client.pipeline(transaction=False)
+        pipeline.incr("once")
+        pipeline.get("once")
+        pipeline.rpush("once-list", "a")
+        values: list[Any] = pipeline.execute()
+        transaction = client.pipeline()
+        transaction.incr("once")
+        transaction.rpush("once-list", "b")
+        return [*values, transaction.execute()]
+
+    with connected(cluster, "n1") as one, connected(cluster, "n2") as other:
+        one.delete("once", "once-list")
+        assert send(one) == [1, b"1", 1, [2, 2]]
+        assert send(other) == [1, b"2", 1, [2, 2]]  # reads are done anew
+        assert other.lrange("once-list", 0, -1) == [b"a", b"b"]
+        number_writes(other, "me", 1)
+        with pytest.raises(redis.ResponseError, match="stands for another"):
+            other.incrby("once", 5)
+        assert one.get("once") == b"2"
+
+
+def test_reads_of_other_levels(cluster: Cluster) -> None:
+    with connected(cluster, "n1") as one, connected(cluster, "n2") as other:
+        one.set("stale", "1")
+        other.execute_command("CLIENT", "CONSISTENCY", "STALE")
+        until(lambda: other.get("stale") == b"1", "the other node does not learn of a write")
+        other.execute_command("CLIENT", "CONSISTENCY", "LEASE")
+        one.set("stale", "2")
+        assert other.get("stale") == b"2"
+
+
+def test_what_both_doors_see(cluster: Cluster) -> None:
+    with connected(cluster, "n1") as client:
+        client.set("both", "redis")
+        assert cluster.get("n2", "both").body == b"redis"
+        cluster.write("n3", "both", "http")
+        assert client.get("both") == b"http"
+
+
+def test_metrics_and_connections(cluster: Cluster) -> None:
+    with connected(cluster, "n1", client_name="me", decode_responses=True) as client:
+        (mine,) = [each for each in client.client_list() if each["name"] == "me"]
+        assert mine["id"] == str(client.client_id())
+        assert mine["lib-name"].startswith("redis-py")
+        assert client.config_get("databases") == {"databases": "1"}
+        assert client.command()["get"]["first_key_pos"] == 1
+        assert client.ping()
+        assert cluster.metric("n1", "resp_connections") >= 1
+        assert cluster.metric("n1", "resp_calls_total") >= 4
