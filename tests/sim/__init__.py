@@ -18,13 +18,15 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     sessions    clients who try again; their histories are judged for linearizability
     store       clients of transactions, ranges, leases, locks and evictions
     audit       what must hold of them
+    redis_*     Redis clients: how they ask (clients), what for (asks), step by step (steps), and
+                what must hold of it all (audit)
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting
     editions    members of two versions: what an older one does not know
     stories     what random faults hardly ever come to, brought about on purpose
-    mutations   our engine with one rule taken out: the simulator must notice; those of membership
-                are in mutations_of_members
+    mutations   ours with one rule taken out: the simulator must notice; those of membership and of
+                Redis' commands are in mutations_of_members and mutations_of_redis
     play        one run, as a worker process plays it
     campaign    many runs, counted
 

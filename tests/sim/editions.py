@@ -2,7 +2,8 @@
 
 The future is played: Touch, which no other client of the simulator uses, is taken for a kind that
 the next version of the commands brought. A member of today's version says so when it greets, and
-cannot apply it. It is upgraded by a restart, never downgraded.
+cannot apply it. It is upgraded by a restart, never downgraded. Where Redis clients are played, the
+newer version is today's, which brought their commands, and the older one that before.
 
 The past is played too: the older ones do not know that members may serve Redis clients. They say
 nothing of it, read nothing of it, and so drop it from the configurations that they write.
@@ -27,8 +28,9 @@ from raftcache.raft.members import Member as Record
 if TYPE_CHECKING:
     from tests.sim.member import Host, Member
 
-OLDER: Final = versions.COMMANDS
 NEWER: Final = versions.COMMANDS + 1
+"""The next version; see Profile.upgrades_to."""
+
 NEW_KIND_CHANCE: Final = 0.3
 
 
@@ -61,7 +63,7 @@ def played() -> Iterator[None]:
 
 def play(member: Host) -> None:
     """From now on it is this member's code that runs ..."""
-    _Running.is_older = _is_older(member)
+    _Running.is_older = is_older(member)
 
 
 def stop() -> None:
@@ -71,21 +73,21 @@ def stop() -> None:
 
 def address(member: Host) -> str:
     """Where it serves Redis clients."""
-    return "" if _is_older(member) else f"{member.name}:6400"
+    return "" if is_older(member) else f"{member.name}:6400"
 
 
 def heard_by(member: Host, said: Record) -> Record:
     """What a member makes of a greeting."""
-    return replace(said, resp="") if _is_older(member) else said
+    return replace(said, resp="") if is_older(member) else said
 
 
 def seen_by(member: Host, configuration: Configuration) -> Configuration:
     """What a member makes of it."""
-    return without_addresses(configuration) if _is_older(member) else configuration
+    return without_addresses(configuration) if is_older(member) else configuration
 
 
-def _is_older(member: Host) -> bool:
-    return member.commands_version < NEWER
+def is_older(member: Host) -> bool:
+    return member.commands_version < member.world.profile.upgrades_to
 
 
 def without_addresses(configuration: Configuration) -> Configuration:
@@ -101,17 +103,20 @@ def new_command(key: bytes, once: Once) -> Command:
 
 def needed_by(batch: bytes) -> int:
     """The version that a node must have to apply these commands."""
-    return max((words.INTRODUCED[type(command)] for command in decode(batch)), default=OLDER)
+    introduced = (words.INTRODUCED[type(command)] for command in decode(batch))
+    return max(introduced, default=versions.COMMANDS_FIRST)
 
 
 def begins_with(member: Member) -> int:
     """The version that this member has on the first day; drawn only where it matters."""
-    if not member.world.profile.upgrade_rate:
-        return OLDER
-    return member.world.chance.choice((OLDER, OLDER, NEWER))
+    profile = member.world.profile
+    if not profile.upgrade_rate:
+        return versions.COMMANDS
+    older, newer = profile.upgrades_to - 1, profile.upgrades_to
+    return member.world.chance.choice((older, older, newer))
 
 
 def meets(member: Member, batch: bytes) -> None:
     """Before a member applies it: an older raftcache could not even decode it."""
-    if member.commands_version < NEWER and needed_by(batch) > member.commands_version:
+    if is_older(member) and needed_by(batch) > member.commands_version:
         member.world.fail("met a command it does not know", f"{member.name}: {batch!r}")

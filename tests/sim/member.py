@@ -21,6 +21,7 @@ from raftcache.raft.log import Log
 from raftcache.raft.members import NOBODY, Change, Configuration
 from raftcache.raft.replica import Replica
 from raftcache.service.kv import KvService
+from raftcache.service.redis import RedisService
 from tests.sim import editions, keeping
 from tests.sim.lane import SimLane
 from tests.sim.network import Greeting, Message, SimLinks
@@ -35,6 +36,8 @@ if TYPE_CHECKING:
 CLUSTER_ID = "simulated"
 TIMING = Timing(request_timeout_s=2.0)
 TRANSFER_TIMEOUT_S = 1.0
+ELEMENT_SIZE_BYTES_MAX = 1000
+"""Of what Redis clients write: tiny, so that the limit is met."""
 
 
 class _Timer:
@@ -197,6 +200,7 @@ class Member(Host):
     replica: Replica
     log: Log
     machine: WatchedMachine
+    redis: RedisService
 
     def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
         super().__init__(world, name, clock)
@@ -268,7 +272,7 @@ class Member(Host):
 
     def upgrade(self) -> None:
         """From its next life on it is the newer one."""
-        self.commands_version = editions.NEWER
+        self.commands_version = self.world.profile.upgrades_to
         self.world.count["upgrades"] += 1
         self.world.note("{0} is upgraded", self.name)
 
@@ -294,6 +298,10 @@ class Member(Host):
         )
         self.log, self.engine = restored.log, self.replica._engine
         self._kv = KvService(self.replica, self.machine, time, VALUE_SIZE_BYTES_MAX, 10_000)
+        loop: Any = self
+        self.redis = RedisService(
+            self._kv, self.machine, self.world.dice, loop, ELEMENT_SIZE_BYTES_MAX, {}
+        )
 
     def _stops_itself(self, error: Exception) -> None:
         if is_of_the_disk(error):
@@ -356,8 +364,10 @@ class Member(Host):
             keeping.keep(self)
 
     def _perhaps_newer(self) -> bool:
-        world = self.world
-        return bool(world.profile.upgrade_rate and world.chance.random() < editions.NEW_KIND_CHANCE)
+        profile = self.world.profile
+        if not profile.upgrade_rate or profile.upgrades_to < editions.NEWER:
+            return False
+        return self.world.chance.random() < editions.NEW_KIND_CHANCE
 
     def submit(self, command: Command, done: Callable[[object], None]) -> None:
         self._kv.write(command, done)

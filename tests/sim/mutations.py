@@ -31,6 +31,7 @@ from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions
 from tests.sim import mutations_of_members as members
+from tests.sim import mutations_of_redis as redis
 from tests.sim.member import Host, Member
 from tests.sim.stock import StockMember, as_installed
 from tests.sim.stories import Story, a_voter_restarts
@@ -349,6 +350,13 @@ MUTATIONS: Final = (
         5,
         3,
     ),
+    Mutation("each member throws dice of its own", redis.own_dice, "redis", 5, word="own-dice"),
+    Mutation("rows of a call that failed are not undone", redis.rows_not_undone, "redis", 3),
+    Mutation("what an undone call discarded stays so", redis.discarded_stays_so, "redis", 3),
+    Mutation("watched revisions are not compared", redis.no_watch, "redis", 3, word="no-watch"),
+    Mutation("rows of what is gone are not freed", redis.rows_not_freed, "redis", 3),
+    Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
+    Mutation("calls are used before every voter knows them", redis.used_too_early, "redis", 5, 3),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),

@@ -161,7 +161,7 @@ class Nemesis:
         Learners are forgotten: what they do when the voters go on without them is their own test.
         """
         voters = self._world.checker.configuration.voters
-        older = [m for m in self._present if m.commands_version < editions.NEWER]
+        older = [m for m in self._present if editions.is_older(m)]
         older = [m for m in older if m.name in voters]
         if older:
             member = self._chance.choice(older)

@@ -7,6 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
+from raftcache.command import versions
+
 NEVER: Final = 1 << 60
 
 Pick: TypeAlias = Callable[[Sequence[Any]], Any]
@@ -51,8 +53,9 @@ class Profile:
     pool: int = 0
     change_rate: float = 0.0
     wipe_rate: float = 0.0
-    # versions: some members begin with the one before (see versions.py)
+    # versions: some members begin with the one before (see editions.py)
     upgrade_rate: float = 0.0
+    upgrades_to: int = versions.COMMANDS + 1
     # keys are evicted, limited and refilled (see keeping.py)
     keeps: bool = False
     # sizes that are tiny here, so that their limits are met
@@ -70,6 +73,8 @@ class Profile:
     session_gap_s: float = 0.05
     store: int = 0
     store_gap_s: float = 0.05
+    redis: int = 0
+    redis_gap_s: float = 0.05
 
 
 def draw(name: str, chance: random.Random) -> Profile:
@@ -157,6 +162,16 @@ _PROFILES: Final = {
     ),
     "store": lambda p, pick: replace(
         p, store=pick((2, 4)), store_gap_s=pick((0.02, 0.06)), wall_jump_ms=20_000
+    ),
+    "redis": lambda p, pick: replace(
+        p,
+        redis=pick((3, 6)),
+        redis_gap_s=pick((0.02, 0.06)),
+        crash_rate=pick((0.15, 0.5)),
+        snapshot_entries=pick((15, 60, NEVER)),
+        wall_jump_ms=20_000,
+        upgrade_rate=pick((0.0, 0.0, 1.0)),
+        upgrades_to=versions.COMMANDS,
     ),
     "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16

@@ -40,6 +40,8 @@ def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_th
         "no-majority",
         "no-idempotency",
         "no-undo",
+        "own-dice",
+        "no-watch",
         "wall-clock",
         "stock",
     ],

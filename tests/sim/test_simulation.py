@@ -20,6 +20,8 @@ SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
 SEEDS_OF_MEMBERSHIP = range(1, 13)
 SEEDS_OF_UPGRADES = (5, 13, 27, 28)
+SEEDS_OF_REDIS = (1, 3, 6)
+"""Two of them with members that do not know its commands yet."""
 SEEDS_OF_STOCK = range(4, 9)
 SEEDS_ONCE_BROKEN = (
     ("mixed", 5041),
@@ -110,6 +112,31 @@ def test_all_that_a_store_offers_is_used_in_these_seeds() -> None:
         "LockLeave deleted",
         "LockRelease deleted",
         "revisions compared",
+    ):
+        assert count[event] > 0, f"{event}: {count}"
+
+
+def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
+    results = [run(seed, "redis") for seed in SEEDS_OF_REDIS]
+    for result in results:
+        check(result, "redis")
+    count = sum((result.count for result in results), Counter[str]())
+    for event in (
+        "upgrades",
+        "Calls refused",
+        "images loaded",
+        "retries",
+        "moves",
+        "moves as seen",
+        "moves too late",
+        "failed half way",
+        "increments",
+        "swaps",
+        "jobs taken",
+        "marbles taken",
+        "nodes taken",
+        "rearranged",
+        "expired",
     ):
         assert count[event] > 0, f"{event}: {count}"
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
 from raftcache.raft.wal import Wal
+from raftcache.state.image import State
 from raftcache.state.machine import Machine
 from tests.sim import editions
 
@@ -84,7 +85,13 @@ class WatchedMachine(Machine):
         member.world.checker.applied(member, index, (now_ms, batch, self.digest))
         if member.world.profile.store:
             member.world.store.audit.look(member)
+        if member.world.profile.redis:
+            member.world.redis.audit.look(member, index)
         return replies
+
+    def _adopt(self, state: State) -> None:
+        self._member.world.count["images loaded"] += 1
+        super()._adopt(state)
 
 
 class WatchedWal:

@@ -24,6 +24,7 @@ from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
+from tests.sim.redis_clients import SWEPT_AFTER_S, RedisClients
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
 from tests.sim.store import Store
@@ -85,7 +86,7 @@ class World:
         self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
-        self.sessions, self.store = Sessions(self), Store(self)
+        self.sessions, self.store, self.redis = Sessions(self), Store(self), RedisClients(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
 
@@ -107,6 +108,10 @@ class World:
                 self.schedule.at(FIRST_REQUEST_S, self.sessions.begin)
             for _ in range(self.profile.store):
                 self.schedule.at(FIRST_REQUEST_S, self.store.begin)
+            for _ in range(self.profile.redis):
+                self.schedule.at(FIRST_REQUEST_S, self.redis.begin)
+            for after_s in SWEPT_AFTER_S if self.profile.redis else ():
+                self.schedule.at(self.profile.quiet_from_s + after_s, self.redis.sweep)
             self.schedule.at(0.5, self.nemesis.strike)
             self.schedule.at(self.profile.heal_at_s, self.nemesis.heal)
             if self.profile.change_rate:
@@ -120,6 +125,8 @@ class World:
             self.sessions.judge()
             if self.profile.store:
                 self.store.judge()
+            if self.profile.redis and self.verdict is None:
+                self.redis.judge()
         virtual_s = self.schedule.now_s
         return Result(self.seed, len(self.names), self.verdict, self.count, virtual_s, self.trace)
 

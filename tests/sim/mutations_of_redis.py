@@ -1,0 +1,65 @@
+"""Our state machine with one rule of Redis' commands taken out; see mutations.py."""
+
+from __future__ import annotations
+
+import random
+from contextlib import AbstractContextManager
+from typing import Any, Final
+from unittest import mock
+
+from msgspec.structs import replace
+
+from raftcache.command import versions
+from raftcache.command.calls import Calls
+from raftcache.command.words import CallsReply
+from raftcache.raft.engine.membership import SyncObj
+from raftcache.state.changes import Changes, Mark
+from raftcache.state.redis.execute import CallCommands
+from raftcache.state.redis.store import Store
+from raftcache.state.rows import Rows
+from raftcache.state.sessions import Sessions
+
+_undo_rightly: Final = Changes.undo_to
+_execute_rightly: Final = CallCommands.execute
+
+
+def own_dice() -> AbstractContextManager[Any]:
+    """What is drawn is not what the call says."""
+    dice = random.Random(0)
+    return mock.patch.object(Store, "below", lambda store, count: dice.randrange(count))
+
+
+def rows_not_undone() -> AbstractContextManager[Any]:
+    """Keys go back to what they were, and rows do not."""
+
+    def undo_to(changes: Changes, mark: Mark) -> None:
+        del changes._rows[mark.rows :]
+        _undo_rightly(changes, mark)
+
+    return mock.patch.object(Changes, "undo_to", undo_to)
+
+
+def discarded_stays_so() -> AbstractContextManager[Any]:
+    """A collection that has its key again is freed all the same."""
+    return mock.patch.object(Rows, "restore", return_value=None)
+
+
+def no_watch() -> AbstractContextManager[Any]:
+    def execute(commands: CallCommands, command: Calls) -> CallsReply:
+        return _execute_rightly(commands, replace(command, watched=()))
+
+    return mock.patch.object(CallCommands, "execute", execute)
+
+
+def rows_not_freed() -> AbstractContextManager[Any]:
+    return mock.patch.object(Rows, "free", return_value=None)
+
+
+def done_again() -> AbstractContextManager[Any]:
+    """What was done under a number is not remembered."""
+    return mock.patch.object(Sessions, "find", return_value=None)
+
+
+def used_too_early() -> AbstractContextManager[Any]:
+    """As if no voter were of an older version."""
+    return mock.patch.object(SyncObj, "commands_version", return_value=versions.COMMANDS)
