@@ -11,7 +11,10 @@ from raftcache.command.calls import CALL_ARGUMENTS_MAX, CALLS_MAX, WATCHED_MAX
 from raftcache.command.globs import GLOB_SIZE_BYTES_MAX
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, RANGE_KEYS_MAX
 from raftcache.service.cursors import CURSORS_MAX
+from raftcache.service.lateness import LATE_S_MAX
+from raftcache.service.pubsub import PATTERNS_MAX, SUBSCRIPTIONS_MAX, WAITING_SIZE_BYTES_MAX
 from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
+from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
 from tests.differential.judge import DIFFERENCES
 
@@ -45,7 +48,7 @@ def test_the_table_of_commands_is_complete() -> None:
 def test_what_is_not_supported_is_in_no_table() -> None:
     rows = table(section("### Not supported")).splitlines()
     names = {name for row in rows for name in re.findall(r"`([A-Z ]+)`", row.split("|")[1])}
-    assert {"EVAL", "CONFIG SET"} <= names
+    assert {"EVAL", "CONFIG REWRITE"} <= names
     assert not {name.encode() for name in names} & (SPECS.keys() - {b"CLUSTER", b"SENTINEL"})
     parts = {tuple(name.encode().split()) for name in names if " " in name}
     assert not [part for part in parts if part[1] in SPECS[part[0]].subcommands]
@@ -65,5 +68,11 @@ def test_limits_are_told_as_they_are() -> None:
     assert f"| {KEYS_FOUND_MAX:,}, and {KEYS_FOUND_SIZE_BYTES_MAX >> 20} MiB |" in told
     assert f"`SCAN` | {GLOB_SIZE_BYTES_MAX} bytes |" in told
     assert f"{CURSORS_MAX:,} others" in section("## Scans")
+    assert f"| {SUBSCRIPTIONS_MAX:,} and {PATTERNS_MAX:,} at a node" in told
+    assert f"| {TRACKED_KEYS_MAX:,} at a node, once for each connection" in told
+    assert f"| {PREFIXES_MAX} |" in told
+    pubsub = section("## Pub/sub")
+    assert f"{WAITING_SIZE_BYTES_MAX >> 20} MiB of messages" in pubsub
+    assert f"for {LATE_S_MAX:.0f} s" in pubsub
     assert CALLS_MAX == WATCHED_MAX
     assert f"| {CALLS_MAX} |" in told
