@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -110,6 +111,34 @@ def test_events_of_keys_come_from_every_door_and_node(cluster: Cluster) -> None:
             [prefix + b"1", b"expire"],
         ]
         assert told[4] == [prefix + b"1", b"expired"]
+
+
+def test_events_are_switched_on_and_off_at_one_node(cluster: Cluster) -> None:
+    with (
+        closing(wire(cluster, "n1")) as asking,
+        closing(wire(cluster, "n1")) as listening,
+        closing(wire(cluster, "n2")) as elsewhere,
+    ):
+        name = b"notify-keyspace-events"
+        for each in (listening, elsewhere):
+            each.call(b"SUBSCRIBE", b"__keyspace@0__:switched", b"end")
+            each.read()
+        assert asking.call(b"CONFIG", b"SET", name, b"Elg") == ("+", b"OK")
+        assert plain(asking.call(b"CONFIG", b"GET", name)) == [name, b"glE"]
+        assert asking.call(b"CONFIG", b"SET", name, b"?")[0] == "-"
+        asking.call(b"SET", b"switched", b"1")
+        assert asking.call(b"CONFIG", b"SET", name, b"KEA") == ("+", b"OK")
+        asking.call(b"DEL", b"switched")
+        asking.call(b"PUBLISH", b"end", b"")
+        heard = [_until_end(each) for each in (listening, elsewhere)]
+        assert heard == [[b"del"], [b"set", b"del"]]
+
+
+def _until_end(listening: RespWire) -> list[bytes]:
+    heard: list[bytes] = []
+    while (message := plain(listening.read()))[1] != b"end":
+        heard.append(message[2])
+    return heard
 
 
 def invalidated(reply: Reply) -> list[bytes] | None:
@@ -250,6 +279,34 @@ def test_a_slow_subscriber_is_cut_off_and_the_others_are_not(cluster: Cluster) -
     assert len(list(slow.rest())) > 0
     quick.close()
     slow.close()
+
+
+def test_a_node_that_starts_again_repeats_nothing(cluster: Cluster) -> None:
+    name, other = cluster.followers()[0], cluster.leader()
+    with closing(wire(cluster, other)) as publisher:
+        for number in range(100):
+            publisher.call(b"PUBLISH", b"again", b"old %d" % number)
+        cluster.send(name, signal.SIGKILL)
+        cluster.exit_code(name)
+        for number in range(100, 200):
+            publisher.call(b"PUBLISH", b"again", b"old %d" % number)
+        cluster.start(name)
+        listening = until(lambda: _subscribed(cluster, name, b"again"), "nobody may subscribe")
+        publisher.call(b"PUBLISH", b"again", b"new")
+        assert plain(listening.read())[2] == b"new"
+        listening.close()
+
+
+def _subscribed(cluster: Cluster, name: str, channel: bytes) -> RespWire | None:
+    """A subscriber, as soon as the node takes one."""
+    try:
+        made = wire(cluster, name)
+    except OSError:
+        return None
+    if made.call(b"SUBSCRIBE", channel)[0] == "*":
+        return made
+    made.close()
+    return None
 
 
 def test_who_listens_at_a_node_that_lost_touch_is_sent_away(cluster: Cluster) -> None:
