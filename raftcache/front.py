@@ -19,6 +19,7 @@ from raftcache.server.resp.commands import CommandCalls
 from raftcache.server.resp.configuration import Changeable, ConfigurationCalls
 from raftcache.server.resp.discovery import DiscoveryCalls
 from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.info import InfoCalls, Stock
 from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.people import People
 from raftcache.server.resp.server import RespServer, Room
@@ -54,7 +55,7 @@ class RedisFront:
     ) -> None:
         """note_read: told of keys that are read."""
         self._config, self._group, self._loop = config, group, loop
-        self._kv, self._clock = kv, clock
+        self._kv, self._machine, self._clock = kv, machine, clock
         self.counters, self._clients = RespCounters(), Clients()
         self._pubsub = PubSub(kv, machine, loop, config.notify_keyspace_events)
         self._tracking = Tracking(machine, loop)
@@ -89,6 +90,16 @@ class RedisFront:
             ConfigurationCalls(
                 self._config, self.counters, self._kv.now_ms, self._changeable()
             ).add_to,
+            InfoCalls(
+                self._config,
+                self._clients,
+                self.counters,
+                group,
+                self._stock,
+                self.gauges,
+                self._clock,
+                self._kv.now_ms,
+            ).add_to,
             DiscoveryCalls(
                 group,
                 Waits(group, self._loop),
@@ -97,6 +108,10 @@ class RedisFront:
                 2 * self._config.timing.election_max_s,
             ).add_to,
         )
+
+    def _stock(self) -> Stock:
+        machine = self._machine
+        return Stock(machine.count, machine.deadline_count, machine.memory_size_bytes)
 
     def _changeable(self) -> dict[str, Changeable]:
         pubsub = self._pubsub
@@ -116,9 +131,9 @@ class RedisFront:
 
     async def stop(self, timeout_s: float) -> None:
         """Finish what is being done, then close; timeout_s at most."""
+        self._blocking.stop(SHUTTING_DOWN)
         await self._server.stop(timeout_s)
         self._vigil.stop()
-        self._blocking.stop(SHUTTING_DOWN)
         self._tracking.stop()
 
     def gauges(self) -> dict[str, float]:

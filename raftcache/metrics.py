@@ -46,6 +46,10 @@ class RespCounters:
     connections_cut_off: int = 0
     """Closed because more was waiting to be read by the client than may."""
     protocol_errors: int = 0
+    received_size_bytes: int = 0
+    sent_size_bytes: int = 0
+    calls_per_s: float = 0.0
+    """In the last second or so."""
 
     def reset(self) -> None:
         """Begin to count anew; what is open stays so."""
@@ -122,6 +126,13 @@ def _resp_families(resp: RespCounters) -> Iterator[Metric]:
     yield CounterMetricFamily(
         PREFIX + "resp_protocol_errors", "Bytes that were no Redis command.", resp.protocol_errors
     )
+    for way, size_bytes in (
+        ("received", resp.received_size_bytes),
+        ("sent", resp.sent_size_bytes),
+    ):
+        yield CounterMetricFamily(
+            f"{PREFIX}resp_{way}_bytes", f"Bytes {way}, Redis clients.", size_bytes
+        )
     yield GaugeMetricFamily(PREFIX + "resp_connections", "Connections open.", resp.connections_open)
     for what, number in (
         ("accepted", resp.connections_accepted),

@@ -159,6 +159,11 @@ class Keyspace:
         deadlines = len(self._deadlines) * DEADLINE_COST_BYTES + self._due_size_bytes
         return self.size_bytes + len(self._items) * KEY_COST_BYTES + deadlines
 
+    @property
+    def deadline_count(self) -> int:
+        """Keys that have deadlines of their own."""
+        return len(self._deadlines)
+
     def next_deadline_ms(self) -> int | None:
         """The earliest deadline that any key has of its own; None if none has one."""
         if not self._deadlines:

@@ -341,6 +341,11 @@ class Machine:
         return len(self._state.keyspace)
 
     @property
+    def deadline_count(self) -> int:
+        """Of these, those with deadlines of their own."""
+        return self._state.keyspace.deadline_count
+
+    @property
     def size_bytes(self) -> int:
         """Keys and packed items; memory_size_bytes has what Python takes for them."""
         return self._state.keyspace.size_bytes

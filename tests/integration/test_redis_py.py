@@ -198,3 +198,33 @@ def test_metrics_and_connections(cluster: Cluster) -> None:
         assert client.ping()
         assert cluster.metric("n1", "resp_connections") >= 1
         assert cluster.metric("n1", "resp_calls_total") >= 4
+
+
+def test_info(cluster: Cluster, protocol: int) -> None:
+    leader = cluster.leader()
+    with connected(cluster, leader, protocol) as client:
+        client.set("info", "1", ex=600)
+        told = client.info()
+        assert told["redis_version"] == "7.0.15"
+        assert told["tcp_port"] == cluster.nodes[leader].resp_port
+        assert told["role"] == "master"
+        assert told["connected_slaves"] == 2
+        assert told["connected_clients"] >= 1
+        assert told["total_commands_processed"] > 0
+        assert told["total_net_input_bytes"] > 0
+        assert told["used_memory"] > 0
+        assert told["maxmemory_policy"] == "noeviction"
+        assert told["aof_enabled"] == 1
+        assert told["db0"]["keys"] == client.dbsize() > 0
+        assert told["db0"]["expires"] >= 1
+        assert set(client.info("MEMORY")) >= {"used_memory", "used_memory_human", "maxmemory"}
+        assert client.info("nothing") == {}
+        some = client.execute_command("INFO", "cpu", "cluster")
+        assert "used_cpu_sys" in some
+        assert "role" not in some
+    (other, *_) = cluster.followers()
+    with connected(cluster, other, protocol) as client:
+        told = client.info("replication")
+        assert told["role"] == "slave"
+        assert told["master_port"] == cluster.nodes[leader].resp_port
+        assert told["master_link_status"] == "up"

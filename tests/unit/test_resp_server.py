@@ -158,6 +158,18 @@ def test_what_is_no_request_is_said_after_what_came_before_it(data: bytes, answe
     run(test())
 
 
+@pytest.mark.parametrize("data", [b"POST / HTTP/1.1\r\n", b"Host: localhost:6400\r\n"])
+def test_a_browser_is_cut_off(data: bytes) -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client = await served.connect()
+            await client.send(data + b"\r\nINCR n\r\n")
+            assert await client.is_closed()
+            assert served.redis.data == {}
+
+    run(test())
+
+
 def test_connections_have_a_limit() -> None:
     async def test() -> None:
         async with serving_resp(connections_max=1) as served:

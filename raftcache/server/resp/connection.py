@@ -56,6 +56,7 @@ class Port:
         self.now_s = 0.0
         """As of the last sweep."""
         self.connections: dict[Connection, asyncio.Transport] = {}
+        self._calls_before = 0
         self._dirty: list[Connection] = []
         self._emptied: asyncio.Future[None] | None = None
 
@@ -86,8 +87,11 @@ class Port:
             connection.flush()
 
     def sweep(self, now_s: float) -> None:
-        """Close the connections whose time is over."""
-        self.now_s = now_s
+        """Close the connections whose time is over, and see how much there is to do."""
+        counters, elapsed_s = self.counters, now_s - self.now_s
+        if elapsed_s > 0:
+            counters.calls_per_s = max(0, counters.calls - self._calls_before) / elapsed_s
+        self.now_s, self._calls_before = now_s, counters.calls
         for connection, transport in list(self.connections.items()):
             connection.check(transport, now_s)
 
@@ -215,6 +219,7 @@ class Connection(asyncio.Protocol):
         if self._is_deaf:
             return
         self._received_size_bytes += len(data)
+        self._port.counters.received_size_bytes += len(data)
         self.session.active_s = self._port.now_s
         self._heard.append(data)
         if not self.session.is_busy:
@@ -284,6 +289,7 @@ class Connection(asyncio.Protocol):
         transport = self._transport
         data = out[0] if len(out) == 1 else b"".join(out)
         self._written_size_bytes += len(data)
+        self._port.counters.sent_size_bytes += len(data)
         transport.write(data)
         if self.is_paused:
             unsent = transport.get_write_buffer_size()
