@@ -95,9 +95,12 @@ class List(Collection):
         """Take so many from an end, or all there are."""
         count = min(count, self.count)
         stay = self.count - count
-        values = self.values(0, count) if left else self.values(stay, self.count, reverse=True)
-        self.keep(count, self.count) if left else self.keep(0, stay)
-        return values
+        pairs = list(self._pairs(*((0, count) if left else (stay, self.count)), reverse=not left))
+        if self._goes_row_by_row(count):
+            self.remove([name for name, _ in pairs])
+        else:
+            self.keep(*((count, self.count) if left else (0, stay)))
+        return [value for _, value in pairs]
 
     def set(self, place: int, value: bytes) -> None:
         self._put(self._name_at(place), value)
@@ -133,10 +136,13 @@ class List(Collection):
             self._remove(name)
         self.count -= len(names)
 
+    def _goes_row_by_row(self, count: int) -> bool:
+        """Whether so many are removed one by one."""
+        return count <= max(self.count - count, REMOVED_AT_ONCE_MAX)
+
     def keep(self, start: int, stop: int) -> None:
         """Remove all but the elements at places [start, stop)."""
-        stay = stop - start
-        if self.count - stay <= max(stay, REMOVED_AT_ONCE_MAX):
+        if self._goes_row_by_row(self.count - (stop - start)):
             self.remove([*self._names(0, start), *self._names(stop, self.count)])
             return
         values = self.values(start, stop)
