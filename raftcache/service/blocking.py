@@ -17,15 +17,16 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from typing import Final
 
 from raftcache.command.calls import Call, Calls
 from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
-from raftcache.service.redis import WRONG_TYPE, values_of
+from raftcache.service.redis import WRONG_TYPE, once_of, values_of
 from raftcache.state.items import LIST, ZSET
 from raftcache.state.machine import Machine
 from raftcache.state.redis import waits
@@ -49,12 +50,17 @@ _Name = tuple[int, bytes]
 
 
 class _Waiter:
-    """One call. is_trying: an attempt is under way; is_late: then its time is over."""
+    """One call. is_trying: an attempt is under way; is_late: then its time is over.
 
-    __slots__ = ("call", "future", "is_late", "is_trying", "timer", "wait")
+    once: what every attempt of it is marked with, if it is applied once.
+    """
 
-    def __init__(self, call: Call, wait: waits.Wait, loop: asyncio.AbstractEventLoop) -> None:
-        self.call, self.wait, self.future = call, wait, _Answer(self, loop)
+    __slots__ = ("call", "future", "is_late", "is_trying", "once", "timer", "wait")
+
+    def __init__(
+        self, call: Call, wait: waits.Wait, once: Once | None, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.call, self.wait, self.once, self.future = call, wait, once, _Answer(self, loop)
         self.timer: Timer | None = None
         self.is_trying = self.is_late = False
 
@@ -134,23 +140,30 @@ class Blocking:
 
     # One call.
 
-    def call(self, call: Call) -> asyncio.Future[Value]:
+    def call(self, call: Call, token: bytes = b"") -> asyncio.Future[Value]:
         """What it took, NIL_ARRAY when its time is over, or why not; raises RaftcacheError.
 
-        call: one of waits.NAMES. Cancelled, it does not wait any more; but if an attempt is under
-        way just then, cancel() returns False, and its outcome is told.
+        call: one of waits.NAMES. token: under which it takes something once, b"" for none; then
+        the log is asked first, which may remember that it did. Cancelled, it does not wait any
+        more; but if an attempt is under way just then, cancel() returns False, and its outcome is
+        told.
         """
         refused: asyncio.Future[Value] = self._loop.create_future()
         if self._stopped:
             refused.set_exception(NotLeader(self._stopped))
             return refused
         try:
-            waiter = _Waiter(call, waits.read(call), self._loop)
+            wait = waits.read(call)
         except Refuse as refusal:
             refused.set_result(Failure(refusal.text))
             return refused
+        once = once_of(token, (call,)) if token else None
+        waiter = _Waiter(call, wait, once, self._loop)
         waiter.future.add_done_callback(lambda _: self._leave(waiter))
-        self._begin(waiter, is_fresh=False)
+        if once is None:
+            self._begin(waiter, is_fresh=False)
+        else:
+            self._try(waiter)
         return waiter.future
 
     def _begin(self, waiter: _Waiter, *, is_fresh: bool) -> None:
@@ -166,8 +179,7 @@ class Blocking:
                 if name in self._lines:
                     self._join(waiter)
                 else:
-                    waiter.is_trying = True
-                    self._write([waiter.call], partial(self._tried, waiter))
+                    self._try(waiter)
                 return
         if is_fresh:
             self._join(waiter)
@@ -180,6 +192,10 @@ class Blocking:
         elif not waiter.future.done():
             self._begin(waiter, is_fresh=True)
 
+    def _try(self, waiter: _Waiter) -> None:
+        waiter.is_trying = True
+        self._write([waiter.call], waiter.once, partial(self._tried, waiter))
+
     def _tried(self, waiter: _Waiter, outcome: Outcome) -> None:
         """Its first attempt is over: somebody else may have been faster."""
         waiter.is_trying = False
@@ -187,7 +203,7 @@ class Blocking:
             self._end(waiter, outcome)
             return
         [value] = values_of(outcome, 1)
-        if _is_nothing(value) and not waiter.is_late:
+        if waits.is_nothing(value) and not waiter.is_late:
             self._kv.when_fresh(LINEARIZABLE, partial(self._became_fresh, waiter))
         else:
             self._end(waiter, NIL_ARRAY if value is None else value)
@@ -198,8 +214,8 @@ class Blocking:
         [value] = self._machine.call([(_COUNTS[kind], key)], self._kv.now_ms())
         return value if isinstance(value, int) else None
 
-    def _write(self, calls: Sequence[Call], done: partial[None]) -> None:
-        self._kv.write(Calls(tuple(calls), self._value_size_bytes_max), done)
+    def _write(self, calls: Sequence[Call], once: Once | None, done: partial[None]) -> None:
+        self._kv.write(Calls(tuple(calls), self._value_size_bytes_max, once=once), done)
 
     def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)
@@ -251,15 +267,14 @@ class Blocking:
         if self._machine.revision_of(name[1]) <= line.empty_at:
             return  # this node has not applied yet what was found out
         count = min(self._count(name) or 0, ATTEMPTS_MAX)
-        free = (each for each in line.waiters if not (each.is_trying or each.future.done()))
-        waiters = list(islice(free, count))
+        waiters = _together(line, count)
         if not waiters:
             return
         line.is_trying = True
         for waiter in waiters:
             waiter.is_trying = True
         calls = [waiter.wait.again(name[1]) for waiter in waiters]
-        self._write(calls, partial(self._served, name, line, waiters))
+        self._write(calls, waiters[0].once, partial(self._served, name, line, waiters))
 
     def _served(self, name: _Name, line: _Line, waiters: list[_Waiter], outcome: Outcome) -> None:
         line.is_trying = False
@@ -285,7 +300,7 @@ class Blocking:
 
     def _answer(self, waiter: _Waiter, value: Value, line: _Line, revision: int) -> None:
         """What an attempt in a line found: a key of another type is no reason to go."""
-        if not (_is_nothing(value) or (value == WRONG_TYPE and not waiter.wait.hands_on)):
+        if not (waits.is_nothing(value) or (value == WRONG_TYPE and not waiter.wait.hands_on)):
             self._end(waiter, value)
             return
         line.empty_at = revision
@@ -334,5 +349,10 @@ class Blocking:
             self._wake()
 
 
-def _is_nothing(value: Value) -> bool:
-    return value is None or value is NIL_ARRAY
+def _together(line: _Line, count: int) -> list[_Waiter]:
+    """The first ones, so many at most, who can try by one proposal: a token stands for one call."""
+    free = (each for each in line.waiters if not (each.is_trying or each.future.done()))
+    waiters = list(islice(free, count))
+    if waiters and waiters[0].once is not None:
+        return waiters[:1]
+    return list(takewhile(lambda each: each.once is None, waiters))

@@ -34,8 +34,8 @@ from raftcache.state.machine import Machine
 ValuesDone = Callable[[list[Value]], None]
 Wrote = Callable[[int, int], None]
 """Told of the first and the last revision of what calls have changed, before they are answered."""
-Alone = Callable[[Call], Awaitable[Value]]
-"""A call that is a stage of its own; it may be cancelled."""
+Alone = Callable[[Call, bytes], Awaitable[Value]]
+"""A call that is a stage of its own; it may be cancelled. With a token if it is applied once."""
 
 OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
 WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
@@ -274,7 +274,7 @@ class _Run:
         if at == len(calls):
             self._done(self._values)
         elif calls[at][0] in self._service.alone:
-            self._go_alone(calls[at])
+            self._go_alone(calls[at], b"" if self._tokens is None else self._tokens[at])
         elif self._tokens is not None:
             self._go_once(calls[at], self._tokens[at])
         else:
@@ -344,8 +344,8 @@ class _Run:
         else:
             self._service.write((call,), self._add, self._wrote)
 
-    def _go_alone(self, call: Call) -> None:
-        self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call))
+    def _go_alone(self, call: Call, token: bytes) -> None:
+        self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call, token))
         task.add_done_callback(self._ended)
 
     def _ended(self, task: asyncio.Future[Value]) -> None:
@@ -365,9 +365,13 @@ class _Run:
 
 def _marked(word: Calls, token: bytes) -> Calls:
     """To be applied once: the token stands for just these calls."""
-    fingerprint = codec.fingerprint(b"RESP", codec.encode(Calls(word.calls, 0, word.atomic)))
-    once = Once(token, fingerprint)
+    once = once_of(token, word.calls, atomic=word.atomic)
     return Calls(word.calls, word.size_bytes_max, word.atomic, word.watched, word.dice, once)
+
+
+def once_of(token: bytes, calls: tuple[Call, ...], *, atomic: bool = False) -> Once:
+    """The token, standing for these calls."""
+    return Once(token, codec.fingerprint(b"RESP", codec.encode(Calls(calls, 0, atomic))))
 
 
 def values_of(outcome: Outcome, count: int) -> list[Value]:

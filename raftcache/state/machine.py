@@ -23,6 +23,7 @@ from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_M
 from raftcache.command.ranges import is_within
 from raftcache.command.values import Value
 from raftcache.command.words import (
+    CallsReply,
     Command,
     DeleteRange,
     Item,
@@ -186,7 +187,8 @@ class Machine:
         if not sessions.make_room(now_ms):
             return self._refuse(Status.FULL)
         reply = self._executors[type(command)](command)
-        if reply.status not in _NOT_REMEMBERED:
+        goes_on = type(reply) is CallsReply and reply.status is Status.UNCHANGED
+        if reply.status not in _NOT_REMEMBERED and not goes_on:
             sessions.remember(once, now_ms, reply)
         return reply
 

@@ -390,7 +390,7 @@ async def test_a_pipeline_waits_and_goes_on() -> None:
         redis = RedisService(kv, kv.machine, Dice(), loop, SIZE_BYTES_MAX, here.blocking.calls)
         told: asyncio.Future[list[Value]] = loop.create_future()
         pipeline = [words(line) for line in ("SET a 1", "BLPOP l 0", "GET a", "BLPOP l 0.01")]
-        redis.run(pipeline, told.set_result)
+        redis.run(pipeline, told.set_result, tokens=[b"", b"t", b"", b""])
         never: list[list[Value]] = []
         cancel = redis.run([words("BLPOP m 0")], never.append)
         await turns()
@@ -400,6 +400,41 @@ async def test_a_pipeline_waits_and_goes_on() -> None:
         assert await answer(told) == ["OK", [b"l", b"x"], b"1", NIL_ARRAY]
         assert not never
         assert await answer(here.wait("BLPOP m 0")) == [b"m", b"y"]
+
+
+@on_loop
+async def test_with_a_token_a_call_takes_once_however_often_it_is_sent() -> None:
+    async with room() as here:
+        line = words("BLPOP x l 0")
+        first, plain = here.blocking.call(line, b"t1"), here.wait("BLPOP l 0")
+        other = here.blocking.call(line, b"t2")
+        await turns()
+        assert not first.done()
+        here.write("SET x 1", "RPUSH l a", "DEL x", "RPUSH l b c d")
+        found = [await answer(each) for each in (first, plain, other)]
+        assert found == [[b"l", b"a"], [b"l", b"b"], [b"l", b"c"]]
+        assert await answer(here.blocking.call(line, b"t1")) == [b"l", b"a"]
+        here.write("DEL l", "SET x 1")
+        assert await answer(here.blocking.call(line, b"t2")) == [b"l", b"c"]
+        misused = await answer(here.blocking.call(words("BLPOP l 0"), b"t2"))
+        assert isinstance(misused, Failure)
+        assert "stands for another command" in misused.text
+
+
+@on_loop
+async def test_an_attempt_with_a_token_that_takes_nothing_is_not_remembered() -> None:
+    async with room() as here:
+        line = words(f"BLPOP l {A_LITTLE}")
+        assert await answer(here.blocking.call(line, b"t")) == NIL_ARRAY
+        here.write("SET l 1")
+        assert await answer(here.blocking.call(line, b"t")) == WRONG_TYPE
+        here.write("DEL l", "RPUSH l a")
+        here.kv.error = Unknown("lost")
+        with pytest.raises(Unknown):
+            await answer(here.blocking.call(line, b"t"))
+        here.kv.error = None
+        assert await answer(here.blocking.call(line, b"t")) == [b"l", b"a"]
+        assert await answer(here.blocking.call(line, b"t")) == [b"l", b"a"]
 
 
 def test_all_calls_that_wait_are_known() -> None:

@@ -52,15 +52,15 @@ def kv() -> FakeKv:
 
 
 def service(kv: FakeKv, loop: asyncio.AbstractEventLoop) -> RedisService:
-    async def echo(call: Call) -> Value:
+    async def echo(call: Call, _token: bytes) -> Value:
         await asyncio.sleep(0)
         return call[1]
 
-    async def wait(call: Call) -> Value:
+    async def wait(call: Call, _token: bytes) -> Value:
         await loop.create_future()
         raise AssertionError
 
-    async def fail(call: Call) -> Value:
+    async def fail(call: Call, _token: bytes) -> Value:
         raise Overloaded("full")
 
     alone = {b"KEYS": echo, b"BLPOP": wait, b"SCAN": fail}

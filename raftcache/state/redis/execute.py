@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
+from msgspec.structs import replace
+
 from raftcache.command.calls import Call, Calls
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
@@ -27,6 +29,7 @@ from raftcache.state.redis import (
     sets,
     sorting,
     strings,
+    waits,
     zset_algebra,
     zset_ranges,
     zsets,
@@ -76,6 +79,12 @@ def _mistake(error: Exception) -> Failure:
     return Failure(f"ERR internal error: {type(error).__name__}")
 
 
+def _goes_on(command: Calls, values: Sequence[Value]) -> bool:
+    """Whether this is an attempt that took nothing, of a call that waits for something to take."""
+    is_waiting = not command.atomic and command.calls[0][0] in waits.NAMES
+    return is_waiting and all(waits.is_nothing(each) or type(each) is Failure for each in values)
+
+
 class CallCommands:
     """Calls over one state."""
 
@@ -107,7 +116,10 @@ class CallCommands:
         return CallsReply(Status.SUCCEEDED, revision, count=revision - before, values=tuple(values))
 
     def _execute_remembered(self, command: Calls) -> CallsReply:
-        """As execute, if every node can remember the answer."""
+        """As execute, if every node can remember the answer.
+
+        UNCHANGED: it is not to be remembered, for the call waits on, and will try again.
+        """
         before = self._state.revision
         self._changes.begin()
         values = [self._inside(call) for call in command.calls]
@@ -118,7 +130,8 @@ class CallCommands:
                 Status.REPLY_TOO_LARGE, self._state.revision, values=(why,) * len(values)
             )
         self._changes.commit()
-        return self._succeed(before, values)
+        reply = self._succeed(before, values)
+        return replace(reply, status=Status.UNCHANGED) if _goes_on(command, values) else reply
 
     def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> tuple[list[Value], int]:
         """What calls that only read answer, as of the last entry applied: of the first ones.

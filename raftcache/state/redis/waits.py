@@ -7,6 +7,7 @@ from typing import Final
 from msgspec import Struct
 
 from raftcache.command.calls import Call
+from raftcache.command.values import NIL_ARRAY, Value
 from raftcache.state.items import LIST, ZSET
 from raftcache.state.redis import list_pops, zsets
 from raftcache.state.redis.parsing import timeout_ms
@@ -23,6 +24,11 @@ NAMES: Final = (
 )
 
 _FOREVER: Final = b"0"
+
+
+def is_nothing(value: Value) -> bool:
+    """Whether this is the answer of such a call that found nothing."""
+    return value is None or value is NIL_ARRAY
 
 
 class Wait(Struct):
