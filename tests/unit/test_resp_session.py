@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.encode import Pushes
 from raftcache.server.resp.reference import Request
+from raftcache.server.resp.session import STEPS_AT_ONCE, Session
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.service.kv import Level, Want
 from tests.support.raw_http import run, until
@@ -143,6 +146,34 @@ def test_a_transaction_has_a_limit() -> None:
             aborted = error("EXECABORT Transaction discarded because of previous errors.")
             await client.call("EXEC", answer=aborted)
             await client.call("PING", answer=b"+PONG\r\n")
+
+    run(test())
+
+
+def test_many_calls_of_the_door_let_others_have_their_turn() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            one, other = await served.connect(), await served.connect()
+            await other.call("PING", answer=b"+PONG\r\n")
+            count = 10 * STEPS_AT_ONCE
+            turns = 0
+
+            def turn() -> None:
+                nonlocal turns
+                turns += 1
+                asyncio.get_running_loop().call_soon(turn)
+
+            session = next(iter(served.clients))
+            assert isinstance(session, Session)
+            session.take([[b"PING"] for _ in range(count)])
+            turn()
+            assert await one.receive(7 * count) == b"+PONG\r\n" * count
+            assert turns >= 9
+            # Who goes in between is forgotten.
+            session.take([[b"PING"] for _ in range(count)])
+            one.writer.transport.abort()
+            await until(lambda: len(served.clients) == 1)
+            await other.call("PING", answer=b"+PONG\r\n")
 
     run(test())
 

@@ -27,6 +27,10 @@ class Outlet(Protocol):
         """All calls that were taken are answered."""
         ...
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """Call it in the next turn of the loop."""
+        ...
+
     def end(self) -> None:
         """Hear nothing more, and close when all that was written has been sent."""
         ...

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
+from collections.abc import Callable
 from typing import Final, cast
 
 from raftcache.config import Limits
@@ -30,6 +32,9 @@ WRITES_AT_ONCE: Final = 256
 
 PROGRESS_SIZE_BYTES: Final = 16 << 10
 """What a slow client must send or read in every header_timeout_s, while it owes us any."""
+
+KEEP_ALIVE_S: Final = 300
+"""Of silence, after which the kernel asks whether the client's machine is there."""
 
 FULL: Final = b"-ERR max number of clients reached\r\n"
 
@@ -149,10 +154,11 @@ class Connection(asyncio.Protocol):
         self._transport = transport = cast("asyncio.Transport", transport)
         if len(port.connections) >= port.limits.connections_max:
             port.counters.connections_refused += 1
-            self._is_deaf = True
+            self._is_deaf = self._is_over = True
             transport.write(FULL)
             transport.close()
             return
+        _keep_alive(transport)
         addresses = _shown(transport, "peername"), _shown(transport, "sockname")
         id = port.clients.new_id()
         session = Session(self, id, addresses, port.redis, port.table, port.counters)
@@ -260,6 +266,10 @@ class Connection(asyncio.Protocol):
             self._is_reading_paused = False
             self._transport.resume_reading()
 
+    def soon(self, callback: Callable[[], None]) -> None:
+        """See Outlet."""
+        self._port.loop.call_soon(callback)
+
     def _refuse(self, error: str) -> None:
         """The bytes are no request: say so, and close."""
         self._port.counters.protocol_errors += 1
@@ -344,6 +354,17 @@ class Connection(asyncio.Protocol):
         """Whether nothing is to come but the client's next call."""
         session = self.session
         return not (session.is_busy or session.listens)
+
+
+def _keep_alive(transport: asyncio.Transport) -> None:
+    """Find out when the client's machine has gone without a word, as Redis does."""
+    stream: socket.socket | None = transport.get_extra_info("socket")
+    if stream is not None and stream.family in (socket.AF_INET, socket.AF_INET6):
+        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        if hasattr(socket, "TCP_KEEPIDLE"):
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_S)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S // 3)
+            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
 
 
 def _shown(transport: asyncio.Transport, end: str) -> str:

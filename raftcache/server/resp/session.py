@@ -26,6 +26,9 @@ from raftcache.service.redis import Redis
 PIPELINE_CALLS_MAX: Final = 1024
 """Calls of one stage."""
 
+STEPS_AT_ONCE: Final = 256
+"""Calls of doors, or stages answered at once, that follow each other in one turn of the loop."""
+
 REPLIES_AT_ONCE: Final = 32
 """Replies that are written before looking whether the client still reads."""
 
@@ -154,15 +157,25 @@ class Session(Client):
         self._is_going = True
         self._flush()
         try:
-            while not self._is_waiting and not self.outlet.is_paused:
-                if self._at == len(self._calls):
+            for _ in range(STEPS_AT_ONCE):
+                if self._is_waiting or self.outlet.is_paused or self._at == len(self._calls):
                     break
                 self._step()
+            else:
+                if not self._is_waiting:
+                    self._is_waiting, self._cancel = True, None
+                    self.outlet.soon(self._rested)
             self._flush()
         finally:
             self._is_going = False
         if self._is_leaving and not self._replies:
             self.outlet.end()
+
+    def _rested(self) -> None:
+        """Others have had their turn."""
+        self._is_waiting = False
+        if not self._is_gone:
+            self.resume()
 
     def _step(self) -> None:
         calls, at = self._calls, self._at
