@@ -33,6 +33,13 @@ def in_any_order(_call: Call, left: Reply, right: Reply) -> bool:
     return _unordered(left, 1) == _unordered(right, 1)
 
 
+def same_length(_call: Call, left: Reply, right: Reply) -> bool:
+    """Some of a collection without an order."""
+    if isinstance(left[1], list) and isinstance(right[1], list):
+        return left[0] == right[0] and len(left[1]) == len(right[1])
+    return left == right
+
+
 def pairs_in_any_order(_call: Call, left: Reply, right: Reply) -> bool:
     """The same with pairs, which RESP2 sends as a flat array."""
     return _unordered(left, 2) == _unordered(right, 2)
@@ -44,6 +51,18 @@ def about_now(call: Call, left: Reply, right: Reply) -> bool:
         return left == right
     tolerance = NOW_MS if name_of(call).startswith("P") else NOW_MS // 1000
     return abs(left[1] - right[1]) <= tolerance
+
+
+def same_scores(_call: Call, left: Reply, right: Reply) -> bool:
+    """The sign of a zero is not kept: told under "Sets and sorted sets"."""
+    return _unsigned(left) == _unsigned(right)
+
+
+def _unsigned(reply: Reply) -> Reply:
+    sign, content = reply
+    if isinstance(content, list):
+        return sign, [_unsigned(each) for each in content]
+    return sign, b"0" if content == b"-0" else content
 
 
 def same_kind(_call: Call, left: Reply, right: Reply) -> bool:
@@ -102,9 +121,20 @@ def rule_of(call: Call) -> Rule:
         return same_kind
     if len(call) > 1 and (rule := RULES_OF_SUBCOMMANDS.get((name_of(call), name_of(call[1:])))):
         return rule
-    if "SORT" in name_of(call) and b"nosort" in call:
-        return in_any_order
-    return RULES.get(name_of(call), same)
+    if "SORT" in name_of(call) and _is_unsorted(call):
+        return same_length if b"LIMIT" in upper(call) else in_any_order
+    return RULES.get(name_of(call), same_scores if name_of(call).startswith("Z") else same)
+
+
+def upper(call: Call) -> list[bytes]:
+    return [word.upper() for word in call]
+
+
+def _is_unsorted(call: Call) -> bool:
+    """Whether SORT has a BY that names no keys: a set then has no order."""
+    words = upper(call)
+    place = words.index(b"BY") + 1 if b"BY" in words else len(words)
+    return place < len(words) and b"*" not in words[place]
 
 
 def agree(call: Call, left: Reply, right: Reply, queued: Sequence[Call] = ()) -> bool:

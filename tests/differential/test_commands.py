@@ -22,8 +22,6 @@ EXAMPLES_OF_NODE: Final = 40
 OF_DOORS: Final = {"blocking", "transactions", "connection"}
 """What only a door has."""
 
-NOT_YET: Final = {"blocking", "connection"}
-
 
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in OF_DOORS])
 def test_the_state_answers_as_redis_does(state: Pair, name: str) -> None:
@@ -31,7 +29,7 @@ def test_the_state_answers_as_redis_does(state: Pair, name: str) -> None:
 
 
 @pytest.mark.cluster
-@pytest.mark.parametrize("name", FAMILIES.keys() - NOT_YET)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_a_node_answers_as_redis_does(node: Pair, name: str) -> None:
     compare(node, name, EXAMPLES_OF_NODE)
 
