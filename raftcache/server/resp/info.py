@@ -72,7 +72,7 @@ class InfoCalls:
             b"CPU": _cpu,
             b"Modules": dict,
             b"Errorstats": dict,
-            b"Cluster": lambda: {"cluster_enabled": 0},
+            b"Cluster": lambda: {"cluster_enabled": 1},  # clients that know clusters ask for it
             b"Keyspace": self._keyspace,
         }
 
