@@ -41,6 +41,7 @@ def test_keys_are_listed_in_order() -> None:
         "version": 1,
         "ttl_ms": None,
         "lease": None,
+        "type": "string",
     }
     (bare,) = out("range", "--json", "--keys-only", "--prefix", "b").splitlines()
     assert json.loads(bare).keys() == json.loads(first).keys() - {"value", "value_base64"}
