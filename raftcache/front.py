@@ -24,6 +24,7 @@ from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.people import People
 from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.subscribing import Subscribing
+from raftcache.server.resp.switching import SwitchNews
 from raftcache.server.resp.transactions import Transactions
 from raftcache.server.resp.waiting import Waits
 from raftcache.service.blocking import Blocking
@@ -72,6 +73,7 @@ class RedisFront:
             note_read,
             self._pubsub.receivers,
         )
+        self._news = SwitchNews(group, self._pubsub.say, loop)
         self._server = RespServer(
             self._redis, config, clock, self.counters, self._clients, self._rooms()
         )
@@ -127,12 +129,14 @@ class RedisFront:
         self._tracking.start()
         self._blocking.start()
         self._vigil.start()
+        self._news.start()
         await self._server.start()
 
     async def stop(self, timeout_s: float) -> None:
         """Finish what is being done, then close; timeout_s at most."""
         self._blocking.stop(SHUTTING_DOWN)
         await self._server.stop(timeout_s)
+        self._news.stop()
         self._vigil.stop()
         self._tracking.stop()
 

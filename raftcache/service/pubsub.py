@@ -204,6 +204,10 @@ class PubSub:
         except Exception:  # one subscriber's fault is not the others'
             logger.exception("a subscriber could not be cut off")
 
+    def say(self, channel: bytes, payload: bytes) -> None:
+        """A message of this node's own: to those who listen here, and to nobody elsewhere."""
+        self._note([Message(channel, payload)])
+
     # Who listens.
 
     def receivers(self, call: Call) -> int:

@@ -155,5 +155,20 @@ def test_tools_find_nothing_wrong_with_the_cluster(told: Told) -> None:
         assert "All 16384 slots covered." in said
 
 
+def test_who_listens_at_any_node_is_told_of_the_next_leader(told: Told) -> None:
+    cluster = told.cluster
+    cluster.start_all()
+    before = cluster.leader()
+    with ExitStack() as stack:
+        wires = [stack.enter_context(closing(_wire(cluster, name))) for name in cluster.nodes]
+        for wire in wires:
+            assert plain(wire.call(b"SUBSCRIBE", b"+switch-master"))[0] == b"subscribe"
+        assert cluster.call(before, "POST", "/v1/cluster/leader").status == 200
+        old, new = (cluster.nodes[name].resp_port for name in (before, cluster.leader()))
+        message = f"raftcache {HOST} {old} {HOST} {new}".encode()
+        for wire in wires:
+            assert plain(wire.read()) == [b"message", b"+switch-master", message]
+
+
 def _wire(cluster: Cluster, name: str) -> RespWire:
     return RespWire(cluster.nodes[name].resp_port)
