@@ -154,6 +154,8 @@ GET key
 DEL key
 """
 
+# Where GT and LT matter, times are absolute: of two that are counted from now the order may depend
+# on a millisecond.
 KEY_CALLS: Final = """
 SET key value [EX seconds|PX ms]
 MSET (key value)+
@@ -167,9 +169,11 @@ EXISTS key+
 TYPE key
 TOUCH key+
 EXPIRE key seconds
-EXPIRE key seconds [NX|XX|GT|LT] [NX|XX|GT|LT]
-PEXPIRE key ms [NX|XX|GT|LT]
-EXPIREAT key at [NX|XX|GT|LT]
+EXPIRE key seconds [NX|XX] [NX|XX]
+EXPIRE key seconds (GT LT|NX GT|LT NX)
+EXPIRE key (-1|=abc) (GT|LT)
+PEXPIRE key ms [NX|XX]
+EXPIREAT key at [NX|XX|GT|LT] [NX|XX|GT|LT]
 PEXPIREAT key at_ms [NX|XX|GT|LT]
 TTL key
 PTTL key
