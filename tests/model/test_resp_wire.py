@@ -43,6 +43,7 @@ def cut(data: bytes, places: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(places)]
 
 
+@settings(deadline=None)
 @given(PIPELINES, st.lists(st.integers(0, 1 << 16), max_size=6))
 def test_pipelines(data: bytes, places: list[int]) -> None:
     expected = read_by_reference(data)
@@ -50,7 +51,7 @@ def test_pipelines(data: bytes, places: list[int]) -> None:
     assert read(cut(data, places)) == expected
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(
     PIPELINES,
     st.lists(st.tuples(st.integers(0, 1 << 16), SIGNS), min_size=1, max_size=4),
@@ -67,7 +68,7 @@ def test_pipelines_with_other_bytes_in_them(
     assert read(cut(bytes(changed), places)) == read_by_reference(bytes(changed))
 
 
-@settings(max_examples=20)
+@settings(max_examples=20, deadline=None)
 @given(PIPELINES)
 def test_every_split(data: bytes) -> None:
     expected = read_by_reference(data)
@@ -76,7 +77,7 @@ def test_every_split(data: bytes) -> None:
     assert read([data[at : at + 1] for at in range(len(data))]) == expected
 
 
-@settings(max_examples=500)
+@settings(max_examples=500, deadline=None)
 @given(st.lists(SIGNS, max_size=40).map(bytes) | st.binary(max_size=60), st.booleans())
 def test_any_bytes_are_read_refused_or_waited_for(data: bytes, trusted: bool) -> None:
     parser = RequestParser(trusted)

@@ -20,7 +20,11 @@ class Outlet(Protocol):
     """The client does not read; nothing more should be said, but for what cannot wait."""
 
     def write(self, data: bytes) -> None:
-        """Send it, with all that is written in this turn of the loop."""
+        """Send it behind what was written before."""
+        ...
+
+    def write_soon(self, data: bytes) -> None:
+        """The same at the end of this turn of the loop, for there may be more."""
         ...
 
     def idle(self) -> None:
@@ -167,7 +171,7 @@ class Client:
 
     def push_bytes(self, data: bytes) -> None:
         """The same, in bytes already."""
-        self.outlet.write(data)
+        self.outlet.write_soon(data)
 
     @property
     def listens(self) -> bool:

@@ -26,9 +26,8 @@ INBOX_SIZE_BYTES_MAX: Final = 64 << 10
 """What is heard ahead of the calls under way; then the socket is not read. The last piece that the
 loop reads may pass it, and both together must be short enough for the fast way of the parser."""
 
-WRITE_SIZE_BYTES: Final = 64 << 10
 WRITES_AT_ONCE: Final = 256
-"""So much is written without waiting for the end of the turn, to see whether the client reads."""
+"""Messages that are gathered for one write."""
 
 PROGRESS_SIZE_BYTES: Final = 16 << 10
 """What a slow client must send or read in every header_timeout_s, while it owes us any."""
@@ -135,7 +134,7 @@ class Connection(asyncio.Protocol):
         self._received_size_bytes = self._written_size_bytes = self._taken = 0
         """All that ever came, all that was ever sent, and the pipelines between them."""
         self._out: list[bytes] = []
-        """Written in this turn."""
+        """Messages of this turn, and what came after them."""
         self.is_paused = False
         self._is_reading_paused = False
         self._is_deaf = False
@@ -224,13 +223,16 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
+        session, port = self.session, self._port
         self._received_size_bytes += len(data)
-        self._port.counters.received_size_bytes += len(data)
-        self.session.active_s = self._port.now_s
-        self._heard.append(data)
-        if not self.session.is_busy:
-            self.idle()
+        port.counters.received_size_bytes += len(data)
+        session.active_s = port.now_s
+        if not session.is_busy:
+            self._take(data)
+            if not session.is_busy:
+                self.idle()
             return
+        self._heard.append(data)
         self._heard_size_bytes += len(data)
         if self._heard_size_bytes > INBOX_SIZE_BYTES_MAX and not self._is_reading_paused:
             self._is_reading_paused = True
@@ -243,20 +245,11 @@ class Connection(asyncio.Protocol):
             if parser.error is not None:
                 self._refuse(parser.error)
                 return
-            heard = self._heard
-            if heard:
-                data = heard[0] if len(heard) == 1 else b"".join(heard)
+            if self._heard:
+                data = b"".join(self._heard)
                 self._heard, self._heard_size_bytes = [], 0
-            elif parser.is_midway and not parser.trusted:
-                data = b""
-            else:
-                break
-            parser.trusted = session.is_trusted
-            calls = parser.feed(data)
-            if calls:
-                self._taken += 1
-                session.take(calls)
-            elif not data and parser.error is None:
+                self._take(data)
+            elif parser.trusted or not (parser.is_midway and self._take(b"")):
                 break
         if session.is_busy:
             return
@@ -265,6 +258,16 @@ class Connection(asyncio.Protocol):
         elif self._is_reading_paused and not self.is_paused and not self._is_over:
             self._is_reading_paused = False
             self._transport.resume_reading()
+
+    def _take(self, data: bytes) -> bool:
+        """Let the session do what data completes; False if that is nothing."""
+        session, parser = self.session, self._parser
+        parser.trusted = session.is_trusted
+        calls = parser.feed(data)
+        if calls:
+            self._taken += 1
+            session.take(calls)
+        return bool(calls) or parser.error is not None
 
     def soon(self, callback: Callable[[], None]) -> None:
         """See Outlet."""
@@ -281,23 +284,34 @@ class Connection(asyncio.Protocol):
 
     def write(self, data: bytes) -> None:
         """See Outlet."""
-        out = self._out
         if self._is_over:
             return
+        if self._out:
+            self._out.append(data)
+        else:
+            self._send(data)
+
+    def write_soon(self, data: bytes) -> None:
+        """See Outlet."""
+        if self._is_over:
+            return
+        out = self._out
         if not out:
             self._port.flush_soon(self)
         out.append(data)
-        if len(data) > WRITE_SIZE_BYTES or len(out) >= WRITES_AT_ONCE:
+        if len(out) >= WRITES_AT_ONCE:
             self.flush()
 
     def flush(self) -> None:
-        """Hand all that is ready to the transport."""
+        """Hand what was gathered to the transport."""
         out = self._out
-        if not out:
-            return
-        self._out = []
+        if out:
+            self._out = []
+            self._send(b"".join(out))
+
+    def _send(self, data: bytes) -> None:
+        """To the transport, which writes once in a turn of the loop."""
         transport = self._transport
-        data = out[0] if len(out) == 1 else b"".join(out)
         self._written_size_bytes += len(data)
         self._port.counters.sent_size_bytes += len(data)
         transport.write(data)

@@ -7,7 +7,7 @@ everything else by the table below.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
@@ -42,8 +42,10 @@ def encode(value: Value, protocol: int) -> bytes:
     return encode_all((value,), protocol)
 
 
-def encode_all(values: Iterable[Value], protocol: int) -> bytes:
+def encode_all(values: Sequence[Value], protocol: int) -> bytes:
     """Replies, one after the other."""
+    if len(values) == 1 and type(value := values[0]) is bytes:
+        return b"$%d\r\n%b\r\n" % (len(value), value)
     out: _Out = []
     _write_all(values, out, protocol)
     return b"".join(out)

@@ -74,6 +74,7 @@ class Session(Client):
         "_redis",
         "_replies",
         "_table",
+        "is_busy",
     )
 
     def __init__(
@@ -98,13 +99,10 @@ class Session(Client):
         self._cancel: Callable[[], bool] | None = None
         """Ends the wait of the stage under way."""
         self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
+        self.is_busy = False
+        """Calls that were taken are not all answered."""
 
     # In.
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether calls that were taken are not all answered."""
-        return self._is_waiting or self._at < len(self._calls) or bool(self._replies)
 
     def take(self, calls: list[Request]) -> None:
         """Do these; only when not busy."""
@@ -114,7 +112,16 @@ class Session(Client):
         self._calls, self._at, self._checked = calls, 0, 0
         self.last_call = calls[-1][0]
         self._counters.calls += len(calls)
-        self._go_on()
+        self.is_busy = True
+        if len(calls) > PIPELINE_CALLS_MAX or not self._are_plain(calls):
+            self._go_on()
+            return
+        # The usual pipeline is one stage: no need to look for where it ends.
+        self._at, self._is_going = len(calls), True
+        self._run(calls, None)
+        self._is_going = False
+        if not self._is_waiting:
+            self._go_on()
 
     def resume(self) -> None:
         """The client reads again."""
@@ -127,6 +134,7 @@ class Session(Client):
         """The client has gone: what was begun goes on, but its waits end."""
         self._is_gone = True
         self._calls, self._at, self._replies = [], 0, []
+        self.is_busy = False
         if self._is_waiting and self._cancel is not None:
             self._cancel()
         self.end()
@@ -155,8 +163,8 @@ class Session(Client):
     def _go_on(self) -> None:
         """Do what can be done now; a callback that comes meanwhile leaves its part to this."""
         self._is_going = True
-        self._flush()
         try:
+            self._flush()
             for _ in range(STEPS_AT_ONCE):
                 if self._is_waiting or self.outlet.is_paused or self._at == len(self._calls):
                     break
@@ -168,6 +176,7 @@ class Session(Client):
             self._flush()
         finally:
             self._is_going = False
+            self.is_busy = self._is_waiting or self._at < len(self._calls) or bool(self._replies)
         if self._is_leaving and not self._replies:
             self.outlet.end()
 
@@ -179,13 +188,13 @@ class Session(Client):
 
     def _step(self) -> None:
         calls, at = self._calls, self._at
-        if at >= self._checked and self._is_plain():
-            part = calls[at : at + PIPELINE_CALLS_MAX] if len(calls) > at + 1 else calls[at:]
-            if {*zip(map(_name, part), map(len, part), strict=True)} <= self._table.plain:
-                self._at = at + len(part)
+        if at >= self._checked:
+            part = calls[at : at + PIPELINE_CALLS_MAX]
+            self._checked = at + len(part)
+            if self._are_plain(part):
+                self._at = self._checked
                 self._run(part, None)
                 return
-            self._checked = at + len(part)
         if self.mute is Mute.NEXT:
             self.mute = Mute.THIS
         if self.queue is None and self._begin_stage():
@@ -193,15 +202,22 @@ class Session(Client):
         self._at += 1
         self._do(calls[at])
 
-    def _is_plain(self) -> bool:
-        return (
-            self.is_trusted
-            and self.queue is None
-            and self.mute is Mute.NO
-            and self.idempotency is None
-            and self.caching is None
-            and not self.listens
-        )
+    def _are_plain(self, calls: list[Request]) -> bool:
+        """Whether these are calls of data, with nothing wrong or special about any of them."""
+        if (
+            not self.is_trusted
+            or self.queue is not None
+            or self.mute is not Mute.NO
+            or self.idempotency is not None
+            or self.caching is not None
+            or self.subscriptions
+            or self.patterns
+            or self.shard_subscriptions
+        ):
+            return False
+        if len(calls) == 1:
+            return (calls[0][0], len(calls[0])) in self._table.plain
+        return {*zip(map(_name, calls), map(len, calls), strict=True)} <= self._table.plain
 
     def _begin_stage(self) -> bool:
         """Run the calls of data that come next; False if there are none."""
@@ -293,8 +309,17 @@ class Session(Client):
             self._unmute()
         elif self._replies:
             self._replies += values
-        else:
+        elif self._at < len(self._calls) or self._is_going or len(values) > REPLIES_AT_ONCE:
             self._replies = values
+        else:  # the usual end of a pipeline
+            self._replies = values
+            self._flush()
+            self.is_busy = bool(self._replies)
+            if self.after_reads is not None:
+                self.after_reads()
+            if not self.is_busy:
+                self.outlet.idle()
+            return
         if self.after_reads is not None:
             self.after_reads()
         self.resume()
@@ -314,6 +339,10 @@ class Session(Client):
         replies, outlet = self._replies, self.outlet
         while replies and (always or not outlet.is_paused):
             try:
+                if len(replies) <= REPLIES_AT_ONCE:
+                    self._replies = []
+                    outlet.write(encode_all(replies, self.protocol))
+                    return
                 data = encode_all(replies[:REPLIES_AT_ONCE], self.protocol)
             except Exception:
                 logger.exception("a reply cannot be written")

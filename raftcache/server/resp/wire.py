@@ -36,7 +36,7 @@ _LONG_ARRAY: Final = re.compile(rb"\*\d{6}")
 """hiredis makes room for an array when it has read how long it will be."""
 _COLLECTION: Final = re.compile(rb"[~%>|]-?\d")
 
-_SET, _MAP, _PUSH, _ATTRIBUTE, _SIMPLE, _VERBATIM, _BIG_NUMBER = b"~%>|+=("
+_ARRAY, _SET, _MAP, _PUSH, _ATTRIBUTE, _SIMPLE, _VERBATIM, _BIG_NUMBER = b"*~%>|+=("
 """A byte is found faster than a string of one byte."""
 
 _NOT_ENOUGH: Final = object()
@@ -55,60 +55,61 @@ class RequestParser:
     error: why what follows the requests returned so far is no request; nothing more is read.
     """
 
-    __slots__ = ("_reader", "_reference", "error", "trusted")
+    __slots__ = ("_reader", "_reference", "error", "is_midway", "trusted")
 
     def __init__(self, trusted: bool = True) -> None:
         self.trusted = trusted
         self.error: str | None = None
+        self.is_midway = False
+        """Something has come that is in no request yet. Unless trusted, it may be whole."""
         self._reader = _new_reader()
         self._reference = ReferenceParser()
-
-    @property
-    def is_midway(self) -> bool:
-        """Whether something has come that is in no request yet. Unless trusted, it may be whole."""
-        return self._reference.is_midway
 
     def feed(self, data: bytes) -> list[Request]:
         """The requests that data completes; none is empty. Raises nothing: see error."""
         requests: list[Request] = []
+        if self.error is not None:
+            return requests
         try:
-            self._feed(data, requests)
+            if self.is_midway or not self.trusted:
+                data = self._finish(data, requests)
+            if data:
+                rest = self._read(data, requests)
+                if rest:
+                    self._read_carefully(rest, requests)
         except ProtocolError as error:
             self.error = error.text
         return requests
 
-    def _feed(self, data: bytes, requests: list[Request]) -> None:
-        if self.error is not None:
-            return
+    def _finish(self, data: bytes, requests: list[Request]) -> bytes:
+        """The request under way, or the only one. Returns what follows, if it may be read yet."""
         reference = self._reference
-        if not self.trusted or reference.is_midway:
-            reference.add(data)
-            request = reference.next(self.trusted)
-            if request is None:
-                return
+        reference.add(data)
+        request = reference.next(self.trusted)
+        if request is not None:
             requests.append(request)
-            if not self.trusted:
-                return
-            data = reference.take_rest()
-        if data.startswith(b"*") and len(data) < FAST_SIZE_BYTES_MAX:
-            rest = self._read(data, requests)
-            if rest is None:
-                return
-            data = rest
-        self._read_carefully(data, requests)
+        rest = reference.take_rest() if request is not None and self.trusted else b""
+        self.is_midway = reference.is_midway
+        return rest
 
     def _read_carefully(self, data: bytes, requests: list[Request]) -> None:
         reference = self._reference
         reference.add(data)
         while (request := reference.next(trusted=True)) is not None:
             requests.append(request)
+        self.is_midway = reference.is_midway
 
-    def _read(self, data: bytes, requests: list[Request]) -> bytes | None:
+    def _read(self, data: bytes, requests: list[Request]) -> bytes:
         """Let hiredis read. Returns what is left to read with care: all of it upon a doubt.
 
         data begins where a request does.
         """
-        if _LONG_ARRAY.search(data) is not None or _may_be_collections(data):
+        if (
+            data[0] != _ARRAY
+            or len(data) >= FAST_SIZE_BYTES_MAX
+            or _LONG_ARRAY.search(data) is not None
+            or _may_be_collections(data)
+        ):
             return data
         reader = self._reader
         try:
@@ -126,7 +127,7 @@ class RequestParser:
         ):
             return data
         requests += found if all(found) else [request for request in found if request]
-        return None if is_whole else data[len(_packed(found)) :]
+        return b"" if is_whole else data[len(_packed(found)) :]
 
 
 def _may_be_collections(data: bytes) -> bool:
@@ -142,6 +143,8 @@ def _may_be_other_strings(data: bytes) -> bool:
 
 def _is_all_bulks(requests: list[Request]) -> bool:
     """Whether all are arrays of what hiredis has bytes for."""
+    if len(requests) == 1:
+        return type(requests[0]) is list and {*map(type, requests[0])} <= _BYTES
     if not {*map(type, requests)} <= _LISTS:
         return False
     return {*map(type, chain.from_iterable(requests))} <= _BYTES
