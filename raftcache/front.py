@@ -72,6 +72,7 @@ class RedisFront:
             {**Scanning(kv, machine, dice).calls, **self._blocking.calls},
             note_read,
             self._pubsub.receivers,
+            gathers=not config.limits.memory_size_bytes_max,
         )
         self._news = SwitchNews(group, self._pubsub.say, loop)
         self._server = RespServer(

@@ -28,10 +28,10 @@ from raftcache.errors import (
     Unknown,
 )
 from raftcache.ports import Dice
+from raftcache.service.gathering import Gathering, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
 from raftcache.state.machine import Machine
 
-ValuesDone = Callable[[list[Value]], None]
 Wrote = Callable[[int, int], None]
 """Told of the first and the last revision of what calls have changed, before they are answered."""
 Alone = Callable[[Call, bytes], Awaitable[Value]]
@@ -108,16 +108,21 @@ class RedisService:
         alone: Mapping[bytes, Alone],
         note_read: Callable[[bytes], None] | None = None,
         receivers: Callable[[Call], int] | None = None,
+        *,
+        gathers: bool = False,
     ) -> None:
         """alone: calls that are stages of their own. note_read: told of keys that are read.
 
         receivers: how many a message has reached here, which is what its call answers.
+        gathers: writes of one turn go together; not where memory is limited, for what must not
+        grow would take with it what may go on.
         """
         self.kv, self.machine, self.loop = kv, machine, loop
         self._dice, self._note_read = dice, note_read
         self._value_size_bytes_max = value_size_bytes_max
         self.alone = alone
         self._receivers = receivers
+        self._gathering = Gathering(loop, self._write) if gathers else None
 
     def run(
         self,
@@ -166,7 +171,16 @@ class RedisService:
     # For a pipeline under way.
 
     def write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None) -> None:
-        """One proposal; a value for each call, which is the same Failure if it was not done."""
+        """One proposal; a value for each call, which is the same Failure if it was not done.
+
+        Nobody may have to know which revisions were whose, if it is shared with other pipelines.
+        """
+        if self._gathering is not None and wrote is None:
+            self._gathering.add(calls, done)
+        else:
+            self._write(calls, done, wrote)
+
+    def _write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None) -> None:
         word = self._word(calls)
         self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)))
 

@@ -264,3 +264,32 @@ async def test_a_pipeline_reads_so_much_and_lets_others_have_their_turns(
         await asyncio.sleep(0)
     assert await answered == [value.encode()] * 6 + [TOO_MUCH] * 2
     assert len(turns) == 2, "the first slice was read at once"
+
+
+@on_loop
+async def test_writes_of_one_turn_go_together_and_everybody_gets_his_own_answer(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.gathering.CALLS_MAX", 4)
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, gathers=True)
+    answers: dict[str, list[Value]] = {}
+    told: list[tuple[int, int]] = []
+    for name, texts in {
+        "first": ("SET a 1", "INCR a"),
+        "reader": ("GET a",),
+        "second": ("INCR a", "GET a"),
+        "third": ("INCR a", "INCR a"),
+    }.items():
+        redis.run(lines(*texts), lambda values, name=name: answers.update({name: values}))
+    redis.run(lines("INCR b"), lambda values: None, wrote=lambda *range: told.append(range))
+    assert set(answers) == {"reader", "first", "second"}, "one that is full does not wait"
+    await asyncio.sleep(0)
+    assert answers == {"first": ["OK", 2], "reader": [None], "second": [3, b"3"], "third": [4, 5]}
+    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    assert (sizes, told) == ([4, 1, 2], [(4, 4)])
+    kv.error = Unknown("lost")
+    assert await asyncio.gather(run(redis, "INCR a"), run(redis, "INCR b", "GET b")) == [
+        [Failure("UNKNOWN the outcome: lost")],
+        [Failure("UNKNOWN the outcome: lost")] * 2,
+    ]

@@ -68,6 +68,8 @@ HANDLERS: Final[dict[bytes, Handler]] = {
 LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
 """Calls that change one key, once, as the last thing they do: they need no way back."""
 
+_LONE_HANDLERS: Final = {name: HANDLERS[name] for name in LONE}
+
 _ABSENT: Final = 0
 
 TURN_SIZE_BYTES: Final = 4 << 20
@@ -108,7 +110,7 @@ class CallCommands:
             values = [self._inside(call) for call in command.calls]
             self._changes.commit()
         else:
-            values = [self._alone(call) for call in command.calls]
+            values = self._each(command.calls)
         return self._succeed(before, values)
 
     def _succeed(self, before: int, values: list[Value]) -> CallsReply:
@@ -167,16 +169,24 @@ class CallCommands:
         finally:
             store.forget()
 
-    def _alone(self, call: Call) -> Value:
-        store = self._store
-        store.allow_more()
-        if call[0] in LONE:
+    def _each(self, calls: Sequence[Call]) -> list[Value]:
+        """Calls that have nothing to do with each other; most are lone ones, and quick."""
+        store, values = self._store, list[Value]()
+        for call in calls:
+            handler = _LONE_HANDLERS.get(call[0])
+            if handler is None:
+                values.append(self._alone(call))
+                continue
             try:
-                return HANDLERS[call[0]](store, call[1:])
+                values.append(handler(store, call[1:]))
             except Refuse as refusal:
-                return Failure(refusal.text)
+                values.append(Failure(refusal.text))
             except Exception as error:  # before it has changed anything: that comes last
-                return _mistake(error)
+                values.append(_mistake(error))
+        return values
+
+    def _alone(self, call: Call) -> Value:
+        self._store.allow_more()
         self._changes.begin()
         value = self._inside(call)
         self._changes.commit()

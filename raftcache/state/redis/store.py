@@ -139,7 +139,8 @@ class Store:
 
         With KEEP, content type and lease stay too, as they do for what HTTP appends.
         """
-        self.check_key(key)
+        if not 1 <= len(key) <= KEY_SIZE_BYTES_MAX:
+            self.check_key(key)  # looked at here too, for the call costs as much as the look
         if len(value) > self.size_bytes_max:
             raise Refuse(TOO_LONG)
         found, content_type, lease = None, b"", 0
