@@ -310,7 +310,7 @@ class Connection(asyncio.Protocol):
             self._send(b"".join(out))
 
     def _send(self, data: bytes) -> None:
-        """To the transport, which writes once in a turn of the loop."""
+        """To the transport: a call of the system each time, and the dearest part of a reply."""
         transport = self._transport
         self._written_size_bytes += len(data)
         self._port.counters.sent_size_bytes += len(data)
