@@ -26,7 +26,7 @@ from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
-from raftcache.service.redis import WRONG_TYPE, once_of, values_of
+from raftcache.service.wording import WRONG_TYPE, once_of, values_of
 from raftcache.state.items import LIST, ZSET
 from raftcache.state.machine import Machine
 from raftcache.state.redis import waits

@@ -13,32 +13,22 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from raftcache.command import codec
 from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import CALLS_MAX, DICE_MAX, Call, Calls
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.command.words import CallsReply, Collection, Item, Once, Status
-from raftcache.errors import BadRequest as Mistake
-from raftcache.errors import (
-    NotLeader,
-    OutOfMemory,
-    RaftcacheError,
-    Refused,
-    Unknown,
-)
+from raftcache.command.words import CallsReply, Collection, Item, Status
+from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.gathering import Gathering, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
+from raftcache.service.wording import WRONG_TYPE, failure_of, once_of, values_of
 from raftcache.state.machine import Machine
 
 Wrote = Callable[[int, int], None]
 """Told of the first and the last revision of what calls have changed, before they are answered."""
 Alone = Callable[[Call, bytes], Awaitable[Value]]
 """A call that is a stage of its own; it may be cancelled. With a token if it is applied once."""
-
-OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
-WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 REPLIES_SIZE_BYTES_MAX: Final = 256 << 20
 """What the calls of one pipeline may read, about: it is all held until the client takes it."""
@@ -381,38 +371,3 @@ def _marked(word: Calls, token: bytes) -> Calls:
     """To be applied once: the token stands for just these calls."""
     once = once_of(token, word.calls, atomic=word.atomic)
     return Calls(word.calls, word.size_bytes_max, word.atomic, word.watched, word.dice, once)
-
-
-def once_of(token: bytes, calls: tuple[Call, ...], *, atomic: bool = False) -> Once:
-    """The token, standing for these calls."""
-    return Once(token, codec.fingerprint(b"RESP", codec.encode(Calls(calls, 0, atomic))))
-
-
-def values_of(outcome: Outcome, count: int) -> list[Value]:
-    """What became of count calls."""
-    if isinstance(outcome, CallsReply):
-        return list(outcome.values)
-    if isinstance(outcome, RaftcacheError):
-        return [failure_of(outcome)] * count
-    why = {
-        Status.MISUSED: "ERR this idempotency number stands for another command",
-        Status.FULL: "TRYAGAIN too many young idempotency numbers are remembered",
-    }
-    return [Failure(why.get(outcome.status, "ERR an argument is outside its limits"))] * count
-
-
-def failure_of(error: RaftcacheError) -> Failure:
-    """An error of ours in Redis' words; all but UNKNOWN say that it certainly did not happen."""
-    match error:
-        case Unknown():
-            return Failure(f"UNKNOWN the outcome: {error.detail}")
-        case NotLeader():
-            return Failure(f"CLUSTERDOWN {error.detail}")
-        case OutOfMemory():
-            return OUT_OF_MEMORY
-        case Mistake():
-            return Failure(f"ERR {error.detail}")
-        case Refused():
-            return Failure(f"TRYAGAIN {error.detail}")
-        case _:
-            return Failure(f"UNKNOWN the outcome: {error.detail}")

@@ -14,7 +14,8 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, OutOfMemory, Overloaded, RaftcacheError, Unknown
 from raftcache.service import blocking
 from raftcache.service.blocking import Blocking
-from raftcache.service.redis import WRONG_TYPE, RedisService
+from raftcache.service.redis import RedisService
+from raftcache.service.wording import WRONG_TYPE
 from raftcache.state.redis import waits
 from tests.support.fake_kv import FakeKv
 from tests.unit.test_redis_core import SIZE_BYTES_MAX, calls, copy

@@ -21,7 +21,8 @@ from raftcache.errors import (
     Unknown,
 )
 from raftcache.service.kv import Want
-from raftcache.service.redis import OUT_OF_MEMORY, TOO_MUCH, RedisService
+from raftcache.service.redis import TOO_MUCH, RedisService
+from raftcache.service.wording import OUT_OF_MEMORY
 from tests.support.fake_kv import FakeKv
 
 P = ParamSpec("P")

@@ -10,7 +10,7 @@ from raftcache.errors import RaftcacheError
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import Done, Entry
-from raftcache.service.redis import failure_of
+from raftcache.service.wording import failure_of
 
 MISTAKE: Final = Failure("ERR internal error: this node made a mistake; its log tells more")
 

@@ -14,7 +14,7 @@ from raftcache.server.resp.encode import Pushes, encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.service.pubsub import Delivery, PubSub, Scope
-from raftcache.service.redis import failure_of
+from raftcache.service.wording import failure_of
 
 _SAID: Final = {
     Scope.CHANNEL: (b"subscribe", b"unsubscribe"),

@@ -1,0 +1,57 @@
+"""What became of Redis commands, in Redis' words; and the mark of those that are applied once."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from raftcache.command import codec
+from raftcache.command.calls import Call, Calls
+from raftcache.command.values import Failure, Value
+from raftcache.command.words import CallsReply, Once, Status
+from raftcache.errors import (
+    BadRequest,
+    NotLeader,
+    OutOfMemory,
+    RaftcacheError,
+    Refused,
+    Unknown,
+)
+from raftcache.service.kv import Outcome
+
+OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
+WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
+
+
+def once_of(token: bytes, calls: tuple[Call, ...], *, atomic: bool = False) -> Once:
+    """The token, standing for these calls."""
+    return Once(token, codec.fingerprint(b"RESP", codec.encode(Calls(calls, 0, atomic))))
+
+
+def values_of(outcome: Outcome, count: int) -> list[Value]:
+    """What became of count calls."""
+    if isinstance(outcome, CallsReply):
+        return list(outcome.values)
+    if isinstance(outcome, RaftcacheError):
+        return [failure_of(outcome)] * count
+    why = {
+        Status.MISUSED: "ERR this idempotency number stands for another command",
+        Status.FULL: "TRYAGAIN too many young idempotency numbers are remembered",
+    }
+    return [Failure(why.get(outcome.status, "ERR an argument is outside its limits"))] * count
+
+
+def failure_of(error: RaftcacheError) -> Failure:
+    """An error of ours in Redis' words; all but UNKNOWN say that it certainly did not happen."""
+    match error:
+        case Unknown():
+            return Failure(f"UNKNOWN the outcome: {error.detail}")
+        case NotLeader():
+            return Failure(f"CLUSTERDOWN {error.detail}")
+        case OutOfMemory():
+            return OUT_OF_MEMORY
+        case BadRequest():
+            return Failure(f"ERR {error.detail}")
+        case Refused():
+            return Failure(f"TRYAGAIN {error.detail}")
+        case _:
+            return Failure(f"UNKNOWN the outcome: {error.detail}")
