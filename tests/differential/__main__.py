@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.differential.events import Listening
 from tests.differential.families import FAMILIES
 from tests.differential.judge import DIFFERENCES
 from tests.differential.peers import NODE, servers
@@ -24,10 +25,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
     failed, meant = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder), args.peer) as pair:
+        compared = Listening(*pair) if args.events else pair
         for name in args.families.split(","):
             family = FAMILIES[name]
             count = round(args.examples * family.weight)
-            found = search(pair, family, count, args.seed, DIFFERENCES_MAX)
+            found = search(compared, family, count, args.seed, DIFFERENCES_MAX)
             failed += len(found.differences)
             meant += found.meant
             told = f"{len(found.differences)} differences, {sum(found.meant.values())} meant"
@@ -50,6 +52,7 @@ def _arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="what is compared: a node of raftcache (node),"
         " its state machine alone (state), or the server at a port",
     )
+    parser.add_argument("--events", action="store_true", help="compare notifications, not replies")
     args = parser.parse_args(argv)
     for name in args.families.split(","):
         if name not in FAMILIES:

@@ -16,7 +16,12 @@ from tests.support.redis_server import redis_server
 NODE: Final = "node"
 STATE: Final = "state"
 
-REDIS_OPTIONS: Final = ("--proto-max-bulk-len", "1mb", "--databases", "1", "--hz", "100")
+EVENTS: Final = ("--notify-keyspace-events", "KEA")
+
+REDIS_OPTIONS: Final = (
+    *("--proto-max-bulk-len", "1mb", "--databases", "1", "--hz", "100"),
+    *EVENTS,
+)
 """Values may be as long as those of raftcache by default, and there is one database; who waits is
 looked after often."""
 
@@ -37,7 +42,7 @@ def _other(folder: Path, peer: str) -> Iterator[Side]:
     if peer == STATE:
         yield MachineSide()
     elif peer == NODE:
-        with running(folder / "node", size=1) as cluster:
+        with running(folder / "node", *EVENTS, size=1) as cluster:
             yield Side(cluster.nodes["n1"].resp_port)
     else:
         yield Side(int(peer))

@@ -11,6 +11,7 @@ from typing import Final
 
 import pytest
 
+from tests.differential.events import Listening
 from tests.differential.families import FAMILIES
 from tests.differential.search import Pair, search
 
@@ -18,6 +19,7 @@ SEED: Final = int(os.environ.get("RAFTCACHE_SEED", "0"))
 TIMES: Final = float(os.environ.get("RAFTCACHE_EXAMPLES", "1"))
 EXAMPLES_OF_STATE: Final = 80
 EXAMPLES_OF_NODE: Final = 40
+EXAMPLES_OF_EVENTS: Final = 15
 
 OF_DOORS: Final = {"blocking", "transactions", "connection"}
 """What only a door has."""
@@ -32,6 +34,12 @@ def test_the_state_answers_as_redis_does(state: Pair, name: str) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_node_answers_as_redis_does(node: Pair, name: str) -> None:
     compare(node, name, EXAMPLES_OF_NODE)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("name", [name for name in FAMILIES if name not in OF_DOORS])
+def test_a_node_tells_the_events_that_redis_tells(node: Pair, name: str) -> None:
+    compare(Listening(*node), name, EXAMPLES_OF_EVENTS)
 
 
 def compare(pair: Pair, name: str, examples: int) -> None:

@@ -8,12 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.differential.events import Listening
 from tests.differential.families import FAMILIES
 from tests.differential.peers import REDIS_OPTIONS
 from tests.differential.play import Side, Step
 from tests.differential.search import Pair, search, signs_of
 from tests.support.redis_server import redis_server
-from tests.support.resp_wire import Reply
+from tests.support.resp_wire import Reply, RespWire
 
 SEED = 7
 EXAMPLES = 40
@@ -120,6 +121,19 @@ def test_a_lie_is_noticed(addresses: tuple[Path, Path], lie: str) -> None:
     with contextlib.closing(Pair(Side(left), Liar(right, change, deaf_to))) as pair:
         found = search(pair, FAMILIES[family], 10 * EXAMPLES, SEED)
     assert found.differences, f"nobody noticed that {lie}"
+
+
+def test_an_event_that_is_missing_is_noticed(addresses: tuple[Path, Path]) -> None:
+    left, right = addresses
+    strings = FAMILIES["strings"]
+    with (
+        contextlib.closing(Listening(Side(left), Side(right))) as pair,
+        contextlib.closing(RespWire(right)) as wire,
+    ):
+        assert not search(pair, strings, EXAMPLES, SEED).differences
+        for events, is_noticed in ((b"KEg", True), (b"KEA", False)):
+            wire.call(b"CONFIG", b"SET", b"notify-keyspace-events", events)
+            assert bool(search(pair, strings, EXAMPLES, SEED).differences) == is_noticed
 
 
 def test_a_difference_is_told_in_few_steps(addresses: tuple[Path, Path]) -> None:
