@@ -292,19 +292,18 @@ class _Run:
         self.go_on()
 
     def _go_together(self, at: int) -> None:
-        calls, alone = self._calls, self._service.alone
-        end, writes, size_bytes = at, False, 0
-        while end < len(calls) and end - at < CALLS_MAX and calls[end][0] not in alone:
-            writes = writes or calls[end][0] in _WRITES
-            size_bytes += sum(map(len, calls[end]))
-            if size_bytes > BATCH_SIZE_BYTES_MAX and end > at:
-                break
-            end += 1
-        stage = calls if end - at == len(calls) else calls[at:end]
-        if writes:
-            self._service.write(stage, self._add, self._wrote)
+        """A stage of all that follows, up to what stands alone, or to a limit."""
+        calls, service = self._calls, self._service
+        stage = calls if not at and len(calls) <= CALLS_MAX else calls[at : at + CALLS_MAX]
+        names = {call[0] for call in stage}
+        if not names.isdisjoint(service.alone.keys()):
+            end = next(place for place, call in enumerate(stage) if call[0] in service.alone)
+            stage = stage[:end]
+            names = {call[0] for call in stage}
+        if not names.isdisjoint(_WRITES):
+            service.write(_as_many_as_travel(stage), self._add, self._wrote)
         elif len(stage) == 1 and stage[0][0] == b"GET":
-            self._service.kv.read(stage[0][1], self._want, self._found)
+            service.kv.read(stage[0][1], self._want, self._found)
         else:
             self._read(stage)
 
@@ -365,6 +364,16 @@ class _Run:
         else:
             logger.error("unexpected error", exc_info=error)
             self._add([Failure("ERR internal error: this node made a mistake; its log tells more")])
+
+
+def _as_many_as_travel(calls: Sequence[Call]) -> Sequence[Call]:
+    """The first of them, so that they fit into a batch; one at least."""
+    size_bytes = 0
+    for place, call in enumerate(calls):
+        size_bytes += sum(map(len, call))
+        if size_bytes > BATCH_SIZE_BYTES_MAX and place:
+            return calls[:place]
+    return calls
 
 
 def _marked(word: Calls, token: bytes) -> Calls:

@@ -131,6 +131,15 @@ def pack_next(old: bytes | None, revision: int, content_type: bytes, value: byte
     return b"".join((header, content_type, value))
 
 
+def plain_value(packed: bytes) -> bytes | None:
+    """The value of a string that does not end; None for what has a deadline or lease, or is none.
+
+    The same as a header and its value would tell, on the way of most reads.
+    """
+    _, _, end, _, kind, size = _unpack_header(packed)
+    return None if end or kind != STRING else packed[_HEADER_SIZE_BYTES + size :]
+
+
 def version_of(packed: bytes) -> int:
     """How many writes there were since the key was created, the last one included."""
     version: int = _unpack_header(packed)[3]

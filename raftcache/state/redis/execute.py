@@ -143,22 +143,22 @@ class CallCommands:
         """
         reader, values = self._reader, list[Value]()
         reader.begin(max(now_ms, self._state.now_ms), 0, dice)
-        left, size_bytes = ELEMENTS_READ_MAX, 0
+        reader.bytes_left = budget = BYTES_READ_MAX + TURN_SIZE_BYTES  # so the last has enough, too
+        left = ELEMENTS_READ_MAX
         for call in calls:
-            reader.allow_more()
-            reader.bytes_left = BYTES_READ_MAX
             try:
                 values.append(HANDLERS[call[0]](reader, call[1:]))
             except Refuse as refusal:
                 values.append(Failure(refusal.text))
             except Exception as error:  # reads of a transaction answer so too
                 values.append(_mistake(error))
-            reader.forget()
-            left -= ELEMENTS_READ_MAX - reader.elements_left
-            size_bytes += BYTES_READ_MAX - reader.bytes_left
-            if left <= 0 or size_bytes >= TURN_SIZE_BYTES:
+            if call[0] not in LONE:
+                reader.forget()
+                left -= ELEMENTS_READ_MAX - reader.elements_left
+                reader.allow_more()
+            if left <= 0 or reader.bytes_left <= BYTES_READ_MAX:
                 break
-        return values, size_bytes
+        return values, budget - reader.bytes_left
 
     def look(self, reader: Callable[[Store], T], now_ms: int) -> T:
         """See Machine.look."""

@@ -11,7 +11,7 @@ from raftcache.command.limits import KEY_SIZE_BYTES_MAX, LEASE_KEYS_MAX
 from raftcache.command.values import Value
 from raftcache.command.words import Status
 from raftcache.state.changes import Changes
-from raftcache.state.items import LEASED, TYPES, Stored
+from raftcache.state.items import LEASED, TYPES, Stored, plain_value
 from raftcache.state.notes import NEW, Message
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse
 from raftcache.state.table import TIME_MS_MAX
@@ -126,6 +126,14 @@ class Store:
 
     def string(self, key: bytes) -> bytes | None:
         """The value of a string, None if the key is absent; refuses other types."""
+        if not self._open:
+            packed = self._keyspace.packed(key)
+            value = None if packed is None else plain_value(packed)
+            if packed is None or value is not None:
+                self.bytes_left -= len(value or b"")
+                if self.bytes_left < 0:
+                    self.count_bytes(0)
+                return value
         found = self.find(key)
         if found is None:
             return None
