@@ -214,8 +214,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
         ACCESSES_REPORTED_MAX at most.
         """
-        peer = self._peers.get(name)
-        connection = None if peer is None else peer.connection
+        connection = self._connection_to(Node(name))
         if connection is not None and connection.version >= ACCESSES_SINCE:
             connection.send_now(encode({"type": "accesses", "keys": keys}))
 

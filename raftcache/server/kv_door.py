@@ -71,10 +71,14 @@ class KvDoor:
         self._kv, self._vivifier = kv, vivifier
         self._value_size_bytes_max = value_size_bytes_max
         self._node = node
+        self._leader_url: str | None = None
         self.show_leader("")
 
     def show_leader(self, url: str) -> None:
         """From now on answers say that another node leads, and where; "" for this one, or none."""
+        if url == self._leader_url:
+            return
+        self._leader_url = url
         served_by = f"X-Raftcache-Served-By: {self._node}\r\n"
         hint = f"X-Raftcache-Leader: {url}\r\n" if url else ""
         self._served_by = (served_by + hint).encode("ascii")
