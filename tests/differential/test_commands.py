@@ -17,7 +17,7 @@ from tests.differential.search import Pair, search
 
 SEED: Final = int(os.environ.get("RAFTCACHE_SEED", "0"))
 TIMES: Final = float(os.environ.get("RAFTCACHE_EXAMPLES", "1"))
-EXAMPLES_OF_STATE: Final = 80
+EXAMPLES_OF_STATE: Final = 60
 EXAMPLES_OF_NODE: Final = 40
 EXAMPLES_OF_EVENTS: Final = 15
 
