@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -186,6 +189,47 @@ def test_what_both_doors_see(cluster: Cluster) -> None:
         assert cluster.get("n2", "both").body == b"redis"
         cluster.write("n3", "both", "http")
         assert client.get("both") == b"http"
+
+
+def test_what_is_no_string_has_its_type_over_http(cluster: Cluster) -> None:
+    with connected(cluster, "n1") as client:
+        client.delete("typed/hash", "typed/text")
+        before = cluster.settled()["revision"]
+        client.hset("typed/hash", "field", "value")
+        client.set("typed/text", "text")
+        refused = cluster.get("n2", "typed/hash")
+        assert (refused.status, refused.json["value_type"]) == (409, "hash")
+        assert cluster.call("n2", "POST", "/v1/kv/typed/hash?op=incr").status == 409
+        items = cluster.call("n3", "GET", "/v1/kv?prefix=typed/").json["items"]
+        assert [(item["key"], item.get("type")) for item in items] == [
+            ("typed/hash", "hash"),
+            ("typed/text", None),
+        ]
+        assert "value_base64" not in items[0]
+        watch = f"/v1/watch?prefix=typed/&since={before}&wait=5s"
+        (change, *_) = cluster.call("n2", "GET", watch).json["changes"]
+        assert (change["event"], change["type"]) == ("put", "hash")
+        assert cluster.call("n3", "DELETE", "/v1/kv/typed/hash").status == 200
+        assert client.hgetall("typed/hash") == {}
+
+
+def test_exports_leave_nothing_out_in_silence(cluster: Cluster) -> None:
+    def exported(*options: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "raftcache", "export", "-", "--prefix", "out/", *options]
+        endpoint = f"http://127.0.0.1:{cluster.nodes['n1'].http_port}"
+        return subprocess.run(
+            [*command, "--endpoints", endpoint], capture_output=True, text=True, timeout=60
+        )
+
+    with connected(cluster, "n1") as client:
+        client.delete("out/list", "out/text")
+        client.rpush("out/list", "a")
+        client.set("out/text", "text")
+    refused = exported()
+    assert refused.returncode != 0
+    assert "out%2Flist holds a list" in refused.stderr
+    told = exported("--only-strings")
+    assert (told.returncode, json.loads(told.stdout)["key"]) == (0, "out/text")
 
 
 def test_metrics_and_connections(cluster: Cluster) -> None:
