@@ -207,7 +207,8 @@ def test_what_is_no_string_has_its_type_over_http(cluster: Cluster) -> None:
         ]
         assert "value_base64" not in items[0]
         watch = f"/v1/watch?prefix=typed/&since={before}&wait=5s"
-        (change, *_) = cluster.call("n2", "GET", watch).json["changes"]
+        (first, *_) = cluster.call("n2", "GET", watch).json["events"]
+        (change,) = first["changes"]
         assert (change["event"], change["type"]) == ("put", "hash")
         assert cluster.call("n3", "DELETE", "/v1/kv/typed/hash").status == 200
         assert client.hgetall("typed/hash") == {}
