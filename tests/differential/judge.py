@@ -154,11 +154,13 @@ class Difference:
     """One that is meant. The first reply is Redis', the second raftcache's.
 
     paragraph: the heading in docs/REDIS.md under which it is told.
+    witness: calls, the last of which shows it.
     """
 
     name: str
     paragraph: str
     holds: Rule
+    witness: Sequence[bytes]
 
 
 def ours_says(*beginnings: str) -> Rule:
@@ -207,14 +209,34 @@ FAR_DIGITS: Final = 16
 """Of a deadline, or time to live, in seconds or milliseconds."""
 
 DIFFERENCES: Final[tuple[Difference, ...]] = (
-    Difference("limits", "Limits of keys and calls", ours_says("ERR a key has 1 to")),
-    Difference("deadlines", "Deadlines in the far future", far_future),
-    Difference("cursors", "Cursors", ours_says("ERR invalid cursor")),
-    Difference("offsets", "Strings and bitmaps", beyond_strings),
-    Difference("encodings", "OBJECT", of_object("ENCODING")),
-    Difference("references", "OBJECT", of_object("REFCOUNT")),
-    Difference("equal words", "SORT", orders_equals),
-    Difference("expired keys", "DBSIZE", counts_expired),
+    Difference(
+        "limits",
+        "Limits of keys and calls",
+        ours_says("ERR a key has 1 to"),
+        [b"SET " + b"k" * 1025 + b" a"],
+    ),
+    Difference(
+        "deadlines",
+        "Deadlines in the far future",
+        far_future,
+        [b"SET k a", b"PEXPIREAT k 9223372036854775807"],
+    ),
+    Difference("cursors", "Cursors", ours_says("ERR invalid cursor"), [b"SET k a", b"SCAN 7"]),
+    Difference("offsets", "Strings and bitmaps", beyond_strings, [b"GETBIT k 8388608"]),
+    Difference(
+        "encodings",
+        "OBJECT",
+        of_object("ENCODING"),
+        [b"SET k 1", b"APPEND k 2", b"OBJECT ENCODING k"],
+    ),
+    Difference("references", "OBJECT", of_object("REFCOUNT"), [b"SET k 1", b"OBJECT REFCOUNT k"]),
+    Difference(
+        "equal words",
+        "SORT",
+        orders_equals,
+        [b"RPUSH k 3 1 4 5 9 2 6 0 8 7", b"SORT k BY w_* ALPHA LIMIT 0 3"],
+    ),
+    Difference("expired keys", "DBSIZE", counts_expired, [b"SET k a PXAT 1", b"DBSIZE"]),
 )
 
 

@@ -13,7 +13,9 @@ import pytest
 
 from tests.differential.events import Listening
 from tests.differential.families import FAMILIES
-from tests.differential.search import Pair, search
+from tests.differential.judge import DIFFERENCES, Difference
+from tests.differential.play import Step
+from tests.differential.search import Example, Pair, search
 
 SEED: Final = int(os.environ.get("RAFTCACHE_SEED", "0"))
 TIMES: Final = float(os.environ.get("RAFTCACHE_EXAMPLES", "1"))
@@ -40,6 +42,16 @@ def test_a_node_answers_as_redis_does(node: Pair, name: str) -> None:
 @pytest.mark.parametrize("name", [name for name in FAMILIES if name not in OF_DOORS])
 def test_a_node_tells_the_events_that_redis_tells(node: Pair, name: str) -> None:
     compare(Listening(*node), name, EXAMPLES_OF_EVENTS)
+
+
+@pytest.mark.cluster
+@pytest.mark.parametrize("difference", DIFFERENCES, ids=lambda difference: difference.name)
+def test_what_is_listed_as_a_difference_is_one(node: Pair, difference: Difference) -> None:
+    steps = tuple(Step(0, tuple(line.split())) for line in difference.witness)
+    differs = node.play(Example(steps, clients=1, protocol=2, whole=False))
+    assert differs is not None, "it has gone: take it off the list, and out of docs/REDIS.md"
+    assert differs.step == steps[-1]
+    assert differs.is_meant is difference
 
 
 def compare(pair: Pair, name: str, examples: int) -> None:
