@@ -171,11 +171,13 @@ class SyncObj(base.SyncObj):
     def __outrank(self, member: Member) -> None:
         """What a leader wrote of a member counts, not what that member said before.
 
-        Except for the address that a leader of an older version cannot write down: the member
-        said it once, and will not say it again before its next link.
+        Except for the address that a leader of an older version cannot write down, and drops where
+        it stood: the member said it once, and will not say it again before its next link.
         """
         seen = self.__seen.pop(member.name, None)
-        if seen is not None and seen.resp and not member.resp and seen.id == member.id:
+        if seen is None or not seen.resp or seen.id != member.id:
+            return
+        if member.resp in ("", seen.resp):
             self.__seen[member.name] = replace(seen, raft="", http="")
 
     def __deleteEntriesFrom(self, fromIDx: int) -> None:
