@@ -121,7 +121,7 @@ class OwnCluster:
         command = [*place.prefix, sys.executable, "-m", "raftcache", "serve"]
         command += ["--name", name, "--data-dir", str(folder / "data")]
         command += ["--join", at] if at else ["--cluster", self._began_with]
-        command += ["--http", place.http, "--raft", place.raft]
+        command += ["--http", place.http, "--raft", place.raft, "--resp", place.resp]
         command += ["--raft-advertise", place.advertised, *place.options]
         return command + self._options
 

@@ -54,5 +54,21 @@ CONTROLS: Final = {
         "transfers that write without a compare, judged as if nothing could come between",
         {"workloads": ("bank",), "faults": ("kill",), "blind_transfers": True},
     ),
+    "resp-stale-reads": Control(
+        "Redis clients that ask for local reads, judged as linearizable",
+        {"workloads": ("resp-register",), "faults": ("partition",), "reads": "stale"},
+    ),
+    "resp-popped-jobs": Control(
+        "jobs popped from their queue and not moved, judged as never lost",
+        {"workloads": ("resp-queue",), "faults": ("kill", "pause"), "popped_jobs": True},
+    ),
+    "resp-no-watch": Control(
+        "transactions that do not watch what they read, judged as if nothing could come between",
+        {"workloads": ("resp-txn",), "faults": ("kill",), "blind_transfers": True},
+    ),
+    "resp-fresh-numbers": Control(
+        "pipelines sent again under other numbers, judged as exactly once",
+        {"workloads": ("resp-pipeline",), "faults": ("kill", "pause"), "fresh_tokens": True},
+    ),
 }
 """By the names that --control takes."""

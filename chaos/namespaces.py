@@ -28,6 +28,7 @@ SUBNETS: Final = tuple(f"198.18.{i}" for i in range(256))
 OUR_HOST: Final = 254
 HTTP_PORT: Final = 7400
 RAFT_PORT: Final = 7500
+RESP_PORT: Final = 6400
 TOOLS: Final = ("ip", "nft", "nsenter", "unshare")
 
 TABLE: Final = """
@@ -69,6 +70,7 @@ class Namespaces:
                 f"{host}:{HTTP_PORT}",
                 f"{host}:{RAFT_PORT}",
                 f"{host}:{RAFT_PORT}",
+                f"{host}:{RESP_PORT}",
                 prefix=("nsenter", f"--net=/run/netns/{self._of(name)}"),
                 options=("--insecure",),
             )

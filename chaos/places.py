@@ -17,13 +17,15 @@ HOST: Final = "127.0.0.1"
 class Place:
     """Room for one node; all addresses are host:port.
 
-    raft: where the node listens for its peers; advertised: where they dial it.
+    raft: where the node listens for its peers; advertised: where they dial it. resp: where it
+    serves Redis clients.
     prefix: of the command that starts it. options: of the node, because of where it is.
     """
 
     http: str
     raft: str
     advertised: str
+    resp: str
     prefix: tuple[str, ...] = ()
     options: tuple[str, ...] = ()
 
@@ -41,11 +43,11 @@ def local(names: Sequence[str], *, proxied: bool = False) -> dict[str, Place]:
 
     proxied: somebody must listen at `advertised`, and pass on what comes to `raft`.
     """
-    ports = iter(_free_ports((3 if proxied else 2) * len(names)))
+    ports = iter(_free_ports((4 if proxied else 3) * len(names)))
     places = {}
     for name in names:
-        http, raft = f"{HOST}:{next(ports)}", f"{HOST}:{next(ports)}"
-        places[name] = Place(http, raft, f"{HOST}:{next(ports)}" if proxied else raft)
+        http, raft, resp = (f"{HOST}:{next(ports)}" for _ in range(3))
+        places[name] = Place(http, raft, f"{HOST}:{next(ports)}" if proxied else raft, resp)
     return places
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,6 +55,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     wall_deadlines: bool = False
     late_holders: bool = False
     blind_transfers: bool = False
+    popped_jobs: bool = False
 
 
 class Result(Struct, frozen=True):
@@ -105,7 +106,9 @@ async def run(plan: Plan, folder: Path, show: Show) -> Result:
         arena = await _enter(plan, name, faults, folder, stack)
         nemesis = arena.nemesis(faults, history)
         await settled(arena.client, arena.names)
-        load = await stack.enter_async_context(_Load(plan, history, arena.client.endpoints))
+        doors = await arena.doors()
+        load = _Load(plan, history, arena.client.endpoints, doors)
+        await stack.enter_async_context(load)
         shower = asyncio.create_task(_showing(show, history, nemesis))
         stack.callback(shower.cancel)
         try:
@@ -159,6 +162,13 @@ class _Arena:
     def urls(self) -> Collection[str]:
         """Of the same."""
         return self.client.endpoints if self.field is None else self.field.cluster.urls.values()
+
+    async def doors(self) -> dict[str, str]:
+        """Where the nodes of these URLs serve Redis clients."""
+        if self.field is not None:
+            return {place.url: place.resp for place in self.field.cluster.places.values()}
+        known = (await self.client.members()).members
+        return {f"http://{member.http}": member.resp for member in known if member.resp}
 
     def nemesis(self, faults: Sequence[Fault], history: History) -> Nemesis | None:
         return None if self.field is None else Nemesis(self.field, faults, history.now_ns)
@@ -245,13 +255,17 @@ async def _keep_running(cluster: OwnCluster) -> None:
 class _Load:
     """Every workload's clients; use it with `async with`."""
 
-    def __init__(self, plan: Plan, history: History, urls: Sequence[str]) -> None:
+    def __init__(
+        self, plan: Plan, history: History, urls: Sequence[str], doors: Mapping[str, str]
+    ) -> None:
+        """doors: of Redis clients, by these URLs."""
         # A seed may be run twice on one cluster: keys must differ.
         prefix = f"chaos:{random.SystemRandom().randrange(2**32):08x}:"
         pause_s = plan.clients / plan.rate
         stage = Stage(
             history,
             urls,
+            doors,
             prefix,
             plan.seed,
             pause_s,
@@ -260,6 +274,7 @@ class _Load:
             plan.wall_deadlines,
             plan.late_holders,
             plan.blind_transfers,
+            plan.popped_jobs,
         )
         self._workloads: list[Workload] = [WORKLOADS[name](stage) for name in plan.workloads]
         self._clients = [Client(stage, number) for number in range(plan.clients)]

@@ -9,6 +9,10 @@ from chaos.workloads.base import Workload
 from chaos.workloads.counter import Counter
 from chaos.workloads.lock import Locking
 from chaos.workloads.register import Register
+from chaos.workloads.resp_pipeline import RespPipeline
+from chaos.workloads.resp_queue import RespQueue
+from chaos.workloads.resp_register import RespRegister
+from chaos.workloads.resp_txn import RespTxn
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import TimeToLive
 from chaos.workloads.unique_set import UniqueSet
@@ -16,7 +20,20 @@ from chaos.workloads.watch import Watching
 
 WORKLOADS: Final[dict[str, type[Workload]]] = {
     workload.name: workload
-    for workload in (Register, Counter, UniqueSet, TimeToLive, Stale, Watching, Locking, Bank)
+    for workload in (
+        Register,
+        Counter,
+        UniqueSet,
+        TimeToLive,
+        Stale,
+        Watching,
+        Locking,
+        Bank,
+        RespRegister,
+        RespQueue,
+        RespTxn,
+        RespPipeline,
+    )
 }
 """By the names that --workload takes."""
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Final, TypeVar
 
 from chaos.history import Anomaly, History, Operation, Outcome
+from chaos.resp import Door
 from raftcache.client import Consistency, RaftcacheClient
 from raftcache.errors import BadRequest, RaftcacheError, Refused, Unknown
 
@@ -30,6 +31,7 @@ T = TypeVar("T")
 class Stage:
     """What the clients of one run share.
 
+    doors: where the nodes of these URLs serve Redis clients, host:port.
     prefix: of every key, so that a cluster can be used twice.
     pause_s: mean time between two operations of a client.
     reads: the level of reads that are judged as linearizable; another one than that is a control.
@@ -37,6 +39,7 @@ class Stage:
 
     history: History
     urls: Sequence[str]
+    doors: Mapping[str, str]
     prefix: str
     seed: int
     pause_s: float
@@ -49,6 +52,8 @@ class Stage:
     """A control: holders of locks notice the end of their time to live late."""
     blind_transfers: bool = False
     """A control: transfers write what follows from a look, whatever has changed since."""
+    popped_jobs: bool = False
+    """A control: jobs are popped from their queue, not moved to a list of who does them."""
 
     def real_key(self, key: str) -> bytes:
         """As the cluster has it; histories have it without the prefix."""
@@ -77,6 +82,8 @@ class Client:
         self.api = RaftcacheClient(urls, timeout_s=timeout_s)
         self.other = RaftcacheClient([stage.urls[first - 1]], timeout_s=timeout_s)
         """Through another node, for requests that are sent twice at the same time."""
+        doors = [stage.doors[url] for url in urls if url in stage.doors]
+        self.redis = Door(doors, timeout_s, self.dice.choice((2, 3)), stage.reads)
         self._count = 0
 
     async def __aenter__(self) -> Client:
@@ -90,6 +97,7 @@ class Client:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        await self.redis.aclose()
         await self.other.__aexit__(kind, error, trace)
         await self.api.__aexit__(kind, error, trace)
 

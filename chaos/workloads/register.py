@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 import msgspec
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
-from chaos.linearizability import Call, Undecided, first_inexplicable
+from chaos.linearizability import Call, Step, Undecided, first_inexplicable
 from chaos.workloads.base import Client, Stage, Workload
 from raftcache.client import Found, Written
 
@@ -245,7 +245,7 @@ def until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call
     return prefix
 
 
-def shortest_piece(calls: Sequence[Call[Word]]) -> list[Call[Word]]:
+def shortest_piece(calls: Sequence[Call[Word]], step: Step[State, Word] = step) -> list[Call[Word]]:
     """As few of the calls as still have no order; what is left proves the fault by itself.
 
     Calls are dropped by value: a write together with everyone who saw its value; then reads one by

@@ -61,6 +61,18 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
         assert verdict["outcomes"][done] > 0, verdict["outcomes"]
 
 
+def test_every_promise_holds_for_redis_clients(tmp_path: Path) -> None:
+    code, verdict = chaos(
+        tmp_path,
+        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline"),
+        *("--faults", "kill,pause,partition", "--time", "8", "--seed", "7"),
+    )
+    assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
+    assert verdict["faults"]
+    for done in ("ifeq ok", "getset ok", "take ok", "done ok", "transfer ok", "incr ok"):
+        assert verdict["outcomes"][done] > 0, verdict["outcomes"]
+
+
 def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
     """From three nodes to four or two and back, beside other faults, through the proxy."""
     code, verdict = chaos(
@@ -81,6 +93,10 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
         ("fresh-tokens", "increments were done before it began"),
         ("late-holders", "were held at the same time"),
         ("blind-transfers", "is there in all, and not 500"),
+        ("resp-stale-reads", "no order explains this"),
+        ("resp-popped-jobs", "was acknowledged, and is lost"),
+        ("resp-no-watch", "is there in all, and not 500"),
+        ("resp-fresh-numbers", "increments were done before it began"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],
 )
