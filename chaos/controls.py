@@ -60,7 +60,13 @@ CONTROLS: Final = {
     ),
     "resp-popped-jobs": Control(
         "jobs popped from their queue and not moved, judged as never lost",
-        {"workloads": ("resp-queue",), "faults": ("kill", "pause"), "popped_jobs": True},
+        {
+            "workloads": ("resp-queue",),
+            "faults": ("kill", "pause"),
+            "clients": 40,
+            "rate": 800.0,
+            "popped_jobs": True,
+        },
     ),
     "resp-no-watch": Control(
         "transactions that do not watch what they read, judged as if nothing could come between",
@@ -68,7 +74,7 @@ CONTROLS: Final = {
     ),
     "resp-fresh-numbers": Control(
         "pipelines sent again under other numbers, judged as exactly once",
-        {"workloads": ("resp-pipeline",), "faults": ("kill", "pause"), "fresh_tokens": True},
+        {"workloads": ("resp-pipeline",), "faults": ("pause",), "fresh_tokens": True},
     ),
 }
 """By the names that --control takes."""
