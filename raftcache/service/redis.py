@@ -22,7 +22,7 @@ from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.gathering import Gathering, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
-from raftcache.service.wording import WRONG_TYPE, failure_of, once_of, values_of
+from raftcache.service.wording import NOT_BEGUN, WRONG_TYPE, failure_of, is_open, once_of, values_of
 from raftcache.state.machine import Machine
 
 Wrote = Callable[[int, int], None]
@@ -63,7 +63,8 @@ class Redis(Protocol):
     ) -> Callable[[], bool]:
         """Do them in order; done once with a value for each, later or at once.
 
-        tokens: of calls that are to be applied once, b"" for the others. Returns what ends the
+        tokens: of calls that are to be applied once, b"" for the others; behind one that has no
+        answer for good (see wording.is_open) those with tokens are not begun. Returns what ends the
         wait of those that wait for something: then done is not called; what was begun goes on. It
         returns False, and ends nothing, while something may be taken for one that waits.
         """
@@ -237,6 +238,7 @@ class _Run:
         "_at",
         "_calls",
         "_done",
+        "_is_held",
         "_is_over",
         "_service",
         "_size_bytes",
@@ -261,6 +263,7 @@ class _Run:
         self._values: list[Value] = []
         self._task: asyncio.Future[Value] | None = None
         self._is_over = False
+        self._is_held = False  # a numbered call has no answer for good: none after it is begun
         self._size_bytes = 0  # read so far
 
     def cancel(self) -> bool:
@@ -277,6 +280,8 @@ class _Run:
             return
         if at == len(calls):
             self._done(self._values)
+        elif self._is_held and self._tokens is not None and self._tokens[at]:
+            self._add([NOT_BEGUN])
         elif calls[at][0] in self._service.alone:
             self._go_alone(calls[at], b"" if self._tokens is None else self._tokens[at])
         elif self._tokens is not None:
@@ -285,6 +290,8 @@ class _Run:
             self._go_together(at)
 
     def _add(self, values: list[Value]) -> None:
+        if self._tokens is not None and self._tokens[len(self._values)] and is_open(values[0]):
+            self._is_held = True
         if not self._values:
             self._values = values
         else:

@@ -22,6 +22,20 @@ OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxm
 WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
 
 
+NOT_BEGUN: Final = Failure(
+    "TRYAGAIN a numbered write before this one has no answer yet: go on from the number of that one"
+)
+_PASSING: Final = ("UNKNOWN ", "CLUSTERDOWN ", "TRYAGAIN ", OUT_OF_MEMORY.text)
+
+
+def is_open(value: Value) -> bool:
+    """Whether a call has no answer for good: nobody knows it, or the cluster did not take the call.
+
+    What comes after such a call under a number of its own must not be done before it.
+    """
+    return isinstance(value, Failure) and value.text.startswith(_PASSING)
+
+
 def once_of(token: bytes, calls: tuple[Call, ...], *, atomic: bool = False) -> Once:
     """The token, standing for these calls."""
     return Once(token, codec.fingerprint(b"RESP", codec.encode(Calls(calls, 0, atomic))))

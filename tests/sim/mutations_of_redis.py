@@ -13,6 +13,7 @@ from raftcache.command import versions
 from raftcache.command.calls import Calls
 from raftcache.command.words import CallsReply
 from raftcache.raft.engine.membership import SyncObj
+from raftcache.service import redis
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.store import Store
@@ -58,6 +59,11 @@ def rows_not_freed() -> AbstractContextManager[Any]:
 def done_again() -> AbstractContextManager[Any]:
     """What was done under a number is not remembered."""
     return mock.patch.object(Sessions, "find", return_value=None)
+
+
+def goes_on_unanswered() -> AbstractContextManager[Any]:
+    """A numbered call is begun though one before it has no answer."""
+    return mock.patch.object(redis, "is_open", return_value=False)
 
 
 def used_too_early() -> AbstractContextManager[Any]:

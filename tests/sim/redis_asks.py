@@ -44,7 +44,7 @@ class Asks:
             self._move,
             self._move_as_seen,
             self._fail_to_move,
-            self._count,
+            *3 * (self._count,),
             self._swap,
             self._work,
             self._play_with_marbles,
@@ -145,7 +145,7 @@ class Asks:
 
     def _count(self) -> Script:
         kind = self._chance.choice(tuple(COUNTERS))
-        size, count = self._chance.choice((1, 1, 3)), self._audit.counts[kind]
+        size, count = self._chance.choice((1, 4)), self._audit.counts[kind]
         floor = count.ask(size)
         values = yield Step((COUNTERS[kind][0],) * size, is_once=self._chance.random() < 0.8)
         count.answer(floor, values)

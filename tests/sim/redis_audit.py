@@ -102,6 +102,10 @@ class Count:
         return max(self._told, default=0)
 
     def answer(self, floor: int, values: list[Value]) -> None:
+        """floor: what ask returned; the values are of one pipeline, which is done in its order."""
+        numbers = [int(value) for value in values if is_known(value)]
+        if numbers != sorted(numbers):
+            self._world.fail("a pipeline was not done in its order", f"{numbers}, {self._kind}")
         for value in values:
             self._maybe -= not is_unknown(value)
             if not is_known(value):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-from raftcache.command.values import Value
+from raftcache.command.values import NIL_ARRAY, Value
 from tests.sim.redis_asks import Asks
 from tests.sim.redis_audit import RedisAudit
 from tests.sim.redis_steps import UNKNOWN, Script, Step, is_known, is_undone, is_unknown
@@ -43,16 +43,21 @@ class _Asking:
     def learn(self, values: list[Value] | None) -> bool:
         """What came of a try; whether it is what was known.
 
-        What may have happened at one try still may have if another one is refused.
+        What may have happened at one try still may have if another one is refused. Who waited for
+        something and got nothing waits anew, so that is not known.
         """
         now = [UNKNOWN] * self.step.size if values is None else values
         before = self.values or now
         self.values = [
-            old if is_known(old) or (is_unknown(old) and is_undone(new)) else new
+            old if _stays(old) or (is_unknown(old) and is_undone(new)) else new
             for old, new in zip(before, now, strict=True)
         ]
-        known = [pair for pair in zip(before, now, strict=True) if all(map(is_known, pair))]
-        return all(old == new for old, new in known)
+        pairs = zip(before, now, strict=True)
+        return all(old == new for old, new in pairs if _stays(old) and is_known(new))
+
+
+def _stays(value: Value) -> bool:
+    return is_known(value) and value is not NIL_ARRAY
 
 
 class RedisClients:

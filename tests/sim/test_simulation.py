@@ -35,7 +35,6 @@ SEEDS_ONCE_BROKEN = (
     ("crashes", 20766),
     ("membership", 20188),
     ("upgrades", 20047),
-    ("redis", 30042),
 )
 """What showed a mistake once."""
 

@@ -338,6 +338,23 @@ def test_an_address_that_an_older_leader_drops_is_claimed_by_the_next_that_heard
     assert ours.replica.configuration.members[1:] == (replace(moved, resp="n2:6400"), said)
 
 
+def test_an_address_that_an_older_leader_drops_after_it_was_written_is_claimed_again() -> None:
+    """The member said it when it greeted, before it was written, and does not say it again."""
+    ours = Ours()
+    ours.connect()
+    ours.engine.greeted(replace(voter("n3"), resp="n3:6400"))
+    written = replace(voter("n3"), resp="n3:6400")
+    members_with = (MYSELF, voter("n2"), written)
+    members_without = (MYSELF, voter("n2"), voter("n3"))
+    configs = Configuration(FIRST + 1, members_with), Configuration(FIRST + 2, members_without)
+    append(ours, "n2", 2, (1, 0), configs[0])
+    append(ours, "n2", 2, (2, 2), configs[1])
+    assert ours.replica.configuration.get("n3") == voter("n3")
+    ours.win()
+    hold(ours, "n2", "n3")
+    assert ours.replica.configuration.get("n3") == written
+
+
 def test_removed_data_is_refused_from_the_commit_of_its_removal_on(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -22,7 +22,7 @@ from raftcache.errors import (
 )
 from raftcache.service.kv import Want
 from raftcache.service.redis import TOO_MUCH, RedisService
-from raftcache.service.wording import OUT_OF_MEMORY
+from raftcache.service.wording import NOT_BEGUN, OUT_OF_MEMORY, WRONG_TYPE
 from tests.support.fake_kv import FakeKv
 
 P = ParamSpec("P")
@@ -162,6 +162,32 @@ async def test_a_transaction_depends_on_what_it_watches(kv: FakeKv) -> None:
     redis.transact([], {b"b": 0}, ended.append)
     redis.transact([], {}, ended.append)
     assert ended == [[2, b"2"], NIL_ARRAY, NIL_ARRAY, [], []]
+
+
+@on_loop
+async def test_numbered_calls_behind_one_without_an_answer_are_not_begun(kv: FakeKv) -> None:
+    """They would be done before it, if all are sent again."""
+    redis = service(kv, asyncio.get_running_loop())
+    texts, tokens = ("INCR a", "INCR b", "GET b", "INCR c"), (b"t:1", b"t:2", b"", b"t:3")
+    kv.holding = True
+    answered: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
+    redis.run(lines(*texts), answered.set_result, tokens=tokens)
+    kv.release(0)
+    kv.error = Unknown("who knows")
+    kv.release(0)
+    kv.error = None
+    kv.release()
+    unknown = Failure("UNKNOWN the outcome: who knows")
+    assert await answered == [1, unknown, None, NOT_BEGUN]
+    assert await run(redis, *texts, tokens=tokens) == [1, 1, b"1", 1]
+
+
+@on_loop
+async def test_what_is_an_answer_for_good_holds_nothing_up(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "SADD s x")
+    values = await run(redis, "INCR s", "INCR a", tokens=(b"t:1", b"t:2"))
+    assert values == [WRONG_TYPE, 1]
 
 
 @on_loop

@@ -13,6 +13,7 @@ from raftcache.server.resp.reference import Request
 from raftcache.server.resp.session import STEPS_AT_ONCE, Session
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.service.kv import Level, Want
+from raftcache.service.wording import NOT_BEGUN
 from tests.support.raw_http import run, until
 from tests.support.raw_resp import RespClient, ServedResp, serving_resp
 from tests.support.resp_wire import packed
@@ -411,6 +412,30 @@ def test_idempotency_numbers_writes_and_transactions() -> None:
                 pipeline("CLIENT IDEMPOTENCY b", "GET a", "SET a 1"), OK + b"$1\r\n5\r\n" + OK
             )
             assert redis.tokens[3:] == [[b"", b"b:1"]]
+
+    run(test())
+
+
+@pytest.mark.parametrize("calls", [("INCR a",), ("MULTI", "INCR a", "EXEC")])
+def test_numbered_writes_behind_one_without_an_answer_wait_for_its_number(
+    calls: tuple[str, ...],
+) -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client, redis = await served.connect(), served.redis
+            queued = len(calls) > 1
+            first = OK + QUEUED if queued else b""
+            await client.expect(pipeline("CLIENT IDEMPOTENCY me 7"), OK)
+            redis.failure = Failure("UNKNOWN the outcome: who knows")
+            await client.expect(pipeline(*calls), first + error("UNKNOWN the outcome: who knows"))
+            redis.failure = None
+            held = error(NOT_BEGUN.text)
+            await client.expect(pipeline("SET a 1", "GET a"), held + b"$-1\r\n")
+            await client.expect(pipeline("MULTI", "SET a 1", "EXEC"), OK + QUEUED + held)
+            done = b"*1\r\n:1\r\n" if queued else b":1\r\n"
+            await client.expect(pipeline("CLIENT IDEMPOTENCY me 7", *calls), OK + first + done)
+            await client.expect(pipeline("SET a 5"), OK)
+            assert redis.tokens[-1] == [b"me:8"]
 
     run(test())
 

@@ -60,12 +60,16 @@ class Mute(Enum):
 
 
 class Idempotency:
-    """The numbers of a connection's writes: a token is the id, a colon and the number."""
+    """The numbers of a connection's writes: a token is the id, a colon and the number.
 
-    __slots__ = ("id", "number")
+    is_held: one of them has no answer for good; nothing is done behind it until the client says
+        from which number it goes on.
+    """
+
+    __slots__ = ("id", "is_held", "number")
 
     def __init__(self, id: bytes, number: int) -> None:
-        self.id, self.number = id, number
+        self.id, self.number, self.is_held = id, number, False
 
     def next(self) -> bytes:
         """The token of the next write."""

@@ -22,6 +22,7 @@ from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
 from raftcache.server.resp.transactions import queued, refused
 from raftcache.service.redis import Redis
+from raftcache.service.wording import NOT_BEGUN, is_open
 
 PIPELINE_CALLS_MAX: Final = 1024
 """Calls of one stage."""
@@ -74,6 +75,7 @@ class Session(Client):
         "_redis",
         "_replies",
         "_table",
+        "_tokens",
         "is_busy",
     )
 
@@ -90,6 +92,8 @@ class Session(Client):
         super().__init__(outlet, id, *addresses)
         self._redis, self._table, self._counters = redis, table, counters
         self._calls: list[Request] = []
+        self._tokens: list[bytes] | None = None
+        """Of the stage under way."""
         self._at = 0
         """Of the next call that is not begun."""
         self._checked = 0
@@ -260,6 +264,9 @@ class Session(Client):
                 f"ERR Can't execute '{entry.spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE /"
                 " PING / QUIT / RESET are allowed in this context"
             )
+        numbers = self.idempotency
+        if numbers is not None and numbers.is_held and self.queue is None:
+            return NOT_BEGUN if entry.is_data and entry.spec.is_write else entry
         return entry
 
     def _do(self, call: Request) -> None:
@@ -285,6 +292,7 @@ class Session(Client):
             self.caching = None
         self._is_waiting, self._cancel = True, None
         calls = list(map(tuple, stage))
+        self._tokens = tokens
         self._cancel = self._redis.run(calls, self._ended, self.want, tokens, self.wrote)
 
     # Out.
@@ -305,6 +313,9 @@ class Session(Client):
         self._is_waiting = self.is_blocked = False
         if self._is_gone:
             return
+        if self._tokens is not None and self.idempotency is not None:
+            pairs = zip(self._tokens, values, strict=True)
+            self.idempotency.is_held = any(token and is_open(value) for token, value in pairs)
         if self.mute is not Mute.NO:
             self._unmute()
         elif self._replies:

@@ -18,6 +18,7 @@ from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable, Done, Entry
 from raftcache.service.redis import Redis
+from raftcache.service.wording import NOT_BEGUN, is_open
 
 QUEUE_SIZE_BYTES_MAX: Final[int] = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 """Of all arguments of a transaction; it travels in one entry of the log."""
@@ -128,6 +129,9 @@ class _Execution:
 
     def begin(self, watched: Mapping[bytes, int]) -> None:
         client = self._client
+        if client.idempotency is not None and client.idempotency.is_held:
+            self._done(NOT_BEGUN)
+            return
         data = [tuple(call) for entry, call in self._plans if entry.is_data]
         token = b"" if client.idempotency is None else client.idempotency.next()
         if client.before_reads is not None and data:
@@ -136,6 +140,8 @@ class _Execution:
 
     def _happened(self, outcome: Value) -> None:
         """The calls of data are done, or the outcome says why none is."""
+        if self._client.idempotency is not None and is_open(outcome):
+            self._client.idempotency.is_held = True
         if not isinstance(outcome, list) or len(outcome) == len(self._plans):
             self._done(outcome)
             return
