@@ -96,6 +96,7 @@ RULES: Final[dict[str, Rule]] = {
     "HGETALL": pairs_in_any_order,
     **dict.fromkeys(("TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"), about_now),
     "HELLO": same_names,
+    "TIME": same_kind,
 }
 """By the command's name; all others: the same. Picks by chance and scans: see play."""
 
@@ -235,6 +236,18 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
         "SORT",
         orders_equals,
         [b"RPUSH k 3 1 4 5 9 2 6 0 8 7", b"SORT k BY w_* ALPHA LIMIT 0 3"],
+    ),
+    Difference(
+        "subscribing in MULTI",
+        "Pub/sub and caching",
+        ours_says("ERR Command not allowed inside a transaction"),
+        [b"MULTI", b"SUBSCRIBE c"],
+    ),
+    Difference(
+        "roles of a cluster",
+        "Connections and what they tell",
+        lambda call, _redis, ours: name_of(call) in ("READONLY", "READWRITE") and ours[0] == "+",
+        [b"READONLY"],
     ),
     Difference("expired keys", "DBSIZE", counts_expired, [b"SET k a PXAT 1", b"DBSIZE"]),
 )

@@ -19,6 +19,9 @@ from tests.support.resp_wire import Call, Reply, RespWire, packed, plain
 
 SCAN_STEPS_MAX: Final = 1000
 
+CLOSED: Final[Reply] = ("closed", None)
+"""In the place of a reply: the connection has ended."""
+
 LOOKER: Final = -1
 """Who reads what is stored: a connection that nothing else uses."""
 
@@ -96,8 +99,8 @@ class Side:
     def call(self, step: Step) -> Reply:
         try:
             return self._every(step) if judge.is_scan(step.call) else self.ask(step.who, step.call)
-        except (EOFError, OSError) as error:
-            return "closed", type(error).__name__
+        except (EOFError, OSError):
+            return CLOSED
 
     def pipeline(self, steps: Sequence[Step]) -> list[Reply]:
         """Replies to calls of the first client; after one that says the connection ended, none."""
@@ -107,8 +110,8 @@ class Side:
             wire.send(b"".join(packed(step.call) for step in steps))
             while len(replies) < len(steps):
                 replies.append(wire.read())
-        except (EOFError, OSError) as error:
-            replies.append(("closed", type(error).__name__))
+        except (EOFError, OSError):
+            replies.append(CLOSED)
         return replies
 
     def _every(self, step: Step) -> Reply:

@@ -72,6 +72,9 @@ HELP
 """
 
 NO_SUCH_CLIENT: Final = Failure("ERR No such client")
+TOO_MANY_FOR_UNBLOCK: Final = Failure(
+    "ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP."
+)
 UNBLOCKED: Final = Failure("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
 _TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
@@ -164,9 +167,7 @@ class People:
             return "OK"
         wishes: list[_Wish] = []
         skips_me, options = True, call[2:]
-        if len(options) % 2:
-            return SYNTAX
-        for option, value in zip(options[::2], options[1::2], strict=True):
+        for option, value in zip(options[::2], options[1::2], strict=False):
             if option.upper() == b"SKIPME" and value.lower() in (b"yes", b"no"):
                 skips_me = value.lower() == b"yes"
                 continue
@@ -174,6 +175,8 @@ class People:
             if isinstance(wish, Failure):
                 return wish
             wishes.append(wish)
+        if len(options) % 2:
+            return SYNTAX
         found = [each for each in self._clients if all(wish(each) for wish in wishes)]
         if skips_me:
             found = [each for each in found if each is not client]
@@ -183,7 +186,7 @@ class People:
     def _unblock(self, client: Client, call: Request) -> Value:
         how = call[3].upper() if len(call) == 4 else b"TIMEOUT"
         if len(call) > 4:
-            return SYNTAX
+            return TOO_MANY_FOR_UNBLOCK
         if how not in (b"TIMEOUT", b"ERROR"):
             return Failure("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
         id = whole_number(call[2])
