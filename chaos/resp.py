@@ -59,6 +59,9 @@ class Door:
         api = self._api or await self._connect()
         try:
             return await work(api)
+        except RaftcacheError:
+            await self.leave()
+            raise
         except (*_LOST, WatchError, ResponseError) as e:
             meant = meaning(e)
             if meant is e:

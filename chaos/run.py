@@ -107,6 +107,8 @@ async def run(plan: Plan, folder: Path, show: Show) -> Result:
         nemesis = arena.nemesis(faults, history)
         await settled(arena.client, arena.names)
         doors = await arena.doors()
+        if not doors and any(name.startswith("resp-") for name in plan.workloads):
+            raise Trouble("no node says where it serves Redis clients")
         load = _Load(plan, history, arena.client.endpoints, doors)
         await stack.enter_async_context(load)
         shower = asyncio.create_task(_showing(show, history, nemesis))

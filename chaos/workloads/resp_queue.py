@@ -24,8 +24,6 @@ WAIT_S: Final = 0.1
 LOOK_CHANCE: Final = 0.1
 """That a client looks at its list though it knows what is there."""
 
-Lists = Mapping[str, Sequence[str]]
-
 
 class RespQueue(Workload):
     name = "resp-queue"

@@ -13,12 +13,12 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Final
 
-from redis.exceptions import WatchError
+from redis.exceptions import RedisError, WatchError
 
 from chaos.history import Anomaly, Operation, Outcome
-from chaos.resp import Api
+from chaos.resp import Api, meaning
 from chaos.workloads.base import Client, Workload
-from raftcache.errors import Refused, Unknown
+from raftcache.errors import RaftcacheError, Refused, Unknown
 
 ACCOUNTS: Final = ("a0", "a1", "a2", "b0", "b1")
 """Those of the two hashes begin with a and b."""
@@ -78,6 +78,19 @@ class RespTxn(Workload):
 
         await client.attempt(kind, KEY, None, client.redis.answer(look), lambda seen: seen[0])
 
+    async def _watched(self, api: Api, pipe: Api) -> Balances:
+        """What is there now, watched from now on; whatever fails here has changed nothing."""
+        one, other, _ = self._keys
+        try:
+            if not self.stage.blind_transfers:
+                await pipe.watch(one, other)
+                api = pipe
+            return _balances(await api.hgetall(one) | await api.hgetall(other))
+        except RedisError as e:
+            if isinstance(meant := meaning(e), RaftcacheError):
+                raise Refused(meant.detail) from None
+            raise
+
     async def _transfer(self, client: Client) -> None:
         """The operation begins with WATCH; what is lost before EXEC has certainly not happened."""
         source, target = client.dice.sample(ACCOUNTS, 2)
@@ -85,21 +98,14 @@ class RespTxn(Workload):
         share = client.dice.random()
 
         async def move(api: Api) -> bool:
-            one, other, ledger = self._keys
             async with api.pipeline(transaction=True) as pipe:
-                try:
-                    if not self.stage.blind_transfers:
-                        await pipe.watch(one, other)
-                    had = _balances(await (pipe if pipe.watching else api).hgetall(one))
-                    had |= _balances(await (pipe if pipe.watching else api).hgetall(other))
-                except Unknown as e:
-                    raise Refused(e.detail) from None
+                had = await self._watched(api, pipe)
                 amount = round(share * had[source])
                 argument["amount"] = amount
                 pipe.multi()
                 pipe.hset(self._hash(source), source, str(had[source] - amount))
                 pipe.hset(self._hash(target), target, str(had[target] + amount))
-                pipe.hset(ledger, argument["id"], f"{source}:{target}:{amount}")
+                pipe.hset(self._keys[2], argument["id"], f"{source}:{target}:{amount}")
                 try:
                     await pipe.execute()
                 except WatchError as e:
