@@ -1,105 +1,12 @@
-"""Which calls are tried, by family: few keys, fields and members, so that calls meet each other.
-
-Arguments are chosen where rules change: nothing, zero, one, minus one, the ends of 64 bits and what
-lies beyond, things that are almost numbers, and names that other types have already taken.
-"""
+"""Which calls are tried, by family, in the patterns of `grammar` over the words of `pools`."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Final
 
-from hypothesis import strategies as st
-
-from tests.differential.grammar import EVERY_CURSOR, Strategy, calls, counted, pool, right_calls
-
-INTEGER_MAX: Final = str((1 << 63) - 1)
-INTEGER_MIN: Final = str(-(1 << 63))
-TOO_LARGE: Final = str(1 << 63)
-NO_NUMBERS: Final = ("", "abc", "1.5", " 1", "1 ", "+1", "01", "-0", "1e3", "0x10", TOO_LARGE)
-
-KEYS: Final = pool("k1", "k1", "k1", "k2", "k2", "k3", b"\xff\0\r\n")
-WORDS: Final = ("a", "b", "c", "", "abc", b"\0\xff", "1", "A\r\nB")
-INTEGERS: Final = ("1", "0", "-1", "10", "-7", INTEGER_MAX, INTEGER_MIN)
-FLOATS: Final = (
-    *("1", "0", "-1", "1.5", "-2.25", "3.0e5", "0.1", "1e-7", "100000000000000000000"),
-    *("inf", "-inf", "+inf", "nan", "1e309", "-0", "5.0", "1.7976931348623157e308", "1e17"),
-)
-INDEXES: Final = ("0", "1", "-1", "2", "-2", "5", "-5", "100", "-100")
-PLACES: Final = ("3", "15", "-15", "120", "599")
-
-MANY: Final = st.sampled_from([20, 130, 600])
-"""Elements; Redis keeps few in another way than many, and a scan of many has steps."""
-
-
-def many(*elements: str) -> Strategy:
-    """As many elements, each of these words; N is its number, M one of seven."""
-
-    def made(count: int) -> tuple[bytes, ...]:
-        return tuple(
-            word.replace("N", str(number)).replace("M", str(number % 7)).encode()
-            for number in range(count)
-            for word in elements
-        )
-
-    return MANY.map(made)
-
-
-POOLS: Final = {
-    "key": KEYS,
-    "keys": counted(KEYS, pool("0", "-1", "2", "5", "abc")),
-    "word": pool(*WORDS),
-    "value": pool(*WORDS, *INTEGERS, *NO_NUMBERS, "3.0", "inf", "x" * 70),
-    "integer": st.one_of(pool(*INTEGERS), pool(*NO_NUMBERS)),
-    "float": st.one_of(pool(*FLOATS), pool(*NO_NUMBERS)),
-    "index": st.one_of(
-        pool(*INDEXES), pool(*INDEXES, *PLACES), pool(INTEGER_MAX, INTEGER_MIN, *NO_NUMBERS)
-    ),
-    "count": st.one_of(pool("1", "2", "3", "10", "0", "-1"), pool("-3", *NO_NUMBERS)),
-    "seconds": st.one_of(
-        pool("100", "1000", "5000"), pool("0", "-1", INTEGER_MAX, "9223372036854775", "abc", "1.5")
-    ),
-    "ms": st.one_of(
-        pool("100000", "1000000", "100500"), pool("0", "-1", INTEGER_MAX, INTEGER_MIN, "abc", "")
-    ),
-    "at": st.one_of(pool("2000000000", "1999999999"), pool("1", "0", "-1", INTEGER_MAX, "abc")),
-    "at_ms": st.one_of(pool("2000000000000", "1999999999999"), pool("1", "0", INTEGER_MAX, "")),
-    "offset": st.one_of(pool("0", "1", "3", "10"), pool("-1", "2000000", INTEGER_MAX, "abc")),
-    "bit_offset": st.one_of(pool("0", "1", "7", "8", "15", "100"), pool("-1", "4294967296", "abc")),
-    "bit": st.one_of(pool("1", "0"), pool("1", "0"), pool("2", "-1", "abc")),
-    "bit_type": st.one_of(
-        pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
-        pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
-        pool("u64", "i65", "u0", "x8", "i"),
-    ),
-    "bit_place": st.one_of(
-        pool("0", "#0", "#1", "1", "5", "100"), pool("-1", "#-1", "#", "abc", "99999999999")
-    ),
-    "width": pool("u8", "i8", "u1", "i5", "u16", "i64", "u63"),
-    "place": pool("0", "#0", "#1", "1", "5", "100"),
-    "amount": pool("1", "-1", "100", "200", "-200", INTEGER_MAX, "abc", TOO_LARGE),
-    "pattern": st.one_of(
-        pool("*", "k*", "k[12]", "?1", "[^k]*", "k1"),
-        pool("", "\\k1", "[a-b]", "*c", "[b-a]", "[a"),
-    ),
-    "field": pool("f1", "f2", "f3", "f1", "f2", "", "1", b"\0\xff"),
-    "member": pool("a", "b", "c", "a", "b", "d", "", "1", b"\0\xff"),
-    "score": st.one_of(pool("1", "2", "1", "2", "3", "-1", "0"), pool(*FLOATS, *NO_NUMBERS)),
-    "score_bound": st.one_of(
-        pool("-inf", "+inf", "1", "2", "(1", "(2", "0"),
-        pool("(-inf", "3.5", "inf", "abc", "(", "nan"),
-    ),
-    "lex_bound": pool("-", "+", "[a", "(a", "[b", "(c", "[", "(", "[\xff", "a", "", "--"),
-    "type": pool("string", "list", "set", "zset", "hash", "stream", "none", "LIST"),
-    "by": pool("nosort", "w_*", "k*", "k*->f1", "*", ""),
-    "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),
-    "all": pool(EVERY_CURSOR),
-    "low": pool("1", "2", "3", "1.5"),
-    "numbers": many("N"),
-    "numbers_again": many("M"),
-    "fields": many("fN", "N"),
-    "scores": many("M", "N"),
-}
+from tests.differential.grammar import Strategy, calls, right_calls
+from tests.differential.pools import POOLS
 
 STRINGS: Final = """
 SET key value [NX|XX] [GET] [EX seconds|PX ms|EXAT at|PXAT at_ms|KEEPTTL]
