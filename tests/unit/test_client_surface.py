@@ -113,7 +113,7 @@ def arguments(call: Callable[..., Any]) -> dict[str, Any]:
 async def end_of(work: Coroutine[Any, Any, Any] | AsyncGenerator[Any, None]) -> Any:
     """What comes of it, or why nothing does."""
     try:
-        async with asyncio.timeout(5.0):  # far below the client's own, for all attempts
+        async with asyncio.timeout(20.0):  # far below the client's own, for all attempts
             if inspect.isasyncgen(work):
                 return [one async for one in work]
             return await work  # type: ignore[misc]

@@ -1,0 +1,20 @@
+"""Where tests run when two workers share them (scripts/test): see `pytest_collection_modifyitems`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+_OF_PROCESSES = ("integration", "differential")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests with real processes go to one worker, one after the other; all others to the other one.
+
+    The first wait more than they compute, and would disturb each other; the others only compute.
+    """
+    for item in items:
+        folder = item.path.relative_to(Path(__file__).parent).parts[0]
+        group = "processes" if folder in _OF_PROCESSES else "computing"
+        item.add_marker(pytest.mark.xdist_group(group))
