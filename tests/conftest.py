@@ -1,4 +1,4 @@
-"""Where tests run when two workers share them (scripts/test): see `pytest_collection_modifyitems`."""
+"""Where tests run when two workers share them, as in scripts/test without arguments."""
 
 from __future__ import annotations
 
