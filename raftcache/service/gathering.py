@@ -27,9 +27,8 @@ class Gathering:
         self._shares: list[tuple[int, ValuesDone]] = []
         self._size_bytes = 0
 
-    def add(self, calls: Sequence[Call], done: ValuesDone) -> None:
+    def add(self, calls: Sequence[Call], size_bytes: int, done: ValuesDone) -> None:
         """These belong to one caller, and stay in their order; CALLS_MAX at most."""
-        size_bytes = sum([len(argument) for call in calls for argument in call])
         if self._calls and (
             len(self._calls) + len(calls) > CALLS_MAX
             or self._size_bytes + size_bytes > BATCH_SIZE_BYTES_MAX

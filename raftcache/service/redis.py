@@ -161,13 +161,15 @@ class RedisService:
 
     # For a pipeline under way.
 
-    def write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None) -> None:
+    def write(
+        self, calls: Sequence[Call], size_bytes: int, done: ValuesDone, wrote: Wrote | None
+    ) -> None:
         """One proposal; a value for each call, which is the same Failure if it was not done.
 
         Nobody may have to know which revisions were whose, if it is shared with other pipelines.
         """
         if self._gathering is not None and wrote is None:
-            self._gathering.add(calls, done)
+            self._gathering.add(calls, size_bytes, done)
         else:
             self._write(calls, done, wrote)
 
@@ -204,7 +206,7 @@ class RedisService:
 
     def throw(self, calls: Sequence[Call]) -> int:
         """Dice for the calls; 0 if none of them needs any."""
-        if any(call[0] in _DICED for call in calls):
+        if not _DICED.isdisjoint([call[0] for call in calls]):
             return int.from_bytes(self._dice.token(8), "big") % DICE_MAX
         return 0
 
@@ -308,7 +310,8 @@ class _Run:
             stage = stage[:end]
             names = {call[0] for call in stage}
         if not names.isdisjoint(_WRITES):
-            service.write(_as_many_as_travel(stage), self._add, self._wrote)
+            stage, size_bytes = _as_many_as_travel(stage)
+            service.write(stage, size_bytes, self._add, self._wrote)
         elif len(stage) == 1 and stage[0][0] == b"GET":
             service.kv.read(stage[0][1], self._want, self._found)
         else:
@@ -352,7 +355,7 @@ class _Run:
         if token:
             self._service.write_once(call, token, self._add, self._wrote)
         else:
-            self._service.write((call,), self._add, self._wrote)
+            self._service.write((call,), sum(map(len, call)), self._add, self._wrote)
 
     def _go_alone(self, call: Call, token: bytes) -> None:
         self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call, token))
@@ -373,14 +376,15 @@ class _Run:
             self._add([Failure("ERR internal error: this node made a mistake; its log tells more")])
 
 
-def _as_many_as_travel(calls: Sequence[Call]) -> Sequence[Call]:
-    """The first of them, so that they fit into a batch; one at least."""
-    size_bytes = 0
+def _as_many_as_travel(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
+    """The first of them, so that they fit into a batch, one at least; and their size in bytes."""
+    total_bytes = 0
     for place, call in enumerate(calls):
-        size_bytes += sum(map(len, call))
-        if size_bytes > BATCH_SIZE_BYTES_MAX and place:
-            return calls[:place]
-    return calls
+        size_bytes = sum(map(len, call))
+        if place and total_bytes + size_bytes > BATCH_SIZE_BYTES_MAX:
+            return calls[:place], total_bytes
+        total_bytes += size_bytes
+    return calls, total_bytes
 
 
 def _marked(word: Calls, token: bytes) -> Calls:
