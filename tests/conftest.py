@@ -9,6 +9,7 @@ import pytest
 _OF_PROCESSES = ("integration", "differential")
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Tests with real processes go to one worker, one after the other; all others to the other one.
 
