@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import pytest
 
-_OF_PROCESSES = ("integration", "differential")
+_OF_PROCESSES = ("tests/integration/", "tests/differential/")
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Tests with real processes go to one worker, one after the other; all others to the other one.
 
     The first wait more than they compute, and would disturb each other; the others only compute.
     """
-    for item in items:
-        folder = item.path.relative_to(Path(__file__).parent).parts[0]
-        group = "processes" if folder in _OF_PROCESSES else "computing"
-        item.add_marker(pytest.mark.xdist_group(group))
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByKind(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return "processes" if nodeid.startswith(_OF_PROCESSES) else "computing"
+
+    return ByKind(config, log)
