@@ -6,18 +6,19 @@ from typing import Any
 
 import pytest
 
-_OF_PROCESSES = ("tests/integration/", "tests/differential/")
-
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests with real processes go to one worker, one after the other; all others to the other one.
+    """Tests that compute go to one worker, then those of chaos; those with processes to another.
 
-    The first wait more than they compute, and would disturb each other; the others only compute.
+    The last wait more than they compute, and go one after the other, as they would disturb each
+    other; chaos minds nobody.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByKind(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            return "processes" if nodeid.startswith(_OF_PROCESSES) else "computing"
+            if nodeid.startswith("tests/integration/test_chaos"):
+                return "chaos"
+            return "processes" if nodeid.startswith("tests/integration/") else "computing"
 
     return ByKind(config, log)
