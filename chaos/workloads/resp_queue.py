@@ -23,6 +23,8 @@ WAIT_S: Final = 0.1
 """For a job to come, at times."""
 LOOK_CHANCE: Final = 0.1
 """That a client looks at its list though it knows what is there."""
+FORGET_CHANCE: Final = 0.02
+"""That it dies with what it has taken: who begins anew in its place looks at its list."""
 
 
 class RespQueue(Workload):
@@ -69,7 +71,7 @@ class RespQueue(Workload):
         self._owners.add(client.number)
         self._unsure.add(client.number)
         taken = await self._do(client, "take", None, self._taking(client))
-        if taken is not None:
+        if taken is not None and client.dice.random() >= FORGET_CHANCE:
             self._unsure.discard(client.number)
             if taken[0] is not None:
                 await self._finish(client, taken[0])
