@@ -71,6 +71,8 @@ async def attempt_at(
     """
     sent: list[bool] = []
     attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
+    if attempt_s <= 0:  # which aiohttp would take for no limit at all
+        return Refused(f"no time was left to ask {endpoint}")
     try:
         async with http.request(
             request.method,

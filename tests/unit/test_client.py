@@ -20,6 +20,7 @@ from raftcache.client import (
 from raftcache.client import (
     client as client_module,
 )
+from raftcache.client.attempts import Request, attempt_at, new_session
 from raftcache.client.client import TIMEOUT_S_MAX
 from raftcache.errors import (
     BadConfig,
@@ -222,6 +223,17 @@ def test_a_silent_node_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) ->
         assert nodes[0].store.applied == 1
 
     run(scenario)
+
+
+@pytest.mark.parametrize("left_s", [0.0, -0.1])
+def test_an_attempt_without_time_ends_and_is_definite(left_s: float) -> None:
+    async def test() -> None:
+        async with fake_cluster(1) as (node,), new_session() as http:
+            node.always = hangs
+            got = await attempt_at(http, node.url, Request("PUT", "/v1/kv/k"), left_s)
+            assert isinstance(got, Refused)
+
+    asyncio.run(asyncio.wait_for(test(), 20.0))
 
 
 def test_the_endpoint_that_answered_is_asked_first_the_next_time() -> None:
