@@ -16,15 +16,14 @@ from typing import Final
 from chaos.history import Anomaly, Operation, Outcome
 from chaos.resp import Api, Work, worst
 from chaos.workloads import counter
-from chaos.workloads.base import FAILED_PAUSE_S, INSIST_S, Client, Stage, Workload
+from chaos.workloads.base import FAILED_PAUSE_S, INSIST_S, Client, Stage
 from raftcache.errors import Refused, Unknown
 
-KEYS: Final = 3
 SIZES: Final = (1, 2, 5)
 MULTI_CHANCE: Final = 0.3
 
 
-class RespPipeline(Workload):
+class RespPipeline(counter.Counter):
     name = "resp-pipeline"
     about = "Redis: numbered pipelines, sent again until they are answered; exactly once"
 
@@ -32,18 +31,6 @@ class RespPipeline(Workload):
         super().__init__(stage)
         self._next: defaultdict[int, int] = defaultdict(lambda: 1)
         """The number of each client's next write."""
-
-    async def act(self, client: Client) -> None:
-        key = f"{self.name}:{client.dice.randrange(KEYS)}"
-        if client.dice.random() < 0.3:
-            await self._read(client, key)
-        else:
-            await self._increment(client, key)
-
-    async def finish(self, readers: Sequence[Client]) -> None:
-        for key in range(KEYS):
-            for reader in readers:
-                await self._read(reader, f"{self.name}:{key}")
 
     async def _read(self, client: Client, key: str) -> None:
         work = client.redis.ask(lambda api: api.get(self.stage.real_key(key)))
