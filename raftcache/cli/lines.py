@@ -56,13 +56,14 @@ def written(line: Line) -> str:
     return json.dumps(fields, ensure_ascii=False) + "\n"
 
 
-def only_strings(key: bytes, type_name: str) -> None:
-    """Refuse to leave a key out in silence."""
-    if type_name != "string":
+def is_left_out(key: bytes, type_name: str, strings: bool) -> bool:
+    """Whether a key is no string, and only these are asked for; raises Conflict if all are."""
+    if type_name != "string" and not strings:
         raise Conflict(
             f"{escaped(key)} holds a {type_name}, which JSON lines cannot say: --only-strings"
             " leaves such keys out, `snapshot save` keeps everything"
         )
+    return type_name != "string"
 
 
 def load(client: SyncClient, file: IO[bytes], *, shows: bool) -> int:

@@ -10,7 +10,7 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.files import bar, whole_file
-from raftcache.cli.lines import Line, load, only_strings, only_strings_option, written
+from raftcache.cli.lines import Line, is_left_out, load, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.cli.places import data_dir_option, members_option, name_option
 from raftcache.client import SyncClient
@@ -103,9 +103,8 @@ def export_(file: Path, output: IO[str], strings: bool) -> None:
     meta, machine = backup_file.verify(file)
     for key, item in machine.items():
         type_name = item.type if isinstance(item, Collection) else "string"
-        if strings and type_name != "string":
+        if is_left_out(key, type_name, strings):
             continue
-        only_strings(key, type_name)
         ttl_ms = item.deadline_ms - meta.now_ms if item.deadline_ms else None
         output.write(written(Line(key, item.value, item.content_type, ttl_ms)))
 

@@ -11,7 +11,7 @@ import click
 
 from raftcache.cli.files import bar, whole_file
 from raftcache.cli.keys import Bytes
-from raftcache.cli.lines import Line, load, only_strings, only_strings_option, written
+from raftcache.cli.lines import Line, is_left_out, load, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.client import Entry, SyncClient
 from raftcache.command.limits import PAGE_KEYS_DEFAULT
@@ -76,8 +76,7 @@ def _write_all(
             except Compacted as e:
                 raise Refused(f"too much was written meanwhile: {e.detail}") from None
             for entry in page.entries:
-                if entry.type == "string" or not strings:
-                    only_strings(entry.key, entry.type)
+                if not is_left_out(entry.key, entry.type, strings):
                     write(written(_line(entry)).encode())
                     done += 1
             advance(len(page.entries))

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 from raftcache.command.words import Command, Reply
 from raftcache.errors import RaftcacheError
-from raftcache.service.kv import Kv, Level, Outcome, Want
+from raftcache.service.kv import FreshDone, Kv, Level, Outcome, Want
 from raftcache.state.machine import Machine
 
 T = TypeVar("T")
@@ -25,14 +25,23 @@ async def written(kv: Kv, command: Command) -> Reply:
 
 async def become_fresh(kv: Kv, machine: Machine, want: Want) -> None:
     """Wait until the local state may answer, and what is overdue counts as gone."""
-    refused = await called(partial(kv.when_fresh, want))
+    refused = await called(partial(when_current, kv, machine, want))
     if refused is not None:
         raise refused
-    due_ms = machine.earliest_deadline_ms()
-    if want.level is not Level.STALE and due_ms is not None and due_ms <= kv.now_ms():
-        outcome = await called(kv.tick)
-        if isinstance(outcome, RaftcacheError):
-            raise outcome
+
+
+def when_current(kv: Kv, machine: Machine, want: Want, done: FreshDone) -> None:
+    """done(None) once the local state may answer, without what is overdue, or done(why not)."""
+
+    def fresh(refused: RaftcacheError | None) -> None:
+        due_ms = machine.earliest_deadline_ms()
+        stale = want.level is Level.STALE
+        if refused is not None or stale or due_ms is None or due_ms > kv.now_ms():
+            done(refused)
+        else:
+            kv.tick(lambda outcome: done(outcome if isinstance(outcome, RaftcacheError) else None))
+
+    kv.when_fresh(want, fresh)
 
 
 async def called(call: Callable[[Callable[[T], None]], None]) -> T:

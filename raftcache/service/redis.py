@@ -20,9 +20,18 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import CallsReply, Collection, Item, Status
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
+from raftcache.service.calls import when_current
 from raftcache.service.gathering import Gathering, ValuesDone
-from raftcache.service.kv import LINEARIZABLE, Kv, Level, Outcome, Want
-from raftcache.service.wording import NOT_BEGUN, WRONG_TYPE, failure_of, is_open, once_of, values_of
+from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
+from raftcache.service.wording import (
+    MISTAKE,
+    NOT_BEGUN,
+    WRONG_TYPE,
+    failure_of,
+    is_open,
+    once_of,
+    values_of,
+)
 from raftcache.state.machine import Machine
 
 Wrote = Callable[[int, int], None]
@@ -157,7 +166,7 @@ class RedisService:
             else:
                 done([self.machine.revision_of(key) for key in keys])
 
-        self.when_current(LINEARIZABLE, fresh)
+        when_current(self.kv, self.machine, LINEARIZABLE, fresh)
 
     # For a pipeline under way.
 
@@ -210,21 +219,6 @@ class RedisService:
             return int.from_bytes(self._dice.token(8), "big") % DICE_MAX
         return 0
 
-    def when_current(self, want: Want, done: Callable[[RaftcacheError | None], None]) -> None:
-        """done(None) once the local state is as fresh as asked, without what is overdue."""
-
-        def fresh(refused: RaftcacheError | None) -> None:
-            due_ms = self.machine.earliest_deadline_ms()
-            stale = want.level is Level.STALE
-            if refused is not None or stale or due_ms is None or due_ms > self.kv.now_ms():
-                done(refused)
-            else:
-                self.kv.tick(
-                    lambda outcome: done(outcome if isinstance(outcome, RaftcacheError) else None)
-                )
-
-        self.kv.when_fresh(want, fresh)
-
     def note_reads(self, calls: Sequence[Call]) -> None:
         """Tell who counts accesses of these."""
         if self._note_read is not None:
@@ -237,7 +231,6 @@ class _Run:
     """One pipeline, while it is done."""
 
     __slots__ = (
-        "_at",
         "_calls",
         "_done",
         "_is_held",
@@ -333,8 +326,9 @@ class _Run:
             elif not self._is_over:
                 self._read_on(stage, [])
 
-        self._service.note_reads(stage)
-        self._service.when_current(self._want, fresh)
+        service = self._service
+        service.note_reads(stage)
+        when_current(service.kv, service.machine, self._want, fresh)
 
     def _read_on(self, stage: Sequence[Call], values: list[Value]) -> None:
         """Read as much as one turn of the loop may; the state only becomes fresher meanwhile."""
@@ -373,7 +367,7 @@ class _Run:
             self._add([failure_of(error)])
         else:
             logger.error("unexpected error", exc_info=error)
-            self._add([Failure("ERR internal error: this node made a mistake; its log tells more")])
+            self._add([MISTAKE])
 
 
 def _as_many_as_travel(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:

@@ -17,11 +17,11 @@ from raftcache.errors import (
     Unknown,
 )
 from raftcache.service.kv import Outcome
+from raftcache.state.redis import parsing
 
 OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
-WRONG_TYPE: Final = Failure("WRONGTYPE Operation against a key holding the wrong kind of value")
-
-
+WRONG_TYPE: Final = Failure(parsing.WRONG_TYPE)
+MISTAKE: Final = Failure("ERR internal error: this node made a mistake; its log tells more")
 NOT_BEGUN: Final = Failure(
     "TRYAGAIN a numbered write before this one has no answer yet: go on from the number of that one"
 )

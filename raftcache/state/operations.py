@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from msgspec.structs import replace
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN, LEASE_KEYS_MAX
 from raftcache.command.words import (
     ABSENT,
@@ -26,8 +27,6 @@ from raftcache.command.words import (
 )
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, STRING, Stored, version_of
-
-_INTEGER_SIZE_BYTES_MAX: Final = len(str(INTEGER_MIN))
 
 
 class Operations:
@@ -88,7 +87,7 @@ class Operations:
     def _increment(self, command: Increment, found: Stored | None) -> Reply:
         if found is not None and found.kind > LEASED:
             return self._keep(Status.WRONG_TYPE, found)
-        number = 0 if found is None else _parse_integer(found.value)
+        number = 0 if found is None else integer_or_none(found.value)
         if number is None:
             return self._keep(Status.NOT_INTEGER, found)
         number += command.by
@@ -164,15 +163,3 @@ def _holds(only: int, found: Stored | None) -> bool:
     if only == PRESENT:
         return found is not None
     return only == (ABSENT if found is None else found.mod_revision)
-
-
-def _parse_integer(value: bytes) -> int | None:
-    """A decimal integer in its one canonical form, signed 64-bit; None for anything else."""
-    if len(value) > _INTEGER_SIZE_BYTES_MAX:
-        return None
-    try:
-        number = int(value)  # lenient: b" 1", b"+1", b"1_0", b"007"
-    except ValueError:
-        return None
-    canonical = b"%d" % number == value
-    return number if canonical and INTEGER_MIN <= number <= INTEGER_MAX else None

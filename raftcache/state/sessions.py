@@ -7,7 +7,7 @@ or not it was dropped yet: dead ones answer nothing and never make the table ful
 from __future__ import annotations
 
 from collections import deque
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec import Struct
@@ -87,14 +87,15 @@ _txn_record_decoder = msgspec.msgpack.Decoder(TxnRecord)
 _calls_record_decoder = msgspec.msgpack.Decoder(CallsRecord)
 
 
+_decoders: Final[dict[bytes, msgspec.msgpack.Decoder[Any]]] = {
+    _PLAIN_RECORD: _record_decoder,
+    _CALLS_RECORD: _calls_record_decoder,
+}
+
+
 def _decode(packed: bytes) -> Record:
-    match packed[:1]:
-        case b"\x94":
-            return _record_decoder.decode(packed)
-        case b"\x96":
-            return _calls_record_decoder.decode(packed)
-        case _:
-            return _txn_record_decoder.decode(packed)
+    record: Record = _decoders.get(packed[:1], _txn_record_decoder).decode(packed)
+    return record
 
 
 def _encode(once: Once, now_ms: int, reply: Reply) -> bytes:

@@ -10,10 +10,11 @@ from msgspec import Struct
 
 from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import Call
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Members, Value
 from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.encode import RESP3
-from raftcache.server.resp.reference import Request, whole_number
+from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX
 from raftcache.service.tracking import PREFIXES_MAX, Tracker, Tracking
@@ -110,7 +111,7 @@ class Caching:
             if option == b"REDIRECT" and has_more:
                 if redirect:
                     return Failure("ERR A client can only redirect to a single other client")
-                number = whole_number(options[at + 1])
+                number = integer_or_none(options[at + 1])
                 if number is None:
                     return NOT_INTEGER
                 if self._clients.get(number) is None:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from raftcache.cluster.group import Group, Peer, hex_id
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Value, Verbatim
-from raftcache.server.resp.reference import whole_number
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
 
 SLOTS: Final = 16_384
@@ -61,7 +61,7 @@ def slot_of(key: bytes) -> int:
 
 def keys_in_slot(argv: Sequence[bytes], keys: Iterable[bytes]) -> Value:
     """The answer to COUNTKEYSINSLOT or GETKEYSINSLOT, where these are all keys."""
-    numbers = [whole_number(argument) for argument in argv[2:]]
+    numbers = [integer_or_none(argument) for argument in argv[2:]]
     if None in numbers:
         return NOT_INTEGER
     slot, *counts = (number for number in numbers if number is not None)

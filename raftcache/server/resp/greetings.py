@@ -6,10 +6,11 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.encode import RESP2, RESP3
-from raftcache.server.resp.reference import Request, whole_number
+from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX, as_text, is_plain_word
 
@@ -53,7 +54,7 @@ class Greetings:
     def _hello(self, client: Client, call: Request) -> Value:
         protocol = client.protocol
         if len(call) > 1:
-            version = whole_number(call[1])
+            version = integer_or_none(call[1])
             if version is None:
                 return Failure("ERR Protocol version is not an integer or out of range")
             if version not in (RESP2, RESP3):
@@ -140,7 +141,7 @@ def _echo(client: Client, call: Request) -> Value:
 
 
 def _select(client: Client, call: Request) -> Value:
-    number = whole_number(call[1])
+    number = integer_or_none(call[1])
     if number is None or not -(1 << 31) <= number < 1 << 31:
         return NOT_INTEGER
     return "OK" if number == 0 else Failure("ERR DB index is out of range")

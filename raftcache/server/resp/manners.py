@@ -10,10 +10,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import TOKEN_SIZE_BYTES_MAX
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client, Idempotency, Mute
-from raftcache.server.resp.reference import Request, whole_number
+from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX
 from raftcache.service.kv import Level, Want
@@ -64,7 +65,7 @@ def _consistency(client: Client, call: Request) -> Value:
         return SYNTAX
     staleness_ms = None
     if len(call) == 4:
-        staleness_ms = whole_number(call[3])
+        staleness_ms = integer_or_none(call[3])
         if staleness_ms is None or not 0 <= staleness_ms <= STALENESS_MS_MAX:
             return NOT_INTEGER
     client.want = Want(level, staleness_ms)
@@ -80,7 +81,7 @@ def _idempotency(client: Client, call: Request) -> Value:
         return BAD_ID
     if len(call) > 4:
         return SYNTAX
-    number = whole_number(call[3]) if len(call) == 4 else 1
+    number = integer_or_none(call[3]) if len(call) == 4 else 1
     if number is None or not 0 <= number < 1 << 62:
         return NOT_INTEGER
     client.idempotency = Idempotency(id, number)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.greetings import BAD_NAME, DEFAULT_USER
-from raftcache.server.resp.reference import Request, whole_number
+from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX, as_text, help_lines, is_plain_word
 
@@ -112,7 +113,7 @@ class People:
                 return Failure(f"ERR Unknown client type '{as_text(options[1])}'")
             found = [each for each in self._clients if _is_of_type(each, kind)]
         elif len(options) >= 2 and options[0].upper() == b"ID":
-            ids = [whole_number(id) for id in options[1:]]
+            ids = [integer_or_none(id) for id in options[1:]]
             if None in ids:
                 return Failure("ERR Invalid client ID")
             found = [self._clients.get(id) for id in ids if id is not None]
@@ -189,7 +190,7 @@ class People:
             return TOO_MANY_FOR_UNBLOCK
         if how not in (b"TIMEOUT", b"ERROR"):
             return Failure("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-        id = whole_number(call[2])
+        id = integer_or_none(call[2])
         if id is None:
             return NOT_INTEGER
         found = self._clients.get(id)
@@ -236,7 +237,7 @@ def _wish(option: bytes, value: bytes) -> _Wish | Failure:
     """What one option of KILL asks of a client."""
     match option:
         case b"ID":
-            id = whole_number(value)
+            id = integer_or_none(value)
             if id is None or id < 1:
                 return Failure("ERR client-id should be greater than 0")
             return lambda client: client.id == id

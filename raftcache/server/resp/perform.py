@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
 
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import Value
 from raftcache.errors import RaftcacheError
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import Done, Entry
-from raftcache.service.wording import failure_of
-
-MISTAKE: Final = Failure("ERR internal error: this node made a mistake; its log tells more")
+from raftcache.service.wording import MISTAKE, failure_of
 
 logger = logging.getLogger("raftcache.resp")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Final, TypeAlias
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.server.resp.inline import split_arguments
 
@@ -144,7 +145,7 @@ class ReferenceParser:
             return None
         if buffer[0] != sign:
             raise ProtocolError(f"expected '{chr(sign)}', got '{_shown(buffer[0])}'")
-        number = whole_number(bytes(buffer[1:end])) if end <= _LENGTH_DIGITS_MAX + 1 else None
+        number = integer_or_none(bytes(buffer[1:end])) if end <= _LENGTH_DIGITS_MAX + 1 else None
         if number is None:
             raise ProtocolError(invalid)
         del buffer[: end + 2]
@@ -164,17 +165,6 @@ class ReferenceParser:
         if request is None:
             raise ProtocolError("unbalanced quotes in request")
         return request
-
-
-def whole_number(text: bytes) -> int | None:
-    """A whole number of 64 bits, written in the one way that Redis takes (string2ll)."""
-    digits = text.removeprefix(b"-")
-    if text == b"0":
-        return 0
-    if not digits.isdigit() or digits.startswith(b"0"):
-        return None
-    number = int(text)
-    return number if -(1 << 63) <= number < 1 << 63 else None
 
 
 def _shown(byte: int) -> str:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 from raftcache.cluster.group import Group, Peer
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Value
-from raftcache.server.resp.reference import whole_number
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
 
 MASTER_NAME: Final = b"raftcache"
@@ -129,7 +129,7 @@ def _check_quorum(group: Group) -> Value:
 
 
 def _is_down(argv: Sequence[bytes], group: Group) -> Value:
-    port, epoch = whole_number(argv[3]), whole_number(argv[4])
+    port, epoch = integer_or_none(argv[3]), integer_or_none(argv[4])
     if port is None or epoch is None:
         return NOT_INTEGER
     peers = (group.master, *group.replicas)

@@ -214,9 +214,7 @@ class Session(Client):
             or self.mute is not Mute.NO
             or self.idempotency is not None
             or self.caching is not None
-            or self.subscriptions
-            or self.patterns
-            or self.shard_subscriptions
+            or self.listens
         ):
             return False
         if len(calls) == 1:

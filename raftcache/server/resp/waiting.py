@@ -13,10 +13,10 @@ from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple, Protocol
 
 from raftcache.cluster.group import Copies
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.looking import look_until
-from raftcache.server.resp.reference import whole_number
 from raftcache.server.resp.words import NOT_INTEGER
 
 LOOK_S: Final = 0.005
@@ -88,7 +88,7 @@ class Waits:
 
     def _wish(self, call: Sequence[bytes]) -> Wish | Failure:
         """What Redis checks, in its order and words."""
-        numbers = [whole_number(argument) for argument in call[1:-1]]
+        numbers = [integer_or_none(argument) for argument in call[1:-1]]
         if None in numbers:
             return NOT_INTEGER
         *local, others = (number for number in numbers if number is not None)
@@ -96,7 +96,7 @@ class Waits:
             return _NOT_FROM_0_TO_1
         if local and others < 0:
             return _NEGATIVE
-        timeout_ms = whole_number(call[-1])
+        timeout_ms = integer_or_none(call[-1])
         if timeout_ms is None:
             return Failure("ERR timeout is not an integer or out of range")
         if timeout_ms < 0:

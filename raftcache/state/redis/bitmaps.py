@@ -7,6 +7,7 @@ from functools import reduce
 from operator import and_, or_, xor
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Value
 from raftcache.state.notes import GENERIC, STRING
 from raftcache.state.redis.parsing import (
@@ -15,7 +16,6 @@ from raftcache.state.redis.parsing import (
     Refuse,
     clamped,
     integer,
-    integer_or_none,
 )
 from raftcache.state.redis.store import KEEP, Handler, Store
 

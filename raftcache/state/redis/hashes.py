@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, overload
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.values import Pairs, Value
 from raftcache.state import notes
@@ -16,7 +17,6 @@ from raftcache.state.redis.parsing import (
     count_to_draw,
     in_range,
     integer,
-    integer_or_none,
 )
 from raftcache.state.redis.store import Handler, Store
 

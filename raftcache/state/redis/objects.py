@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Value
 from raftcache.state import leases
 from raftcache.state.items import HASH, LEASED, LIST, SET, ZSET, Stored, described, weight_bytes
 from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
 from raftcache.state.redis.elements import Element, elements_after
-from raftcache.state.redis.parsing import SYNTAX, Refuse, integer, integer_or_none
+from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.rows import ID_SIZE_BYTES, ROW_COST_BYTES
 

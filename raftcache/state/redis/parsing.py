@@ -6,6 +6,7 @@ import math
 import re
 from typing import Final
 
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
 
 WRONG_TYPE: Final = "WRONGTYPE Operation against a key holding the wrong kind of value"
@@ -15,7 +16,6 @@ NOT_FLOAT: Final = "ERR value is not a valid float"
 SYNTAX: Final = "ERR syntax error"
 TOO_LONG: Final = "ERR string exceeds maximum allowed size (proto-max-bulk-len)"
 
-_INTEGER: Final = re.compile(rb"-?[1-9][0-9]{0,18}|0")
 _FLOAT: Final = re.compile(
     rb"[+-]?(?:(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:e[+-]?[0-9]+)?|inf(?:inity)?"
     rb"|0x(?:[0-9a-f]+\.?[0-9a-f]*|\.[0-9a-f]+)(?:p[+-]?[0-9]+)?)",
@@ -31,14 +31,6 @@ class Refuse(Exception):
     def __init__(self, text: str) -> None:
         super().__init__(text)
         self.text = text
-
-
-def integer_or_none(text: bytes) -> int | None:
-    """A signed 64-bit decimal integer in its one canonical form, as Redis' string2ll has it."""
-    if _INTEGER.fullmatch(text) is None:
-        return None
-    number = int(text)
-    return number if INTEGER_MIN <= number <= INTEGER_MAX else None
 
 
 def integer(text: bytes, why: str = NOT_INTEGER) -> int:
