@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import click
 
-from raftcache.client import SyncClient, endpoints_from
+from raftcache.client import RaftcacheClient, SyncClient, endpoints_from
 from raftcache.config.text import parse_duration_s
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -65,6 +66,23 @@ def _options(command: F, timeout: str) -> F:
 def open_client(endpoints: str | None, timeout_s: float) -> SyncClient:
     """To be opened with `with`."""
     return SyncClient(endpoints_from(endpoints, os.environ), timeout_s=timeout_s)
+
+
+def open_async_client(endpoints: str | None, timeout_s: float) -> RaftcacheClient:
+    """As open_client, with `async with`."""
+    return RaftcacheClient(endpoints_from(endpoints, os.environ), timeout_s=timeout_s)
+
+
+def run_until_interrupted(main: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end, or until Ctrl-C, which is how a command that has no end is ended.
+
+    In one run of one loop: asyncio turns the signal into a cancellation there. Between the runs of
+    a SyncClient it is an exception at any place whatever, and some of these cannot bear one.
+    """
+    try:
+        asyncio.run(main)
+    except KeyboardInterrupt:
+        return
 
 
 def echo_json(fields: Mapping[str, Any]) -> None:

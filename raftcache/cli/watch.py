@@ -5,13 +5,17 @@ from __future__ import annotations
 import base64
 import os
 import subprocess
-from itertools import islice
 from typing import Any, Final, get_args
 
 import click
 
 from raftcache.cli.keys import Bytes, fields_of
-from raftcache.cli.options import client_options, echo_json, open_client
+from raftcache.cli.options import (
+    client_options,
+    echo_json,
+    open_async_client,
+    run_until_interrupted,
+)
 from raftcache.cli.ranges import shown_entry
 from raftcache.client import Change, ChangeKind, Changes, Entry, escaped
 
@@ -60,22 +64,26 @@ def watch(
         raise click.UsageError("--prefix excludes --start and --end")
     if prev and not as_json:
         raise click.UsageError("--prev needs --json")
-    with open_client(endpoints, timeout_s) as client:
-        asked = client.watch(
-            key=key,
-            prefix=prefix,
-            start=start,
-            end=end,
-            since=since,
-            events=_kinds(events),
-            previous=prev,
-        )
-        try:
-            with asked as changes:
-                for one in islice(changes, limit):
-                    _show(one, command, as_json)
-        except KeyboardInterrupt:
-            return
+    kinds = _kinds(events)
+
+    async def follow() -> None:
+        async with open_async_client(endpoints, timeout_s) as client:
+            asked = client.watch(
+                key=key,
+                prefix=prefix,
+                start=start,
+                end=end,
+                since=since,
+                events=kinds,
+                previous=prev,
+            )
+            shown = 0
+            async with asked as changes:
+                while limit is None or shown < limit:
+                    _show(await anext(changes), command, as_json)
+                    shown += 1
+
+    run_until_interrupted(follow())
 
 
 def _kinds(text: str | None) -> list[ChangeKind] | None:
