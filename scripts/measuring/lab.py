@@ -1,0 +1,71 @@
+"""Where cells are measured: it starts the systems that a cell needs, and ends everything."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from scripts.measuring.model import Cell, Row
+from scripts.measuring.systems import KINDS, System
+
+
+@dataclass
+class Lab:
+    """One run. `rounds` and `seconds` are for cells that measure in turns."""
+
+    folder: Path
+    rounds: int
+    seconds: float
+    is_quick: bool = False
+    running: dict[str, System] = field(default_factory=dict)
+    """By name; a cell finds those of its systems here that this machine has."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Systems (or programs) that something was to be measured with, and why it was not."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Cells that raised, and what."""
+
+    def measure(self, cells: Sequence[Cell]) -> list[Row]:
+        """All cells, in this order; a system runs from its first cell to its last."""
+        rows: list[Row] = []
+        try:
+            for at, cell in enumerate(cells):
+                self.say(f"{cell.name} ({at + 1} of {len(cells)})")
+                self._start(cell.systems)
+                rows += self._rows_of(cell)
+                later = {name for other in cells[at + 1 :] for name in other.systems}
+                self._stop(set(self.running) - later)
+        finally:
+            self._stop(set(self.running))
+        return rows
+
+    def _rows_of(self, cell: Cell) -> list[Row]:
+        """A cell that fails is named, and costs the others nothing."""
+        try:
+            return [{"cell": cell.name, **row} for row in cell.measure(self, cell)]
+        except Exception as e:
+            self.failed[cell.name] = f"{type(e).__name__}: {e}"
+            self.say(f"{cell.name} failed: {self.failed[cell.name]}")
+            return []
+
+    def say(self, text: str) -> None:
+        """Progress, on standard error."""
+        print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    def _start(self, names: Sequence[str]) -> None:
+        for name in names:
+            if name in self.running or name in self.left_out:
+                continue
+            if gone := KINDS[name].missing():
+                self.left_out[name] = gone
+                self.say(f"{name} is left out: {gone}")
+                continue
+            self.say(f"starting {name}")
+            self.running[name] = system = KINDS[name](self.folder / name)
+            system.start()
+
+    def _stop(self, names: set[str]) -> None:
+        for name in names:
+            self.running.pop(name).stop()

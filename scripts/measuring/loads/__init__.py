@@ -1,0 +1,1 @@
+"""What loads a system, and says how fast it answered."""

@@ -1,0 +1,73 @@
+"""What every system under measurement can do: start, say where it listens, what it used, stop."""
+
+from __future__ import annotations
+
+import shutil
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+from scripts.measuring.processes import Processes
+
+HOST = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One server: its process, and its ports by protocol (`http`, `resp`, `grpc`, `zookeeper`)."""
+
+    name: str
+    pid: int
+    ports: dict[str, int]
+
+    @property
+    def url(self) -> str:
+        return f"http://{HOST}:{self.ports['http']}"
+
+
+class System(ABC):
+    """Nodes of one kind. Started once, stopped once; whatever it writes is below its folder."""
+
+    name: ClassVar[str]
+    programs: ClassVar[tuple[str, ...]] = ()
+    """That must be on the path."""
+    package: ClassVar[str] = ""
+    """Of Debian, that has them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.processes = Processes(folder)
+        self.leader: Node
+        self.nodes: list[Node] = []
+
+    @classmethod
+    def missing(cls) -> str | None:
+        """What keeps it from running on this machine, in words."""
+        gone = [program for program in cls.programs if shutil.which(program) is None]
+        return f"no {', '.join(gone)} (Debian: {cls.package})" if gone else None
+
+    @classmethod
+    @abstractmethod
+    def version(cls) -> str: ...
+
+    @abstractmethod
+    def start(self) -> None:
+        """Return when it serves: `nodes` and `leader` are known then."""
+
+    def stop(self) -> None:
+        """End all processes, by their ids."""
+        self.processes.stop()
+
+    @property
+    def followers(self) -> Sequence[Node]:
+        return [node for node in self.nodes if node != self.leader]
+
+    def cpu_s(self) -> float:
+        """Processor seconds that all nodes have used so far, user and system."""
+        return self.processes.cpu_s()
+
+    def rss_bytes(self) -> int:
+        """Resident memory of all nodes together."""
+        return self.processes.rss_bytes()
