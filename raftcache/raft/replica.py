@@ -2,25 +2,21 @@
 
 A replica owns one engine and drives it on the node's event loop: whatever happens (a message, a
 finished write to disk, a proposal, a timer) asks for a turn, and one turn does everything that is
-due. Proposals are committed in groups: what arrives while PIPELINE_BATCHES_MAX batches are in
-flight waits and goes into the next one.
+due. Proposals are committed in groups: see batches.py.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 from collections.abc import Callable, Sequence
-from functools import partial
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from msgspec import Struct
 
-from raftcache.command.codec import batch as encode_batch
-from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX
 from raftcache.config import Timing
 from raftcache.errors import Fatal, NotLeader, Overloaded, RaftcacheError, Refused, Unknown
 from raftcache.ports import Clock, Loop, Timer
+from raftcache.raft.batches import Batches, Done, Landed
 from raftcache.raft.compaction import Opened
 from raftcache.raft.engine import SyncObj
 from raftcache.raft.engine.membership import ChangeDone
@@ -30,17 +26,11 @@ from raftcache.raft.outbox import Outbox
 from raftcache.raft.progress import Progress
 from raftcache.raft.stock import FAIL_REASON
 
-PIPELINE_BATCHES_MAX: Final = 3
-"""Batches in flight: one being written, one on the wire, one being answered."""
-
 READ_ROUNDS_MAX: Final = 1
 """Rounds for reads that this node has under way: what arrives meanwhile shares the next one. More
 of them only make each smaller: a fifth more work for a GET, and a tenth fewer of them."""
 
 logger = logging.getLogger("raftcache.raft")
-
-Done: TypeAlias = Callable[[Any], None]
-"""Called exactly once, with the state machine's reply or with a RaftcacheError."""
 
 
 class ReplicaStatus(Struct, frozen=True):
@@ -55,37 +45,6 @@ class ReplicaStatus(Struct, frozen=True):
     match_indexes: dict[str, int]
     contact_age_s: float
     durable_index: int
-
-
-class _Batch:
-    """Commands that travel together in one log entry."""
-
-    def __init__(self, deadline_s: float) -> None:
-        self.commands: list[bytes] = []
-        self.done: list[Done] = []
-        self.size_bytes = self.weight = 0
-        self.deadline_s = deadline_s
-
-    def is_full_for(self, command: bytes) -> bool:
-        return bool(self.commands) and (
-            self.weight >= BATCH_COMMANDS_MAX
-            or self.size_bytes + len(command) > BATCH_SIZE_BYTES_MAX
-        )
-
-    def add(self, command: bytes, done: Done, weight: int) -> None:
-        self.weight += weight
-        self.commands.append(command)
-        self.done.append(done)
-        self.size_bytes += len(command)
-
-    def end(self, outcomes: Sequence[Any]) -> None:
-        """Answer every caller; a second end (a reply after the timeout) finds nobody."""
-        waiting, self.done = self.done, []
-        for done, outcome in zip(waiting, outcomes, strict=bool(waiting)):
-            done(outcome)
-
-    def fail(self, error: RaftcacheError) -> None:
-        self.end([error] * len(self.done))
 
 
 class Replica:
@@ -110,16 +69,12 @@ class Replica:
         """
         self._engine, self._outbox, self._log, self._clock = engine, outbox, log, clock
         self._heartbeat_s = timing.heartbeat_s
-        self._request_timeout_s = timing.request_timeout_s
         self._writes_pending_max = writes_pending_max
         self._log_size_bytes_max = log_size_bytes_max
         self._forget, self._forgotten_to = forget, 0
         self._on_fatal = on_fatal
         self._loop = loop
-        self._open: deque[_Batch] = deque()  # not yet given to the engine
-        self._flying: deque[_Batch] = deque()  # in the order given; ended ones leave lazily
-        self._in_flight = 0
-        self._pending = 0
+        self._batches = Batches(self._give, self.wake, clock, loop, timing.request_timeout_s)
         self._reads: list[Callable[[int | None], None]] = []
         self._rounds = 0
         self._progress = Progress()
@@ -141,10 +96,7 @@ class Replica:
         self._stopped = True
         if self._timer is not None:
             self._timer.cancel()
-        for batch in self._open:
-            batch.fail(Refused("this node is shutting down", retry_after_s=1.0))
-        for batch in self._flying:
-            batch.fail(Unknown("this node is shutting down"))
+        self._batches.stop()
         self._end_reads(None)
         self._engine.close()
 
@@ -156,52 +108,20 @@ class Replica:
         done gets the state machine's reply once a majority has it on stable storage and this node
         has applied it; a Refused if it certainly will not happen; an Unknown if nobody can tell.
         """
-        if self._pending >= self._writes_pending_max:
-            done(Overloaded(f"{self._pending} writes are waiting already"))
+        if self._batches.pending >= self._writes_pending_max:
+            done(Overloaded(f"{self._batches.pending} writes are waiting already"))
         elif self.expelled:
             done(NotLeader(f"this node is out of the cluster: {self.expelled}"))
         elif self._stopped or self._lacks_leader:
             done(NotLeader("no leader is known at this node"))
         else:
-            if not self._open or self._open[-1].is_full_for(command):
-                deadline_s = self._clock.monotonic_s() + self._request_timeout_s
-                self._open.append(_Batch(deadline_s))
-            self._open[-1].add(command, done, weight)
-            self._pending += 1
-            self.wake()
+            self._batches.add(command, done, weight)
 
-    def _launch(self) -> None:
-        while self._open and not self._hands_over and self._in_flight < PIPELINE_BATCHES_MAX:
-            batch = self._open.popleft()
-            self._flying.append(batch)
-            self._in_flight += 1
-            self._engine.propose(encode_batch(batch.commands), partial(self._landed, batch))
+    def _give(self, batch: bytes, landed: Landed) -> None:
+        def ended(replies: Sequence[Any] | None, reason: int) -> None:
+            landed(replies, None if reason == FAIL_REASON.SUCCESS else _error_of(reason))
 
-    def _landed(self, batch: _Batch, replies: Sequence[Any] | None, reason: int) -> None:
-        self._in_flight -= 1
-        self._pending -= len(batch.done)
-        if reason == FAIL_REASON.SUCCESS:
-            assert replies is not None
-            batch.end(replies)
-        else:
-            batch.fail(_error_of(reason))
-        batch.commands = []
-        while self._flying and not self._flying[0].done:
-            self._flying.popleft()
-        if self._open:
-            self.wake()
-
-    def _expire(self) -> None:
-        """Rule 13: every proposal ends, even if the engine never hears of it again."""
-        now_s = self._clock.monotonic_s()
-        for batch in self._flying:
-            if batch.done and batch.deadline_s < now_s:
-                self._pending -= len(batch.done)
-                batch.fail(Unknown(f"no majority confirmed it in {self._request_timeout_s:g} s"))
-        while self._open and (self._lacks_leader or self._open[0].deadline_s < now_s):
-            batch = self._open.popleft()
-            self._pending -= len(batch.done)
-            batch.fail(NotLeader("no leader took it"))
+        self._engine.propose(batch, ended)
 
     # -- reads -----------------------------------------------------------------------------------
 
@@ -355,7 +275,7 @@ class Replica:
 
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
-        self._expire()
+        self._batches.expire(self._lacks_leader)
         if self._log.size_bytes > self._log_size_bytes_max:
             self._engine.forceLogCompaction()
         if self._log.first_index > self._forgotten_to:
@@ -369,7 +289,8 @@ class Replica:
             return
         try:
             self._begin_reads()
-            self._launch()
+            if not self._hands_over:
+                self._batches.launch()
             self._engine.tick()
             self._check_progress()  # before its messages leave
             self._outbox.settle()

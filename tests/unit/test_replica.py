@@ -11,8 +11,12 @@ from raftcache.command.codec import decode, encode
 from raftcache.command.limits import BATCH_COMMANDS_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.words import Put, Reply
 from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
+from raftcache.raft.batches import (
+    GATHER_S,
+    PIPELINE_AFTER_S,
+    PIPELINE_BATCHES_MAX,
+)
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, applying
-from raftcache.raft.replica import PIPELINE_BATCHES_MAX
 from tests.support.sim_bench import TIMING, Ours
 
 
@@ -60,17 +64,72 @@ def test_what_arrives_in_one_turn_goes_into_one_batch() -> None:
     assert [o.revision for o in outcomes] == list(range(1, 11))
 
 
-def test_what_arrives_while_batches_are_in_flight_goes_into_the_next_one() -> None:
+def test_what_arrives_while_a_batch_is_in_flight_goes_into_the_next_one() -> None:
+    bench, outcomes = leading(), []
+    for number in range(6):
+        bench.replica.propose(put(number), outcomes.append)
+        bench.turn()
+    assert batch_sizes(bench) == [1]
+    answer_all(bench)
+    bench.advance(GATHER_S)
+    answer_all(bench)
+    assert batch_sizes(bench) == [1, 5]
+    assert len(outcomes) == 6
+    assert all(isinstance(o, Reply) for o in outcomes)
+
+
+def test_batches_follow_one_that_takes_long_but_not_without_a_bound() -> None:
     bench, outcomes = leading(), []
     for number in range(PIPELINE_BATCHES_MAX + 5):
         bench.replica.propose(put(number), outcomes.append)
         bench.turn()
+        bench.advance(PIPELINE_AFTER_S)
     assert batch_sizes(bench) == [1] * PIPELINE_BATCHES_MAX
     answer_all(bench)
+    bench.advance(GATHER_S)
     answer_all(bench)
     assert batch_sizes(bench) == [1] * PIPELINE_BATCHES_MAX + [5]
     assert len(outcomes) == PIPELINE_BATCHES_MAX + 5
-    assert all(isinstance(o, Reply) for o in outcomes)
+
+
+def propose_each(bench: Ours, outcomes: list[Any], count: int) -> None:
+    """So many commands, in a turn each."""
+    for number in range(count):
+        bench.replica.propose(put(number), outcomes.append)
+        bench.turn()
+
+
+def test_as_many_are_waited_for_as_were_answered() -> None:
+    bench, outcomes = leading(), []
+    for number in range(10):
+        bench.replica.propose(put(number), outcomes.append)
+    answer_all(bench)
+    answer_all(bench)
+    assert len(outcomes) == 10
+    propose_each(bench, outcomes, 8)
+    assert batch_sizes(bench) == [10]
+    propose_each(bench, outcomes, 1)
+    assert batch_sizes(bench) == [10, 9], "nine of ten are company enough"
+
+
+def test_what_is_waited_for_in_vain_costs_little_and_less_each_time() -> None:
+    bench, outcomes = leading(), []
+    held = []
+    for _ in range(40):
+        for number in range(10):
+            bench.replica.propose(put(number), outcomes.append)
+        bench.advance(GATHER_S)
+        answer_all(bench)
+        answer_all(bench)
+        before = len(batch_sizes(bench))
+        propose_each(bench, outcomes, 1)
+        held.append(len(batch_sizes(bench)) == before)
+        bench.advance(2 * GATHER_S)
+        answer_all(bench)
+        answer_all(bench)
+    assert held[0]
+    assert 2 <= sum(held) <= 8, held
+    assert len(outcomes) == 40 * 11
 
 
 def test_a_batch_is_bounded_in_commands_and_in_bytes() -> None:
@@ -78,10 +137,12 @@ def test_a_batch_is_bounded_in_commands_and_in_bytes() -> None:
     for number in range(BATCH_COMMANDS_MAX + 1):
         bench.replica.propose(put(number % 10), outcomes.append)
     bench.turn()
+    bench.advance(GATHER_S)
     assert batch_sizes(bench) == [BATCH_COMMANDS_MAX, 1]
     for size_bytes in (1, VALUE_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX, 1):
         bench.replica.propose(put(1, size_bytes), outcomes.append)
     bench.turn()
+    bench.advance(GATHER_S)
     assert batch_sizes(bench)[2:] == [1, 1, 1, 1]
     assert len(outcomes) == BATCH_COMMANDS_MAX + 5
 
@@ -121,6 +182,7 @@ def test_writes_that_wait_behind_a_full_pipeline_end_as_well() -> None:
     for number in range(PIPELINE_BATCHES_MAX + 1):
         bench.replica.propose(put(number), outcomes.append)
         bench.turn()
+        bench.advance(PIPELINE_AFTER_S)
     for _ in range(int((TIMING.request_timeout_s + 1) / TIMING.heartbeat_s)):
         bench.advance(TIMING.heartbeat_s)
         for peer in bench.peers:
@@ -195,7 +257,7 @@ def test_a_leader_that_has_not_applied_everything_gives_no_lease(
     assert bench.replica.holds_lease()
     for number in range(2):
         bench.replica.propose(put(number), lambda outcome: None)
-        bench.turn()
+        bench.advance(PIPELINE_AFTER_S)
     monkeypatch.setattr(applying, "APPLY_SIZE_BYTES_MAX", 1)
     seen: list[tuple[bool, bool]] = []
 
