@@ -41,6 +41,12 @@ class Processes:
             )
         return self._running[name].pid
 
+    def kill(self, name: str) -> None:
+        """SIGKILL; on return it is gone, and may be started again."""
+        process = self._running.pop(name)
+        process.kill()
+        process.wait()
+
     def stop(self) -> None:
         """SIGTERM to all, SIGKILL to those that remain; then nothing of it runs."""
         for process in self._running.values():

@@ -71,3 +71,29 @@ class System(ABC):
     def rss_bytes(self) -> int:
         """Resident memory of all nodes together."""
         return self.processes.rss_bytes()
+
+
+class Cluster(System):
+    """A system whose nodes can be killed and started again."""
+
+    @abstractmethod
+    def start_node(self, name: str) -> Node:
+        """Start one that does not run (any more); it may not serve yet on return."""
+
+    @abstractmethod
+    def find_leader(self) -> Node:
+        """Wait until there is one that all nodes know; raises RuntimeError if none appears."""
+
+    @abstractmethod
+    def serves(self, node: Node) -> bool:
+        """It is up to date, and takes requests."""
+
+    def kill_node(self, name: str) -> None:
+        """SIGKILL; on return the process is gone."""
+        self.processes.kill(name)
+
+    def _add(self, node: Node) -> Node:
+        """In the place of the one that had its name."""
+        others = [other for other in self.nodes if other.name != node.name]
+        self.nodes = sorted([*others, node], key=lambda n: n.name)
+        return node

@@ -14,3 +14,12 @@ def get_json(url: str, body: bytes | None = None) -> dict[str, Any]:
             return dict(json.load(reply))
     except OSError:
         return {}
+
+
+def is_ok(url: str) -> bool:
+    """Whether it is answered with 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as reply:
+            return bool(reply.status == 200)
+    except OSError:
+        return False

@@ -8,11 +8,11 @@ from typing import ClassVar
 
 from raftcache.cli.local import anywhere
 from scripts.measuring.processes import until
-from scripts.measuring.systems.base import HOST, Node, System
-from scripts.measuring.systems.http import get_json
+from scripts.measuring.systems.base import HOST, Cluster, Node
+from scripts.measuring.systems.http import get_json, is_ok
 
 
-class Raftcache(System):
+class Raftcache(Cluster):
     """Three nodes, or as many as said, with options beside the defaults where said."""
 
     name: ClassVar[str] = "raftcache"
@@ -33,7 +33,6 @@ class Raftcache(System):
         self.leader = self.find_leader()
 
     def start_node(self, name: str) -> Node:
-        """Start one that does not run (any more); it may not serve yet on return."""
         place = self._places[name]
         pid = self.processes.start(
             name,
@@ -44,13 +43,9 @@ class Raftcache(System):
                 *("--resp", f"{HOST}:{place.resp_port}", *self._options),
             ],
         )
-        node = Node(name, pid, {"http": place.http_port, "resp": place.resp_port})
-        self.nodes = sorted([n for n in self.nodes if n.name != name] + [node], key=_by_name)
-        return node
+        return self._add(Node(name, pid, {"http": place.http_port, "resp": place.resp_port}))
 
     def find_leader(self) -> Node:
-        """Wait until all nodes that run know one leader."""
-
         def look() -> str | None:
             seen = [get_json(f"{node.url}/v1/cluster").get("leader") for node in self.nodes]
             return str(seen[0]) if seen[0] and len(set(seen)) == 1 else None
@@ -58,6 +53,5 @@ class Raftcache(System):
         name = until(look, "a leader of raftcache")
         return next(node for node in self.nodes if node.name == name)
 
-
-def _by_name(node: Node) -> str:
-    return node.name
+    def serves(self, node: Node) -> bool:
+        return is_ok(f"{node.url}/readyz")
