@@ -1,0 +1,80 @@
+"""What each operation may cost, and how that is judged.
+
+Who makes an operation cheaper lowers its line, or the gain may be lost unseen: so a budget that is
+far from what is spent fails, too. Who makes one dearer says in the commit what for.
+`scripts/costs --budgets` writes these lines anew, from what is counted.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Final, NamedTuple
+
+from tests.costs.measuring import Cost
+
+PYTHON: Final = (3, 11)
+"""What CI runs. Every minor version has other instructions, so these hold for one."""
+
+MARGIN: Final = 0.15
+"""What a new budget leaves above what was counted."""
+UNSPENT_MAX: Final = 0.75
+"""The part of a budget that may be left before it must be lowered."""
+
+
+class Spent(NamedTuple):
+    """Of one operation: instructions on the leader and on a follower, blocks and objects that stay
+    on all nodes (see measuring.py); as counted, or as allowed."""
+
+    leader: float
+    follower: float
+    blocks: float
+    objects: float
+
+
+LITTLE: Final = Spent(5, 5, 0.5, 0.5)
+"""Of each, what nobody looks at."""
+
+BUDGETS: Final = {
+    "HTTP PUT, 1 client": Spent(16_589, 7_825, 13.9, 3.5),
+    "HTTP PUT, 64 clients": Spent(2_376, 531, 0.4, 0.2),
+    "HTTP GET, 1 client": Spent(6_867, 2_157, 0.1, 0),
+    "HTTP GET, 64 clients": Spent(1_149, 34, 0.1, 0),
+    "SET, 1 client": Spent(16_959, 8_074, 13.9, 3.5),
+    "SET, 64 clients": Spent(1_792, 478, 0.3, 0.1),
+    "SET, pipeline of 32": Spent(962, 599, 0.5, 0.2),
+    "SET, 64 clients, pipeline of 32": Spent(489, 362, 0.1, 0.1),
+    "GET, 1 client": Spent(7_060, 2_157, 0.1, 0),
+    "GET, 64 clients": Spent(1_365, 34, 0.2, 0),
+    "GET, pipeline of 32": Spent(411, 68, 0.1, 0.1),
+    "GET, 64 clients, pipeline of 32": Spent(233, 2, 0.1, 0),
+    "apply PUT": Spent(441, 0, 0.1, 0),
+    "apply SET": Spent(399, 0, 0.2, 0.2),
+}
+
+
+def spent(cost: Cost) -> Spent:
+    leader, follower = (sum(each.values()) for each in (cost.leader, cost.follower))
+    return Spent(leader, follower, cost.blocks, cost.objects)
+
+
+def budget(counted: Spent) -> Spent:
+    """A little more than it: whole instructions, and tenths of what stays."""
+    leader, follower, blocks, objects = (x * (1 + MARGIN) for x in counted)
+    return Spent(math.ceil(leader), math.ceil(follower), _tenths(blocks), _tenths(objects))
+
+
+def _tenths(number: float) -> float:
+    return max(0.0, math.ceil(number * 10) / 10)
+
+
+def complaints(counted: Mapping[str, Spent], budgets: Mapping[str, Spent]) -> Iterator[str]:
+    """What costs more than its budget, and whose budget is far above what it costs."""
+    for name, costs in counted.items():
+        for what, cost, allowed, little in zip(
+            Spent._fields, costs, budgets[name], LITTLE, strict=True
+        ):
+            if cost > max(allowed, little):
+                yield f"dearer: {name}: {what} {cost:,.2f}, budget {allowed:,g}"
+            elif allowed - cost > max(allowed * UNSPENT_MAX, little):
+                yield f"cheaper: {name}: {what} {cost:,.2f}, budget {allowed:,g}"
