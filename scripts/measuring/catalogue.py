@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from fnmatch import fnmatchcase
+
+from scripts.measuring.cells import grpc, http, ours, resp
 from scripts.measuring.model import Cell, Section
 
-SECTIONS: tuple[Section, ...] = ()
+SECTIONS: tuple[Section, ...] = (
+    http.SECTION,
+    grpc.SECTION,
+    resp.SECTION,
+    ours.WAIT,
+    ours.ZOOKEEPER,
+)
 
 
-def chosen(patterns: list[str], is_quick: bool) -> list[Cell]:
+def chosen(patterns: Sequence[str], is_quick: bool) -> list[Cell]:
     """The cells that any pattern matches (all, without one), of the quick form if asked for."""
-    from fnmatch import fnmatchcase
-
-    cells = [cell for section in SECTIONS for cell in section.cells]
     return [
         cell
-        for cell in cells
+        for section in SECTIONS
+        for cell in section.cells
         if (cell.is_quick or not is_quick)
         and (not patterns or any(fnmatchcase(cell.name, pattern) for pattern in patterns))
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -26,6 +27,7 @@ class Lab:
     """Systems (or programs) that something was to be measured with, and why it was not."""
     failed: dict[str, str] = field(default_factory=dict)
     """Cells that raised, and what."""
+    _started: int = 0
 
     def measure(self, cells: Sequence[Cell]) -> list[Row]:
         """All cells, in this order; a system runs from its first cell to its last."""
@@ -33,7 +35,6 @@ class Lab:
         try:
             for at, cell in enumerate(cells):
                 self.say(f"{cell.name} ({at + 1} of {len(cells)})")
-                self._start(cell.systems)
                 rows += self._rows_of(cell)
                 later = {name for other in cells[at + 1 :] for name in other.systems}
                 self._stop(set(self.running) - later)
@@ -43,12 +44,21 @@ class Lab:
 
     def _rows_of(self, cell: Cell) -> list[Row]:
         """A cell that fails is named, and costs the others nothing."""
+        if cell.tool is not None and shutil.which(cell.tool.program) is None:
+            self.left_out[cell.tool.program] = f"not installed (Debian: {cell.tool.package})"
+            return []
         try:
+            self._start(cell.systems)
             return [{"cell": cell.name, **row} for row in cell.measure(self, cell)]
         except Exception as e:
             self.failed[cell.name] = f"{type(e).__name__}: {e}"
             self.say(f"{cell.name} failed: {self.failed[cell.name]}")
+            self._stop(set(self.running))  # whatever is wrong with them, the next begins anew
             return []
+
+    def contending(self, cell: Cell) -> list[System]:
+        """Those of its systems that run."""
+        return [self.running[name] for name in cell.systems if name in self.running]
 
     def say(self, text: str) -> None:
         """Progress, on standard error."""
@@ -63,9 +73,14 @@ class Lab:
                 self.say(f"{name} is left out: {gone}")
                 continue
             self.say(f"starting {name}")
-            self.running[name] = system = KINDS[name](self.folder / name)
+            self._started += 1
+            system = KINDS[name](self.folder / f"{name}-{self._started}")
+            self.running[name] = system
             system.start()
 
     def _stop(self, names: set[str]) -> None:
+        """Their folders go too: three nodes of a long run have written gigabytes."""
         for name in names:
-            self.running.pop(name).stop()
+            system = self.running.pop(name)
+            system.stop()
+            shutil.rmtree(system.folder, ignore_errors=True)

@@ -18,6 +18,14 @@ it is called in tables), and numbers whose names end in their unit: `p99_ms`, `c
 
 
 @dataclass(frozen=True)
+class Tool:
+    """A program that loads systems, and the package of Debian that has it."""
+
+    program: str
+    package: str
+
+
+@dataclass(frozen=True)
 class Cell:
     """One thing to measure, for every system that can take part in it."""
 
@@ -28,6 +36,8 @@ class Cell:
     out, and named in the report. Empty for a cell that starts nodes of its own (`Lab.folder`)."""
     measure: Callable[[Lab, Cell], list[Row]]
     """Loads what runs (`lab.running`), in turns (`rounds.in_turns`), and says what it found."""
+    tool: Tool | None = None
+    """Without it on the path the cell is left out, and the tool named."""
     is_quick: bool = False
     """Whether it takes part in `--quick`: all of those together take two minutes."""
     options: dict[str, Any] = field(default_factory=dict)

@@ -20,19 +20,19 @@ class Contender:
 
     name: str
     system: System
-    load: Callable[[float], Reading]
-    """For so many seconds."""
+    load: Callable[[float, int], Reading]
+    """For so many seconds, in the turn of this number."""
 
 
-def in_turns(lab: Lab, contenders: Sequence[Contender], **said: str | int) -> list[Row]:
+def in_turns(lab: Lab, contenders: Sequence[Contender], said: Row) -> list[Row]:
     """A row for each contender: medians over the rounds, `cpu_us` of all its nodes for each
     operation, `rss_bytes` of them at the end, and `said` as it is. Errors are summed, not halved.
     """
     found: dict[str, list[Reading]] = {contender.name: [] for contender in contenders}
-    for _ in range(lab.rounds):
-        for contender in contenders:
+    for turn in range(lab.rounds):
+        for contender in contenders if turn % 2 == 0 else reversed(contenders):
             before_s = contender.system.cpu_s()
-            reading = contender.load(lab.seconds)
+            reading = contender.load(lab.seconds, turn + 1)
             used_us = (contender.system.cpu_s() - before_s) * 1e6
             each = used_us / max(1.0, reading["operations"])
             found[contender.name].append({**reading, "cpu_us": each})

@@ -41,6 +41,8 @@ class System(ABC):
         self.processes = Processes(folder)
         self.leader: Node
         self.nodes: list[Node] = []
+        self.filled: set[str] = set()
+        """What cells have put there, so that the next need not; the words are theirs."""
 
     @classmethod
     def missing(cls) -> str | None:

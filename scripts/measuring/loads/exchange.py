@@ -1,0 +1,147 @@
+"""A generator of ours, for what no other can ask: SET with WAIT, and ZooKeeper's own protocol.
+
+A process of its own (uvloop, one core), the same for both sides of a comparison. Packets are built
+before the run, and every answer has a size that is known, so that an answer costs a comparison and
+no parser. Closed loops: a connection sends its next packet when it has the answer to the last one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import cast
+
+import uvloop
+
+from scripts.measuring.loads import jute, resp
+from scripts.measuring.loads.percentiles import reading
+from scripts.measuring.loads.plan import Plan
+from scripts.measuring.rounds import Reading
+from scripts.measuring.systems.base import HOST
+
+DIALECTS = {"resp": resp.plan, "zookeeper": jute.plan}
+PATIENCE_S = 20.0
+"""For answers that are due when the time is over, and for a whole FILL."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to load, and how. Connections go to the ports in turn."""
+
+    dialect: str
+    operation: str
+    ports: tuple[int, ...]
+    connections: int
+    pipeline: int
+    seconds: float
+    seed: int
+
+
+def load(order: Order) -> Reading:
+    """Carry it out in a process of its own; raises RuntimeError with its words if it failed."""
+    done = subprocess.run(
+        [sys.executable, "-m", __name__, json.dumps(asdict(order))], capture_output=True, text=True
+    )
+    if done.returncode:
+        raise RuntimeError(done.stderr.strip())
+    return cast("Reading", json.loads(done.stdout))
+
+
+class Wire(asyncio.Protocol):
+    """One connection: greets, and asks from `begin` until the packets or the time end."""
+
+    def __init__(self, plan: Plan, packets: Iterator[bytes]) -> None:
+        self._plan, self._packets = plan, packets
+        loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._got = b""
+        self._awaited_bytes = plan.greeting_answer_bytes
+        self._sent_s = self._end_s = 0.0
+        self.latencies_s: list[float] = []
+        self.errors = 0
+        self.greeted = loop.create_future()
+        self.ended = loop.create_future()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        if self._plan.greeting:
+            self._transport.write(self._plan.greeting)
+        else:
+            self.greeted.set_result(None)
+
+    def begin(self, end_s: float) -> None:
+        self._awaited_bytes, self._end_s = self._plan.answer_bytes, end_s
+        self._next()
+
+    def data_received(self, data: bytes) -> None:
+        self._got += data
+        if len(self._got) < self._awaited_bytes:
+            return
+        answer, self._got = self._got, b""
+        if not self.greeted.done():
+            self.greeted.set_result(None)
+            return
+        if self._plan.is_good(answer):
+            self.latencies_s.append(time.perf_counter() - self._sent_s)
+        else:
+            self.errors += 1
+        self._next()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        for waited in (self.greeted, self.ended):
+            if not waited.done():
+                waited.set_exception(error or ConnectionError("the server closed the connection"))
+
+    def _next(self) -> None:
+        """The time that is over is looked at here: what was sent before counts, however late."""
+        now_s = time.perf_counter()
+        packet = next(self._packets, None) if now_s < self._end_s else None
+        assert self._transport is not None
+        if packet is None:
+            self.ended.set_result(None)
+            self._transport.write(self._plan.farewell)
+            self._transport.close()
+        else:
+            self._sent_s = now_s
+            self._transport.write(packet)
+
+
+async def carry_out(order: Order) -> Reading:
+    """Latencies count from when a packet was written to when its answer was complete."""
+    plan = DIALECTS[order.dialect](order.operation, order.pipeline)
+    is_fill = order.operation == "FILL"
+    packets = iter(plan.packets) if is_fill else _drawn(plan, random.Random(order.seed))
+    loop = asyncio.get_running_loop()
+    wires: list[Wire] = []
+    for i in range(order.connections):
+        port = order.ports[i % len(order.ports)]
+        _, wire = await loop.create_connection(lambda: Wire(plan, packets), HOST, port)
+        wires.append(wire)
+    await asyncio.wait_for(asyncio.gather(*(wire.greeted for wire in wires)), PATIENCE_S)
+    begun_s = time.perf_counter()
+    for wire in wires:
+        wire.begin(begun_s + (PATIENCE_S if is_fill else order.seconds))
+    limit_s = order.seconds + PATIENCE_S
+    await asyncio.wait_for(asyncio.gather(*(wire.ended for wire in wires)), limit_s)
+    latencies_us = [s * 1e6 for wire in wires for s in wire.latencies_s]
+    errors = sum(wire.errors for wire in wires)
+    return {
+        **reading(latencies_us, order.pipeline, time.perf_counter() - begun_s),
+        "errors": errors,
+    }
+
+
+def _drawn(plan: Plan, dice: random.Random) -> Iterator[bytes]:
+    while True:
+        yield dice.choice(plan.packets)
+
+
+if __name__ == "__main__":
+    said = json.loads(sys.argv[1])
+    print(json.dumps(uvloop.run(carry_out(Order(**{**said, "ports": tuple(said["ports"])})))))
