@@ -19,7 +19,7 @@ class Lab:
 
     folder: Path
     rounds: int
-    seconds: float
+    seconds: int
     is_quick: bool = False
     running: dict[str, System] = field(default_factory=dict)
     """By name; a cell finds those of its systems here that this machine has."""
@@ -27,20 +27,20 @@ class Lab:
     """Systems (or programs) that something was to be measured with, and why it was not."""
     failed: dict[str, str] = field(default_factory=dict)
     """Cells that raised, and what."""
+    rows: list[Row] = field(default_factory=list)
+    """Found so far."""
     _started: int = 0
 
-    def measure(self, cells: Sequence[Cell]) -> list[Row]:
+    def measure(self, cells: Sequence[Cell]) -> None:
         """All cells, in this order; a system runs from its first cell to its last."""
-        rows: list[Row] = []
         try:
             for at, cell in enumerate(cells):
                 self.say(f"{cell.name} ({at + 1} of {len(cells)})")
-                rows += self._rows_of(cell)
+                self.rows += self._rows_of(cell)
                 later = {name for other in cells[at + 1 :] for name in other.systems}
                 self._stop(set(self.running) - later)
         finally:
             self._stop(set(self.running))
-        return rows
 
     def _rows_of(self, cell: Cell) -> list[Row]:
         """A cell that fails is named, and costs the others nothing."""

@@ -20,7 +20,7 @@ class Contender:
 
     name: str
     system: System
-    load: Callable[[float, int], Reading]
+    load: Callable[[int, int], Reading]
     """For so many seconds, in the turn of this number."""
 
 

@@ -20,10 +20,10 @@ KEY = b"grpc"
 VALUE = b"x" * 64
 
 INTRO = """h2load, one thread, written in C, keeps so many connections busy with one request at a
-time on each: `etcdserverpb.KV/Put` and `/Range` over gRPC (HTTP/2, one connection each, as so many clients
-have), and raftcache's `PUT` and `GET /v1/kv/KEY` over HTTP/1.1. A client library of either would
-cost more than the server. Values of 64 bytes. h2load repeats one request, so that there is one key;
-to both a write is a write. All reads are linearizable, and all go to the leader."""
+time on each: `etcdserverpb.KV/Put` and `/Range` over gRPC (HTTP/2), and raftcache's `PUT` and `GET`
+of `/v1/kv/KEY` over HTTP/1.1. A client library of either would cost more than the server. Values of
+64 bytes. h2load repeats one request, so that there is one key; to both a write is a write. All
+reads are linearizable, and all go to the leader."""
 
 
 def grpc_message(*fields: bytes) -> bytes:
@@ -55,7 +55,7 @@ def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
     for system in lab.contending(cell):
         if "grpc" not in system.filled:
-            h2load.load(_call(system, "PUT"), 1, 0.2, system.folder)
+            h2load.load(_call(system, "PUT"), 1, 1, system.folder)
             system.filled.add("grpc")
         call = _call(system, cell.options["operation"])
         load = partial(_load, call, cell.options["connections"], system.folder)
@@ -63,7 +63,7 @@ def _measure(lab: Lab, cell: Cell) -> list[Row]:
     return in_turns(lab, contenders, cell.options)
 
 
-def _load(call: Call, connections: int, folder: Path, seconds: float, turn: int) -> Reading:
+def _load(call: Call, connections: int, folder: Path, seconds: int, turn: int) -> Reading:
     return h2load.load(call, connections, seconds, folder)
 
 

@@ -33,7 +33,7 @@ and say nothing about them."""
 )
 
 
-def _order(system: System, operation: str, options: Row, seconds: float, turn: int) -> Order:
+def _order(system: System, operation: str, options: Row, seconds: int, turn: int) -> Order:
     dialect = "zookeeper" if system.name == "zookeeper" else "resp"
     word = "SET+WAIT" if system.name == "redis-pair" and operation == "SET" else operation
     port = system.leader.ports[dialect]
@@ -41,7 +41,7 @@ def _order(system: System, operation: str, options: Row, seconds: float, turn: i
     return Order(dialect, word, (port,), options["connections"], pipeline, seconds, turn)
 
 
-def _load(system: System, options: Row, seconds: float, turn: int) -> Reading:
+def _load(system: System, options: Row, seconds: int, turn: int) -> Reading:
     return exchange.load(_order(system, options["operation"], options, seconds, turn))
 
 

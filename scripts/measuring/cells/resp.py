@@ -34,7 +34,7 @@ class Loader:
     pipeline: int
     rate: float = 0.0
 
-    def load(self, seconds: float, turn: int) -> Reading:
+    def load(self, seconds: int, turn: int) -> Reading:
         count = int(self.rate * seconds) or FIRST[self.pipeline]
         found = redis_benchmark.load(
             self.node, self.operation, CONNECTIONS, self.pipeline, max(count, FIRST[self.pipeline])

@@ -39,7 +39,7 @@ class Order:
     ports: tuple[int, ...]
     connections: int
     pipeline: int
-    seconds: float
+    seconds: int
     seed: int
 
 

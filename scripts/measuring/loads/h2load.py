@@ -29,11 +29,11 @@ class Call:
     is_grpc: bool = False
 
 
-def load(call: Call, connections: int, seconds: float, folder: Path) -> Reading:
+def load(call: Call, connections: int, seconds: int, folder: Path) -> Reading:
     """Raises RuntimeError for a gRPC call that was answered without a message: it failed."""
     body, log = folder / "h2load.body", folder / "h2load.log"
     log.unlink(missing_ok=True)
-    command = [TOOL.program, "-c", str(connections), "-m", "1", "-D", f"{seconds:g}"]
+    command = [TOOL.program, "-c", str(connections), "-m", "1", "-D", str(seconds)]
     command += ["--log-file", str(log)]
     if call.body:
         body.write_bytes(call.body)
@@ -49,7 +49,7 @@ def load(call: Call, connections: int, seconds: float, folder: Path) -> Reading:
     return found
 
 
-def parse(out: str, log: str, seconds: float) -> Reading:
+def parse(out: str, log: str, seconds: int) -> Reading:
     """Its log has a line for each answer: when it was asked, the status, and microseconds."""
     lines = [line.split() for line in log.splitlines()]
     good = [float(us) for _, status, us in lines if status.startswith("2")]

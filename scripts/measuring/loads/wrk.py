@@ -89,13 +89,11 @@ class Mixture:
         path.write_text(SCRIPT % words)
 
 
-def load(
-    script: Path, nodes: Sequence[Node], connections: int, seconds: float, turn: int
-) -> Reading:
+def load(script: Path, nodes: Sequence[Node], connections: int, seconds: int, turn: int) -> Reading:
     """Run a script that `Mixture.write` wrote for the same nodes; each turn draws differently."""
     threads = min(len(nodes), connections)
     out = subprocess.run(
-        [TOOL.program, "-t", str(threads), "-c", str(connections), "-d", f"{seconds:g}s"]
+        [TOOL.program, "-t", str(threads), "-c", str(connections), "-d", f"{seconds}s"]
         + ["--timeout", "10s", "-s", str(script), nodes[0].url, "--", str(turn)],
         check=True,
         capture_output=True,

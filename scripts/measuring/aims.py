@@ -1,0 +1,93 @@
+"""What was to be reached, as ratios of one run, and what was: the summary of the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from scripts.measuring import tables
+from scripts.measuring.model import Row
+
+OURS = "raftcache"
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A number that is to be at least, or at most, so much."""
+
+    text: str
+    found: Callable[[Sequence[Row]], float | None]
+    """From all rows; None where it was not measured."""
+    bound: float
+    is_least: bool = True
+    """Else the bound is what must not be passed."""
+
+    def line(self, rows: Sequence[Row]) -> list[str] | None:
+        """A line of the table."""
+        found = self.found(rows)
+        if found is None:
+            return None
+        is_met = found >= self.bound if self.is_least else found <= self.bound
+        bound = f"{'at least' if self.is_least else 'at most'} {self.bound:g}"
+        return [self.text, bound, f"{found:.2f}", "yes" if is_met else "**no**"]
+
+
+def ratio(
+    cell: str, peer: str, field: str = "rate", ours: str = OURS
+) -> Callable[[Sequence[Row]], float | None]:
+    """Ours, divided by the peer's, in that cell."""
+
+    def found(rows: Sequence[Row]) -> float | None:
+        mine, theirs = tables.find(rows, cell, ours), tables.find(rows, cell, peer)
+        if mine is None or theirs is None or not theirs[field]:
+            return None
+        return float(mine[field] / theirs[field])
+
+    return found
+
+
+def worst(prefix: str, peer: str) -> Callable[[Sequence[Row]], float | None]:
+    """The lowest ratio of the rates among the cells whose names begin so."""
+
+    def found(rows: Sequence[Row]) -> float | None:
+        cells = dict.fromkeys(row["cell"] for row in rows if row["cell"].startswith(prefix))
+        ratios = [ratio(cell, peer)(rows) for cell in cells]
+        return min((r for r in ratios if r is not None), default=None)
+
+    return found
+
+
+AIMS: tuple[Aim, ...] = (
+    Aim("PUT, HTTP, 64 connections, times etcd's gateway", ratio("http-put-64B-c64", "etcd"), 4),
+    Aim("PUT, HTTP, 256 connections, times etcd's", ratio("http-put-64B-c256", "etcd"), 4),
+    Aim(
+        "PUT, HTTP, one client: median latency, of etcd's",
+        ratio("http-put-64B-c1", "etcd", "p50_ms"),
+        1,
+        is_least=False,
+    ),
+    Aim("GET, HTTP, 64 connections, leader, times etcd's", ratio("http-get-64B-c64", "etcd"), 8),
+    Aim("GET, HTTP, 256 connections, leader, times etcd's", ratio("http-get-64B-c256", "etcd"), 8),
+    Aim("GET, HTTP, 64 over all nodes, times etcd's", ratio("http-get-64B-all-c64", "etcd"), 10),
+    Aim("GET, HTTP, 256 over all nodes, times etcd's", ratio("http-get-64B-all-c256", "etcd"), 10),
+    Aim(
+        "GET, HTTP, one client: median latency, of etcd's",
+        ratio("http-get-64B-c1", "etcd", "p50_ms"),
+        0.33,
+        is_least=False,
+    ),
+    Aim("every cell over HTTP, times etcd's gateway: the lowest", worst("http-", "etcd"), 1),
+    Aim("every cell, times etcd's native gRPC: the lowest", worst("grpc-", "etcd"), 1),
+    Aim("SET, -P 1, of Redis alone", ratio("resp-set-p1", "redis"), 0.6),
+    Aim("SET, -P 32, of Redis alone", ratio("resp-set-p32", "redis"), 0.6),
+    Aim("GET, -P 1, of Redis alone", ratio("resp-get-p1", "redis"), 1.0),
+    Aim("GET, -P 32, of Redis alone", ratio("resp-get-p32", "redis"), 0.6),
+    Aim("every cell, times Redis with WAIT 1: the lowest", worst("wait-", "redis-pair"), 1),
+    Aim("every cell, times ZooKeeper: the lowest", worst("zookeeper-", "zookeeper"), 1),
+)
+
+
+def table(rows: Sequence[Row]) -> str:
+    """Every aim that was measured."""
+    lines = [line for aim in AIMS if (line := aim.line(rows)) is not None]
+    return tables.markdown(["", "aim", "reached", "met"], lines)
