@@ -22,7 +22,7 @@ COLOURS = {
     "redis-pair": "#e69f00",
 }
 """Of Okabe and Ito, which the colour-blind can tell apart."""
-SIZE_INCHES = (9.0, 3.6)
+SIZE_INCHES = (9.0, 4.0)
 
 
 def save(figure: Figure, path: Path) -> None:
@@ -76,7 +76,10 @@ def _panels(
         for system in dict.fromkeys(row["system"] for row in here):
             own = [row for row in here if row["system"] == system]
             draw(axis, system, sorted(own, key=lambda row: row["connections"]))
-        axis.legend(frameon=False, fontsize=9)
+    figure.legend(
+        *axes[0].get_legend_handles_labels(),
+        loc="outside lower center", ncols=4, frameon=False, fontsize=9,
+    )  # fmt: skip
     return figure
 
 
@@ -115,6 +118,7 @@ def _latency(axis: Axes, system: str, rows: Sequence[Row]) -> None:
             color=colour(system),
         )
     axis.set_yscale("log")
+    axis.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
     axis.set_xlim(left=0)
     axis.set_xlabel("operations per second (beside the points: connections)")
     axis.set_ylabel("latency, ms (log)")

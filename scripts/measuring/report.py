@@ -102,6 +102,11 @@ def _remarks(run: Run, section: Section | None = None) -> list[str]:
         for name, why in run.left_out.items()
         if needed is None or name in needed
     ]
+    lines += [
+        f"- errors: {row['errors']:.0f} in {row['cell']}, {row['system']}"
+        for row in run.rows
+        if row.get("errors") and (own is None or row["cell"] in own)
+    ]
     lines += [f"- failed: {c}: {why}" for c, why in run.failed.items() if own is None or c in own]
     return ["\n".join(lines)] if lines else []
 

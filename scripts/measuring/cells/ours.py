@@ -13,6 +13,9 @@ from scripts.measuring.model import Cell, Row, Section
 from scripts.measuring.rounds import Contender, Reading, in_turns
 from scripts.measuring.systems import System
 
+MARK = "ours"
+"""Not that of redis-benchmark's cells, though the keys are the same: its values are its own."""
+
 OURS = """A generator of ours, a process of its own on one core, the same for both sides: packets
 are built before the run, and an answer is compared with what it must be, not parsed. 10,000 keys by
 chance, values of 64 bytes, all asked of the leader. """
@@ -48,10 +51,9 @@ def _load(system: System, options: Row, seconds: int, turn: int) -> Reading:
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
     for system in lab.contending(cell):
-        mark = "zookeeper" if system.name == "zookeeper" else "resp"
-        if mark not in system.filled:
+        if MARK not in system.filled:
             exchange.load(_order(system, "FILL", {"connections": 16}, 0, 0))
-            system.filled.add(mark)
+            system.filled.add(MARK)
         contenders.append(Contender(system.name, system, partial(_load, system, cell.options)))
     return in_turns(lab, contenders, cell.options)
 
