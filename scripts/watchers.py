@@ -17,18 +17,19 @@ import json
 import os
 import platform
 import random
+import re
 import resource
 import signal
 import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import uvloop
-from growth import Wire
 
 from raftcache.cli.local import HOST, LocalCluster, LocalNode, anywhere
 from raftcache.client import RaftcacheClient
@@ -60,6 +61,58 @@ class Nodes(LocalCluster):
     def cpu_s(self, name: str) -> float:
         fields = Path(f"/proc/{self._processes[name].pid}/stat").read_text().split(")")[1].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+class Wire(asyncio.Protocol):
+    """Answers come in the order of the requests; done(status), or done(0) if the link ended."""
+
+    _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+
+    def __init__(self) -> None:
+        self._waiting: deque[Callable[[int], None]] = deque()
+        self._buffer = b""
+        self._transport: asyncio.Transport | None = None
+
+    @classmethod
+    async def to(cls, port: int) -> Wire:
+        _, wire = await asyncio.get_running_loop().create_connection(cls, HOST, port)
+        return wire
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._transport = None
+        while self._waiting:
+            self._waiting.popleft()(0)
+
+    @property
+    def is_open(self) -> bool:
+        return self._transport is not None
+
+    def send(self, request: bytes, done: Callable[[int], None]) -> None:
+        if self._transport is None:
+            done(0)
+            return
+        self._waiting.append(done)
+        self._transport.write(request)
+
+    def data_received(self, data: bytes) -> None:
+        self._buffer += data
+        at = 0
+        while (head := self._buffer.find(b"\r\n\r\n", at)) >= 0:
+            length = self._LENGTH.search(self._buffer, at, head)
+            end = head + 4 + (int(length[1]) if length else 0)
+            if end > len(self._buffer):
+                break
+            status = int(self._buffer[at + 9 : at + 12])
+            at = end
+            self._waiting.popleft()(status)
+        self._buffer = self._buffer[at:]
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
 
 
 class Watcher(asyncio.Protocol):

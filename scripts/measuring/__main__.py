@@ -14,7 +14,7 @@ from scripts.measuring.model import Cell
 from scripts.measuring.report import Run
 
 ROUNDS, SECONDS = 5, 2
-QUICK_ROUNDS, QUICK_SECONDS = 3, 1
+QUICK_ROUNDS, QUICK_SECONDS, QUICK_SCALE = 3, 1, 0.04
 
 
 def main() -> None:
@@ -38,8 +38,9 @@ def _measured(args: argparse.Namespace, cells: list[Cell]) -> Run:
     rounds = args.rounds or (QUICK_ROUNDS if args.quick else ROUNDS)
     seconds = args.seconds or (QUICK_SECONDS if args.quick else SECONDS)
     with tempfile.TemporaryDirectory(prefix="raftcache-bench-") as name:
-        lab = Lab(Path(name), rounds, seconds, args.quick)
-        systems = dict.fromkeys(system for cell in cells for system in cell.systems)
+        scale = args.scale or (QUICK_SCALE if args.quick else 1.0)
+        lab = Lab(Path(name), rounds, seconds, args.quick, scale)
+        systems = dict.fromkeys(name for cell in cells for name in (*cell.systems, *cell.starts))
         about = machine.described(lab.folder, systems)
         try:
             lab.measure(cells)
@@ -75,6 +76,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="name all cells, and measure none")
     parser.add_argument("--rounds", type=int, help=f"default {ROUNDS}, quick {QUICK_ROUNDS}")
     parser.add_argument("--seconds", type=int, help=f"default {SECONDS}, quick {QUICK_SECONDS}")
+    parser.add_argument(
+        "--scale",
+        type=float,
+        help="of what is long whatever the rounds, 50 kills, a million keys, ten minutes under full"
+        f" load: default 1, quick {QUICK_SCALE}",
+    )
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything there")
     parser.add_argument(
         "--report", type=Path, metavar="FOLDER", help="write pages and plots: docs/benchmarks"

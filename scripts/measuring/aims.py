@@ -46,6 +46,28 @@ def ratio(
     return found
 
 
+def number(cell: str, field: str, **said: str) -> Callable[[Sequence[Row]], float | None]:
+    """Ours in that cell: the largest of the rows that say so."""
+
+    def found(rows: Sequence[Row]) -> float | None:
+        own = (row for row in rows if row["cell"] == cell and row["system"] == OURS)
+        fitting = (row for row in own if all(row[name] == word for name, word in said.items()))
+        return max((float(row[field]) for row in fitting), default=None)
+
+    return found
+
+
+def slowest(prefix: str, peer: str, field: str) -> Callable[[Sequence[Row]], float | None]:
+    """The highest ratio of a latency among the cells whose names begin so."""
+
+    def found(rows: Sequence[Row]) -> float | None:
+        cells = dict.fromkeys(row["cell"] for row in rows if row["cell"].startswith(prefix))
+        ratios = [ratio(cell, peer, field)(rows) for cell in cells]
+        return max((r for r in ratios if r is not None), default=None)
+
+    return found
+
+
 def worst(prefix: str, peer: str) -> Callable[[Sequence[Row]], float | None]:
     """The lowest ratio of the rates among the cells whose names begin so."""
 
@@ -84,6 +106,33 @@ AIMS: tuple[Aim, ...] = (
     Aim("GET, -P 32, of Redis alone", ratio("resp-get-p32", "redis"), 0.6),
     Aim("every cell, times Redis with WAIT 1: the lowest", worst("wait-", "redis-pair"), 1),
     Aim("every cell, times ZooKeeper: the lowest", worst("zookeeper-", "zookeeper"), 1),
+    Aim(
+        "p99 at half load, each at its own, of etcd's: the highest",
+        slowest("half-http-", "etcd", "p99_ms"),
+        1,
+        is_least=False,
+    ),
+    Aim("failover, median ms", number("failover", "median_ms"), 500, is_least=False),
+    Aim("failover, worst ms", number("failover", "worst_ms"), 1500, is_least=False),
+    Aim("terms begun under full load", number("elections", "terms_begun"), 0, is_least=False),
+    Aim(
+        "memory of a key, of Redis's, just loaded",
+        ratio("memory", "redis", "key_bytes"),
+        1.6,
+        is_least=False,
+    ),
+    Aim(
+        "memory of a key, of Redis's, after a restart",
+        ratio("memory", "redis", "restarted_key_bytes"),
+        1.6,
+        is_least=False,
+    ),
+    Aim(
+        "longest stall of a loop under writes, of its own doing, ms",
+        number("stalls", "stall_max_ms", phase="writes at half load"),
+        20,
+        is_least=False,
+    ),
 )
 
 

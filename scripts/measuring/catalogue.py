@@ -5,7 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
-from scripts.measuring.cells import grpc, http, ours, resp
+from scripts.measuring.cells import (
+    elections,
+    failover,
+    grpc,
+    half_load,
+    http,
+    memory,
+    ours,
+    resp,
+    scaling,
+    snapshots,
+    stalls,
+)
 from scripts.measuring.model import Cell, Section
 
 SECTIONS: tuple[Section, ...] = (
@@ -14,6 +26,13 @@ SECTIONS: tuple[Section, ...] = (
     resp.SECTION,
     ours.WAIT,
     ours.ZOOKEEPER,
+    half_load.SECTION,
+    failover.SECTION,
+    elections.SECTION,
+    memory.SECTION,
+    stalls.SECTION,
+    snapshots.SECTION,
+    scaling.SECTION,
 )
 
 

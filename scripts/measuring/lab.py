@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from scripts.measuring.model import Cell, Row
 from scripts.measuring.systems import KINDS, System
+
+S = TypeVar("S", bound=System)
 
 
 @dataclass
@@ -21,6 +25,8 @@ class Lab:
     rounds: int
     seconds: int
     is_quick: bool = False
+    scale: float = 1.0
+    """Of what is long whatever the rounds: kills, keys, the minutes without an election."""
     running: dict[str, System] = field(default_factory=dict)
     """By name; a cell finds those of its systems here that this machine has."""
     left_out: dict[str, str] = field(default_factory=dict)
@@ -63,6 +69,22 @@ class Lab:
     def say(self, text: str) -> None:
         """Progress, on standard error."""
         print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+    @contextlib.contextmanager
+    def own(self, system: S) -> Iterator[S]:
+        """A system that one cell starts for itself; nothing of it stays."""
+        try:
+            system.start()
+            yield system
+        finally:
+            system.stop()
+            shutil.rmtree(system.folder, ignore_errors=True)
+
+    def has(self, kind: type[System]) -> bool:
+        """Whether this machine has it; else it is noted as left out."""
+        if gone := kind.missing():
+            self.left_out[kind.name] = gone
+        return gone is None
 
     def _start(self, names: Sequence[str]) -> None:
         for name in names:

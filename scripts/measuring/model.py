@@ -33,13 +33,15 @@ class Cell:
     """Unique; `--only` matches it, with wildcards: `http-put-64B-c64`."""
     systems: tuple[str, ...]
     """Of `systems.KINDS`: they run before `measure` is called. One that is not installed is left
-    out, and named in the report. Empty for a cell that starts nodes of its own (`Lab.folder`)."""
+    out, and named in the report. Empty for a cell that starts nodes of its own (`Lab.own`)."""
     measure: Callable[[Lab, Cell], list[Row]]
     """Loads what runs (`lab.running`), in turns (`rounds.in_turns`), and says what it found."""
     tool: Tool | None = None
     """Without it on the path the cell is left out, and the tool named."""
     is_quick: bool = False
     """Whether it takes part in `--quick`: all of those together take two minutes."""
+    starts: tuple[str, ...] = ()
+    """Systems that it starts for itself, for the report."""
     options: dict[str, Any] = field(default_factory=dict)
     """What tells this cell from others of the same `measure`: connections, sizes, operations."""
 

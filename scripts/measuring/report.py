@@ -96,7 +96,9 @@ def how(run: Run) -> str:
 def _remarks(run: Run, section: Section | None = None) -> list[str]:
     """What could not be measured, and why."""
     own = None if section is None else {cell.name for cell in section.cells}
-    needed = None if section is None else {s for cell in section.cells for s in cell.systems}
+    needed = (
+        None if section is None else {s for c in section.cells for s in (*c.systems, *c.starts)}
+    )
     lines = [
         f"- left out: {name}, {why}"
         for name, why in run.left_out.items()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from pathlib import Path
 from typing import ClassVar
 
 from scripts.measuring.processes import free_ports, until
-from scripts.measuring.systems.base import HOST, Node, System
+from scripts.measuring.systems.base import HOST, Cluster, Node
 
 
-class Redis(System):
+class Redis(Cluster):
     """One node: what it acknowledges is on one disk."""
 
     name: ClassVar[str] = "redis"
@@ -21,21 +22,36 @@ class Redis(System):
         done = subprocess.run(["redis-server", "--version"], capture_output=True, text=True)
         return f"Redis {done.stdout.split('v=')[1].split()[0]}"
 
-    def start(self) -> None:
-        self.leader = self._start_node("n0")
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        self._ports: dict[str, int] = {}
+        self._options: dict[str, list[str]] = {}
 
-    def _start_node(self, name: str, *options: str) -> Node:
-        (port,) = free_ports(1)
+    def start(self) -> None:
+        self.leader = self._found("n0")
+
+    def _found(self, name: str, *options: str) -> Node:
+        """A new node, which serves on return."""
+        (self._ports[name],) = free_ports(1)
+        self._options[name] = list(options)
+        node = self.start_node(name)
+        until(lambda: self.serves(node), "redis-server")
+        return node
+
+    def start_node(self, name: str) -> Node:
         folder = self.folder / name
-        folder.mkdir(parents=True)
-        pid = self.processes.start(
-            name,
-            ["redis-server", "--port", str(port), "--bind", HOST, "--dir", str(folder)]
-            + ["--appendonly", "yes", "--appendfsync", "always", "--save", "", *options],
-        )
-        self.nodes.append(Node(name, pid, {"resp": port}))
-        until(lambda: _said(port, "ping") == "PONG", "redis-server")
-        return self.nodes[-1]
+        folder.mkdir(parents=True, exist_ok=True)
+        port = self._ports[name]
+        command = ["redis-server", "--port", str(port), "--bind", HOST, "--dir", str(folder)]
+        command += ["--appendonly", "yes", "--appendfsync", "always", "--save", ""]
+        pid = self.processes.start(name, command + self._options[name])
+        return self._add(Node(name, pid, {"resp": port}))
+
+    def find_leader(self) -> Node:
+        return self.nodes[0]
+
+    def serves(self, node: Node) -> bool:
+        return _said(node.ports["resp"], "ping") == "PONG"
 
 
 class RedisPair(Redis):
@@ -44,9 +60,9 @@ class RedisPair(Redis):
     name: ClassVar[str] = "redis-pair"
 
     def start(self) -> None:
-        self.leader = self._start_node("n0")
+        self.leader = self._found("n0")
         port = self.leader.ports["resp"]
-        self._start_node("n1", "--replicaof", f"{HOST} {port}")
+        self._found("n1", "--replicaof", f"{HOST} {port}")
         until(lambda: _said(port, "wait", "1", "100") == "1", "a replica of redis-server")
 
 
