@@ -13,7 +13,7 @@ from scripts.measuring.lab import Lab
 from scripts.measuring.model import Cell
 from scripts.measuring.report import Run
 
-ROUNDS, SECONDS = 5, 2
+ROUNDS, SECONDS = 5, 1
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_SCALE = 3, 1, 0.04
 
 

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from scripts.measuring.model import Cell, Row
 from scripts.measuring.systems import KINDS, System
+from scripts.measuring.systems.base import Cluster
 
 S = TypeVar("S", bound=System)
 
@@ -55,6 +56,9 @@ class Lab:
             return []
         try:
             self._start(cell.systems)
+            for system in self.contending(cell):
+                if isinstance(system, Cluster):  # it may have changed under the last cell's load
+                    system.leader = system.find_leader()
             return [{"cell": cell.name, **row} for row in cell.measure(self, cell)]
         except Exception as e:
             self.failed[cell.name] = f"{type(e).__name__}: {e}"

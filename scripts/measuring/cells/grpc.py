@@ -73,7 +73,7 @@ def _cell(operation: str, connections: int) -> Cell:
         ("raftcache", "etcd"),
         _measure,
         h2load.TOOL,
-        is_quick=connections == 64,
+        is_quick=connections == 64 and operation == "PUT",
         options={"operation": operation, "connections": connections},
     )
 

@@ -63,7 +63,7 @@ def _wait_cell(operation: str, connections: int, pipeline: int) -> Cell:
         f"wait-{operation.lower()}-p{pipeline}-c{connections}",
         ("raftcache", "redis-pair"),
         _measure,
-        is_quick=connections == 64 and operation == "SET",
+        is_quick=(operation, connections, pipeline) == ("SET", 64, 1),
         options={"operation": operation, "pipeline": pipeline, "connections": connections},
     )
 

@@ -45,7 +45,7 @@ done = function(summary, latency)
   local bad = summary.errors
   print("JSON" .. string.format(
     '{"operations":%%d,"us":%%d,"p50_us":%%d,"p99_us":%%d,"errors":%%d}',
-    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    summary.requests - bad.status, summary.duration, latency:percentile(50), latency:percentile(99),
     bad.connect + bad.read + bad.write + bad.status + bad.timeout))
 end
 """
@@ -103,7 +103,7 @@ def load(script: Path, nodes: Sequence[Node], connections: int, seconds: int, tu
 
 
 def parse(out: str) -> Reading:
-    """What the script printed last."""
+    """What the script printed last; a refused request (status of 400 and above) is no operation."""
     found = json.loads(out.rsplit("JSON", 1)[1])
     return {
         "rate": found["operations"] / (found["us"] / 1e6),
