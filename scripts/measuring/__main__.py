@@ -47,7 +47,7 @@ def _measured(args: argparse.Namespace, cells: list[Cell]) -> Run:
         except KeyboardInterrupt:
             lab.say("interrupted: everything is stopped, and what was found is told")
             lab.left_out["the other cells"] = "interrupted"
-    return Run(about, rounds, seconds, lab.rows, lab.left_out, lab.failed)
+    return Run(about, rounds, seconds, lab.rows, scale, lab.left_out, lab.failed)
 
 
 def _tell(run: Run, args: argparse.Namespace) -> None:

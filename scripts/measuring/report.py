@@ -22,6 +22,8 @@ class Run:
     rounds: int
     seconds: int
     rows: list[Row]
+    scale: float = 1.0
+    """Of the cells that do not go in rounds: see `lab.Lab`."""
     left_out: dict[str, str] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
@@ -42,6 +44,7 @@ class Run:
             newer.rounds if newer.rows else self.rounds,
             newer.seconds if newer.rows else self.seconds,
             kept + newer.rows,
+            newer.scale if newer.rows else self.scale,
             {**self.left_out, **newer.left_out},
             {**failed, **newer.failed},
         )
@@ -87,7 +90,7 @@ def how(run: Run) -> str:
     machine = run.machine
     return (
         f"Measured {machine['date']} at commit {machine['commit']}, medians of {run.rounds}"
-        f" alternating rounds of {run.seconds} s, everything on loopback and on one machine:"
+        f" alternating rounds of {run.seconds} s (scale {run.scale:g}), everything on loopback and on one machine:"
         f" {machine['machine']}; {machine['system']}; {machine['versions']}. Servers and load share"
         " the cores, so only ratios from one run mean anything."
     )

@@ -180,7 +180,7 @@ def test_a_page_names_the_run_and_whatever_could_not_be_measured(tmp_path: Path)
     run = run_of(*rows, left_out={"zookeeper": "no java"}, failed={"resp-get-p1": "it broke"})
     report.write(run, tmp_path)
     page = (tmp_path / "resp.md").read_text()
-    assert "medians of 5 alternating rounds of 2 s" in page
+    assert "medians of 5 alternating rounds of 2 s (scale 1)" in page
     assert "- failed: resp-get-p1: it broke" in page
     assert f"- errors: 3 in {cell}, raftcache" in page
     assert "zookeeper" not in page
