@@ -90,9 +90,9 @@ def how(run: Run) -> str:
     machine = run.machine
     return (
         f"Measured {machine['date']} at commit {machine['commit']}, medians of {run.rounds}"
-        f" alternating rounds of {run.seconds} s (scale {run.scale:g}), everything on loopback and on one machine:"
-        f" {machine['machine']}; {machine['system']}; {machine['versions']}. Servers and load share"
-        " the cores, so only ratios from one run mean anything."
+        f" alternating rounds of {run.seconds} s (scale {run.scale:g}), everything on loopback and"
+        f" on one machine: {machine['machine']}; {machine['system']}; {machine['versions']}."
+        " Servers and load share the cores, so only ratios from one run mean anything."
     )
 
 
