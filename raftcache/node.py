@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import logging
 import signal
 from collections.abc import Callable, Iterator, Sequence
@@ -25,6 +24,7 @@ from raftcache.cluster.group import GroupView
 from raftcache.cluster.joining import join
 from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
+from raftcache.collector import Collector
 from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, Eviction, LogFormat
@@ -180,7 +180,9 @@ class Node:
         expiry.start()
         self._undo.callback(expiry.stop)
         await self._start_front(core)
-        _calm_the_collector()
+        collector = Collector(self._loop)
+        collector.start()
+        self._undo.callback(collector.stop)
         config = self._config
         addresses = {"http": config.http, "resp": config.resp, "raft": config.raft}
         addresses = {name: address for name, address in addresses.items() if address is not None}
@@ -398,13 +400,3 @@ class Node:
                     logger.warning("nobody took over the leadership in time")
                     return
                 await asyncio.sleep(timing.heartbeat_s / 4)
-
-
-def _calm_the_collector() -> None:
-    """What was made so far lives as long as the process; the rest is mostly free of cycles.
-
-    Without this, a full collection walks every key in memory and stops the loop meanwhile.
-    """
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 50)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -42,6 +43,7 @@ def serve(ctx: click.Context, /, **said: str | None) -> None:
     settings = config.load(flags, os.environ)
     for line in config.advice(settings):
         click.echo(f"raftcache: {line}", err=True)
+    gc.disable()  # until the node runs: what is made before stays, see collector.py
     from raftcache import node  # here, so that the other commands start without a server's parts
 
     ctx.exit(node.run(settings))

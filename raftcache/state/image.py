@@ -307,19 +307,25 @@ class Loader:
             return None
         self._load_item(bytes(view[key_at:packed_at]), bytes(view[packed_at:end]))
         self._items_left -= 1
-        self._next_stage()
+        if not self._items_left:
+            self._next_stage()
         return end
 
     def _load_item(self, key: bytes, packed: bytes) -> None:
         if key <= self._last_key:
             raise self._corrupt("keys out of order")
+        keyspace = self._state.keyspace
+        if items.is_sound_plain(packed, self._state.revision) and not keyspace.quotas.sizes:
+            self._last_key = key
+            keyspace.put_plain(key, packed, None)
+            return
         if why := items.fault(packed, self._state.revision):
             raise self._corrupt(why)
         self._last_key = key
         stored = items.read_header(packed)
         if why := self._state.leases.fault(stored.lease):
             raise self._corrupt(why)
-        self._state.keyspace.put(key, packed, stored.deadline_ms, None)
+        keyspace.put(key, packed, stored.deadline_ms, None)
         if stored.kind > items.LEASED:
             collection = items.described(packed).id
             if collection in self._collections or not self._has_rows:

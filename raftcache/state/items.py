@@ -39,6 +39,9 @@ PACKED_SIZE_BYTES_MAX: Final = (
     _HEADER_SIZE_BYTES + CONTENT_TYPE_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 )
 
+PACKED_SIZE_BYTES_PLAIN_MAX: Final = _HEADER_SIZE_BYTES + VALUE_SIZE_BYTES_MAX
+"""Without a content type."""
+
 assert CONTENT_TYPE_SIZE_BYTES_MAX < 1 << 8  # its size is the header's last byte
 assert _KIND_AT == _HEADER_SIZE_BYTES - 2
 
@@ -138,6 +141,20 @@ def plain_value(packed: bytes) -> bytes | None:
     """
     _, _, end, _, kind, size = _unpack_header(packed)
     return None if end or kind != STRING else packed[_HEADER_SIZE_BYTES + size :]
+
+
+def is_sound_plain(packed: bytes, revision: int) -> bool:
+    """Whether it is a string that does not end, without a content type, and has no fault.
+
+    False says nothing: `fault` has to be asked. On the way of most items of an image.
+    """
+    if len(packed) > PACKED_SIZE_BYTES_PLAIN_MAX or len(packed) < _HEADER_SIZE_BYTES:
+        return False
+    modified, created, end, version, kind, size = _unpack_header(packed)
+    if end or size or kind != STRING:
+        return False
+    is_sound: bool = 1 <= created <= modified <= revision and 1 <= version <= modified - created + 1
+    return is_sound
 
 
 def version_of(packed: bytes) -> int:

@@ -6,7 +6,7 @@ indexes, the digest and a dump in progress true to it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
@@ -18,6 +18,7 @@ from raftcache.state import items
 from raftcache.state.items import Stored
 from raftcache.state.leases import Leases
 from raftcache.state.quotas import Quotas
+from raftcache.state.spread import TOGETHER_MAX, Spread
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
@@ -54,9 +55,10 @@ class Keyspace:
     def __init__(self, leases: Leases | None = None) -> None:
         """leases: those that the keys go with; none if None."""
         self.leases: Final = Leases() if leases is None else leases
-        self._items: dict[bytes, bytes] = {}
-        self.packed: Final = self._items.get
-        """As find, unread: for the way of most writes, where each call counts."""
+        self._items: dict[bytes, bytes] | Spread = {}
+        self.packed: Callable[[bytes], bytes | None] = self._items.get
+        """As find, unread: for the way of most writes, where each call counts. To be asked for
+        anew each time: it is another one when the keys become many."""
         self._order = SortedList()
         # Big-endian deadline + key: sorts as the pair does, in one object. A sorted list costs 2
         # us more per renewal than a heap with stale entries, but never has to be cleaned up, and
@@ -70,7 +72,7 @@ class Keyspace:
 
     def __len__(self) -> int:
         """Keys held, overdue ones that were not removed yet among them."""
-        return len(self._items)
+        return len(self._order)
 
     def get(self, key: bytes, now_ms: int) -> Item | None:
         """The key as a reader sees it at a cluster time."""
@@ -94,7 +96,7 @@ class Keyspace:
         self.digest += xxh3_64_intdigest(packed, seed)
         self.size_bytes += len(packed)
         if old is None:
-            self._order.add(key)
+            self._add(key)
             self.size_bytes += len(key)
             due_before = lease_before = 0
         else:
@@ -119,7 +121,7 @@ class Keyspace:
         """As put, for a string without an end that replaces one like it, or none; no quotas."""
         seed = xxh3_64_intdigest(key)
         if old is None:
-            self._order.add(key)
+            self._add(key)
             self.digest += xxh3_64_intdigest(packed, seed)
             self.size_bytes += len(key) + len(packed)
         else:
@@ -128,6 +130,13 @@ class Keyspace:
         if self._pass is not None:
             self._pass.save(key, old)
         self._items[key] = packed
+
+    def _add(self, key: bytes) -> None:
+        """A new key, whose item comes next."""
+        self._order.add(key)
+        if type(self._items) is dict and len(self._items) >= TOGETHER_MAX:
+            self._items = Spread(self._items)
+            self.packed = self._items.get
 
     def remove(self, key: bytes, old: Stored) -> None:
         """Remove a key; old is what `find` returned."""
@@ -156,7 +165,7 @@ class Keyspace:
     def memory_size_bytes(self) -> int:
         """About what it takes of the process's memory."""
         deadlines = len(self._deadlines) * DEADLINE_COST_BYTES + self._due_size_bytes
-        return self.size_bytes + len(self._items) * KEY_COST_BYTES + deadlines
+        return self.size_bytes + len(self._order) * KEY_COST_BYTES + deadlines
 
     @property
     def deadline_count(self) -> int:
@@ -211,12 +220,11 @@ class Keyspace:
         """
         if self._pass is not None:
             return True  # a dump still reads them
-        for _ in range(min(count_max, len(self._items))):
-            self._items.popitem()
-            self._order.pop()
+        for _ in range(min(count_max, len(self._order))):
+            del self._items[self._order.pop()]
             if self._deadlines:
                 self._deadlines.pop()
-        return self.leases.shed(count_max) or bool(self._items)
+        return self.leases.shed(count_max) or bool(self._order)
 
     def begin_pass(self) -> Pass:
         """Walk the keys as they are now, while they change; one pass at a time."""
@@ -226,7 +234,7 @@ class Keyspace:
 
     def walk(self, start: bytes, end: bytes) -> Pass:
         """Walk the keys of [start, end); whoever does tells it what changes meanwhile."""
-        return Pass(self._items, self._order, start, end)
+        return Pass(lambda: self._items, self._order, start, end)
 
     def end_pass(self) -> None:
         """Stop saving old items for the pass."""
@@ -244,12 +252,17 @@ class Pass:
     saves what the key held, so a pass costs only what changes while it lasts.
     """
 
-    __slots__ = ("_end", "_items", "_next", "_order", "_saved", "done")
+    __slots__ = ("_current", "_end", "_next", "_order", "_saved", "done")
 
     def __init__(
-        self, current: dict[bytes, bytes], order: Iterable[bytes], start: bytes, end: bytes
+        self,
+        current: Callable[[], dict[bytes, bytes] | Spread],
+        order: Iterable[bytes],
+        start: bytes,
+        end: bytes,
     ) -> None:
-        self._items = current
+        """current: where the items are now."""
+        self._current = current
         self._order: SortedList = order
         self._next = start  # no key below was not passed
         self._end = end or None
@@ -268,7 +281,7 @@ class Pass:
         Empty also when it met nothing but keys younger than the pass: `done` tells the end.
         """
         keys = self._next_keys(keys_max + 1)  # one more shows whether this is the end
-        saved, current = self._saved, self._items
+        saved, current = self._saved, self._current()
         taken: list[tuple[bytes, bytes]] = []
         size_bytes = 0
         for key in keys[:keys_max]:

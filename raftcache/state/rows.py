@@ -17,6 +17,7 @@ from xxhash import xxh3_64_intdigest
 
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.state.keyspace import Pass
+from raftcache.state.spread import TOGETHER_MAX, Spread
 
 ID_SIZE_BYTES: Final = 8
 ID_MAX: Final = (1 << 63) - 1
@@ -53,7 +54,7 @@ class Rows:
     __slots__ = ("_items", "_order", "_pass", "_size_bytes", "digest", "gone", "next_id")
 
     def __init__(self, next_id: int = 1) -> None:
-        self._items: dict[bytes, bytes] = {}
+        self._items: dict[bytes, bytes] | Spread = {}
         self._order = SortedList()
         self._pass: Pass | None = None
         self.next_id = next_id
@@ -62,12 +63,12 @@ class Rows:
         self.digest = 0
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._order)
 
     @property
     def memory_size_bytes(self) -> int:
         """About what it takes of the process's memory."""
-        return self._size_bytes + len(self._items) * ROW_COST_BYTES
+        return self._size_bytes + len(self._order) * ROW_COST_BYTES
 
     # Rows by name.
 
@@ -80,6 +81,8 @@ class Rows:
         seed = xxh3_64_intdigest(name)
         if old is None:
             self._order.add(name)
+            if type(self._items) is dict and len(self._items) >= TOGETHER_MAX:
+                self._items = Spread(self._items)
             self._size_bytes += len(name) + len(value)
         else:
             self.digest -= xxh3_64_intdigest(old, seed)
@@ -92,9 +95,10 @@ class Rows:
 
     def remove(self, name: bytes) -> bytes | None:
         """Remove a row; what it was, None if there was none."""
-        old = self._items.pop(name, None)
+        old = self._items.get(name)
         if old is None:
             return None
+        del self._items[name]
         self._order.remove(name)
         self.digest -= xxh3_64_intdigest(old, xxh3_64_intdigest(name))
         self._size_bytes -= len(name) + len(old)
@@ -150,17 +154,16 @@ class Rows:
         """As Keyspace.shed: free some rows of a state that was replaced; whether any are left."""
         if self._pass is not None:
             return True
-        for _ in range(min(count_max, len(self._items))):
-            self._items.popitem()
-            self._order.pop()
-        return bool(self._items)
+        for _ in range(min(count_max, len(self._order))):
+            del self._items[self._order.pop()]
+        return bool(self._order)
 
     # For images.
 
     def begin_pass(self) -> Pass:
         """Walk the rows as they are now, while they change; one pass at a time."""
         assert self._pass is None, "a dump is already under way"
-        self._pass = Pass(self._items, self._order, b"", b"")
+        self._pass = Pass(lambda: self._items, self._order, b"", b"")
         return self._pass
 
     def end_pass(self) -> None:

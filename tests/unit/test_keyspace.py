@@ -74,6 +74,23 @@ def test_what_can_be_no_item_is_told(packed: bytes, about: str) -> None:
     why = items.fault(packed, 9)
     assert why is not None
     assert about in why
+    assert not items.is_sound_plain(packed, 9)
+
+
+@pytest.mark.parametrize(
+    ("packed", "is_plain"),
+    [
+        (items.pack(9, 2, 0, 3, b"", b"value"), True),
+        (items.pack(9, 2, 0, 8, b"", b""), True),
+        (items.pack(9, 2, 7, 3, b"", b"value"), False),
+        (items.pack(9, 2, 0, 3, b"", b"value", lease=7), False),
+        (items.pack(9, 2, 0, 3, b"text/plain", b"value"), False),
+        (items.pack(9, 2, 0, 3, b"", bytes(items.DESCRIPTOR_SIZE_BYTES), kind=items.SET), False),
+    ],
+)
+def test_a_sound_plain_item_is_seen_at_once(packed: bytes, is_plain: bool) -> None:
+    assert items.fault(packed, 9) is None
+    assert items.is_sound_plain(packed, 9) == is_plain
 
 
 def test_deadlines_come_in_order_of_time_then_key(keyspace: Keyspace) -> None:
