@@ -22,7 +22,8 @@ def main() -> None:
     if args.list:
         print("\n".join(cell.name for section in SECTIONS for cell in section.cells))
         return
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that nothing is left running
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     cells = [] if args.draw and not args.only else chosen(args.only, args.quick)
     if not cells and not args.draw:
         raise SystemExit("no cell is called so: --list names them all")
@@ -32,6 +33,13 @@ def main() -> None:
     if args.draw:
         run = Run.loaded(args.draw).renewed_by(run)
     _tell(run, args)
+
+
+def _interrupt(*_: object) -> None:
+    """Once: whoever is impatient must not keep it from stopping what it has started."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
 
 
 def _measured(args: argparse.Namespace, cells: list[Cell]) -> Run:

@@ -58,12 +58,21 @@ class RedisPair(Redis):
     """A primary and a replica; WAIT 1 waits until that has received a write, not for its disk."""
 
     name: ClassVar[str] = "redis-pair"
+    HASTE = ("--repl-diskless-sync-delay", "0", "--shutdown-timeout", "0")
+    """Else it waits five seconds for further replicas, and ten for this one when it is stopped."""
 
     def start(self) -> None:
-        self.leader = self._found("n0")
+        self.leader = self._found("n0", *self.HASTE)
         port = self.leader.ports["resp"]
-        self._found("n1", "--replicaof", f"{HOST} {port}")
+        replica = self._found("n1", "--replicaof", f"{HOST} {port}", *self.HASTE)
         until(lambda: _said(port, "wait", "1", "100") == "1", "a replica of redis-server")
+        until(lambda: _has_its_log(replica), "the log of a replica of redis-server")
+
+
+def _has_its_log(node: Node) -> bool:
+    """It writes one anew when it has the primary's data, and until then it cannot be stopped."""
+    said = _said(node.ports["resp"], "info", "persistence").split()
+    return {"aof_rewrite_in_progress:0", "aof_rewrite_scheduled:0"} <= set(said)
 
 
 def _said(port: int, *command: str) -> str:
