@@ -7,6 +7,9 @@ a turn of the loop leave in one write per connection. Everything else (other pat
 HTTP/1.0, `Connection: close`, `Expect`, upgrades, what the parser refuses) goes to the aiohttp
 application through the parent's queue.
 
+Most requests do not even need the parser: what follows their target was parsed before, byte for
+byte (refrains.py). They are hot, as others are that are parsed; only quicker.
+
 Order on one connection, hot and cold requests mixed, rests on two rules:
 
 1. A request is hot only while the application owes nothing; otherwise it joins its queue.
@@ -34,12 +37,25 @@ from aiohttp.web_protocol import (
     _ErrInfo,
 )
 
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.command.words import Item, Put
 from raftcache.config import Limits
+from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters
 from raftcache.server.connection import Connection, Port, logger
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_routes import PREFIX
-from raftcache.server.replies import Answer, closing, render
+from raftcache.server.refrains import (
+    HEAD_END,
+    KEY_AT,
+    KEY_PREFIX,
+    LEARNT_MAX,
+    Refrains,
+    is_plain_key,
+)
+from raftcache.server.replies import Answer, answer_error, closing, render
+from raftcache.server.steps import Steps
+from raftcache.service.kv import Outcome
 
 PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2
 """Requests of one connection between the parser and their answer. Below the parser's own limit, so
@@ -50,7 +66,7 @@ UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
 """Answers of one connection that are ready and not written yet, before requests turn cold."""
 
 LATE_BODY_SIZE_BYTES_MAX: Final = 64 << 10
-"""A longer body that is still arriving is cold: the application reads it with flow control."""
+"""A longer body is cold: the application reads it with flow control."""
 
 
 class HotPort(Port):
@@ -65,6 +81,7 @@ class HotPort(Port):
     ) -> None:
         super().__init__(loop, limits, counters)
         self.door = door
+        self.refrains = Refrains(limits.value_size_bytes_max)
         self._dirty: list[HotConnection] = []
 
     def flush_soon(self, connection: HotConnection) -> None:
@@ -84,13 +101,26 @@ class HotPort(Port):
 
 
 class _Slot:
-    """The place of one answer in its connection's order."""
+    """The place of one answer in its connection's order.
 
-    __slots__ = ("_connection", "_method", "reply")
+    put: what the request is, if it is a PUT that was not parsed. parsed: it was.
+    """
 
-    def __init__(self, connection: HotConnection, method: str) -> None:
+    __slots__ = ("_connection", "_method", "parsed", "put", "reply")
+
+    def __init__(
+        self, connection: HotConnection, method: str, put: Put | None, parsed: bool
+    ) -> None:
         self._connection, self._method = connection, method
+        self.put, self.parsed = put, parsed
         self.reply = b""
+
+    def found(self, found: Item | RaftcacheError | None) -> None:
+        self.fill(self._connection._port.door.found(found))
+
+    def written(self, outcome: Outcome) -> None:
+        assert self.put is not None
+        self.fill(self._connection._port.door.written(self.put, outcome))
 
     def fill(self, answer: Answer) -> None:
         assert not self.reply, "a request was answered twice"
@@ -104,7 +134,17 @@ class _Slot:
 class HotConnection(Connection):
     """A Connection with the hot path beside its parent's queue."""
 
-    __slots__ = ("_dirty", "_drained", "_held", "_late", "_slots", "_unsent_size_bytes")
+    __slots__ = (
+        "_dirty",
+        "_drained",
+        "_held",
+        "_late",
+        "_learnt",
+        "_rest",
+        "_slots",
+        "_steps",
+        "_unsent_size_bytes",
+    )
 
     _port: HotPort
 
@@ -118,6 +158,11 @@ class HotConnection(Connection):
         """Of answers that wait in slots."""
         self._late: RawRequestMessage | None = None
         """A hot request whose short body (`_body`) is still arriving."""
+        self._steps = Steps()
+        self._rest = b""
+        """What begins with a known request: its body is still arriving, or it must wait."""
+        self._learnt = 0
+        """Refrains that this connection has taught."""
         self._drained: asyncio.Future[None] | None = None
         # The parent compares its own queue with these.
         self._max_msg_queue_size = PIPELINED_MAX
@@ -126,38 +171,109 @@ class HotConnection(Connection):
     # In.
 
     def data_received(self, data: bytes) -> None:
-        """As the parent's, but what can be answered at once is.
-
-        The parser is told when a request is consumed: a hot one when its answer is written, a cold
-        one by the parent when its turn comes.
-        """
+        """As the parent's, but what can be answered at once is."""
         if self._force_close or self._close or self._deaf:
             return
+        if self._rest:
+            data, self._rest = self._rest + data, b""
+        at, size = 0, len(data)
+        if not size:
+            self._parse(data)  # what the parser kept back when it was full, or paused
+        while at < size and not self._deaf:
+            if self._steps.between and self._body is None and not (self._busy or self._held):
+                at = self._serve_known(data, at)
+                if at == size:
+                    break
+            if self._pipelined() >= PIPELINED_MAX:
+                self._rest = data[at:]
+                break
+            end = self._steps.cut(data, at)
+            self._parse(data[at:end])
+            at = end
+        if not self._buffer_paused and self._pipelined() >= PIPELINED_MAX:
+            self._pause_reading_for_buffer()
+
+    def _serve_known(self, data: bytes, at: int) -> int:
+        """Serve the requests from here on whose refrain is known; where the first other begins.
+
+        The parser stands between two requests, and the application owes nothing (rule 1).
+        """
+        known, slots, size = self._port.refrains.known, self._slots, len(data)
+        while at < size:
+            end = data.find(HEAD_END, at) + len(HEAD_END)
+            head = data[at:end].split(b" ", 2)  # nothing, if there is no end
+            if len(head) < 3:
+                return at
+            method, target, refrain = head[0], head[1], known.get(head[2])
+            if refrain is None or refrain.method != method or not target.startswith(KEY_PREFIX):
+                return at
+            key = target[KEY_AT:]
+            if not (key.isalnum() and len(key) <= KEY_SIZE_BYTES_MAX) and not is_plain_key(key):
+                return at
+            stop = end + refrain.body_size_bytes
+            if stop > size or len(slots) >= PIPELINED_MAX:
+                self._partial, self._rest = True, data[at:]
+                return size
+            if self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
+                return at
+            self._request_count += 1
+            if refrain.body_size_bytes:
+                self._put(Put(key, data[end:stop], refrain.content_type))
+            else:
+                self._get(key)
+            at = stop
+        self._partial = False
+        return at
+
+    def _get(self, key: bytes) -> None:
+        slot = _Slot(self, "GET", None, parsed=False)
+        self._slots.append(slot)
+        try:
+            self._port.door.get(key, slot.found)
+        except Exception as error:
+            slot.fill(answer_error(error, write=False))
+
+    def _put(self, put: Put) -> None:
+        slot = _Slot(self, "PUT", put, parsed=False)
+        self._slots.append(slot)
+        try:
+            self._port.door.put(put, slot.written)
+        except Exception as error:
+            slot.fill(answer_error(error, write=True))
+
+    def _parse(self, piece: bytes) -> None:
+        """Let the parser read, and serve what it found.
+
+        It is told when a request is consumed: a hot one when its answer is written, a cold one by
+        the parent when its turn comes.
+        """
         if self._upgraded:  # held back by the parent until the application has declined
-            super().data_received(data)
+            super().data_received(piece)
             return
         assert self._parser is not None
         try:
-            messages, self._upgraded, tail = self._parser.feed_data(data)
+            messages, self._upgraded, tail = self._parser.feed_data(piece)
         except HttpProcessingError as error:
             self._break_off(error)
             return
+        is_head = self._steps.took(piece, messages)
         if self._body is not None:
             self._continue_body(self._body)
-        elif data:
+        elif piece:
             self._partial = not messages
         for message, payload in messages:
             self._request_count += 1
             if not self._is_plain(message, payload):
                 self._queue(message, payload)
-            elif payload.is_eof():
+                continue
+            if is_head and self._learnt < LEARNT_MAX:
+                self._learnt += self._port.refrains.learn(piece, message)
+            if payload.is_eof():
                 self._serve_or_queue(message, payload)
             else:
                 self._late, self._body = message, payload
         if tail:
             self._message_tail = tail
-        if not self._buffer_paused and self._pipelined() >= PIPELINED_MAX:
-            self._pause_reading_for_buffer()
 
     def _is_plain(self, message: RawRequestMessage, payload: StreamReader) -> bool:
         """Whether the request, once it is complete, can be answered past the parent."""
@@ -174,7 +290,7 @@ class HotConnection(Connection):
         if self._busy or self._held or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
             self._queue(message, payload)
             return
-        slot = _Slot(self, message.method)
+        slot = _Slot(self, message.method, None, parsed=True)
         self._slots.append(slot)
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
         self._port.door.handle(message.method, message.path, message.headers, body, slot.fill)
@@ -224,8 +340,10 @@ class HotConnection(Connection):
             return
         ready: list[bytes] = []
         while slots and slots[0].reply:
-            ready.append(slots.popleft().reply)
-            parser.message_consumed()
+            slot = slots.popleft()
+            ready.append(slot.reply)
+            if slot.parsed:
+                parser.message_consumed()
         assert ready, "a flush without an answer"
         if self._deaf and not slots and not self._held:
             ready[-1] = closing(ready[-1])
@@ -280,6 +398,13 @@ class HotConnection(Connection):
         self._resume_reading_for_buffer()
 
     # The end.
+
+    def eof_received(self) -> bool:  # type: ignore[override]
+        if self._rest and not self._deaf:
+            rest, self._rest = self._rest, b""
+            self._steps.lose()
+            self._parse(rest)  # the parser had it by now, were it not known
+        return super().eof_received()
 
     @property
     def is_idle(self) -> bool:

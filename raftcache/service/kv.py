@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import StrEnum
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
@@ -12,6 +13,7 @@ from raftcache.command import checks, codec, versions
 from raftcache.command.calls import Calls
 from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Refill, Reply
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
+from raftcache.ports import Loop
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
 from raftcache.service.memory import Memory
@@ -83,6 +85,7 @@ class KvService:
         replica: Replica,
         machine: Machine,
         time: ClusterTime,
+        loop: Loop,
         value_size_bytes_max: int,
         reads_pending_max: int,
         memory: Memory | None = None,
@@ -91,6 +94,9 @@ class KvService:
         """memory: the limit that writes must fit in. note_read: told of keys that are read."""
         self._memory, self._note_read = memory, note_read
         self._replica, self._machine, self._time = replica, machine, time
+        self._loop = loop
+        self._reads: list[tuple[bytes, ReadDone]] = []
+        """Of this turn of the loop: they ask the replica together, with one callback for all."""
         self._value_size_bytes_max = value_size_bytes_max
         self._reads_pending_max = reads_pending_max
         self._reads_pending = 0
@@ -146,7 +152,13 @@ class KvService:
             done(Overloaded(f"{self._reads_pending} reads are waiting already"))
         else:
             self._reads_pending += 1
-            self._replica.read_index(lambda index: self._confirmed(index, key, done))
+            if not self._reads:
+                self._loop.call_soon(self._confirm)
+            self._reads.append((key, done))
+
+    def _confirm(self) -> None:
+        reads, self._reads = self._reads, []
+        self._replica.read_index(partial(self._confirmed, reads))
 
     def when_fresh(self, want: Want, done: FreshDone) -> None:
         if self._replica.expelled:
@@ -168,12 +180,13 @@ class KvService:
     def tick(self, done: Callable[[Outcome], None]) -> None:
         self._replica.propose(codec.TICK, done)
 
-    def _confirmed(self, index: int | None, key: bytes, done: ReadDone) -> None:
-        self._reads_pending -= 1
-        if index is None:
-            done(NotLeader("no leader could confirm this read"))
-        else:
-            self._answer(key, done)
+    def _confirmed(self, reads: list[tuple[bytes, ReadDone]], index: int | None) -> None:
+        self._reads_pending -= len(reads)
+        for key, done in reads:
+            if index is None:
+                done(NotLeader("no leader could confirm this read"))
+            else:
+                self._answer(key, done)
 
     def _read_stale(self, key: bytes, max_staleness_ms: int | None, done: ReadDone) -> None:
         done(self._too_stale(max_staleness_ms) or self._machine.get(key))
