@@ -38,24 +38,19 @@ from aiohttp.web_protocol import (
 )
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
-from raftcache.command.words import Item, Put
-from raftcache.config import Limits
-from raftcache.errors import RaftcacheError
-from raftcache.metrics import HttpCounters
-from raftcache.server.connection import Connection, Port, logger
-from raftcache.server.kv_door import KvDoor
+from raftcache.command.words import Put
+from raftcache.server.connection import Connection
 from raftcache.server.kv_routes import PREFIX
 from raftcache.server.refrains import (
     HEAD_END,
     KEY_AT,
     KEY_PREFIX,
     LEARNT_MAX,
-    Refrains,
     is_plain_key,
 )
-from raftcache.server.replies import Answer, answer_error, closing, render
+from raftcache.server.replies import answer_error, closing
+from raftcache.server.slots import HotPort, Slot
 from raftcache.server.steps import Steps
-from raftcache.service.kv import Outcome
 
 PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2
 """Requests of one connection between the parser and their answer. Below the parser's own limit, so
@@ -67,68 +62,6 @@ UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
 
 LATE_BODY_SIZE_BYTES_MAX: Final = 64 << 10
 """A longer body is cold: the application reads it with flow control."""
-
-
-class HotPort(Port):
-    """A Port whose connections have the hot path; door takes what is hot."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        counters: HttpCounters,
-        door: KvDoor,
-    ) -> None:
-        super().__init__(loop, limits, counters)
-        self.door = door
-        self.refrains = Refrains(limits.value_size_bytes_max)
-        self._dirty: list[HotConnection] = []
-
-    def flush_soon(self, connection: HotConnection) -> None:
-        """Write what the connection has ready, once, at the end of this turn of the loop."""
-        if not self._dirty:
-            self.loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            try:
-                connection.flush()
-            except Exception:  # one connection's fault must not silence the others
-                logger.exception("a connection could not be written to")
-                connection.force_close()
-
-
-class _Slot:
-    """The place of one answer in its connection's order.
-
-    put: what the request is, if it is a PUT that was not parsed. parsed: it was.
-    """
-
-    __slots__ = ("_connection", "_method", "parsed", "put", "reply")
-
-    def __init__(
-        self, connection: HotConnection, method: str, put: Put | None, parsed: bool
-    ) -> None:
-        self._connection, self._method = connection, method
-        self.put, self.parsed = put, parsed
-        self.reply = b""
-
-    def found(self, found: Item | RaftcacheError | None) -> None:
-        self.fill(self._connection._port.door.found(found))
-
-    def written(self, outcome: Outcome) -> None:
-        assert self.put is not None
-        self.fill(self._connection._port.door.written(self.put, outcome))
-
-    def fill(self, answer: Answer) -> None:
-        assert not self.reply, "a request was answered twice"
-        connection = self._connection
-        port = connection._port
-        port.counters.answers[self._method, answer.status] += 1
-        self.reply = render(answer, port.date, bare=self._method == "HEAD")
-        connection._filled(self)
 
 
 class HotConnection(Connection):
@@ -150,7 +83,7 @@ class HotConnection(Connection):
 
     def __init__(self, port: HotPort, manager: web.Server) -> None:
         super().__init__(port, manager)
-        self._slots: deque[_Slot] = deque()
+        self._slots: deque[Slot] = deque()
         self._held: deque[tuple[RawRequestMessage | _ErrInfo, StreamReader]] = deque()
         """Cold requests behind slots, and all that came after them."""
         self._dirty = False
@@ -226,7 +159,7 @@ class HotConnection(Connection):
         return at
 
     def _get(self, key: bytes) -> None:
-        slot = _Slot(self, "GET", None, parsed=False)
+        slot = Slot(self._port, self, "GET", None, parsed=False)
         self._slots.append(slot)
         try:
             self._port.door.get(key, slot.found)
@@ -234,7 +167,7 @@ class HotConnection(Connection):
             slot.fill(answer_error(error, write=False))
 
     def _put(self, put: Put) -> None:
-        slot = _Slot(self, "PUT", put, parsed=False)
+        slot = Slot(self._port, self, "PUT", put, parsed=False)
         self._slots.append(slot)
         try:
             self._port.door.put(put, slot.written)
@@ -290,7 +223,7 @@ class HotConnection(Connection):
         if self._busy or self._held or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
             self._queue(message, payload)
             return
-        slot = _Slot(self, message.method, None, parsed=True)
+        slot = Slot(self._port, self, message.method, None, parsed=True)
         self._slots.append(slot)
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
         self._port.door.handle(message.method, message.path, message.headers, body, slot.fill)
@@ -326,7 +259,8 @@ class HotConnection(Connection):
 
     # Out.
 
-    def _filled(self, slot: _Slot) -> None:
+    def filled(self, slot: Slot) -> None:
+        """The slot has its reply; it leaves when its turn has come."""
         self._unsent_size_bytes += len(slot.reply)
         if not self._dirty and self.transport is not None and self._slots[0] is slot:
             self._dirty = True

@@ -19,11 +19,12 @@ from raftcache.errors import BadConfig, TooLarge
 from raftcache.metrics import HttpCounters
 from raftcache.ports import Clock
 from raftcache.server.connection import to_response
-from raftcache.server.hot import HotConnection, HotPort
+from raftcache.server.hot import HotConnection
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_routes import KEY_ROUTES
 from raftcache.server.openapi import DocumentRoutes
 from raftcache.server.routes import RouteTable, target_of
+from raftcache.server.slots import HotPort
 from raftcache.service.calls import called
 from raftcache.service.kv import Kv
 from raftcache.service.vivify import Vivifier

@@ -1,0 +1,90 @@
+"""What hot requests have in common: the port that they came to, and the places of their answers."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Protocol
+
+from raftcache.command.words import Item, Put
+from raftcache.config import Limits
+from raftcache.errors import RaftcacheError
+from raftcache.metrics import HttpCounters
+from raftcache.server.connection import Port, logger
+from raftcache.server.kv_door import KvDoor
+from raftcache.server.refrains import Refrains
+from raftcache.server.replies import Answer, render
+from raftcache.service.kv import Outcome
+
+
+class Answering(Protocol):
+    """A connection, to those who have answers for it."""
+
+    def filled(self, slot: Slot) -> None: ...
+
+    def flush(self) -> None: ...
+
+    def force_close(self) -> None: ...
+
+
+class HotPort(Port):
+    """A Port whose connections have the hot path; door takes what is hot."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        counters: HttpCounters,
+        door: KvDoor,
+    ) -> None:
+        super().__init__(loop, limits, counters)
+        self.door = door
+        self.refrains = Refrains(limits.value_size_bytes_max)
+        self._dirty: list[Answering] = []
+
+    def flush_soon(self, connection: Answering) -> None:
+        """Write what the connection has ready, once, at the end of this turn of the loop."""
+        if not self._dirty:
+            self.loop.call_soon(self._flush)
+        self._dirty.append(connection)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for connection in dirty:
+            try:
+                connection.flush()
+            except Exception:  # one connection's fault must not silence the others
+                logger.exception("a connection could not be written to")
+                connection.force_close()
+
+
+class Slot:
+    """The place of one answer in its connection's order.
+
+    put: what the request is, if it is a PUT that was not parsed. parsed: the parser knows of it.
+    """
+
+    __slots__ = ("_connection", "_method", "_port", "_put", "parsed", "reply")
+
+    def __init__(
+        self, port: HotPort, connection: Answering, method: str, put: Put | None, parsed: bool
+    ) -> None:
+        self._port, self._connection, self._method = port, connection, method
+        self._put, self.parsed = put, parsed
+        self.reply = b""
+
+    def found(self, found: Item | RaftcacheError | None) -> None:
+        """What came of a plain read."""
+        self.fill(self._port.door.found(found))
+
+    def written(self, outcome: Outcome) -> None:
+        """What came of `put`."""
+        assert self._put is not None
+        self.fill(self._port.door.written(self._put, outcome))
+
+    def fill(self, answer: Answer) -> None:
+        """The answer; called once."""
+        assert not self.reply, "a request was answered twice"
+        port = self._port
+        port.counters.answers[self._method, answer.status] += 1
+        self.reply = render(answer, port.date, bare=self._method == "HEAD")
+        self._connection.filled(self)
