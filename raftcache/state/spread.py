@@ -3,7 +3,7 @@
 Python's dictionary moves all its entries when it is full: 12 ms for 350,000 names, 24 for twice as
 many, and nothing else happens meanwhile. Up to TOGETHER_MAX names a plain dictionary is faster, so
 whoever may hold more begins with one, and goes on with this. Then it costs nothing: with so many
-names a look-up waits for memory, not for the interpreter (docs/benchmarks/memory.md).
+names a look-up waits for memory, not for the interpreter (docs/benchmarks/growth.md).
 """
 
 from __future__ import annotations
