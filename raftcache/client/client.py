@@ -66,7 +66,7 @@ NO_DEADLINE: Final = -1
 TIMEOUT_S_MAX: Final = REQUESTS_REMEMBERED_MS / 1000 / 2
 """A retry must come while the cluster still remembers the first attempt."""
 
-PAUSE_S_MIN: Final = 0.02
+PAUSE_S_MIN: Final = 0.01
 PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
 

@@ -200,6 +200,7 @@ def assemble(
     engine = SyncObj(identity.node, conf, parts)
     links.greeted = engine.greeted
     links.takes_guests = lambda: engine.is_lost
+    links.gone = engine.peer_gone
     links.removed = removed
     replica = Replica(
         engine,

@@ -101,11 +101,14 @@ class Accesses(TypedDict):
 
 
 class AppendEntries(TypedDict):
+    """lease: whether the sender counts on not being replaced (rounds.py); if unsaid, it may."""
+
     type: Literal["append_entries"]
     term: Natural
     commit_index: Natural
     seq: Natural
     now: Natural
+    lease: NotRequired[bool]
     prevLogIdx: Natural
     prevLogTerm: Natural
     entries: list[Entry]
@@ -126,6 +129,7 @@ class Ping(TypedDict):
     commit_index: Natural
     seq: Natural
     now: Natural
+    lease: NotRequired[bool]
 
 
 class Pong(TypedDict):
@@ -179,6 +183,7 @@ class SnapshotChunk(TypedDict):
     commit_index: Natural
     seq: Natural
     now: Natural
+    lease: NotRequired[bool]
     index: Natural
     index_term: Natural
     offset: Natural

@@ -39,6 +39,8 @@ class LinkCounters:
     connects: int = 0
     disconnects: int = 0
     dials_failed: int = 0
+    peers_gone: int = 0
+    """Links that ended because the peer's process had, as far as can be seen (probe.py)."""
     refused: int = 0
     """Greetings that this node refused."""
     refused_by_peer: int = 0

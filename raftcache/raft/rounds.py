@@ -4,7 +4,11 @@ A leader that has committed in its own term notes its commit index, and may answ
 state that has applied that index once a majority has answered a message *sent after* the read
 arrived. All reads that wait share one such round. The lease is the same knowledge, kept: for less
 than the shortest election timeout after the *sending* of a message that a majority answered, no
-other leader can have been elected, because voters refuse while they hear a leader.
+other leader can have been elected, because voters have promised so.
+
+They are asked for that promise only while somebody wants to read by it (decisions/0006): every
+message of a leader that seeks a lease says so. A voter that was not asked may elect another leader
+as soon as the old one's process seems to have ended.
 """
 
 from __future__ import annotations
@@ -19,6 +23,9 @@ Ready: TypeAlias = Callable[[int | None], None]
 LEASE_DRIFT: Final = 0.1
 """Clocks of two nodes may run apart by this fraction before a lease read could be stale."""
 
+LEASE_SOUGHT_S: Final = 1.0
+"""So long after a read by lease one is sought: reads that come less often share rounds, instead."""
+
 
 class Rounds:
     """The leader's side: who answered what, which reads wait for which message."""
@@ -28,7 +35,9 @@ class Rounds:
         self._waiting: deque[tuple[int, int, Ready]] = deque()  # (seq to be answered, index, read)
         self._arrived: list[Ready] = []
         self._sent_s: deque[tuple[int, float]] = deque()
-        self._lease_s = float("-inf")
+        self._confirmed_s = float("-inf")
+        self._seeks_from: int | None = None  # every message from this one on has asked for a lease
+        self._sought_until_s = self._lease_s = float("-inf")
 
     @property
     def wants_message(self) -> bool:
@@ -45,8 +54,24 @@ class Rounds:
         self._arrived = []
 
     def sent(self, seq: int, now_s: float) -> None:
-        """A message that asks every voter was sent at `now_s`; for the lease."""
+        """Messages from `seq` on, one to every voter, are sent at `now_s`, and not before it.
+
+        Here is decided whether they, and all until the next call, ask for a lease.
+        """
         self._sent_s.append((seq, now_s))
+        if now_s >= self._sought_until_s:
+            self._seeks_from = None
+        elif self._seeks_from is None:
+            self._seeks_from = seq
+
+    def seek_lease(self, now_s: float) -> None:
+        """Somebody wants to read by a lease."""
+        self._sought_until_s = now_s + LEASE_SOUGHT_S
+
+    @property
+    def seeks_lease(self) -> bool:
+        """What is sent now has to ask the voter for its promise."""
+        return self._seeks_from is not None
 
     def answered(self, peer: Hashable, seq: int) -> None:
         if seq > self._answered.get(peer, 0):
@@ -60,15 +85,18 @@ class Rounds:
             _, index, ready = self._waiting.popleft()
             ready(index)
         if not needed:
-            self._lease_s = now_s
+            self._confirmed_s = self._lease_s = now_s
             self._sent_s.clear()
         while self._sent_s and self._sent_s[0][0] <= answers[needed - 1]:
-            self._lease_s = self._sent_s.popleft()[1]
+            seq, self._confirmed_s = self._sent_s.popleft()
+            # Whoever answers a later message may never have got this one: so all of them count.
+            if self._seeks_from is not None and seq >= self._seeks_from:
+                self._lease_s = self._confirmed_s
 
     @property
     def confirmed_s(self) -> float:
         """When the last message was sent that a majority answered; -inf without one."""
-        return self._lease_s
+        return self._confirmed_s
 
     def holds_lease(self, now_s: float, election_min_s: float) -> bool:
         return now_s < self._lease_s + election_min_s * (1 - LEASE_DRIFT)
@@ -80,6 +108,7 @@ class Rounds:
         self._waiting.clear()
         self._arrived = []
         self._sent_s.clear()
-        self._lease_s = float("-inf")
+        self._seeks_from = None
+        self._confirmed_s = self._sought_until_s = self._lease_s = float("-inf")
         for ready in ended:
             ready(None)

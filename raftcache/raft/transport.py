@@ -20,6 +20,7 @@ from raftcache.raft.frames import ACCESSES_SINCE, BadFrame, Message, encode
 from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
 from raftcache.raft.pace import USUAL, Backoff, Pace
 from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
+from raftcache.raft.probe import nobody_listens
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node, Transport
 
@@ -45,6 +46,7 @@ class _Peer:
         self.node, self.guest = node, guest
         self.connection: Connection | None = None
         self.dialling: asyncio.Task[None] | None = None
+        self.probing: asyncio.Task[None] | None = None
         self.lonely_beats = 0
 
 
@@ -80,6 +82,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
         self.accessed: Callable[[list[tuple[bytes, int]]], None] = lambda keys: None
+        self.gone: Callable[[Node], None] = lambda node: None
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
         self._unflushed: set[Connection] = set()
@@ -241,14 +244,19 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def _begin_dialling(self, peer: _Peer, work: Coroutine[Any, Any, None]) -> None:
         assert peer.dialling is None
-        task = peer.dialling = asyncio.get_running_loop().create_task(work)
+        peer.dialling = self._task(work)
+
+    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     def _hang_up(self, peer: _Peer, why: str) -> None:
-        if peer.dialling is not None:
-            peer.dialling.cancel()
-            peer.dialling = None
+        for task in (peer.dialling, peer.probing):
+            if task is not None:
+                task.cancel()
+        peer.dialling = peer.probing = None
         if peer.connection is not None:
             self._part(peer.connection, why)
 
@@ -283,6 +291,16 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             if not reached:  # cancelled right after connection_made: uvloop never reports the end
                 connection.connection_lost(None)
         return connection.name is not None
+
+    async def _find_out(self, peer: _Peer) -> None:
+        """A link has ended by itself: if its other end's process has, say so."""
+        ended = await nobody_listens(self._addresses[peer.node.id])
+        peer.probing = None
+        if ended and peer.connection is None:
+            self._counters.peers_gone += 1
+            logger.info("peer gone", extra={"peer": peer.node.id})
+            self.gone(peer.node)
+            self._on_activity()
 
     def _accept(self) -> Connection:
         return Connection(self, self._counters)
@@ -329,7 +347,13 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def on_closed(self, connection: Connection) -> None:
         self._connections.discard(connection)
         self._half_open.pop(connection, None)
+        peer = self._peers.get(connection.name or "")
+        by_itself = peer is not None and peer.connection is connection
         self._part(connection, connection.why)
+        if peer is not None and by_itself and self.ready and peer.node.id in self._addresses:
+            if peer.probing is not None:
+                peer.probing.cancel()
+            peer.probing = self._task(self._find_out(peer))
 
     # -- greeting and parting --------------------------------------------------------------------
 

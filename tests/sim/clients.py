@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from tests.sim.world import World
 
 READ_CHANCE = 0.4
+LEASES_S = 2.5
+"""So long they read by leases, and so long they do not: a leader seeks one while somebody does."""
 
 
 class Clients:
@@ -39,7 +41,7 @@ class Clients:
             if world.chance.random() < READ_CHANCE:
                 member = world.chance.choice(awake)
                 member.later(0, self._read, member)
-            for member in awake:
+            for member in awake if now_s // LEASES_S % 2 else ():
                 if member.is_leader:
                     member.later(0, self._read_by_lease, member)
         world.schedule.after(world.chance.expovariate(1 / world.profile.client_gap_s), self.begin)

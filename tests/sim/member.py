@@ -141,6 +141,16 @@ class Host:
             self.links.down(peer)
             self.wake()
 
+    def peer_gone(self, peer: str) -> None:
+        """Nobody listens where it was."""
+        self.later(0, self._peer_gone, peer)
+
+    def _peer_gone(self, peer: str) -> None:
+        if peer not in self.links.epochs:
+            self.world.note("{0} finds nobody at {1}", self.name, peer)
+            self.links.gone(self.world.network.nodes[peer])
+            self.wake()
+
     # -- life ------------------------------------------------------------------------------------
 
     def start(self) -> None:

@@ -307,8 +307,15 @@ MUTATIONS: Final = (
     Mutation(
         "a lease outlasts the election timeout",
         lambda: mock.patch.object(rounds, "LEASE_DRIFT", -1.0),
-        "partitions",
+        "refusals",
         20,
+    ),
+    Mutation(
+        "a refused connection ends what was promised",
+        lambda: mock.patch.object(Rounds, "seeks_lease", property(lambda rounds: False)),
+        "refusals",
+        20,
+        word="no-promise",
     ),
     Mutation(
         "a restarted follower is only pinged",

@@ -181,7 +181,7 @@ class Nemesis:
 
     def _partition(self) -> None:
         world, chance, kind = self._world, self._chance, self._chance.random()
-        names = self._names
+        profile, names = world.profile, self._names
         if kind < 0.3 or len(names) == 1:
             world.network.unblock()
             return
@@ -198,6 +198,8 @@ class Nemesis:
         else:
             ways = out
         world.note("partition {0}", sorted(ways))
+        if chance.random() < profile.reject_chance:
+            world.network.reject(ways)
         world.network.block(ways)
         if chance.random() < 0.5:
             for a, b in sorted(ways):

@@ -1,5 +1,8 @@
 """Links between members: in order while they last, late, cut, one-way or for a while not at all.
 
+Whose link has ended looks whether anybody listens at the other end (raft/probe.py). Nobody does
+where a process has ended, and a firewall may say the same of one that lives.
+
 A link has an *epoch*, raised when it is cut and when it is made. A message belongs to the epoch it
 was sent in, and is lost with it; each end learns of a cut in its own time, and a new link is made
 only once both ends know.
@@ -27,6 +30,7 @@ Message: TypeAlias = dict[str, Any]
 
 LATENCY_S_MIN = 0.0005
 CALM_DELAY_S_MAX = 0.01
+PROBE_S_MAX = 0.01
 LONELY_S = 2.0
 """Who has no link for so long dials although it is the other one's turn, or one that refuses."""
 
@@ -64,6 +68,7 @@ class SimLinks(Transport):
         self.greeted: Callable[[MemberRecord], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
+        self.gone: Callable[[Node], None] = lambda node: None
 
     def tryGetReady(self) -> None: ...
     def waitReady(self) -> None: ...
@@ -166,6 +171,7 @@ class Network:
         self._world, self._names = world, names
         self.nodes = {name: Node(name) for name in names}
         self._blocked: set[tuple[str, str]] = set()
+        self._rejected: set[tuple[str, str]] = set()
         self._links: dict[tuple[str, str], _Link] = {}
         for i, a in enumerate(names):
             for b in names[i + 1 :]:
@@ -236,8 +242,17 @@ class Network:
             world.schedule.after(delay_s, self._notice, link, me, peer, link.epoch)
 
     def _notice(self, link: _Link, me: str, peer: str, epoch: int) -> None:
-        self._world.members[me].link_down(peer, epoch)
+        world = self._world
+        world.members[me].link_down(peer, epoch)
+        world.schedule.after(world.chance.uniform(0, PROBE_S_MAX), self._probe, me, peer)
         self._dial(link)
+
+    def _probe(self, me: str, peer: str) -> None:
+        refused = (me, peer) in self._rejected
+        if not refused and not self._blocked & {(me, peer), (peer, me)}:
+            refused = not self._world.members[peer].alive
+        if refused:
+            self._world.members[me].peer_gone(peer)
 
     def _dial(self, link: _Link, delay_s: float = 0.0) -> None:
         if not link.dialling:
@@ -285,9 +300,16 @@ class Network:
         """Nothing arrives these ways (from, to) until unblock(); it is held, not lost."""
         self._blocked |= ways
 
+    def reject(self, ways: set[tuple[str, str]]) -> None:
+        """The same, but whoever dials is refused; links are reset."""
+        self._rejected |= ways
+        self.block(ways)
+        for a, b in sorted({(min(way), max(way)) for way in ways}):
+            self.cut(a, b)
+
     def unblock(self) -> None:
         """What was held arrives at once, before anything that was sent after it."""
-        self._blocked = set()
+        self._blocked, self._rejected = set(), set()
         for i, a in enumerate(self._names):
             for b in self._names[i + 1 :]:
                 link = self._links[a, b]

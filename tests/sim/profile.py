@@ -18,6 +18,8 @@ Pick: TypeAlias = Callable[[Sequence[Any]], Any]
 class Profile:
     """Rates are events in a second of virtual time; 0 is never.
 
+    reject_chance: that what a partition blocks is refused, as by a firewall: members that live seem
+    to be processes that have ended.
     late_crash: one member restarts when no more writes come: it must catch up without them.
     drift: clocks run at rates within 1 - drift and 1 + drift.
     wall_jump_ms: how far off wall clocks are, and jump: the next leader after all members were down
@@ -38,6 +40,7 @@ class Profile:
     # faults
     crash_rate: float = 0.0
     partition_rate: float = 0.0
+    reject_chance: float = 0.3
     late_crash: bool = False
     pause_rate: float = 0.0
     transfer_rate: float = 0.0
@@ -145,6 +148,9 @@ _PROFILES: Final = {
     "single": lambda p, pick: replace(p, size=1, crash_rate=0.5, reset_rate=0.0, transfer_rate=0.0),
     "crashes": lambda p, pick: replace(p, crash_rate=1.0, sync_s_max=0.05),
     "partitions": lambda p, pick: replace(p, partition_rate=1.0, reset_rate=1.0),
+    "refusals": lambda p, pick: replace(
+        p, partition_rate=1.0, reject_chance=0.9, crash_rate=0.3, delay_s_max=pick((0.005, 0.02))
+    ),
     "snapshots": lambda p, pick: replace(
         p, snapshot_entries=15, trailing_entries=3, chunk_size_bytes=2000, crash_rate=0.3
     ),

@@ -194,6 +194,12 @@ class Bench:
             self.links._onNodeDisconnected(Node(peer))
         self.turn()
 
+    def find_gone(self, peer: str) -> None:
+        """Its link has ended, and nobody listens where it was."""
+        self.disconnect(peer)
+        self.links.gone(Node(peer))
+        self.turn()
+
     def feed(self, sender: str, **message: Any) -> None:
         """A message from a peer; the fields that every kind of it has may be left out."""
         if message["type"] in ("request_vote", "pre_vote"):
@@ -298,8 +304,11 @@ class Ours(Bench):
         commands: Sequence[bytes] = (),
         disk: MemoryDisk | None = None,
         writes_pending_max: int = 10_000,
+        peers: Sequence[str] = (),
     ) -> None:
+        """peers: their names, if not n2, n3 and so on."""
         super().__init__(size)
+        self.peers = list(peers) or self.peers
         self._writes_pending_max = writes_pending_max
         self.fatal: list[Exception] = []
         self.loop, self.lane = _Loop(self.clock), _Lane()
@@ -343,6 +352,13 @@ class Ours(Bench):
         self.engine = self.replica._engine
         self.replica.start()
         self.turn()
+
+    def seek_lease(self) -> None:
+        """As whoever reads by it does; every peer promises it."""
+        self.replica.holds_lease()
+        self.advance(TIMING.heartbeat_s)
+        for peer in self.peers:
+            self.feed(peer, type="pong", term=self.term, seq=self.last_seq)
 
     def turn(self) -> None:
         self.replica.wake()

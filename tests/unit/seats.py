@@ -79,6 +79,7 @@ class Seat:
     received: list[tuple[str, Message]] = field(default_factory=list)
     activity: int = 0
     up: set[str] = field(default_factory=set)
+    gone: set[str] = field(default_factory=set)
 
     def on_up(self, node: Node) -> None:
         assert node.id not in self.up, "connected twice"
@@ -135,6 +136,7 @@ def seat(
         pace=pace,
     )
     made = Seat(name, links, clock, counters)
+    links.gone = lambda node: made.gone.add(node.id)
     links.setOnNodeConnectedCallback(made.on_up)
     links.setOnNodeDisconnectedCallback(made.on_down)
     links.setOnMessageReceivedCallback(made.on_message)

@@ -254,6 +254,7 @@ def test_a_leader_that_has_not_applied_everything_gives_no_lease(
 ) -> None:
     """A follower may have applied more than this leader, and answered its client."""
     bench = leading()
+    bench.seek_lease()
     assert bench.replica.holds_lease()
     for number in range(2):
         bench.replica.propose(put(number), lambda outcome: None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftcache.raft.rounds import LEASE_DRIFT, Rounds
+from raftcache.raft.rounds import LEASE_DRIFT, LEASE_SOUGHT_S, Rounds
 
 ELECTION_MIN_S = 1.0
 
@@ -68,6 +68,7 @@ def test_reads_that_come_later_wait_for_a_later_message() -> None:
 
 def test_a_lease_counts_from_the_sending_of_what_a_majority_answered() -> None:
     rounds = Rounds()
+    rounds.seek_lease(10.0)
     rounds.sent(1, 10.0)
     rounds.sent(2, 10.5)
     rounds.settle(["a", "b"], 10.6)
@@ -80,6 +81,48 @@ def test_a_lease_counts_from_the_sending_of_what_a_majority_answered() -> None:
     answer(rounds, ["b"], 2)
     rounds.settle(["a", "b"], 10.8)
     assert rounds.holds_lease(end_s, ELECTION_MIN_S)
+
+
+def test_nothing_that_did_not_ask_for_a_lease_gives_one() -> None:
+    """But it confirms that nobody else was leader when it was sent."""
+    rounds = Rounds()
+    rounds.sent(1, 10.0)
+    rounds.seek_lease(10.1)
+    answer(rounds, ["a"], 1)
+    rounds.settle(["a", "b"], 10.2)
+    assert rounds.confirmed_s == 10.0
+    assert not rounds.seeks_lease
+    assert not rounds.holds_lease(10.2, ELECTION_MIN_S)
+    rounds.sent(2, 10.3)
+    assert rounds.seeks_lease
+    answer(rounds, ["a"], 2)
+    rounds.settle(["a", "b"], 10.4)
+    assert rounds.holds_lease(10.4, ELECTION_MIN_S)
+
+
+def test_what_asked_for_a_lease_gives_none_once_messages_go_out_that_do_not() -> None:
+    """A peer that answers the later one may never have got the one before: its link had ended."""
+    rounds = Rounds()
+    rounds.seek_lease(10.0)
+    rounds.sent(1, 10.0)
+    rounds.sent(2, 10.0 + LEASE_SOUGHT_S)
+    assert not rounds.seeks_lease
+    answer(rounds, ["a"], 2)
+    rounds.settle(["a", "b"], 10.0 + LEASE_SOUGHT_S)
+    assert rounds.confirmed_s == 10.0 + LEASE_SOUGHT_S
+    assert not rounds.holds_lease(10.0, ELECTION_MIN_S)
+
+
+def test_a_lease_that_was_promised_is_held_to_its_end_though_none_is_sought_any_more() -> None:
+    rounds, last_s = Rounds(), 10.0 + LEASE_SOUGHT_S - 0.1
+    rounds.seek_lease(10.0)
+    rounds.sent(1, last_s)
+    answer(rounds, ["a"], 1)
+    rounds.settle(["a", "b"], last_s)
+    rounds.sent(2, 10.0 + LEASE_SOUGHT_S)
+    end_s = last_s + ELECTION_MIN_S * (1 - LEASE_DRIFT)
+    assert rounds.holds_lease(end_s - 0.001, ELECTION_MIN_S)
+    assert not rounds.holds_lease(end_s, ELECTION_MIN_S)
 
 
 def test_the_end_of_leadership_ends_every_read_and_the_lease() -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from raftcache.config import Address
 from raftcache.errors import BadConfig
+from raftcache.raft import transport
 from raftcache.raft.complaints import LOG_AGAIN_S
 from raftcache.raft.frames import Message, encode
 from raftcache.raft.members import Configuration, Member
@@ -112,7 +113,13 @@ async def test_a_peer_that_is_not_there_is_dialled_until_it_is() -> None:
 
 
 @on_both_loops
-async def test_a_link_that_was_up_is_dialled_again_without_delay() -> None:
+async def test_a_link_that_was_up_is_dialled_again_without_delay(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def somebody_listens(address: Address) -> bool:
+        return False
+
+    monkeypatch.setattr(transport, "nobody_listens", somebody_listens)  # would be a wire as well
     # Without a fresh start after each link the last wait would be a minute, past every deadline.
     n2, wires = seat("n2", pace=Pace(redial_min_s=0.001, redial_max_s=1000.0)), list[Wire]()
     async with listener(wires) as address, started(n2):
@@ -123,6 +130,38 @@ async def test_a_link_that_was_up_is_dialled_again_without_delay() -> None:
             await wires[-1].greet(name="n1", to="n2")
             await until(lambda: n2.counters.connects == links)  # noqa: B023
             await wires[-1].close()
+
+
+@on_both_loops
+async def test_a_peer_whose_process_has_ended_is_said_to_be_gone_by_either_side() -> None:
+    """Whoever's turn it is to dial; n1 is between them."""
+    n1, n2, n0 = seat("n1"), seat("n2"), seat("n0")
+    async with started(n1):
+        async with started(n0, n2):
+            n1.knows(n0, n2)
+            n0.knows(n1)
+            n2.knows(n1)
+            await until(lambda: n1.up == {"n0", "n2"} and n0.up and n2.up)
+            assert not n1.gone
+        await until(lambda: n1.gone == {"n0", "n2"})
+
+
+@on_both_loops
+async def test_a_peer_whose_link_was_cut_is_not_gone() -> None:
+    n1, n2 = seat("n1"), seat("n2")
+    async with started(n1, n2):
+        n1.knows(n2)
+        n2.knows(n1)
+        for links in range(1, 5):
+            await until(lambda: n1.up and n2.up and n1.counters.connects == links)  # noqa: B023
+            for connection in list(n2.links._connections):
+                connection.abort("cut by the test")
+                n2.links._part(connection, "cut by the test")
+            await until(lambda: n1.counters.disconnects == links)  # noqa: B023
+        await until(lambda: n1.up and n2.up)
+        await until(lambda: n1.links._peers["n2"].probing is None)
+        assert not n1.gone
+        assert n1.counters.peers_gone == 0
 
 
 @pytest.mark.parametrize("turns", range(12))

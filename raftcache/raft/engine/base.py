@@ -80,7 +80,11 @@ class SyncObj(_Base):
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__parts = parts
         self.__clock: Callable[[], float] = parts.clock.monotonic_s
-        self.__heard_s = parts.clock.monotonic_s()  # a restarted voter may have promised a lease
+        # A restarted voter may have heard a leader, and have promised it a lease.
+        self.__heard_s = self.__promised_s = parts.clock.monotonic_s()
+        self.__heard_from: Node | None = None
+        self.__heard_term = -1
+        self.__leader_gone = False  # who was heard last: its process seems to have ended
         self.__verified = 0  # the log is the leader's up to here, in this term
         self.__rounds = Rounds()
         self.__raftLeader: Node | None  # the parent's, declared for the type checker only
@@ -97,6 +101,9 @@ class SyncObj(_Base):
         if message["term"] > self.__raftCurrentTerm:
             self.__onLeaderChanged()
         self.__heard_s = self.__clock()
+        self.__heard_from, self.__heard_term, self.__leader_gone = node, message["term"], False
+        if message.get("lease", True):  # older leaders do not say, and may count on it
+            self.__promised_s = self.__heard_s
         self.__parts.time.hear(message["now"])
 
     def __note_heartbeat(self, node: Node, term: int, commit_index: int) -> None:

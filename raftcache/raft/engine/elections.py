@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from raftcache.raft.engine import membership
 from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
 from raftcache.raft.stock import Node, SyncObjConf
+
+TURN_S: Final = 0.05
+"""When the leader's process has ended, voters stand for election one by one, in order of their
+names: so long after each other, which is longer than most elections take. Then no two of them
+stand at once, and split the votes."""
 
 
 class SyncObj(membership.SyncObj):
@@ -14,6 +21,7 @@ class SyncObj(membership.SyncObj):
         self.__votes: set[Node] = set()
         self.__pre_votes: set[Node] | None = None  # who granted the running pre-vote
         self.__pre_won = self.__forced = False
+        self.__asked_by: dict[Node, Message] = {}  # for pre-votes, while a leader is heard
         self.__transfer_to: Node | None = None
         self.__transfer_until_s = 0.0
         self.__lease_void_term = -1  # a transfer was tried in it: its target may yet force a vote
@@ -38,18 +46,56 @@ class SyncObj(membership.SyncObj):
     def __hear_leader(self, node: Node, message: Message) -> None:
         super().__hear_leader(node, message)
         self.__pre_votes, self.__pre_won = None, False
+        self.__asked_by.clear()
 
     def __hears_leader(self) -> bool:
-        """A live leader is known here: this node is one with a quorum, or heard one just now."""
+        """A live leader is known here: this node is one with a quorum, or heard one just now.
+
+        Who is gone is heard no more; what was promised to it holds all the same (see leader_gone).
+        """
         since = self.__clock() - self.__conf.raftMinTimeout
-        if self.__raftState != LEADER:
-            return bool(self.__heard_s > since)
-        return self.__is_majority(self.__live(since))
+        if self.__raftState == LEADER:
+            return self.__is_majority(self.__live(since))
+        heard_s = self.__promised_s if self.__leader_gone else self.__heard_s
+        return bool(heard_s > since)
 
     @property
     def is_lost(self) -> bool:
         """No leader is heard here; one that this node's log does not know yet may turn up."""
         return self.__raftState != LEADER and not self.__hears_leader()
+
+    def peer_gone(self, node: Node) -> None:
+        """Nobody listens any more where this peer was: if it led, waiting for it is of no use.
+
+        That is no proof: a firewall says the same of a leader that lives. So no promise rests on
+        it. A voter breaks none that it made; and who leads is for a majority to say, as always.
+        """
+        if self.__raftState == LEADER or node != self.__heard_from:
+            return
+        self.__leader_gone = True
+        if self.__heard_term == self.__raftCurrentTerm:  # nobody has stood for election since
+            ahead = sum(voter.id < self.__selfNode.id for voter in self.__voters - {node})
+            free_s = max(self.__clock(), self.__promised_s + self.__conf.raftMinTimeout)
+            due_s = free_s + ahead * TURN_S
+            self.__raftElectionDeadline = min(self.__raftElectionDeadline, due_s)
+        asked, self.__asked_by = self.__asked_by, {}
+        for candidate, message in asked.items():  # who saw it first
+            self.__on_pre_vote(candidate, message)
+
+    def __next_deadline(self, now_s: float) -> float:
+        """When to stand again if nothing comes of it; soon, if others have yet to see the end."""
+        hurries = self.__leader_gone and self.__heard_term == self.__raftCurrentTerm
+        asks_first = not (self.__forced or self.__pre_won)
+        if hurries and asks_first and now_s < self.__heard_s + self.__conf.raftMaxTimeout:
+            return now_s + TURN_S * len(self.__voters)  # after everybody's turn
+        return float(now_s + self.__generateRaftTimeout())
+
+    def __setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
+        """Somebody else stands already: in such haste this node would only come between."""
+        overtaken = term > self.__raftCurrentTerm and votedForNodeId is None
+        super().__setCurrentTerm(term, votedForNodeId)
+        if overtaken and self.__leader_gone:
+            self.__raftElectionDeadline = self.__clock() + self.__generateRaftTimeout()
 
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
@@ -60,8 +106,8 @@ class SyncObj(membership.SyncObj):
             if self.__raftLeader is not None:
                 self.__forget_leader()
             return
-        self.__raftElectionDeadline = now_s + self.__generateRaftTimeout()
         self.__forced, self.__transferInProgress = self.__transferInProgress, False
+        self.__raftElectionDeadline = self.__next_deadline(now_s)
         if not (self.__forced or self.__pre_won):
             self.__pre_vote()
             return
@@ -93,8 +139,11 @@ class SyncObj(membership.SyncObj):
         if term <= self.__raftCurrentTerm:
             self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
         up_to_date = theirs >= (last[2], last[1]) and self.__may_vote(message)
-        if term >= self.__raftCurrentTerm and up_to_date and not self.__hears_leader():
-            self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
+        if term >= self.__raftCurrentTerm and up_to_date:
+            if self.__hears_leader():
+                self.__asked_by[node] = message
+            else:
+                self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
 
     def __on_pre_vote_ok(self, node: Node, message: Message) -> None:
         current = message["term"] == self.__raftCurrentTerm + 1

@@ -39,7 +39,11 @@ class SyncObj(applying.SyncObj):
             self.__transport.send(self.__raftLeader, {"type": "read_index", "id": self.__ask_id})
 
     def holds_lease(self) -> bool:
-        """The state here has everything that anyone was told, and no other leader can be."""
+        """The state here has everything that anyone was told, and no other leader can be.
+
+        Whoever asks makes this node seek a lease for a while: see rounds.py.
+        """
+        self.__rounds.seek_lease(self.__clock())
         return (
             self.has_committed_in_term
             and not self.is_behind  # a follower may have applied more, and answered
