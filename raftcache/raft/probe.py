@@ -28,8 +28,8 @@ async def nobody_listens(address: Address) -> bool:
     try:
         async with asyncio.timeout(PROBE_TIMEOUT_S):
             found = await loop.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
-            for *_, (host, port, *_) in found:
-                if not await _refuses(host, port):
+            for *_, resolved in found:
+                if not await _refuses(str(resolved[0]), address.port):
                     return False
     except (OSError, UnicodeError):  # a TimeoutError is an OSError
         return False

@@ -363,7 +363,7 @@ MUTATIONS: Final = (
     Mutation("watched revisions are not compared", redis.no_watch, "redis", 3, word="no-watch"),
     Mutation("rows of what is gone are not freed", redis.rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
-    Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 60),
+    Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 4),
     Mutation("calls are used before every voter knows them", redis.used_too_early, "redis", 5, 3),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),

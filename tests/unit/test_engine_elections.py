@@ -236,6 +236,28 @@ def test_a_vote_is_not_given_twice_in_a_term_but_may_be_repeated() -> None:
     assert play(Stock()) == ["n2"], "with stock, a vote that was lost is lost"
 
 
+def test_a_node_that_stood_still_listens_before_it_stands() -> None:
+    """Heartbeats that came meanwhile are yet to be read: its own pause is not its leader's."""
+    ours = Ours()
+    ours.connect()
+    ours.append("n2", 1, (1, 0), [1])
+    ours.clock.now_s += 2 * TIMING.election_max_s
+    ours.turn()
+    assert not ours.sent("pre_vote")
+    ours.feed("n2", type="ping", term=1)
+    ours.advance(TIMING.election_min_s - 0.01)
+    assert not ours.sent("pre_vote")
+
+
+def test_a_node_that_is_always_slow_stands_all_the_same() -> None:
+    ours = Ours()
+    ours.connect()
+    for _ in range(10):
+        ours.clock.now_s += TIMING.election_min_s
+        ours.turn()
+    assert ours.sent("pre_vote")
+
+
 # -- a leader whose process has ended (decisions/0006) ---------------------------------------------
 
 LOG: dict[str, Any] = {"last_log_index": 2, "last_log_term": 1}

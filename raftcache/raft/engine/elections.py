@@ -13,6 +13,9 @@ TURN_S: Final = 0.05
 names: so long after each other, which is longer than most elections take. Then no two of them
 stand at once, and split the votes."""
 
+STALL_HEARTBEATS: Final = 2
+"""A node that took no turn for so long has stood still: turns come twice in a heartbeat."""
+
 
 class SyncObj(membership.SyncObj):
     """Who leads."""
@@ -22,6 +25,8 @@ class SyncObj(membership.SyncObj):
         self.__pre_votes: set[Node] | None = None  # who granted the running pre-vote
         self.__pre_won = self.__forced = False
         self.__asked_by: dict[Node, Message] = {}  # for pre-votes, while a leader is heard
+        self.__turn_s = parts.clock.monotonic_s()
+        self.__listens_first = True
         self.__transfer_to: Node | None = None
         self.__transfer_until_s = 0.0
         self.__lease_void_term = -1  # a transfer was tried in it: its target may yet force a vote
@@ -47,6 +52,7 @@ class SyncObj(membership.SyncObj):
         super().__hear_leader(node, message)
         self.__pre_votes, self.__pre_won = None, False
         self.__asked_by.clear()
+        self.__listens_first = True
 
     def __hears_leader(self) -> bool:
         """A live leader is known here: this node is one with a quorum, or heard one just now.
@@ -97,10 +103,25 @@ class SyncObj(membership.SyncObj):
         if overtaken and self.__leader_gone:
             self.__raftElectionDeadline = self.__clock() + self.__generateRaftTimeout()
 
+    def __stood_still(self, now_s: float) -> bool:
+        """This node was away, not its leader: what that sent meanwhile may be yet to be read.
+
+        So it listens for a heartbeat before it stands; but once only, however slow this node is.
+        """
+        away_s, self.__turn_s = now_s - self.__turn_s, now_s
+        heartbeat_s = self.__conf.appendEntriesPeriod
+        waits = not (self.__leader_gone or self.__pre_won or self.__transferInProgress)
+        if not (waits and self.__listens_first and away_s > STALL_HEARTBEATS * heartbeat_s):
+            return False
+        self.__listens_first = False
+        self.__raftElectionDeadline = max(self.__raftElectionDeadline, now_s + heartbeat_s)
+        return True
+
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
-        if self.__raftElectionDeadline >= now_s:
+        if self.__stood_still(now_s) or self.__raftElectionDeadline >= now_s:
             return
+        self.__listens_first = True
         asks = self.__votes_itself and (not self.__voters or self.__connectedToAnyone())
         if not asks:  # nobody to ask, or no voter; and it cannot be following anyone
             if self.__raftLeader is not None:
