@@ -295,6 +295,30 @@ def test_the_next_voter_stands_a_turn_later() -> None:
     assert ours.sent("pre_vote", "n0")
 
 
+def test_of_two_that_ask_at_once_the_first_by_name_goes_on() -> None:
+    ours = following()
+    ours.find_gone("n2")
+    ours.advance(TURN_S / 2)
+    assert ours.sent("pre_vote", "n3")
+    ours.feed("n3", type="pre_vote", term=2, **LOG)
+    assert not ours.sent("pre_vote_ok", "n3")
+    ours.feed("n3", type="pre_vote", term=2, last_log_index=3, last_log_term=1)
+    assert ours.sent("pre_vote_ok", "n3"), "unless the other one has more"
+
+
+def test_of_two_that_ask_at_once_the_last_by_name_gives_way() -> None:
+    ours = following("n2", peers=["n0", "n2"])
+    ours.find_gone("n2")
+    ours.advance(TURN_S + TIMING.heartbeat_s / 2)
+    assert ours.sent("pre_vote", "n0")
+    ours.feed("n0", type="pre_vote", term=2, **LOG)
+    assert ours.sent("pre_vote_ok", "n0")
+    ours.feed("n0", type="pre_vote_ok", term=2)
+    assert not ours.sent("request_vote")
+    ours.advance(2 * TURN_S + TIMING.heartbeat_s / 2)
+    assert len(ours.sent("pre_vote", "n0")) == 2, "but not for long"
+
+
 def test_an_end_of_a_link_alone_says_nothing_about_the_leader() -> None:
     ours = following()
     ours.disconnect("n2")

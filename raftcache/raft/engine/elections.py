@@ -79,7 +79,7 @@ class SyncObj(membership.SyncObj):
         if self.__raftState == LEADER or node != self.__heard_from:
             return
         self.__leader_gone = True
-        if self.__heard_term == self.__raftCurrentTerm:  # nobody has stood for election since
+        if self.__hurries:
             ahead = sum(voter.id < self.__selfNode.id for voter in self.__voters - {node})
             free_s = max(self.__clock(), self.__promised_s + self.__conf.raftMinTimeout)
             due_s = free_s + ahead * TURN_S
@@ -88,11 +88,26 @@ class SyncObj(membership.SyncObj):
         for candidate, message in asked.items():  # who saw it first
             self.__on_pre_vote(candidate, message)
 
+    @property
+    def __hurries(self) -> bool:
+        """The leader has gone, and nobody has come to stand in its place yet."""
+        return self.__leader_gone and self.__heard_term == self.__raftCurrentTerm
+
+    def __goes_first(self, node: Node) -> bool:
+        """Of two that ask for pre-votes in haste, with equal logs: else they split the votes."""
+        asks = self.__pre_votes is not None or self.__pre_won
+        return bool(self.__hurries and asks and self.__selfNode.id < node.id)
+
+    def __give_way(self) -> None:
+        """To who was just granted a pre-vote."""
+        if self.__hurries:
+            self.__pre_votes, self.__pre_won = None, False
+            self.__raftElectionDeadline = self.__clock() + TURN_S * len(self.__voters)
+
     def __next_deadline(self, now_s: float) -> float:
         """When to stand again if nothing comes of it; soon, if others have yet to see the end."""
-        hurries = self.__leader_gone and self.__heard_term == self.__raftCurrentTerm
         asks_first = not (self.__forced or self.__pre_won)
-        if hurries and asks_first and now_s < self.__heard_s + self.__conf.raftMaxTimeout:
+        if self.__hurries and asks_first and now_s < self.__heard_s + self.__conf.raftMaxTimeout:
             return now_s + TURN_S * len(self.__voters)  # after everybody's turn
         return float(now_s + self.__generateRaftTimeout())
 
@@ -159,12 +174,15 @@ class SyncObj(membership.SyncObj):
         term, theirs = message["term"], (message["last_log_term"], message["last_log_index"])
         if term <= self.__raftCurrentTerm:
             self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
-        up_to_date = theirs >= (last[2], last[1]) and self.__may_vote(message)
-        if term >= self.__raftCurrentTerm and up_to_date:
-            if self.__hears_leader():
-                self.__asked_by[node] = message
-            else:
-                self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
+        mine = (last[2], last[1])
+        up_to_date = theirs >= mine and self.__may_vote(message)
+        if term < self.__raftCurrentTerm or not up_to_date:
+            return
+        if self.__hears_leader():
+            self.__asked_by[node] = message
+        elif theirs != mine or not self.__goes_first(node):
+            self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
+            self.__give_way()
 
     def __on_pre_vote_ok(self, node: Node, message: Message) -> None:
         current = message["term"] == self.__raftCurrentTerm + 1
