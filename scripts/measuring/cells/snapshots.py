@@ -32,7 +32,7 @@ SECONDS: Final = 60.0
 ABSENCES: Final = 2
 RATE: Final = 500.0
 CONNECTIONS: Final = 48
-PATIENCE_S: Final = 400.0
+PATIENCE_S: Final = 150.0
 CALM_S: Final = 5.0
 ENTRIES: Final = 10_000
 """Between two snapshots: some twenty seconds."""
@@ -51,6 +51,11 @@ class Log:
     def times(self, name: str, what: str) -> list[float]:
         """When a node said so."""
         return [at for at, said in self._events(name) if said == what]
+
+    def since(self, begun_s: float, what: str) -> list[float]:
+        """When any node said so, from then on, in order."""
+        times = (at for node in self._system.nodes for at in self.times(node.name, what))
+        return sorted(at for at in times if at >= begun_s)
 
     def spans(self) -> dict[str, list[Span]]:
         """In which a node took a snapshot, and in which one was on its way to another."""
@@ -86,26 +91,25 @@ def by_state(
     return found
 
 
-def fall_behind(system: Raftcache, log: Log, late: str) -> Span:
+def fall_behind(system: Raftcache, log: Log) -> Span:
     """Keeps a follower down until the leader's log no longer has what it lacks, then starts it.
 
-    Returns when it was down, and starting; on return it has installed the leader's snapshot.
+    Returns when it was down, and starting; on return it has installed a snapshot.
     """
-    leader = system.leader.name
+    leader = system.find_leader().name
+    late = next(node.name for node in system.nodes if node.name != leader)
 
     def count(name: str, what: str) -> int:
         return len(log.times(name, what))
 
-    taken, sent = count(leader, "took a snapshot"), count(leader, SENDING)
-    installed = count(late, "installed a snapshot")
+    taken, installed = count(leader, "took a snapshot"), count(late, "installed a snapshot")
     system.kill_node(late)
     begun_s = time.time()
     until(lambda: count(leader, "took a snapshot") >= taken + 2, "two snapshots", PATIENCE_S)
     system.start_node(late)
-    until(lambda: count(leader, SENDING) > sent, "a transfer", PATIENCE_S)
-    ended_s = time.time()
+    sent = until(lambda: log.since(begun_s, SENDING), "a transfer", PATIENCE_S)
     until(lambda: count(late, "installed a snapshot") > installed, "an installation", PATIENCE_S)
-    return begun_s, ended_s
+    return begun_s, sent[0]
 
 
 def measure(lab: Lab, cell: Cell) -> list[Row]:
@@ -114,7 +118,7 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
     entries = str(max(1000, round(ENTRIES * lab.scale)))
     options = ("--snapshot-entries", entries, "--trailing-entries", "100", "--log-format", "json")
     with lab.own(Raftcache(lab.folder / "snapshots", options=options)) as system:
-        log, late = Log(system), system.followers[0].name
+        log = Log(system)
         load_all(Asks("resp", "PUT", keys, pipeline=PIPELINE), (HOST, system.leader.ports["resp"]))
         samples = system.folder / "samples"
         spec = Spec(
@@ -128,7 +132,7 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
         with Running(spec) as writes:
             time.sleep(max(10.0, SECONDS * lab.scale))
             for _ in range(ABSENCES):
-                down.append(fall_behind(system, log, late))
+                down.append(fall_behind(system, log))
                 time.sleep(CALM_S)
             found = writes.stop()
         # what comes first counts: a node that starts takes a core, whatever else goes on

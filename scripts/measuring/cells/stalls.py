@@ -24,8 +24,9 @@ from scripts.measuring.lab import Lab
 from scripts.measuring.loads.asks import Asks
 from scripts.measuring.loads.openloop import Found, Running, Spec, load_all, run
 from scripts.measuring.model import Cell, Row, Section
-from scripts.measuring.processes import Processes, free_ports
+from scripts.measuring.processes import Processes, free_ports, until
 from scripts.measuring.systems.base import HOST
+from scripts.measuring.systems.http import is_ok
 from scripts.measuring.systems.raftcache import Raftcache
 from scripts.measuring.tables import markdown
 
@@ -33,8 +34,8 @@ SECONDS: Final = 60.0
 PROBE_RATE: Final = 100.0
 CONNECTIONS: Final = 64
 CLOSED_S: Final = 3.0
-SNAPSHOTS: Final = ("--snapshot-entries", "5000", "--trailing-entries", "500")
-"""So often that one is under way most of the time."""
+ENTRIES: Final = 2_000
+"""Between two snapshots: so few that one is under way most of the time."""
 IDLE: Final = "idle"
 PROBE_S_MAX: Final = 3600.0
 
@@ -59,7 +60,9 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
     """A row for each node, and for the idle process, in both phases."""
     keys, seconds = keys_of(lab), max(10.0, SECONDS * lab.scale)
     with contextlib.ExitStack() as stack:
-        system = stack.enter_context(lab.own(Raftcache(lab.folder / "stalls", options=SNAPSHOTS)))
+        entries = ("--snapshot-entries", str(max(100, round(ENTRIES * lab.scale))))
+        nodes = Raftcache(lab.folder / "stalls", options=(*entries, "--trailing-entries", "100"))
+        system = stack.enter_context(lab.own(nodes))
         doors = {node.name: Door(node.pid, node.ports["http"]) for node in system.nodes}
         doors[IDLE] = stack.enter_context(idle(lab))
         rows = _loading(system, doors, keys)
@@ -77,7 +80,9 @@ def idle(lab: Lab) -> Iterator[Door]:
     processes, (port,) = Processes(lab.folder / IDLE), free_ports(1)
     try:
         command = [sys.executable, "-m", "scripts.measuring.loads.idle", str(port)]
-        yield Door(processes.start(IDLE, command), port)
+        door = Door(processes.start(IDLE, command), port)
+        until(lambda: is_ok(f"http://{HOST}:{port}/livez"), "the idle process")
+        yield door
     finally:
         processes.stop()
 
