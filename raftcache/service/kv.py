@@ -61,10 +61,11 @@ class Kv(Protocol):
         """The key at the asked freshness; done is called exactly once, later or at once."""
         ...
 
-    def when_fresh(self, want: Want, done: FreshDone) -> None:
+    def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         """done(None) once the local state is as fresh as asked, or done(why it cannot be).
 
-        Keys that are overdue by cluster time may still be in it: see tick.
+        Keys that are overdue by cluster time may still be in it: see tick. readers: how many wait
+        for it.
         """
         ...
 
@@ -160,7 +161,7 @@ class KvService:
         reads, self._reads = self._reads, []
         self._replica.read_index(partial(self._confirmed, reads))
 
-    def when_fresh(self, want: Want, done: FreshDone) -> None:
+    def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         if self._replica.expelled:
             done(NotLeader(f"this node is out of the cluster: {self._replica.expelled}"))
         elif want.level is Level.STALE:
@@ -170,11 +171,11 @@ class KvService:
         elif self._reads_pending >= self._reads_pending_max:
             done(Overloaded(f"{self._reads_pending} reads are waiting already"))
         else:
-            self._reads_pending += 1
-            self._replica.read_index(lambda index: self._became_fresh(index, done))
+            self._reads_pending += readers
+            self._replica.read_index(lambda index: self._became_fresh(index, done, readers))
 
-    def _became_fresh(self, index: int | None, done: FreshDone) -> None:
-        self._reads_pending -= 1
+    def _became_fresh(self, index: int | None, done: FreshDone, readers: int) -> None:
+        self._reads_pending -= readers
         done(NotLeader("no leader could confirm this read") if index is None else None)
 
     def tick(self, done: Callable[[Outcome], None]) -> None:

@@ -21,7 +21,7 @@ from raftcache.command.words import CallsReply, Collection, Item, Status
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
-from raftcache.service.gathering import Gathering, ValuesDone
+from raftcache.service.gathering import Reading, ValuesDone, Writing
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
 from raftcache.service.wording import (
     MISTAKE,
@@ -79,6 +79,24 @@ class Redis(Protocol):
         """
         ...
 
+    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
+        """As a run of a GET of each key, on a shorter way, and without an end to the wait."""
+        ...
+
+    def write(
+        self,
+        calls: Sequence[Call],
+        size_bytes: int,
+        done: ValuesDone,
+        wrote: Wrote | None = None,
+    ) -> None:
+        """One proposal; done with a value for each call: the same Failure if it was not made.
+
+        CALLS_MAX of them at most, and BATCH_SIZE_BYTES_MAX together unless there is only one; none
+        is a stage of its own. size_bytes: their size, or more.
+        """
+        ...
+
     def transact(
         self,
         calls: Sequence[Call],
@@ -122,7 +140,8 @@ class RedisService:
         self._value_size_bytes_max = value_size_bytes_max
         self.alone = alone
         self._receivers = receivers
-        self._gathering = Gathering(loop, self._write) if gathers else None
+        self._writing = Writing(loop, self._write) if gathers else None
+        self._reading = Reading(loop, kv, machine, self._get_slowly, note_read)
 
     def run(
         self,
@@ -168,17 +187,23 @@ class RedisService:
 
         when_current(self.kv, self.machine, LINEARIZABLE, fresh)
 
-    # For a pipeline under way.
+    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
+        self._reading.add(keys, done)
+
+    def _get_slowly(self, keys: Sequence[bytes], done: ValuesDone) -> None:
+        """With a round of its own, which may have to wait for what is overdue to be gone."""
+        self.run([(b"GET", key) for key in keys], done)
 
     def write(
-        self, calls: Sequence[Call], size_bytes: int, done: ValuesDone, wrote: Wrote | None
+        self,
+        calls: Sequence[Call],
+        size_bytes: int,
+        done: ValuesDone,
+        wrote: Wrote | None = None,
     ) -> None:
-        """One proposal; a value for each call, which is the same Failure if it was not done.
-
-        Nobody may have to know which revisions were whose, if it is shared with other pipelines.
-        """
-        if self._gathering is not None and wrote is None:
-            self._gathering.add(calls, size_bytes, done)
+        # Nobody may have to know which revisions were whose, if it is shared with other pipelines.
+        if self._writing is not None and wrote is None:
+            self._writing.add(calls, size_bytes, done)
         else:
             self._write(calls, done, wrote)
 
@@ -186,8 +211,10 @@ class RedisService:
         word = self._word(calls)
         self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)))
 
+    # For a pipeline under way.
+
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
-        """The same for one call that is applied once."""
+        """As write, for one call that is applied once."""
         word = _marked(self._word((call,)), token)
         self.kv.write(word, lambda outcome: done(self._values(outcome, (call,), wrote)))
 

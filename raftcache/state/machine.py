@@ -35,7 +35,7 @@ from raftcache.command.words import (
     Tick,
     Txn,
 )
-from raftcache.state import image
+from raftcache.state import image, lookup
 from raftcache.state.changes import Changes
 from raftcache.state.history import History, Kind
 from raftcache.state.image import (
@@ -201,6 +201,10 @@ class Machine:
     def get(self, key: bytes) -> Item | None:
         """The key as of the last entry applied; an overdue one is absent."""
         return self._state.keyspace.get(key, self._state.now_ms)
+
+    def strings(self, keys: Sequence[bytes], now_ms: int) -> list[Value] | None:
+        """What a GET of each key answers; None if that is for `call` to say. See lookup.strings."""
+        return lookup.strings(self._state, keys, now_ms)
 
     def call(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> list[Value]:
         """What Redis commands that only read answer; see call_some."""

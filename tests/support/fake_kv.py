@@ -38,7 +38,7 @@ class FakeKv:
         self.wants.append(want)
         self._end(partial(self._look_up, key, done))
 
-    def when_fresh(self, want: Want, done: FreshDone) -> None:
+    def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         self.wants.append(want)
         self._end(lambda: done(self.error))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import chain
 
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
@@ -52,6 +53,19 @@ class FakeRedis:
             return _nothing
         self._held.append(end)
         return partial(self._cancel, end)
+
+    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
+        self.run([(b"GET", key) for key in keys], done)
+
+    def write(
+        self,
+        calls: Sequence[Call],
+        size_bytes: int,
+        done: ValuesDone,
+        wrote: Wrote | None = None,
+    ) -> None:
+        assert size_bytes >= sum(map(len, chain.from_iterable(calls)))
+        self.run(calls, done, wrote=wrote)
 
     def _cancel(self, end: Callable[[], None]) -> bool:
         if end in self._held:

@@ -17,6 +17,7 @@ from typing import Final, cast
 from raftcache.config import Limits
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Clients
+from raftcache.server.resp.quick import cut_gets, cut_sets
 from raftcache.server.resp.session import Session
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.wire import RequestParser
@@ -241,6 +242,9 @@ class Connection(asyncio.Protocol):
     def idle(self) -> None:
         """Do what has been heard, as far as the session can at once."""
         session, parser = self.session, self._parser
+        waits = self._heard or self._ends or self._is_reading_paused
+        if not waits and parser.error is None and parser.trusted:
+            return  # as nearly always
         while not session.is_busy and not self._is_deaf:
             if parser.error is not None:
                 self._refuse(parser.error)
@@ -262,6 +266,15 @@ class Connection(asyncio.Protocol):
     def _take(self, data: bytes) -> bool:
         """Let the session do what data completes; False if that is nothing."""
         session, parser = self.session, self._parser
+        if session.is_usual and not parser.is_midway:
+            if (keys := cut_gets(data)) is not None:
+                self._taken += 1
+                session.take_gets(keys)
+                return True
+            if (sets := cut_sets(data)) is not None:
+                self._taken += 1
+                session.take_sets(sets, len(data))
+                return True
         parser.trusted = session.is_trusted
         calls = parser.feed(data)
         if calls:

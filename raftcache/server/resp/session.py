@@ -13,6 +13,7 @@ from collections.abc import Callable
 from operator import itemgetter
 from typing import Final
 
+from raftcache.command.calls import Call
 from raftcache.command.values import Failure, Value
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Client, Mute, Outlet
@@ -21,6 +22,7 @@ from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
 from raftcache.server.resp.transactions import queued, refused
+from raftcache.service.kv import LINEARIZABLE
 from raftcache.service.redis import Redis
 from raftcache.service.wording import NOT_BEGUN, is_open
 
@@ -77,6 +79,7 @@ class Session(Client):
         "_table",
         "_tokens",
         "is_busy",
+        "is_usual",
     )
 
     def __init__(
@@ -105,6 +108,9 @@ class Session(Client):
         self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
         self.is_busy = False
         """Calls that were taken are not all answered."""
+        self.is_usual = False
+        """Nothing has been agreed with the client that concerns its calls of data, as far as is
+        known: it has called nothing else since its last pipeline of the plain kind."""
 
     # In.
 
@@ -123,6 +129,30 @@ class Session(Client):
         # The usual pipeline is one stage: no need to look for where it ends.
         self._at, self._is_going = len(calls), True
         self._run(calls, None)
+        self._is_going = False
+        if not self._is_waiting:
+            self._go_on()
+
+    def take_gets(self, keys: list[bytes]) -> None:
+        """The same for a GET of each key; only while everything is usual."""
+        self._begin_quickly(b"GET", len(keys))
+        self._redis.get(keys, self._answered)
+        self._end_quickly()
+
+    def take_sets(self, calls: list[Call], size_bytes: int) -> None:
+        """The same for calls that write and fit into one proposal; size_bytes: theirs, or more."""
+        self._begin_quickly(calls[-1][0], len(calls))
+        self._redis.write(calls, size_bytes, self._answered)
+        self._end_quickly()
+
+    def _begin_quickly(self, name: bytes, count: int) -> None:
+        assert self.is_usual and not self.is_busy
+        self.last_call = name
+        self._counters.calls += count
+        self._tokens = self._cancel = None
+        self.is_busy = self._is_waiting = self._is_going = True
+
+    def _end_quickly(self) -> None:
         self._is_going = False
         if not self._is_waiting:
             self._go_on()
@@ -217,6 +247,7 @@ class Session(Client):
             or self.listens
         ):
             return False
+        self.is_usual = self.before_reads is None and self.want is LINEARIZABLE
         if len(calls) == 1:
             return (calls[0][0], len(calls[0])) in self._table.plain
         return {*zip(map(_name, calls), map(len, calls), strict=True)} <= self._table.plain
@@ -269,6 +300,7 @@ class Session(Client):
 
     def _do(self, call: Request) -> None:
         """One call that is no data, or that is queued or refused."""
+        self.is_usual = False
         entry = self._judge(call)
         if isinstance(entry, Failure) and call[0].upper() in OF_HTTP:
             self.leave()
@@ -305,6 +337,16 @@ class Session(Client):
         if self.after_reads is not None:  # EXEC reads, too
             self.after_reads()
         self.resume()
+
+    def _answered(self, values: list[Value]) -> None:
+        """The answers to what was taken quickly."""
+        outlet = self.outlet
+        if self._is_going or self._is_gone or outlet.is_paused or len(values) > REPLIES_AT_ONCE:
+            self._ended(values)
+            return
+        self.is_busy = self._is_waiting = False
+        outlet.write(encode_all(values, self.protocol))
+        outlet.idle()
 
     def _ended(self, values: list[Value]) -> None:
         """The answers to a stage."""

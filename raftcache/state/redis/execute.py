@@ -12,6 +12,7 @@ from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
 from raftcache.command.words import CallsReply, Status
 from raftcache.state.changes import Changes
+from raftcache.state.lookup import TURN_SIZE_BYTES
 from raftcache.state.redis import (
     bitfields,
     bitmaps,
@@ -71,10 +72,6 @@ LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
 _LONE_HANDLERS: Final = {name: HANDLERS[name] for name in LONE}
 
 _ABSENT: Final = 0
-
-TURN_SIZE_BYTES: Final = 4 << 20
-"""What reads copy before others have their turn: a millisecond."""
-
 
 def _mistake(error: Exception) -> Failure:
     """The answer if a handler is at fault: it must not stop every node."""
