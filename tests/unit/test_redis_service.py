@@ -9,6 +9,7 @@ from typing import ParamSpec
 
 import pytest
 
+from raftcache.command import codec
 from raftcache.command.calls import CALLS_MAX, Call, Calls
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Put, Tick
@@ -320,3 +321,118 @@ async def test_writes_of_one_turn_go_together_and_everybody_gets_his_own_answer(
         [Failure("UNKNOWN the outcome: lost")],
         [Failure("UNKNOWN the outcome: lost")] * 2,
     ]
+
+
+# GETs of many clients.
+
+
+def asking(redis: RedisService, *names: str) -> dict[str, list[Value]]:
+    """What each of them is answered who asks for these keys, as it comes."""
+    answers: dict[str, list[Value]] = {}
+    for name in names:
+        keys = [key.encode() for key in name.split()]
+        redis.get(keys, lambda values, name=name: answers.update({name: values}))
+    return answers
+
+
+@on_loop
+async def test_gets_of_one_turn_share_a_round(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "SET a 1", "SET b 2")
+    answers = asking(redis, "a", "b a nothing", "nothing")
+    assert (answers, kv.wants) == ({}, []), "the round begins when all have asked"
+    await asyncio.sleep(0)
+    assert answers == {"a": [b"1"], "b a nothing": [b"2", b"1", None], "nothing": [None]}
+    assert kv.wants == [Want()]
+
+
+@on_loop
+async def test_who_asks_under_a_round_waits_for_the_next(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    kv.holding = True
+    early = asking(redis, "a")
+    await asyncio.sleep(0)
+    await run_through(kv, "SET a 1")
+    late = asking(redis, "a")
+    kv.release(0)
+    assert (early, late) == ({"a": [b"1"]}, {})
+    await asyncio.sleep(0)
+    assert (late, kv.held) == ({}, 1)
+    kv.release()
+    assert late == {"a": [b"1"]}
+    assert kv.wants == [Want()] * 2
+
+
+async def run_through(kv: FakeKv, *texts: str) -> None:
+    """Write past a Kv that holds outcomes back."""
+    command = Calls(tuple(lines(*texts)), 1000)
+    kv.machine.apply(kv.time_ms, codec.batch([codec.encode(command)]))
+
+
+@on_loop
+async def test_a_get_of_what_is_no_plain_string(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "HSET h f v", "SET old 1 PX 10", "SET young 2 PX 1000", "SET a 3")
+    answers = asking(redis, "h a", "young a")
+    await asyncio.sleep(0)
+    assert answers == {"h a": [WRONG_TYPE, b"3"], "young a": [b"2", b"3"]}
+    kv.time_ms += 10
+    assert len(kv.commands) == 1
+    answers = asking(redis, "young", "old a", "a")
+    await asyncio.sleep(0)
+    assert answers == {"young": [b"2"], "old a": [None, b"3"], "a": [b"3"]}
+    assert kv.commands[1:] == [Tick()], "what is overdue is gone before it counts as gone"
+
+
+@on_loop
+async def test_gets_that_are_refused(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    kv.error = NotLeader("nobody leads")
+    answers = asking(redis, "a b", "c")
+    await asyncio.sleep(0)
+    why = Failure("CLUSTERDOWN nobody leads")
+    assert answers == {"a b": [why, why], "c": [why]}
+
+
+@on_loop
+async def test_one_who_cannot_bear_its_answer_does_not_keep_others_from_theirs(kv: FakeKv) -> None:
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, gathers=True)
+
+    def fail(values: list[Value]) -> None:
+        raise ZeroDivisionError
+
+    redis.get([b"a"], fail)
+    read = asking(redis, "a")
+    redis.write(lines("SET a 1"), 5, fail)
+    written: list[Value] = []
+    redis.write(lines("INCR a"), 5, written.append)
+    await asyncio.sleep(0)
+    assert read.keys() == {"a"}
+    assert written == [[2]]
+
+
+@on_loop
+async def test_accesses_are_counted() -> None:
+    kv, told = FakeKv(), list[bytes]()
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, told.append)
+    await run(redis, "SET a 1", "HSET h f v")
+    asking(redis, "a b", "h a")
+    await asyncio.sleep(0)
+    assert told == [b"a", b"b", b"h", b"a"]
+
+
+@on_loop
+async def test_long_values_are_copied_in_several_turns(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.state.lookup.TURN_SIZE_BYTES", 500)
+    monkeypatch.setattr("raftcache.state.redis.execute.TURN_SIZE_BYTES", 500)
+    redis, value = service(kv, asyncio.get_running_loop()), "x" * 400
+    await run(redis, f"SET a {value}")
+    answers = asking(redis, "a", "a a a a")
+    await asyncio.sleep(0)
+    assert answers == {"a": [value.encode()]}
+    await asyncio.sleep(0)
+    assert answers["a a a a"] == [value.encode()] * 4

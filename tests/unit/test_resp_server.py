@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import cast
 
 import pytest
 
@@ -11,7 +12,7 @@ from raftcache.command.values import Value
 from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.connection import INBOX_SIZE_BYTES_MAX
+from raftcache.server.resp.connection import INBOX_SIZE_BYTES_MAX, Connection
 from raftcache.server.resp.reference import BULK_SIZE_BYTES_MAX, Request
 from raftcache.server.resp.server import RespServer
 from raftcache.server.resp.session import PIPELINE_CALLS_MAX
@@ -259,6 +260,48 @@ def test_who_listens_and_does_not_read_is_cut_off() -> None:
                 await asyncio.sleep(0)
             assert served.counters.connections_cut_off == 1
             other = await served.connect()
+            await other.expect(PING, PONG)
+
+    run(test())
+
+
+def test_one_that_cannot_be_written_to_does_not_silence_the_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            first, second = await served.connect(), await served.connect()
+            await first.expect(PING, PONG)
+            await second.expect(PING, PONG)
+            broken = next(iter(served.port.connections))
+            parents = Connection.flush
+
+            def flush(self: Connection) -> None:
+                if self is broken:
+                    raise ZeroDivisionError
+                parents(self)
+
+            monkeypatch.setattr(Connection, "flush", flush)
+            for session in served.clients:
+                session.push([b"news"])
+            await second.expect(b"", b"*1\r\n$4\r\nnews\r\n")
+            assert await first.is_closed()
+            await second.expect(PING, PONG)
+
+    run(test())
+
+
+@pytest.mark.parametrize("before", [[b"GET", b"b"], [b"PING"]])
+def test_a_reply_that_cannot_be_written_ends_its_own_connection(before: list[bytes]) -> None:
+    """After a GET the next one is done quickly, after others it is not."""
+
+    async def test() -> None:
+        async with serving_resp() as served:
+            served.redis.data[b"a"] = cast("bytes", object())
+            client, other = await served.connect(), await served.connect()
+            await client.expect(packed(before), PONG if before == [b"PING"] else b"$-1\r\n")
+            await client.send(packed([b"GET", b"a"]))
+            assert await client.is_closed()
             await other.expect(PING, PONG)
 
     run(test())

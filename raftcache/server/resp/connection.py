@@ -89,7 +89,11 @@ class Port:
     def _flush(self) -> None:
         dirty, self._dirty = self._dirty, []
         for connection in dirty:
-            connection.flush()
+            try:
+                connection.flush()
+            except Exception:  # one connection's fault must not silence the others
+                logger.exception("a connection could not be written to")
+                connection.cut_off("it could not be written to")
 
     def sweep(self, now_s: float) -> None:
         """Close the connections whose time is over, and see how much there is to do."""

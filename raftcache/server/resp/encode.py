@@ -46,6 +46,8 @@ def encode_all(values: Sequence[Value], protocol: int) -> bytes:
     """Replies, one after the other."""
     if len(values) == 1 and type(value := values[0]) is bytes:
         return b"$%d\r\n%b\r\n" % (len(value), value)
+    if values and values[0] == "OK" and values.count("OK") == len(values):
+        return OK * len(values)
     out: _Out = []
     _write_all(values, out, protocol)
     return b"".join(out)

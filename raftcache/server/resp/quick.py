@@ -34,10 +34,8 @@ def _alone(mark: bytes) -> dict[int, bytes]:
 _GETS: Final = {
     mark: (_alone(mark), _END + mark) for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")
 }
-_SETS: Final = {
-    mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n$3\r\nset\r\n$")
-}
-"""By what a pipeline begins with, to the size of the first key: what stands between two requests."""
+_SETS: Final = {mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n$3\r\nset\r\n$")}
+"""By what a pipeline begins with, up to the first key's size: what stands between two requests."""
 
 
 def cut_gets(data: bytes) -> list[bytes] | None:

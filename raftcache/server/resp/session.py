@@ -146,7 +146,8 @@ class Session(Client):
         self._end_quickly()
 
     def _begin_quickly(self, name: bytes, count: int) -> None:
-        assert self.is_usual and not self.is_busy
+        assert self.is_usual
+        assert not self.is_busy, "one pipeline at a time"
         self.last_call = name
         self._counters.calls += count
         self._tokens = self._cancel = None
@@ -344,8 +345,13 @@ class Session(Client):
         if self._is_going or self._is_gone or outlet.is_paused or len(values) > REPLIES_AT_ONCE:
             self._ended(values)
             return
+        try:
+            data = encode_all(values, self.protocol)
+        except Exception:
+            self._ended(values)  # which says so
+            return
         self.is_busy = self._is_waiting = False
-        outlet.write(encode_all(values, self.protocol))
+        outlet.write(data)
         outlet.idle()
 
     def _ended(self, values: list[Value]) -> None:

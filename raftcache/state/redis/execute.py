@@ -73,6 +73,7 @@ _LONE_HANDLERS: Final = {name: HANDLERS[name] for name in LONE}
 
 _ABSENT: Final = 0
 
+
 def _mistake(error: Exception) -> Failure:
     """The answer if a handler is at fault: it must not stop every node."""
     return Failure(f"ERR internal error: {type(error).__name__}")
