@@ -150,7 +150,7 @@ class Session(Client):
         assert not self.is_busy, "one pipeline at a time"
         self.last_call = name
         self._counters.calls += count
-        self._tokens = self._cancel = None
+        self._tokens = None
         self.is_busy = self._is_waiting = self._is_going = True
 
     def _end_quickly(self) -> None:
@@ -212,8 +212,14 @@ class Session(Client):
         finally:
             self._is_going = False
             self.is_busy = self._is_waiting or self._at < len(self._calls) or bool(self._replies)
+            if not self.is_busy:
+                self._let_go()
         if self._is_leaving and not self._replies:
             self.outlet.end()
+
+    def _let_go(self) -> None:
+        """All is done: an idle client holds nothing of what it said last."""
+        self._calls, self._at, self._cancel = [], 0, None
 
     def _rested(self) -> None:
         """Others have had their turn."""
@@ -372,6 +378,7 @@ class Session(Client):
             self._replies = values
             self._flush()
             self.is_busy = bool(self._replies)
+            self._let_go()
             if self.after_reads is not None:
                 self.after_reads()
             if not self.is_busy:
