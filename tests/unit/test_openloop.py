@@ -35,6 +35,13 @@ def test_a_pause_changes_nothing_about_when_requests_were_due() -> None:
     assert len(one_by_one) == 1000
 
 
+def test_how_late_a_request_is_counts_from_when_it_was_due() -> None:
+    schedule = Schedule(0, 1, 100)
+    assert schedule.take(0) == 0
+    assert [schedule.late_ns(at * MS) for at in (5, 10, 12)] == [0, 0, 2 * MS]
+    assert Schedule(0, 1, None).late_ns(12 * MS) == 0
+
+
 def test_nothing_is_due_after_the_last_second() -> None:
     schedule = Schedule(0, seconds=0.03, rate=100)
     assert taken(schedule, NS_PER_S) == [0, 10 * MS, 20 * MS]

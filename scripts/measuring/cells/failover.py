@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from chaos.tally import longest_gap_s
+from scripts.measuring import plots
 from scripts.measuring.lab import Lab
 from scripts.measuring.loads.asks import Asks, Wire, request
 from scripts.measuring.model import Cell, Row, Section
@@ -184,10 +185,27 @@ def tables(rows: Sequence[Row]) -> str:
     )
 
 
+def plots_of(rows: Sequence[Row]) -> dict[str, plots.Figure]:
+    """All outages in order: how many of them took no longer."""
+    figure, (axis,) = plots.panels("Time without an acknowledged write", ("SIGKILL of the leader",))
+    for row in rows:
+        gaps_ms = sorted(row["gaps_ms"])
+        shares = [i * 100 / len(gaps_ms) for i in range(len(gaps_ms) + 1)]
+        name = row["system"]
+        axis.step([0, *gaps_ms], shares, where="post", color=plots.colour(name), label=name)
+    axis.set_xlim(left=0)
+    axis.set_ylim(0, 100)
+    axis.set_xlabel("ms")
+    axis.set_ylabel("% of the kills")
+    axis.legend(frameon=False, fontsize=9)
+    return {"outages": figure}
+
+
 SECTION = Section(
     name="failover",
     title="Failover",
     intro=__doc__,
     cells=(Cell("failover", (), measure, is_quick=True, starts=("raftcache", "etcd")),),
     tables=tables,
+    plots=plots_of,
 )

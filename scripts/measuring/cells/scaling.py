@@ -16,6 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from scripts.measuring import plots
 from scripts.measuring.lab import Lab
 from scripts.measuring.loads.asks import Asks, Operation
 from scripts.measuring.loads.openloop import Spec, load_all, run
@@ -146,6 +147,34 @@ def _kind(row: Row, what: str) -> tuple[object, ...]:
     return (row["operation"],) if what == "nodes" else (row["operation"], row["system"])
 
 
+def plots_of(rows: Sequence[Row]) -> dict[str, plots.Figure]:
+    """Processor time of an operation, against nodes and against keys."""
+    found = {}
+    for what in ("nodes", "keys"):
+        if here := [row for row in rows if what in row]:
+            found[what] = _plot(what, here)
+    return found
+
+
+def _plot(what: str, rows: Sequence[Row]) -> plots.Figure:
+    figure, axes = plots.panels(f"Processor time of an operation against {what}", OPERATIONS)
+    for axis, operation in zip(axes, OPERATIONS, strict=True):
+        here = [row for row in rows if row["operation"] == operation]
+        for name in dict.fromkeys(row["system"].split(",")[0] for row in here):
+            own = [row for row in here if row["system"].startswith(name)]
+            counts, costs = [row[what] for row in own], [row["cpu_us"] for row in own]
+            axis.plot(counts, costs, marker="o", color=plots.colour(name), label=name)
+            if what == "keys":
+                axis.set_xscale("log")
+            axis.set_xticks(counts, [f"{count:,}" for count in counts])
+            axis.set_xticks([], minor=True)
+        axis.set_ylim(bottom=0)
+        axis.set_xlabel("keys (log)" if what == "keys" else what)
+        axis.set_ylabel("CPU µs, all nodes")
+        axis.legend(frameon=False, fontsize=9)
+    return figure
+
+
 SECTION = Section(
     name="scaling",
     title="Cost against nodes and keys",
@@ -155,4 +184,5 @@ SECTION = Section(
         Cell("keys", (), measure_keys, starts=("raftcache", "redis")),
     ),
     tables=tables,
+    plots=plots_of,
 )

@@ -6,9 +6,9 @@ it also has what the machine does to everybody who shares its cores. So a proces
 is asked in the same way (`idle`), and from each answer's time is taken, by the kernel's own book
 (/proc/PID/schedstat), what the node's main thread spent waiting for a processor: what is left is
 the node's own doing, the work of other threads that hold its interpreter included. The probers go
-before everybody else where they may (as root). The nodes have no such metric themselves. They are
-asked while the keys are loaded, as fast as they are taken, and then under writes at half of what
-the cluster takes.
+before everybody else where they may (as root), and what they came late is taken off, too. The
+nodes have no such metric themselves. They are asked while the keys are loaded, as fast as they are
+taken, and then under writes at half of what the cluster takes.
 """
 
 from __future__ import annotations

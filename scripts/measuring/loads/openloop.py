@@ -88,7 +88,7 @@ class Found:
     """Of this process: no fault of those who are measured."""
     stalls: Spread
     """From sent to answered, without what the one that is asked (`Spec.pid`) waited for a
-    processor meanwhile: what remains is its own doing."""
+    processor meanwhile, and what this process came late: what remains is its own doing."""
     count: int
     failed: int
     unanswered: int
@@ -245,7 +245,7 @@ class OpenLoop:
         used_s = _cpu_s()
         first_ns = time.monotonic_ns()
         count = spec.asks.keys // spec.asks.pipeline if spec.asks.is_walk else None
-        schedule = Schedule(first_ns, spec.seconds, spec.rate, count)
+        self._schedule = schedule = Schedule(first_ns, spec.seconds, spec.rate, count)
         signal.signal(signal.SIGTERM, lambda *_: schedule.stop())
         self._go_on(schedule)
         ended_ns = time.monotonic_ns()
@@ -306,6 +306,7 @@ class OpenLoop:
             self._note(connection.due_ns, connection.free_ns)
             if self._spec.pid:
                 away_ns = waited_ns(self._spec.pid) - connection.waited_ns
+                away_ns += self._schedule.late_ns(connection.free_ns)
                 taken_ns = connection.free_ns - connection.sent_ns
                 self._stall_ns.append(max(0, taken_ns - away_ns))
         elif connection.due_ns:

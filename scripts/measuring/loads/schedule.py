@@ -40,6 +40,12 @@ class Schedule:
         """Nothing is left to be taken, now or later."""
         return self.taken == self._count or (not self.period_ns and now_ns >= self.end_ns)
 
+    def late_ns(self, now_ns: int) -> int:
+        """For how long the next one has been due."""
+        if not self.period_ns or self.is_over(now_ns):
+            return 0
+        return max(0, now_ns - self.first_ns - self.taken * self.period_ns)
+
     def stop(self) -> None:
         """From now on nothing is due."""
         self._count = self.taken
