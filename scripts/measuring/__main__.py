@@ -59,14 +59,14 @@ def _measured(args: argparse.Namespace, cells: list[Cell]) -> Run:
 
 
 def _tell(run: Run, args: argparse.Namespace) -> None:
+    if args.json:  # first: it took long, and --draw can tell it again
+        run.save(args.json)
     print(report.how(run))
     for section, rows in report.measured(run):
         print(f"\n## {section.title}\n\n{section.tables(rows)}")
     print(f"\n## Aims\n\n{aims.table(run.rows)}")
     for name, why in {**run.left_out, **run.failed}.items():
         print(f"- {name}: {why}")
-    if args.json:
-        run.save(args.json)
     if args.report:
         report.write(run, args.report)
 

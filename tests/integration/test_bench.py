@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -11,9 +12,31 @@ from pathlib import Path
 
 import pytest
 
+from scripts.measuring.loads import exchange
+from scripts.measuring.loads.exchange import Order
+from scripts.measuring.systems.base import HOST
 from tests.support.cluster import PATIENCE_S, until
 
 pytestmark = pytest.mark.cluster
+
+
+def test_an_answer_that_is_too_short_is_an_error_that_shows_it() -> None:
+    """As one of a key that is not there: the generator waits for a value."""
+
+    async def asked() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(10)
+            writer.write(b"$-1\r\n")
+            await reader.read()
+            writer.close()
+
+        async with await asyncio.start_server(serve, HOST, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            order = Order("resp", "GET", (port,), 1, 1, 1, 0)
+            with pytest.raises(TimeoutError, match=r"1 of 1 wait .* got b'\$-1\\r\\n'"):
+                await exchange.carry_out(order, patience_s=0.1)
+
+    asyncio.run(asked())
 
 
 def started(tmp_path: Path, *options: str) -> subprocess.Popen[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import random
 import subprocess
 import sys
@@ -27,7 +28,8 @@ from scripts.measuring.systems.base import HOST
 
 DIALECTS = {"resp": resp.plan, "zookeeper": jute.plan}
 PATIENCE_S = 20.0
-"""For answers that are due when the time is over, and for a whole FILL."""
+"""For answers that are due when the time is over."""
+FILL_PATIENCE_S = 120.0
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,8 @@ def load(order: Order) -> Reading:
         [sys.executable, "-m", __name__, json.dumps(asdict(order))], capture_output=True, text=True
     )
     if done.returncode:
-        raise RuntimeError(done.stderr.strip())
+        why = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+        raise RuntimeError(f"{order.dialect} {order.operation} at {order.ports}: {why}")
     return cast("Reading", json.loads(done.stdout))
 
 
@@ -60,13 +63,16 @@ class Wire(asyncio.Protocol):
         self._plan, self._packets = plan, packets
         loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
-        self._got = b""
+        self._is_closed = False
+        self.got = b""
+        """Of the answer that is awaited."""
         self._awaited_bytes = plan.greeting_answer_bytes
         self._sent_s = self._end_s = 0.0
         self.latencies_s: list[float] = []
         self.errors = 0
-        self.greeted = loop.create_future()
-        self.ended = loop.create_future()
+        self.greeted: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[None] = loop.create_future()
+        self.lost: asyncio.Future[None] = loop.create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -79,11 +85,17 @@ class Wire(asyncio.Protocol):
         self._awaited_bytes, self._end_s = self._plan.answer_bytes, end_s
         self._next()
 
+    def close(self) -> None:
+        """What was written still goes out."""
+        self._is_closed = True
+        if self._transport is not None:
+            self._transport.close()
+
     def data_received(self, data: bytes) -> None:
-        self._got += data
-        if len(self._got) < self._awaited_bytes:
+        self.got += data
+        if len(self.got) < self._awaited_bytes:
             return
-        answer, self._got = self._got, b""
+        answer, self.got = self.got, b""
         if not self.greeted.done():
             self.greeted.set_result(None)
             return
@@ -95,8 +107,9 @@ class Wire(asyncio.Protocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         for waited in (self.greeted, self.ended):
-            if not waited.done():
+            if not waited.done() and not self._is_closed:
                 waited.set_exception(error or ConnectionError("the server closed the connection"))
+        self.lost.set_result(None)
 
     def _next(self) -> None:
         """The time that is over is looked at here: what was sent before counts, however late."""
@@ -106,35 +119,50 @@ class Wire(asyncio.Protocol):
         if packet is None:
             self.ended.set_result(None)
             self._transport.write(self._plan.farewell)
-            self._transport.close()
         else:
             self._sent_s = now_s
             self._transport.write(packet)
 
 
-async def carry_out(order: Order) -> Reading:
+async def carry_out(order: Order, patience_s: float = PATIENCE_S) -> Reading:
     """Latencies count from when a packet was written to when its answer was complete."""
     plan = DIALECTS[order.dialect](order.operation, order.pipeline)
     is_fill = order.operation == "FILL"
     packets = iter(plan.packets) if is_fill else _drawn(plan, random.Random(order.seed))
     loop = asyncio.get_running_loop()
     wires: list[Wire] = []
-    for i in range(order.connections):
-        port = order.ports[i % len(order.ports)]
-        _, wire = await loop.create_connection(lambda: Wire(plan, packets), HOST, port)
-        wires.append(wire)
-    await asyncio.wait_for(asyncio.gather(*(wire.greeted for wire in wires)), PATIENCE_S)
-    begun_s = time.perf_counter()
-    for wire in wires:
-        wire.begin(begun_s + (PATIENCE_S if is_fill else order.seconds))
-    limit_s = order.seconds + PATIENCE_S
-    await asyncio.wait_for(asyncio.gather(*(wire.ended for wire in wires)), limit_s)
-    latencies_us = [s * 1e6 for wire in wires for s in wire.latencies_s]
+    try:
+        for i in range(order.connections):
+            port = order.ports[i % len(order.ports)]
+            _, wire = await loop.create_connection(lambda: Wire(plan, packets), HOST, port)
+            wires.append(wire)
+        await _all(wires, [wire.greeted for wire in wires], patience_s)
+        begun_s = time.perf_counter()
+        for wire in wires:
+            wire.begin(math.inf if is_fill else begun_s + order.seconds)
+        limit_s = FILL_PATIENCE_S if is_fill else order.seconds + patience_s
+        await _all(wires, [wire.ended for wire in wires], limit_s)
+        took_s = time.perf_counter() - begun_s
+    finally:
+        for wire in wires:
+            wire.close()
+            await wire.lost
     errors = sum(wire.errors for wire in wires)
-    return {
-        **reading(latencies_us, order.pipeline, time.perf_counter() - begun_s),
-        "errors": errors,
-    }
+    if is_fill and errors:
+        raise RuntimeError(f"{errors} of {len(plan.packets)} keys were refused")
+    latencies_us = [s * 1e6 for wire in wires for s in wire.latencies_s]
+    return {**reading(latencies_us, order.pipeline, took_s), "errors": errors}
+
+
+async def _all(wires: list[Wire], futures: list[asyncio.Future[None]], limit_s: float) -> None:
+    """An answer that is shorter than it must be, as an error's may be, never completes."""
+    _, pending = await asyncio.wait(futures, timeout=limit_s, return_when=asyncio.FIRST_EXCEPTION)
+    for error in [future.exception() for future in futures if future.done()]:
+        if error is not None:
+            raise error
+    if pending:
+        got = max((wire.got for wire in wires), key=len)
+        raise TimeoutError(f"{len(pending)} of {len(wires)} wait after {limit_s:g} s; got {got!r}")
 
 
 def _drawn(plan: Plan, dice: random.Random) -> Iterator[bytes]:
