@@ -7,11 +7,14 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from scripts.measuring import aims, plots
+from scripts.measuring import aims, plots, tables
 from scripts.measuring.catalogue import SECTIONS
 from scripts.measuring.model import Row, Section
 
 NOTE = "<!-- Written by scripts/bench; do not edit. -->"
+
+RATIOS = """raftcache's number, divided by the peer's in the same cell: above 1 is better for
+throughput, below 1 for all else."""
 
 
 @dataclass
@@ -83,7 +86,8 @@ def summary(run: Run) -> str:
     """What was aimed at, and where the rest is."""
     links = [f"- [{section.title}]({section.name}.md)" for section, _ in measured(run)]
     parts = ["# Benchmarks: the summary of a run", NOTE, how(run), aims.table(run.rows)]
-    return "\n\n".join([*parts, "\n".join(links), *_remarks(run)]) + "\n"
+    parts += ["\n".join(links), *_remarks(run), "## Ratios", RATIOS]
+    return "\n\n".join([*parts, tables.ratios(run.rows, aims.OURS)]) + "\n"
 
 
 def how(run: Run) -> str:

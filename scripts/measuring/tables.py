@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 
 from scripts.measuring.model import Row
@@ -32,6 +33,23 @@ def comparison(rows: Sequence[Row], columns: Mapping[str, str], peer: str) -> st
             + [f"{row['rss_bytes'] >> 20:,}", f"{row['errors']:.0f}"]
         )
     return markdown(head, lines)
+
+
+def ratios(rows: Sequence[Row], ours: str) -> str:
+    """Ours, divided by each peer's, in every cell of one row for each system: throughput is better
+    above 1, all else below.
+    """
+    counts = Counter((row["cell"], row["system"]) for row in rows)
+    lines = []
+    for row in rows:
+        beside = find(rows, row["cell"], ours)
+        if beside is None or row["system"].startswith(ours) or "rates" not in row:
+            continue
+        if counts[row["cell"], row["system"]] == counts[row["cell"], ours] == 1:
+            fields = ("rate", "p50_ms", "p99_ms", "cpu_us")
+            shown = [f"{beside[f] / row[f]:.2f}" if row[f] else "" for f in fields]
+            lines.append([row["cell"], row["system"], *shown])
+    return markdown(["cell", "peer", "throughput", "p50", "p99", "CPU of an operation"], lines)
 
 
 def find(rows: Sequence[Row], cell: str, system: str) -> Row | None:

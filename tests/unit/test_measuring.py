@@ -149,6 +149,14 @@ def test_a_table_has_the_ratio_to_the_peer_of_the_same_cell() -> None:
     assert "|  |" in lines[4]  # the peer did not take part
 
 
+def test_ratios_are_of_cells_that_both_took_part_in_once() -> None:
+    rows = [row("a", "raftcache", 200, p50_ms=0.5), row("a", "raftcache, follower", 1)]
+    rows += [row("a", "etcd", 100), row("b", "etcd", 100)]
+    rows += [row("c", "raftcache", 1), row("c", "raftcache", 2), row("c", "etcd", 1)]
+    lines = tables.ratios(rows, "raftcache").splitlines()
+    assert lines[2:] == ["| a | etcd | 2.00 | 0.50 | 1.00 | 1.00 |"]
+
+
 def test_an_aim_is_met_or_not_and_silent_where_nothing_was_measured() -> None:
     rows = [row("a-1", "raftcache", 300), row("a-1", "etcd", 100)]
     rows += [row("a-2", "raftcache", 90), row("a-2", "etcd", 100)]
