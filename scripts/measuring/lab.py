@@ -61,7 +61,8 @@ class Lab:
                     system.leader = system.find_leader()
             return [{"cell": cell.name, **row} for row in cell.measure(self, cell)]
         except Exception as e:
-            self.failed[cell.name] = f"{type(e).__name__}: {e}"
+            last = (str(e).splitlines() or [""])[-1]
+            self.failed[cell.name] = f"{type(e).__name__}: {last}"
             self.say(f"{cell.name} failed: {self.failed[cell.name]}")
             self._stop(set(self.running))  # whatever is wrong with them, the next begins anew
             return []

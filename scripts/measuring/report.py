@@ -117,7 +117,7 @@ def _remarks(run: Run, section: Section | None = None) -> list[str]:
         if row.get("errors") and (own is None or row["cell"] in own)
     ]
     lines += [f"- failed: {c}: {why}" for c, why in run.failed.items() if own is None or c in own]
-    return ["\n".join(lines)] if lines else []
+    return ["\n".join(dict.fromkeys(lines))] if lines else []
 
 
 def _figures(section: Section, rows: Sequence[Row]) -> dict[str, plots.Figure]:

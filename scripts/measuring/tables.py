@@ -25,7 +25,7 @@ def comparison(rows: Sequence[Row], columns: Mapping[str, str], peer: str) -> st
     lines = []
     for row in rows:
         beside = find(rows, row["cell"], peer)
-        ratio = "" if beside is None else f"{row['rate'] / beside['rate']:.2f}"
+        ratio = "" if beside is None else _of(row["rate"], beside["rate"])
         lines.append(
             [*(str(row[field]) for field in columns), row["system"], f"{row['rate']:,.0f}"]
             + [f"{min(row['rates']):,.0f} - {max(row['rates']):,.0f}", ratio]
@@ -47,9 +47,14 @@ def ratios(rows: Sequence[Row], ours: str) -> str:
             continue
         if counts[row["cell"], row["system"]] == counts[row["cell"], ours] == 1:
             fields = ("rate", "p50_ms", "p99_ms", "cpu_us")
-            shown = [f"{beside[f] / row[f]:.2f}" if row[f] else "" for f in fields]
+            shown = (_of(beside[field], row[field]) for field in fields)
             lines.append([row["cell"], row["system"], *shown])
     return markdown(["cell", "peer", "throughput", "p50", "p99", "CPU of an operation"], lines)
+
+
+def _of(number: float, peers: float) -> str:
+    """Nothing of a peer that did nothing: on a busy machine, that happens in a short round."""
+    return f"{number / peers:.2f}" if peers else ""
 
 
 def find(rows: Sequence[Row], cell: str, system: str) -> Row | None:

@@ -147,6 +147,8 @@ def test_a_table_has_the_ratio_to_the_peer_of_the_same_cell() -> None:
     )
     assert "| 1.00 |" in lines[3]
     assert "|  |" in lines[4]  # the peer did not take part
+    rows[1]["rate"] = 0.0  # it did, and answered nothing
+    assert "|  |" in tables.comparison(rows, {"operation": ""}, "redis").splitlines()[2]
 
 
 def test_ratios_are_of_cells_that_both_took_part_in_once() -> None:
