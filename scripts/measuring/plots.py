@@ -22,6 +22,8 @@ COLOURS = {
     "redis-pair": "#e69f00",
 }
 """Of Okabe and Ito, which the colour-blind can tell apart."""
+MARGIN = 1.08
+"""Above the largest number: an axis that begins at zero does not grow with what is drawn later."""
 SIZE_INCHES = (9.0, 4.0)
 
 
@@ -88,13 +90,14 @@ def _throughput(axis: Axes, system: str, rows: Sequence[Row]) -> None:
     counts = [row["connections"] for row in rows]
     rates = [row["rate"] for row in rows]
     below = [row["rate"] - min(row["rates"]) for row in rows]
-    above = [max(row["rates"]) - row["rate"] for row in rows]
+    fastest = [max(row["rates"]) for row in rows]
+    above = [top - rate for top, rate in zip(fastest, rates, strict=True)]
     axis.errorbar(
         counts, rates, [below, above], marker="o", capsize=3, color=colour(system), label=system
     )
     axis.set_xscale("log", base=2)
     axis.set_xticks(counts, [str(count) for count in counts])
-    axis.set_ylim(bottom=0)
+    axis.set_ylim(0, max(axis.get_ylim()[1], MARGIN * max(fastest)))
     axis.set_xlabel("connections (log)")
     axis.set_ylabel("operations per second")
     _thousands(axis.yaxis)
@@ -119,7 +122,7 @@ def _latency(axis: Axes, system: str, rows: Sequence[Row]) -> None:
         )
     axis.set_yscale("log")
     axis.yaxis.set_major_formatter(lambda number, _: f"{number:g}")
-    axis.set_xlim(left=0)
+    axis.set_xlim(0, max(axis.get_xlim()[1], MARGIN * max(rates)))
     axis.set_xlabel("operations per second (beside the points: connections)")
     axis.set_ylabel("latency, ms (log)")
     _thousands(axis.xaxis)

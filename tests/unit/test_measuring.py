@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from scripts.measuring import aims, catalogue, report, tables
+from scripts.measuring import aims, catalogue, plots, report, tables
 from scripts.measuring.cells.grpc import grpc_message
 from scripts.measuring.cells.http import zipf_order
 from scripts.measuring.loads import h2load, jute, redis_benchmark, resp, wrk
@@ -210,3 +210,14 @@ def test_cells_have_names_of_their_own_and_known_systems() -> None:
         "resp-set-p1",
         "resp-get-p1",
     ]
+
+
+def test_no_number_is_outside_of_a_plot_that_begins_at_zero() -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: scripts/bench does it")
+    pairs = [("etcd", 10.0), ("raftcache", 1000.0)]
+    rows = [row("a", name, rate, connections=n) for name, rate in pairs for n in (1, 64)]
+    figures = plots.by_connections(rows, "title")
+    (low, high) = figures["throughput"].axes[0].get_ylim()
+    assert (low, high > 1000) == (0, True)
+    (low, high) = figures["latency"].axes[0].get_xlim()
+    assert (low, high > 1000) == (0, True)
