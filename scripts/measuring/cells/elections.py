@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import statistics
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -25,6 +26,7 @@ from scripts.measuring.systems.raftcache import Raftcache
 from scripts.measuring.tables import markdown
 
 SECONDS: Final = 600.0
+SLICE_S: Final = 30.0
 CONNECTIONS: Final = 64
 KEYS: Final = 10_000
 
@@ -50,14 +52,25 @@ def term(system: Cluster) -> int:
     return max(int(get_json(f"{node.url}/v1/cluster").get("term", 0)) for node in system.nodes)
 
 
-def under_load(system: Cluster, seconds: float) -> list[Found]:
-    """Writes through the leader, reads through all nodes."""
+def under_load(system: Cluster, seconds: float) -> tuple[list[Found], list[Found]]:
+    """Writes through the leader, and reads through all nodes, in slices: each keeps its samples."""
     leader, everyone = address(system.leader), [address(node) for node in system.nodes]
     puts, gets = Asks("http", "PUT", KEYS), Asks("http", "GET", KEYS)
     load_all(puts, leader)
-    specs = [Spec(puts, [leader], CONNECTIONS, seconds), Spec(gets, everyone, CONNECTIONS, seconds)]
+    slices = max(1, round(seconds / SLICE_S))
+
+    def one_after_the_other(spec: Spec) -> list[Found]:
+        return [run(spec) for _ in range(slices)]
+
     with ThreadPoolExecutor() as threads:
-        return list(threads.map(run, specs))
+        puts_found, gets_found = threads.map(
+            one_after_the_other,
+            (
+                Spec(puts, [leader], CONNECTIONS, seconds / slices),
+                Spec(gets, everyone, CONNECTIONS, seconds / slices),
+            ),
+        )
+    return puts_found, gets_found
 
 
 def measure(lab: Lab, cell: Cell) -> list[Row]:
@@ -73,10 +86,10 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
             "system": system.name,
             "seconds": seconds,
             "terms_begun": after - before,
-            "put_rate": puts.rate,
-            "put_max_ms": puts.latency.max_ms,
-            "get_rate": gets.rate,
-            "failed": puts.failed + gets.failed,
+            "put_rate": statistics.fmean(found.rate for found in puts),
+            "put_max_ms": max(found.latency.max_ms for found in puts),
+            "get_rate": statistics.fmean(found.rate for found in gets),
+            "failed": sum(found.failed + found.unanswered for found in (*puts, *gets)),
         }
     ]
 
