@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from scripts.measuring.cells import (
+    curve,
     elections,
     failover,
     grpc,
@@ -27,6 +28,7 @@ SECTIONS: tuple[Section, ...] = (
     ours.WAIT,
     ours.ZOOKEEPER,
     half_load.SECTION,
+    curve.SECTION,
     failover.SECTION,
     elections.SECTION,
     memory.SECTION,

@@ -40,12 +40,16 @@ class Lane:
     system: System
     spec: Spec
     load: str
-    """Half of what."""
+    """How much that is, in words."""
 
 
 def measure(lab: Lab, cell: Cell) -> list[Row]:
-    """A row for each system and load; medians over the rounds, errors are summed."""
-    lanes = at_half(lab, cell)
+    """A row for each system, at half of its own and at half of the slowest one's."""
+    return measured(lab, cell, at_half(lab, cell))
+
+
+def measured(lab: Lab, cell: Cell, lanes: Sequence[Lane]) -> list[Row]:
+    """A row for each lane; medians over the rounds, errors are summed."""
     found: list[list[tuple[Found, float]]] = [[] for _ in lanes]
     for _ in range(1 if lab.is_quick else min(lab.rounds, ROUNDS_MAX)):
         for lane, readings in zip(lanes, found, strict=True):
@@ -58,21 +62,26 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
 
 
 def at_half(lab: Lab, cell: Cell) -> list[Lane]:
-    """Finds out how fast each system is. It has all keys then."""
-    lanes, rates = [], {}
+    """Finds out how fast each system is; it has all keys then."""
+    fastest = in_closed_loops(lab, cell)
+    slowest = min((rate for _, _, rate in fastest), default=0)
+    own = [Lane(system, with_rate(spec, rate / 2), OWN) for system, spec, rate in fastest]
+    same = [
+        Lane(system, with_rate(spec, slowest / 2), SAME)
+        for system, spec, rate in fastest
+        if rate > slowest
+    ]
+    return own + same
+
+
+def in_closed_loops(lab: Lab, cell: Cell) -> list[tuple[System, Spec, float]]:
+    """The rate that each system reached, with what asked it."""
+    found = []
     for system in lab.contending(cell):
         spec = closed_loop(system, cell, lab.seconds)
         load_all(spec.asks, spec.addresses[0])
-        rates[system.name] = run(spec).rate
-        lanes.append(Lane(system, spec, OWN))
-    slowest = min(rates.values(), default=0)
-    same = [
-        replace(lane, spec=with_rate(lane.spec, slowest / 2), load=SAME)
-        for lane in lanes
-        if rates[lane.system.name] > slowest
-    ]
-    own = [replace(lane, spec=with_rate(lane.spec, rates[lane.system.name] / 2)) for lane in lanes]
-    return own + same
+        found.append((system, spec, run(spec).rate))
+    return found
 
 
 def closed_loop(system: System, cell: Cell, seconds: float) -> Spec:
