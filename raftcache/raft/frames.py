@@ -101,13 +101,16 @@ class Accesses(TypedDict):
 
 
 class AppendEntries(TypedDict):
-    """lease: whether the sender counts on not being replaced (rounds.py); if unsaid, it may."""
+    """fresh: when nobody but the sender led, for sure; if unsaid, now (freshness.py).
+    lease: whether the sender counts on not being replaced; if unsaid, it may (rounds.py).
+    """
 
     type: Literal["append_entries"]
     term: Natural
     commit_index: Natural
     seq: Natural
     now: Natural
+    fresh: NotRequired[Natural]
     lease: NotRequired[bool]
     prevLogIdx: Natural
     prevLogTerm: Natural
@@ -129,6 +132,7 @@ class Ping(TypedDict):
     commit_index: Natural
     seq: Natural
     now: Natural
+    fresh: NotRequired[Natural]
     lease: NotRequired[bool]
 
 
@@ -183,6 +187,7 @@ class SnapshotChunk(TypedDict):
     commit_index: Natural
     seq: Natural
     now: Natural
+    fresh: NotRequired[Natural]
     lease: NotRequired[bool]
     index: Natural
     index_term: Natural

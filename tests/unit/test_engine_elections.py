@@ -533,6 +533,26 @@ def test_a_lease_is_shorter_than_the_shortest_election_timeout() -> None:
     assert not ours.replica.holds_lease()
 
 
+@pytest.mark.parametrize(("size", "known"), [(3, True), (5, False)])
+def test_a_follower_is_as_fresh_as_its_leader_is_confirmed(size: int, known: bool) -> None:
+    """6.4, for `max_staleness`: of five voters three may have elected another one, while the fourth
+    still hears this leader; of three voters two cannot without the one that hears it.
+    """
+    ours = Ours(size=size)
+    ours.connect()
+    ours.win()
+    ours.advance(TIMING.heartbeat_s)
+    said = ours.sent("ping", "n2")[-1]
+    assert said["fresh"] == (said["now"] if known else 0)
+    sent_ms = ours.time.now_ms()
+    for peer in ours.peers:
+        ours.feed(peer, type="pong", term=ours.term, seq=ours.last_seq)
+    ours.advance(TIMING.heartbeat_s)
+    said = ours.sent("ping", "n2")[-1]
+    assert said["fresh"] == (said["now"] if known else pytest.approx(sent_ms, abs=1))
+    assert said["now"] > sent_ms
+
+
 def test_a_transfer_ends_the_lease_first() -> None:
     """6.4.1 and 3.10: its target may be elected at once, by voters that do not wait."""
     ours = Ours()

@@ -43,7 +43,14 @@ VOTE: Message = {
     "version": 1,
     "voter_id": "d",
 }
-HEAD: Message = {"term": 3, "commit_index": 8, "seq": 5, "now": 1_700_000_000_000, "lease": True}
+HEAD: Message = {
+    "term": 3,
+    "commit_index": 8,
+    "seq": 5,
+    "now": 1_700_000_000_000,
+    "fresh": 1_699_999_999_940,
+    "lease": True,
+}
 
 EXAMPLES: list[Message] = [
     HELLO,

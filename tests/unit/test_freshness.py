@@ -36,6 +36,14 @@ def test_a_state_without_an_entry_of_the_leaders_term_proves_nothing() -> None:
     assert fresh.age_s(1.0) == pytest.approx(0.0)
 
 
+def test_a_leader_may_have_been_replaced_before_it_said_so() -> None:
+    """It was confirmed two seconds before it sent this: others may have elected one since."""
+    fresh = Freshness()
+    fresh.heard(term=2, commit_index=7, leader_ms=90_000, now_s=1.0, fresh_ms=88_000)
+    fresh.applied(7, term=2)
+    assert fresh.age_s(1.0) == pytest.approx(2.0)
+
+
 def test_what_an_earlier_leader_said_waits_for_nothing_any_more() -> None:
     fresh = Freshness()
     fresh.heard(term=2, commit_index=7, leader_ms=90_000, now_s=1.0)

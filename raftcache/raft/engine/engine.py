@@ -112,6 +112,7 @@ class SyncObj(checking.SyncObj):
             self.__seq += 1
             message["seq"] = self.__seq
             message["now"] = self.__parts.time.now_ms()
+            message["fresh"] = self.__fresh_ms(node, message["now"])
             message["lease"] = self.__rounds.seeks_lease
         elif kind == "request_vote":
             message["force"] = self.__forced

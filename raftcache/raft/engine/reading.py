@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from raftcache.raft.engine import applying
 from raftcache.raft.engine.base import LEADER, Message, Parts
 from raftcache.raft.freshness import Freshness
@@ -58,9 +60,20 @@ class SyncObj(applying.SyncObj):
 
     def __hear_leader(self, node: Node, message: Message) -> None:
         super().__hear_leader(node, message)
-        self.__freshness.heard(
-            message["term"], message["commit_index"], message["now"], self.__clock()
-        )
+        term, commit_index = message["term"], message["commit_index"]
+        now_s, fresh_ms = self.__clock(), message.get("fresh")  # older leaders do not say
+        self.__freshness.heard(term, commit_index, message["now"], now_s, fresh_ms)
+
+    def __fresh_ms(self, node: Node, now_ms: int) -> int:
+        """When, in cluster time, nobody else led for sure, if this node takes what is sent now.
+
+        Of three voters (or four, before the last change) the others are no majority without it,
+        and if it voted for one it does not take this any more. Else only answers can tell.
+        """
+        if node in self.__voters and len(self.__voters) <= 2:
+            return now_ms
+        age_s = self.__clock() - self.__rounds.confirmed_s
+        return max(0, now_ms - math.ceil(age_s * 1000)) if age_s < math.inf else 0
 
     def __note_freshness(self) -> None:
         """After applying. A leader's state counts when all that it committed is in it."""
