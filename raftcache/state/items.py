@@ -7,6 +7,7 @@ most of the memory of a million small keys, and one argument for the digest and 
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
@@ -17,6 +18,9 @@ from raftcache.command.words import Collection, Item
 _HEADER: Final = struct.Struct("<QQQQBB")
 _HEADER_SIZE_BYTES: Final = _HEADER.size
 _unpack_header: Final = _HEADER.unpack_from
+
+_unpack_end: Final = struct.Struct("<16xQ8xBB").unpack_from
+"""Of the header only what tells a plain string: deadline or lease, kind, size of content type."""
 
 STRING: Final = 1
 LEASED: Final = 2
@@ -31,6 +35,8 @@ ZSET: Final = 6
 TYPES: Final = {HASH: "hash", LIST: "list", SET: "set", ZSET: "zset"}
 
 _KIND_AT: Final = 32
+
+_PLAIN: Final = (0, STRING, 0)
 
 _DESCRIPTOR: Final = struct.Struct("<QQQ")
 DESCRIPTOR_SIZE_BYTES: Final = _DESCRIPTOR.size
@@ -141,6 +147,17 @@ def plain_value(packed: bytes) -> bytes | None:
     """
     _, _, end, _, kind, size = _unpack_header(packed)
     return None if end or kind != STRING else packed[_HEADER_SIZE_BYTES + size :]
+
+
+def plain_values(found: Sequence[bytes]) -> list[bytes] | None:
+    """The values of strings that do not end and have no content type; None if any is another thing.
+
+    plain_value of each, in three quarters of the time.
+    """
+    ends = list(map(_unpack_end, found))
+    if ends.count(_PLAIN) != len(ends):
+        return None
+    return [packed[_HEADER_SIZE_BYTES:] for packed in found]
 
 
 def is_sound_plain(packed: bytes, revision: int) -> bool:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, cast
 
 from raftcache.command.values import Value
 from raftcache.command.words import Item
 from raftcache.state.image import State
-from raftcache.state.items import plain_value, read
+from raftcache.state.items import plain_value, plain_values, read
 
 TURN_SIZE_BYTES: Final = 4 << 20
 """What reads copy before others have their turn: a millisecond."""
@@ -20,9 +20,20 @@ def strings(state: State, keys: Sequence[bytes], now_ms: int) -> list[Value] | N
     None if that takes a closer look: a key is no string, or overdue at now_ms and not gone yet, or
     there is more to copy than one turn of the loop should. now_ms: the present.
     """
+    if len(keys) == 1:  # without pipelines all are
+        packed = state.keyspace.packed(keys[0])
+        if packed is None:
+            return [None]
+        value = plain_value(packed)
+        if value is not None:
+            return [value]
     found = list(map(state.keyspace.packed, keys))
     if len(keys) > 1 and sum(map(len, filter(None, found))) > TURN_SIZE_BYTES:
         return None
+    if None not in found:
+        plain = plain_values(cast("list[bytes]", found))
+        if plain is not None:
+            return plain
     values: list[Value] = [None if packed is None else plain_value(packed) for packed in found]
     if None in values:
         for place, packed in enumerate(found):
