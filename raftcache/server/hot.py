@@ -255,7 +255,7 @@ class HotConnection(Connection):
             assert self._late is None, "only chunks can be malformed, and their length is unknown"
             self._body.set_exception(RequestPayloadError(error.message))
             self._body.feed_eof()
-        self._deaf = True
+        self._deaf, self._partial = True, False  # it owes us nothing any more
 
     # Out.
 

@@ -22,7 +22,13 @@ from hypothesis import strategies as st
 
 from raftcache.server import refrains
 from raftcache.server.hot import PIPELINED_MAX, HotConnection
-from raftcache.server.refrains import BODY_SIZE_BYTES_MAX, LEARNT_MAX, REFRAINS_MAX, Refrains
+from raftcache.server.refrains import (
+    BODY_SIZE_BYTES_MAX,
+    HEAD_END,
+    LEARNT_MAX,
+    REFRAINS_MAX,
+    Refrains,
+)
 from raftcache.state.machine import Machine
 from tests.support.raw_http import Served, request, run, serving, until
 
@@ -87,7 +93,7 @@ class Door:
     quick: bool
 
     async def play(self, pieces: list[bytes], holds: bool) -> dict[str, Any]:
-        """What becomes of a connection that sends these pieces, and of the keys.
+        """What becomes of a connection that sends these pieces and no more, and of the keys.
 
         holds: nothing is answered until nothing more is read.
         """
@@ -96,17 +102,22 @@ class Door:
         kv.commands.clear()
         kv.holding = holds
         connection, wire = self.connect()
+        await asyncio.sleep(0)  # its task begins
         waiting = [piece for piece in pieces if piece]
-        while await self._settle(connection, wire, waiting) or kv.held:
+        await self._settle(connection, wire, waiting)
+        read = not waiting
+        awaited = read and wire.is_open and connection._awaits_client()
+        stays = read and wire.is_open and connection.eof_received()
+        while kv.held or (waiting and wire.is_open):
             kv.release()
+            await self._settle(connection, wire, waiting)
         told = {
             "answers": answers(wire.sent),
             "commands": list(kv.commands),
             "open": wire.is_open,
-            "unread": waiting if wire.is_open else None,
-            "awaited": wire.is_open and connection._awaits_client(),
+            "awaited": awaited,
+            "stays": stays,
             "lost": self.quick and connection._steps.is_lost,
-            "stays": wire.is_open and connection.eof_received(),
         }
         connection.connection_lost(None)
         await asyncio.sleep(0)
@@ -123,17 +134,15 @@ class Door:
         connection.connection_made(wire)
         return connection, wire
 
-    async def _settle(self, connection: HotConnection, wire: Wire, waiting: list[bytes]) -> bool:
-        """Let happen what will; whether anything did."""
-        quiet, did = 0, False
+    async def _settle(self, connection: HotConnection, wire: Wire, waiting: list[bytes]) -> None:
+        """Let happen what will."""
+        quiet = 0
         while quiet < TURNS and wire.is_open and (waiting or not connection.is_idle):
             before = len(wire.sent), len(waiting)
             if waiting and wire.is_read and wire.is_open:
                 self._hear(connection, wire, waiting)
             await asyncio.sleep(0)
             quiet = quiet + 1 if before == (len(wire.sent), len(waiting)) else 0
-            did = did or quiet == 0
-        return did
 
     def _hear(self, connection: HotConnection, wire: Wire, waiting: list[bytes]) -> None:
         piece = waiting.pop(0)
@@ -294,10 +303,18 @@ NOISE = st.one_of(
 )
 
 
+def _split(part: bytes) -> tuple[bytes, bytes]:
+    head, end, body = part.partition(HEAD_END)
+    return head + end, body
+
+
 @st.composite
 def streams(draw: st.DrawFn) -> tuple[list[bytes], bool]:
     plain = st.sampled_from(PLAIN)
-    parts = draw(st.lists(st.one_of(plain, plain, plain, one_request(), NOISE), max_size=12))
+    near = st.builds(lambda part, key: part.replace(b"/a", b"/" + key.encode()), plain, KEYS)
+    parts = draw(st.lists(st.one_of(plain, plain, near, one_request(), NOISE), max_size=12))
+    if draw(st.booleans()):  # heads, bodies and what is between them one by one
+        return [piece for part in parts for piece in _split(part)], draw(st.booleans())
     stream = bytearray(b"".join(parts))
     for at, byte in draw(
         st.lists(st.tuples(st.integers(0, 10_000), st.integers(0, 255)), max_size=2)
@@ -313,6 +330,9 @@ def streams(draw: st.DrawFn) -> tuple[list[bytes], bool]:
 @settings(max_examples=300, deadline=None)
 @given(streams())
 @example(([PUT[:-1], GET_AS, GET], False))
+@example(([GET.replace(b"/a", b"/" + b"k" * 1025)], False))
+@example(([*_split(request("PUT", "/v1/kv/a", GET, {"X-Unheard": "of"})), GET], False))
+@example(([GET[:-2] + b"X-Unheard: ", GET_AS, GET], False))
 @example(([GET * 100 + PUT * 100 + GET_AS], True))
 @example(([PUT[:-5], b"hello" + GET, GET], True))
 def test_any_stream_gets_the_same_answers(pair: Pair, drawn: tuple[list[bytes], bool]) -> None:
