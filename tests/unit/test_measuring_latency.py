@@ -113,7 +113,7 @@ def test_an_aim_may_be_a_number_of_ours_or_the_worst_of_many_ratios() -> None:
 
 
 def test_the_table_of_failover_names_every_system() -> None:
-    row = {"kills": 2, "median_ms": 480.2, "worst_ms": 700.0, "failed": 1}
+    row = {"signal": "SIGKILL", "times": 2, "median_ms": 480.2, "worst_ms": 700.0, "failed": 1}
     said = failover.tables([{"system": name, **row} for name in ("raftcache", "etcd")])
-    assert "| raftcache | 2 | 480 | 700 | 1 |" in said
-    assert "| etcd | 2 | 480 | 700 | 1 |" in said
+    assert "| SIGKILL | raftcache | 2 | 480 | 700 | 1 |" in said
+    assert "| SIGKILL | etcd | 2 | 480 | 700 | 1 |" in said

@@ -1,15 +1,20 @@
-"""How long nobody's write is acknowledged after the leader was killed, as clients see it.
+"""How long nobody's write is acknowledged after the leader is gone, as clients see it.
 
 A write is due every 5 ms, at the nodes in turn, and never waits for those before: so the time is
 the cluster's, not that of a client whose timeout has to pass. A client that is refused a connection
 asks the next node at once. The same clients for every system.
+
+The kernel closes the connections of a process that is killed, so that the others may know at once.
+One that stands still (SIGSTOP), as one whose machine is gone, only falls silent.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import re
+import signal
 import statistics
 import time
 from collections import defaultdict
@@ -21,12 +26,12 @@ from scripts.measuring import plots
 from scripts.measuring.lab import Lab
 from scripts.measuring.loads.asks import Asks, Wire, request
 from scripts.measuring.model import Cell, Row, Section
-from scripts.measuring.systems.base import HOST, Cluster
+from scripts.measuring.systems.base import HOST, Cluster, Node
 from scripts.measuring.systems.etcd import Etcd
 from scripts.measuring.systems.raftcache import Raftcache
 from scripts.measuring.tables import markdown
 
-KILLS: Final = 50
+TIMES: Final = {signal.SIGKILL: 50, signal.SIGSTOP: 10}
 PERIOD_S: Final = 0.005
 ATTEMPT_S: Final = 3.0
 """After which a client gives up on one write: longer than an outage."""
@@ -121,29 +126,49 @@ async def until(look: Callable[[], bool], what: str) -> None:
         await asyncio.sleep(0.02)
 
 
-async def outage_s(system: Cluster, clients: Clients) -> float:
-    """Kills whoever leads, and starts it again when writes go on; returns when all is well."""
+def strike(system: Cluster, node: Node, number: signal.Signals) -> None:
+    """It does not answer any more."""
+    if number is signal.SIGKILL:
+        system.kill_node(node.name)
+    else:
+        os.kill(node.pid, number)
+
+
+def heal(system: Cluster, node: Node, number: signal.Signals) -> None:
+    """It will answer again."""
+    if number is signal.SIGKILL:
+        system.start_node(node.name)
+    else:
+        os.kill(node.pid, signal.SIGCONT)
+
+
+async def outage_s(system: Cluster, clients: Clients, number: signal.Signals) -> float:
+    """Strikes whoever leads, and heals it when writes go on; returns when all is well."""
     leader = await asyncio.to_thread(system.find_leader)
     struck_s = time.monotonic()
-    await asyncio.to_thread(system.kill_node, leader.name)
-    await until(lambda: clients.resumed(struck_s), "writes after a kill")
-    await asyncio.to_thread(system.start_node, leader.name)
+    await asyncio.to_thread(strike, system, leader, number)
+    try:
+        await until(lambda: clients.resumed(struck_s), f"writes after {number.name}")
+    finally:
+        await asyncio.to_thread(heal, system, leader, number)
     await until(lambda: all(system.serves(node) for node in system.nodes), "all nodes again")
     return longest_gap_s(clients.acknowledged_at, struck_s, time.monotonic())
 
 
-async def outages_s(system: Cluster, asks: Asks, kills: int, lab: Lab) -> tuple[list[float], int]:
-    """Of so many kills; and how many writes failed in all of them."""
+async def outages_s(
+    system: Cluster, asks: Asks, number: signal.Signals, times: int, lab: Lab
+) -> tuple[list[float], int]:
+    """Of so many signals; and how many writes failed in all of them."""
     clients = Clients(
         [node.ports["http"] for node in system.nodes], lambda n: request(asks, n % asks.keys)
     )
     dice, gaps_s = random.Random(SEED), []
     running = asyncio.create_task(clients.run())
     try:
-        for number in range(1, kills + 1):
+        for turn in range(1, times + 1):
             await asyncio.sleep(dice.uniform(0.3, 1.0))  # some load on a healthy cluster
-            gaps_s.append(await outage_s(system, clients))
-            lab.say(f"{system.name} {number}/{kills}: {gaps_s[-1] * 1000:.0f} ms without writes")
+            gaps_s.append(await outage_s(system, clients, number))
+            lab.say(f"{system.name} {turn}/{times}: {gaps_s[-1] * 1000:.0f} ms without writes")
     finally:
         clients.stop()
         await running
@@ -152,19 +177,21 @@ async def outages_s(system: Cluster, asks: Asks, kills: int, lab: Lab) -> tuple[
 
 def measure(lab: Lab, cell: Cell) -> list[Row]:
     """A row for each system."""
-    kills = max(2, round(KILLS * lab.scale))
+    number = signal.Signals[cell.options["signal"]]
+    times = max(2, round(TIMES[number] * lab.scale))
     rows: list[Row] = []
     for kind, wire in KINDS:
         if not lab.has(kind):
             continue
-        with lab.own(kind(lab.folder / f"failover-{kind.name}")) as system:
+        with lab.own(kind(lab.folder / f"{cell.name}-{kind.name}")) as system:
             asks = Asks(wire, "PUT", keys=1000)
-            gaps_s, failed = asyncio.run(outages_s(system, asks, kills, lab))
+            gaps_s, failed = asyncio.run(outages_s(system, asks, number, times, lab))
         gaps_ms = [gap_s * 1000 for gap_s in gaps_s]
         rows.append(
             {
                 "system": kind.name,
-                "kills": kills,
+                **cell.options,
+                "times": times,
                 "median_ms": statistics.median(gaps_ms),
                 "worst_ms": max(gaps_ms),
                 "gaps_ms": [round(ms) for ms in gaps_ms],
@@ -176,10 +203,10 @@ def measure(lab: Lab, cell: Cell) -> list[Row]:
 
 def tables(rows: Sequence[Row]) -> str:
     return markdown(
-        ("system", "kills", "median ms", "worst ms", "writes that failed"),
+        ("to the leader", "system", "times", "median ms", "worst ms", "writes that failed"),
         [
-            (r["system"], str(r["kills"]), f"{r['median_ms']:.0f}", f"{r['worst_ms']:.0f}")
-            + (str(r["failed"]),)
+            (r["signal"], r["system"], str(r["times"]))
+            + (f"{r['median_ms']:.0f}", f"{r['worst_ms']:.0f}", str(r["failed"]))
             for r in rows
         ],
     )
@@ -187,17 +214,19 @@ def tables(rows: Sequence[Row]) -> str:
 
 def plots_of(rows: Sequence[Row]) -> dict[str, plots.Figure]:
     """All outages in order: how many of them took no longer."""
-    figure, (axis,) = plots.panels("Time without an acknowledged write", ("SIGKILL of the leader",))
-    for row in rows:
-        gaps_ms = sorted(row["gaps_ms"])
-        shares = [i * 100 / len(gaps_ms) for i in range(len(gaps_ms) + 1)]
-        name = row["system"]
-        axis.step([0, *gaps_ms], shares, where="post", color=plots.colour(name), label=name)
-    axis.set_xlim(left=0)
-    axis.set_ylim(0, 100)
-    axis.set_xlabel("ms")
-    axis.set_ylabel("% of the kills")
-    axis.legend(frameon=False, fontsize=9)
+    signals = list(dict.fromkeys(row["signal"] for row in rows))
+    figure, axes = plots.panels("Time without an acknowledged write", signals)
+    for axis, name in zip(axes, signals, strict=True):
+        for row in (row for row in rows if row["signal"] == name):
+            gaps_ms, system = sorted(row["gaps_ms"]), row["system"]
+            shares = [i * 100 / len(gaps_ms) for i in range(len(gaps_ms) + 1)]
+            colour = plots.colour(system)
+            axis.step([0, *gaps_ms], shares, where="post", color=colour, label=system)
+        axis.set_xlim(left=0)
+        axis.set_ylim(0, 100)
+        axis.set_xlabel("ms")
+        axis.set_ylabel("% of the times")
+        axis.legend(frameon=False, fontsize=9)
     return {"outages": figure}
 
 
@@ -205,7 +234,17 @@ SECTION = Section(
     name="failover",
     title="Failover",
     intro=__doc__,
-    cells=(Cell("failover", (), measure, is_quick=True, starts=("raftcache", "etcd")),),
+    cells=tuple(
+        Cell(
+            name=name,
+            systems=(),
+            measure=measure,
+            is_quick=name == "failover",
+            starts=("raftcache", "etcd"),
+            options={"signal": number.name},
+        )
+        for name, number in (("failover", signal.SIGKILL), ("failover-paused", signal.SIGSTOP))
+    ),
     tables=tables,
     plots=plots_of,
 )
