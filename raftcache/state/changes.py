@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from raftcache.command.words import Reply, Status
@@ -18,6 +19,7 @@ from raftcache.state.items import (
     weight_bytes,
 )
 from raftcache.state.notes import Notes
+from raftcache.state.runs import PlainWrite
 
 _PUT: Final = Kind.PUT
 _CREATED: Final = Status.CREATED
@@ -42,6 +44,7 @@ class Changes:
     """
 
     __slots__ = (
+        "_add_run",
         "_base",
         "_before",
         "_begin",
@@ -55,7 +58,8 @@ class Changes:
 
     def __init__(self, state: State, history: History, notes: Notes) -> None:
         """notes: of what is undone there are none."""
-        self.state, self._note, self.notes = state, history.add, notes
+        self.state, self.notes = state, notes
+        self._note, self._add_run = history.add, history.add_run
         # What the keys changed since begin held then, in the order of their first change.
         self._before: dict[bytes, tuple[Stored | None, Kind]] | None = None
         self._base = 0  # the revision at begin
@@ -90,6 +94,16 @@ class Changes:
             self._note(Event(revision, _PUT, key, packed, old))
             keyspace.put_plain(key, packed, old)
         return packed
+
+    def put_run(self, writes: Iterable[PlainWrite]) -> list[int]:
+        """As put_plain of each, and what that answers but the versions alone; ends at a None."""
+        state = self.state
+        if self._before is not None or state.keyspace.quotas.sizes or state.refills.by_key:
+            return []
+        run, versions = state.keyspace.put_run(state.revision, writes)
+        state.revision = run.revision
+        self._add_run(run)
+        return versions
 
     def write(
         self,

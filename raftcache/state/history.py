@@ -7,11 +7,11 @@ loaded one. So nothing that a command answers may depend on it.
 from __future__ import annotations
 
 from array import array
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Callable
 from enum import IntEnum
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeAlias, final
 
 from msgspec import Struct
 
@@ -20,10 +20,14 @@ from raftcache.command.limits import (
     HISTORY_EVENTS_MAX,
     HISTORY_SIZE_BYTES_MAX,
 )
+from raftcache.state.runs import Run
 
 _SPARE: Final = 64
-"""When a limit is passed, a 64th is forgotten at once: a cut moves all events that stay, which so
+"""When a limit is passed, a 64th is forgotten at once: a cut moves all entries that stay, which so
 costs each new one a few nanoseconds."""
+
+_RUN_EVENTS_MIN: Final = 4
+"""Fewer take less memory as events than as a run."""
 
 _revision: Final = attrgetter("revision")
 
@@ -39,6 +43,7 @@ class Kind(IntEnum):
     """It was forgotten to make room."""
 
 
+@final
 class Event(Struct, frozen=True, gc=False):
     """One change of one key; there is one at most for a key and a revision.
 
@@ -53,6 +58,9 @@ class Event(Struct, frozen=True, gc=False):
     previous: bytes | None
 
 
+_Entry: TypeAlias = Event | Run
+
+
 class History:
     """The latest events, in the order of their revisions; positions count them from 0 for ever.
 
@@ -62,7 +70,8 @@ class History:
 
     __slots__ = (
         "_dropped",
-        "_events",
+        "_ends",
+        "_entries",
         "_settled",
         "_size_bytes",
         "_size_bytes_max",
@@ -74,21 +83,36 @@ class History:
 
     def __init__(self, size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
         self._size_bytes_max = size_bytes_max
-        self._events: list[Event] = []
-        self.add: Final = self._events.append
+        self._entries: list[_Entry] = []
+        self.add: Final[Callable[[Event], None]] = self._entries.append
         """Take the next event; all of one revision come one after the other."""
         self._dropped = self._settled = 0  # positions: of the first event, and of the first unseen
         self._size_bytes = 0  # without HISTORY_EVENT_SIZE_BYTES for each event
-        # Of each event settled: old ones are far away in memory, and need not be looked at again.
-        self._sizes = array("Q")
+        # Of each entry that was counted: the position behind it, and its size. Old entries are far
+        # away in memory, and need not be looked at again.
+        self._ends, self._sizes = array("Q"), array("Q")
         self.first_revision = 0
         """All that changed after it is known."""
         self.listeners: list[Callable[[], None]] = []
 
+    def add_run(self, run: Run) -> None:
+        """As add, of all changes of a run, which is the history's from now on.
+
+        Three places for each in place of an event and a number: most of what is written is never
+        read here, and to make and free these took a tenth of a node's time.
+        """
+        count = len(run.keys)
+        if count < _RUN_EVENTS_MIN:
+            self._entries += _events(run, 0, count)
+        else:
+            self._entries.append(run)
+
     @property
     def end(self) -> int:
         """The position of the next event."""
-        return self._dropped + len(self._events)
+        if len(self._ends) < len(self._entries):
+            self._count()
+        return self._ends[-1] if self._ends else self._dropped
 
     @property
     def size_bytes_max(self) -> int:
@@ -98,57 +122,92 @@ class History:
     @property
     def size_bytes(self) -> int:
         """About what it costs beside the keyspace."""
-        return self._size_bytes + len(self._events) * HISTORY_EVENT_SIZE_BYTES
+        return self._size_bytes + (self.end - self._dropped) * HISTORY_EVENT_SIZE_BYTES
 
     def position_after(self, revision: int) -> int | None:
         """Of the first event after a revision; None if one of them may be forgotten."""
         if revision < self.first_revision:
             return None
-        return self._dropped + bisect_right(self._events, revision, key=_revision)
+        self._count()
+        place = bisect_right(self._entries, revision, key=_revision)
+        position = self._start(place)
+        if place < len(self._entries):
+            entry = self._entries[place]
+            if type(entry) is Run:
+                position += max(0, revision + 1 - entry.first_revision)
+        return position
 
     def read(self, position: int, count_max: int) -> list[Event] | None:
         """Events from a position, count_max or as many more as make the last revision whole.
 
         None if some of them were forgotten: then begin anew, at first_revision or later.
         """
-        start = position - self._dropped
-        if start < 0:
+        if position < self._dropped:
             return None
-        assert start <= len(self._events)
-        end = start + count_max
-        if 0 < end < len(self._events):
-            end = bisect_right(self._events, self._events[end - 1].revision, lo=end, key=_revision)
-        return self._events[start:end]
+        assert position <= self.end
+        place = bisect_right(self._ends, position)
+        skip = position - self._start(place)  # of a run that was seen in part
+        events: list[Event] = []
+        for at in range(place, len(self._entries)):
+            entry, left = self._entries[at], count_max - len(events)
+            if left <= 0 and not (events and events[-1].revision == entry.revision):
+                break
+            if type(entry) is Event:
+                events.append(entry)
+            else:
+                events += _events(entry, skip, min(skip + left, len(entry.keys)))
+            skip = 0
+        return events
+
+    def _start(self, place: int) -> int:
+        """The position of an entry's first event."""
+        return self._ends[place - 1] if place else self._dropped
 
     # For the state machine.
 
     def settle(self) -> None:
         """A batch was applied: forget what passes the limits, and tell of what is new."""
-        events = self._events
-        if self.end == self._settled:
+        end = self.end
+        if end == self._settled:
             return
-        sizes = _sizes_bytes(events[self._settled - self._dropped :])
-        self._sizes.extend(sizes)
-        self._size_bytes += sum(sizes)
-        self._settled = self.end
-        self._forget()
+        self._settled = end
+        if end - self._dropped > HISTORY_EVENTS_MAX or self.size_bytes > self.size_bytes_max:
+            self._forget()
         self._tell()
 
+    def _count(self) -> None:
+        """Look at the entries that came since it was last done."""
+        ends, sizes, total_bytes = self._ends, self._sizes, 0
+        end = ends[-1] if ends else self._dropped
+        for entry in self._entries[len(ends) :]:
+            if type(entry) is Event:
+                end += 1
+                size_bytes = len(entry.key) + len(entry.previous or b"")
+            else:
+                end += len(entry.keys)
+                size_bytes = sum(map(len, entry.keys)) + entry.replaced_size_bytes
+            ends.append(end)
+            sizes.append(size_bytes)
+            total_bytes += size_bytes
+        self._size_bytes += total_bytes
+
     def _forget(self) -> None:
-        events = self._events
-        while len(events) > HISTORY_EVENTS_MAX or self.size_bytes > self.size_bytes_max:
-            count = len(events) // _SPARE + 1
-            self.first_revision = events[count - 1].revision
-            count = bisect_right(events, self.first_revision, lo=count, key=_revision)
-            self._size_bytes -= sum(self._sizes[:count])
-            self._dropped += count
-            del events[:count], self._sizes[:count]
+        entries, ends = self._entries, self._ends
+        while (count := self.end - self._dropped) > HISTORY_EVENTS_MAX or (
+            self.size_bytes > self.size_bytes_max
+        ):
+            place = bisect_left(ends, self._dropped + count // _SPARE + 1)
+            self.first_revision = entries[place].revision
+            place = bisect_right(entries, self.first_revision, lo=place, key=_revision)
+            self._dropped = ends[place - 1]
+            self._size_bytes -= sum(self._sizes[:place])
+            del entries[:place], ends[:place], self._sizes[:place]
 
     def begin_at(self, revision: int) -> None:
         """An image of that revision was loaded: nothing is known of what came before."""
         self._dropped = self._settled = self.end + 1  # no position of before is valid any more
-        self._events.clear()
-        del self._sizes[:]
+        self._entries.clear()
+        del self._ends[:], self._sizes[:]
         self._size_bytes = 0
         self.first_revision = revision
         self._tell()
@@ -158,6 +217,9 @@ class History:
             listener()
 
 
-def _sizes_bytes(events: list[Event]) -> list[int]:
-    """Of what only the history holds: the new items are in the keyspace, or previous to others."""
-    return [len(event.key) + len(event.previous or b"") for event in events]
+def _events(run: Run, start: int, stop: int) -> list[Event]:
+    """Of a run, from one place to another."""
+    first, put = run.first_revision, Kind.PUT
+    keys, packed, previous = run.keys, run.packed, run.previous
+    places = range(start, stop)
+    return [Event(first + at, put, keys[at], packed[at], previous[at]) for at in places]

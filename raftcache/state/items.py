@@ -22,6 +22,17 @@ _unpack_header: Final = _HEADER.unpack_from
 _unpack_end: Final = struct.Struct("<16xQ8xBB").unpack_from
 """Of the header only what tells a plain string: deadline or lease, kind, size of content type."""
 
+_PLAIN_HEADER: Final = struct.Struct("<QQ8xQBB")
+_AFTER_REVISION: Final = struct.Struct("<8xQQQB")
+assert _PLAIN_HEADER.size == _HEADER_SIZE_BYTES
+
+pack_plain_header: Final = _PLAIN_HEADER.pack
+"""Of a string that does not end: revision, create revision, version, STRING, and the size of the
+content type. Outside this module for Keyspace.put_run alone, where a call is a tenth of a write."""
+
+unpack_after_revision: Final = _AFTER_REVISION.unpack_from
+"""Of a packed item: create revision, deadline or lease, version and kind. For the same."""
+
 STRING: Final = 1
 LEASED: Final = 2
 """Kinds of items: the second goes with a lease, whose id stands in the place of the deadline."""
@@ -121,7 +132,7 @@ def pack(
     if lease:
         kind = LEASED
     header = _HEADER.pack(mod_revision, create_revision, deadline_ms or lease, version, kind, size)
-    return b"".join((header, content_type, value))
+    return header + content_type + value
 
 
 def pack_next(old: bytes | None, revision: int, content_type: bytes, value: bytes) -> bytes | None:
@@ -132,12 +143,12 @@ def pack_next(old: bytes | None, revision: int, content_type: bytes, value: byte
     """
     created, version = revision, 1
     if old is not None:
-        _, created, end, version, kind, _ = _unpack_header(old)
+        created, end, version, kind = unpack_after_revision(old)
         if end or kind != STRING:
             return None
         version += 1
-    header = _HEADER.pack(revision, created, 0, version, STRING, len(content_type))
-    return b"".join((header, content_type, value))
+    header = pack_plain_header(revision, created, version, STRING, len(content_type))
+    return header + content_type + value
 
 
 def plain_value(packed: bytes) -> bytes | None:

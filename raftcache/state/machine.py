@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Callable, Collection, Generator, Iterator, Sequence
 from heapq import nsmallest
-from itertools import islice
+from itertools import chain, islice
 from operator import attrgetter
 from typing import Any, Final, TypeVar, get_args
 
@@ -57,6 +57,7 @@ from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.store import Store
 from raftcache.state.refills import Right
 from raftcache.state.rows import Rows
+from raftcache.state.runs import RUN_WORTH
 from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
 
@@ -96,7 +97,7 @@ class Machine:
     def _use(self, state: State) -> None:
         self._state = state
         self._changes = Changes(state, self.history, self.notes)
-        operations = Operations(self._changes)
+        self._operations = operations = Operations(self._changes)
         transactions = Transactions(self._changes, operations)
         self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
         self._keeping = KeepingCommands(self._changes)
@@ -123,12 +124,29 @@ class Machine:
         assert now_ms < TIME_MS_MAX, now_ms
         commands = decode(batch)
         self._advance(now_ms)
-        answer = self._answer_and_note if self.notes.wanted else self._answer
-        replies = [answer(command) for command in commands]
+        if len(commands) < RUN_WORTH or self.notes.wanted:
+            answer = self._answer_and_note if self.notes.wanted else self._answer
+            replies = [answer(command) for command in commands]
+        else:
+            replies = self._answer_all(commands)
         self.history.settle()
         self._tell_of_locks()
         if self.notes.pending:
             self._tell_notes(self.notes.take())
+        return replies
+
+    def _answer_all(self, commands: list[Command]) -> list[Reply]:
+        """As _answer of each; Puts that come one after the other are done in runs."""
+        replies, left, are_runs = list[Reply](), iter(commands), True
+        for command in left:
+            if are_runs and type(command) is Put:
+                done = self._operations.put_run(chain((command,), left))
+                are_runs = len(done) >= RUN_WORTH
+                replies += done
+                if len(replies) == len(commands):
+                    break
+                command = commands[len(replies)]  # the run has taken it, and left it to others
+            replies.append(self._answer(command))
         return replies
 
     def _tell_notes(self, notes: list[Note] | None) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, Final
 
 from msgspec.structs import replace
 
+from raftcache.command.checks import check
 from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN, LEASE_KEYS_MAX
 from raftcache.command.words import (
@@ -14,6 +15,7 @@ from raftcache.command.words import (
     ANY,
     PRESENT,
     Append,
+    Command,
     Delete,
     Expire,
     Increment,
@@ -27,6 +29,10 @@ from raftcache.command.words import (
 )
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, STRING, Stored, version_of
+from raftcache.state.runs import PlainWrite
+
+_CREATED: Final = Status.CREATED
+_CHANGED: Final = Status.CHANGED
 
 
 class Operations:
@@ -55,6 +61,15 @@ class Operations:
                 status = Status.CREATED if version == 1 else Status.CHANGED
                 return Reply(status, self._state.revision, version)
         return self.execute(command)
+
+    def put_run(self, commands: Iterable[Command]) -> list[Reply]:
+        """Execute the first of them, as many as are plain (see runs.py) and within their limits."""
+        revision = self._state.revision
+        versions = self._changes.put_run(_plain_puts(commands))
+        return [
+            Reply(_CREATED if version == 1 else _CHANGED, revision, version)
+            for revision, version in enumerate(versions, revision + 1)
+        ]
 
     def execute(self, command: Keyed) -> Reply:
         """Do it; an overdue key is removed first."""
@@ -156,6 +171,19 @@ class Operations:
             return self._refuse(status)
         deadline_ms = found.deadline_ms or self._state.leases.deadline_ms(found.lease)
         return Reply(status, self._state.revision, found.version, 0, 0, deadline_ms)
+
+
+def _plain_puts(commands: Iterable[Command]) -> Iterator[PlainWrite]:
+    for command in commands:
+        if type(command) is not Put or command.ttl_ms is not None or command.only != ANY:
+            return
+        if command.once is not None or check(command) is not None:
+            return
+        content_type = command.content_type
+        if content_type:
+            yield command.key, len(content_type), content_type.encode("ascii") + command.value
+        else:
+            yield command.key, 0, command.value
 
 
 def _holds(only: int, found: Stored | None) -> bool:

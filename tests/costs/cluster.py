@@ -18,9 +18,9 @@ from tests.costs.ground import Caller, Ground, Lane, Within, unwatched
 NAMES: Final = ("n1", "n2", "n3")
 HTTP_PORT, RESP_PORT, RAFT_PORT = 7400, 6400, 7500
 
-HISTORY_EVENTS_MAX: Final = 4031
-"""Small, so that it is full when counting begins, and forgets as much as it takes: one more, and it
-forgets 64."""
+HISTORY_EVENTS_MAX: Final = 255
+"""Fewer than an operation warms up with: when counting begins it is full of the operation's own
+kind, and forgets as much as it takes: four at a time, or a whole run of writes."""
 
 
 class Cluster:

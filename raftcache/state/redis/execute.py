@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import Final, TypeVar
 
 from msgspec.structs import replace
@@ -37,6 +38,7 @@ from raftcache.state.redis import (
 )
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import BYTES_READ_MAX, ELEMENTS_READ_MAX, Handler, Store
+from raftcache.state.runs import RUN_WORTH
 
 T = TypeVar("T")
 
@@ -169,8 +171,18 @@ class CallCommands:
 
     def _each(self, calls: Sequence[Call]) -> list[Value]:
         """Calls that have nothing to do with each other; most are lone ones, and quick."""
-        store, values = self._store, list[Value]()
-        for call in calls:
+        store = self._store
+        values: list[Value] = []
+        left, ahead = iter(calls), calls[RUN_WORTH - 1 :]  # what a run from each must reach
+        for call in left:
+            if call[0] == b"SET" and (at := len(values)) < len(ahead) and ahead[at][0] == b"SET":
+                count = strings.set_run(store, chain((call,), left))
+                values += ["OK"] * count
+                if count < RUN_WORTH:
+                    ahead = ()
+                if len(values) == len(calls):
+                    break
+                call = calls[len(values)]  # the run has taken it, and left it to others
             handler = _LONE_HANDLERS.get(call[0])
             if handler is None:
                 values.append(self._alone(call))

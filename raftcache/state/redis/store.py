@@ -124,6 +124,11 @@ class Store:
 
     # Strings.
 
+    @property
+    def may_run(self) -> bool:
+        """Whether strings may be set past this, in a run (see runs.py): nothing is to be told."""
+        return not (self._open or self._notes.wanted)
+
     def string(self, key: bytes) -> bytes | None:
         """The value of a string, None if the key is absent; refuses other types."""
         if not self._open:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import Final
 
+from raftcache.command.calls import Call
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.values import Value
 from raftcache.state.items import LEASED
 from raftcache.state.notes import GENERIC, STRING
@@ -11,6 +14,10 @@ from raftcache.state.redis import string_options
 from raftcache.state.redis.parsing import TOO_LONG, WRONG_TYPE, Refuse, clamped, integer
 from raftcache.state.redis.store import KEEP, Handler, Store
 from raftcache.state.redis.string_options import COMPARISONS, OF_GETEX, OF_MSETEX, OF_SET
+from raftcache.state.runs import PlainWrite
+
+_PLAIN_SIZE: Final = 3
+"""SET, a key and a value."""
 
 _PAIRS_MAX: Final = (1 << 31) - 1
 
@@ -34,6 +41,26 @@ def _set(store: Store, args: tuple[bytes, ...]) -> Value:
     if options.is_get:
         return before
     return "OK" if is_set else None
+
+
+def set_run(store: Store, calls: Iterable[Call]) -> int:
+    """Do SETs without options that come first, as many as need no more than that; how many.
+
+    Each answers OK. The others, and those with mistakes, are for _set.
+    """
+    if not store.may_run:
+        return 0
+    return len(store.changes.put_run(_plain_sets(calls, store.size_bytes_max)))
+
+
+def _plain_sets(calls: Iterable[Call], size_bytes_max: int) -> Iterator[PlainWrite]:
+    for call in calls:
+        if len(call) != _PLAIN_SIZE:
+            return
+        name, key, value = call
+        if name != b"SET" or not 1 <= len(key) <= KEY_SIZE_BYTES_MAX or len(value) > size_bytes_max:
+            return
+        yield key, 0, value
 
 
 def _put(store: Store, key: bytes, value: bytes, deadline_ms: int = 0) -> None:
