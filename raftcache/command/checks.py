@@ -129,7 +129,11 @@ def _check_leased_put(command: LeasedPut) -> str | None:
 def _check_value(command: Put | Refill | LeasedPut) -> str | None:
     if len(command.value) > VALUE_SIZE_BYTES_MAX:
         return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
-    content_type = command.content_type
+    return check_content_type(command.content_type) if command.content_type else None
+
+
+def check_content_type(content_type: str) -> str | None:
+    """As check."""
     if len(content_type) > CONTENT_TYPE_SIZE_BYTES_MAX:
         return f"a content type has at most {CONTENT_TYPE_SIZE_BYTES_MAX} bytes"
     if not (content_type.isascii() and content_type.isprintable()):
@@ -290,7 +294,7 @@ def _check_calls(command: Calls) -> str | None:
     """Sizes of keys and values are for who executes them: they know which arguments are what."""
     if len(command.calls) > CALLS_MAX or not (command.calls or command.watched):
         return f"there are 1 to {CALLS_MAX} calls, not {len(command.calls)}"
-    sizes = [len(call) for call in command.calls]
+    sizes = set(map(len, command.calls))
     if sizes and not 1 <= min(sizes) <= max(sizes) <= CALL_ARGUMENTS_MAX:
         return f"a call has 1 to {CALL_ARGUMENTS_MAX} arguments, its name included"
     if not 0 <= command.size_bytes_max <= VALUE_SIZE_BYTES_MAX:

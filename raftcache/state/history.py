@@ -72,6 +72,7 @@ class History:
         "_dropped",
         "_ends",
         "_entries",
+        "_old",
         "_settled",
         "_size_bytes",
         "_size_bytes_max",
@@ -91,6 +92,7 @@ class History:
         # Of each entry that was counted: the position behind it, and its size. Old entries are far
         # away in memory, and need not be looked at again.
         self._ends, self._sizes = array("Q"), array("Q")
+        self._old: list[_Entry] = []  # of another state, to be freed
         self.first_revision = 0
         """All that changed after it is known."""
         self.listeners: list[Callable[[], None]] = []
@@ -206,11 +208,22 @@ class History:
     def begin_at(self, revision: int) -> None:
         """An image of that revision was loaded: nothing is known of what came before."""
         self._dropped = self._settled = self.end + 1  # no position of before is valid any more
+        self._old += self._entries
         self._entries.clear()
         del self._ends[:], self._sizes[:]
         self._size_bytes = 0
         self.first_revision = revision
         self._tell()
+
+    def shed(self, count_max: int) -> bool:
+        """Free some of what was known before an image was loaded; whether any is left.
+
+        All of it at once would stop the node for some 30 ms.
+        """
+        while self._old and count_max > 0:
+            entry = self._old.pop()
+            count_max -= len(entry.keys) if type(entry) is Run else 1
+        return bool(self._old)
 
     def _tell(self) -> None:
         for listener in self.listeners:

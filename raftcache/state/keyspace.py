@@ -19,7 +19,7 @@ from raftcache.state.items import STRING, Stored
 from raftcache.state.leases import Leases
 from raftcache.state.quotas import Quotas
 from raftcache.state.runs import PlainWrite, Run
-from raftcache.state.spread import TOGETHER_MAX, Spread
+from raftcache.state.spread import PARTS, TOGETHER_MAX, Spread
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
@@ -139,19 +139,22 @@ class Keyspace:
         a deadline or a lease, or is no string. One loop in one function, and what it changes in
         local names: calls and attributes were more than half of such a write.
         """
-        find, current, pack_header = self.packed, self._items, items.pack_plain_header
+        current, parts, pack_header = self._items, self._settled_parts, items.pack_plain_header
         save = None if self._pass is None else self._pass.save
         run = Run(revision, [], [], [])
         versions: list[int] = []
         add_key, add_packed, add_old = run.keys.append, run.packed.append, run.previous.append
         digest = size_bytes = 0
         for key, type_size_bytes, content in writes:
-            old, seed = find(key), xxh3_64_intdigest(key)
+            if parts is not None:
+                current = parts[hash(key) % PARTS]
+            old, seed = current.get(key), xxh3_64_intdigest(key)
             if old is None:
                 created, version = revision + 1, 1
                 size_bytes += len(key)
                 self._add(key)
-                find, current = self.packed, self._items  # they may be others now
+                if parts is None:
+                    current = self._items  # it may be another one now
             else:
                 created, end, version, kind = items.unpack_after_revision(old)
                 if end or kind != STRING:
@@ -172,6 +175,11 @@ class Keyspace:
         self.digest += digest
         self.size_bytes += size_bytes + sum(map(len, run.packed)) - run.replaced_size_bytes
         return run, versions
+
+    @property
+    def _settled_parts(self) -> list[dict[bytes, bytes]] | None:
+        current = self._items
+        return current.settled if type(current) is Spread else None
 
     def _add(self, key: bytes) -> None:
         """A new key, whose item comes next."""

@@ -81,7 +81,7 @@ class Machine:
     """
 
     def __init__(self, history_size_bytes_max: int = HISTORY_SIZE_BYTES_MAX) -> None:
-        self._replaced: list[Keyspace | Rows] = []
+        self._replaced: list[Keyspace | Rows | History] = []
         self.history = History(history_size_bytes_max)
         """What changed lately here; no part of the state."""
         self.on_locks: Callable[[Collection[bytes] | None], None] | None = None
@@ -424,7 +424,7 @@ class Machine:
         return Loader(self._adopt)
 
     def _adopt(self, state: State) -> None:
-        self._replaced = [self._state.keyspace, self._state.rows]
+        self._replaced = [self._state.keyspace, self._state.rows, self.history]
         self._use(state)
         self.history.begin_at(state.revision)
         state.locks.changed.clear()

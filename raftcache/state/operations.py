@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from functools import lru_cache
 from typing import Any, Final
 
 from msgspec.structs import replace
 
-from raftcache.command.checks import check
+from raftcache.command.checks import check_content_type
 from raftcache.command.integers import integer_or_none
-from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN, LEASE_KEYS_MAX
+from raftcache.command.limits import (
+    INTEGER_MAX,
+    INTEGER_MIN,
+    KEY_SIZE_BYTES_MAX,
+    LEASE_KEYS_MAX,
+    VALUE_SIZE_BYTES_MAX,
+)
 from raftcache.command.words import (
     ABSENT,
     ANY,
@@ -177,13 +184,22 @@ def _plain_puts(commands: Iterable[Command]) -> Iterator[PlainWrite]:
     for command in commands:
         if type(command) is not Put or command.ttl_ms is not None or command.only != ANY:
             return
-        if command.once is not None or check(command) is not None:
+        key, value = command.key, command.value
+        content_type = _packed_type(command.content_type) if command.content_type else b""
+        if (
+            command.once is not None
+            or content_type is None
+            or not 1 <= len(key) <= KEY_SIZE_BYTES_MAX
+            or len(value) > VALUE_SIZE_BYTES_MAX
+        ):
             return
-        content_type = command.content_type
-        if content_type:
-            yield command.key, len(content_type), content_type.encode("ascii") + command.value
-        else:
-            yield command.key, 0, command.value
+        yield key, len(content_type), content_type + value
+
+
+@lru_cache(256)
+def _packed_type(content_type: str) -> bytes | None:
+    """A content type as an item has it; None if it is outside its limits. Few are in use."""
+    return None if check_content_type(content_type) else content_type.encode("ascii")
 
 
 def _holds(only: int, found: Stored | None) -> bool:

@@ -33,6 +33,14 @@ class Spread:
         self._parts: list[dict[bytes, bytes]] = [{} for _ in range(PARTS)]
         self._rest = together
 
+    @property
+    def settled(self) -> list[dict[bytes, bytes]] | None:
+        """The parts, if all names are in theirs: each in that of its hash modulo PARTS.
+
+        For a loop over many names, which the calls of this class would cost a third of its time.
+        """
+        return None if self._rest else self._parts
+
     def get(self, name: bytes) -> bytes | None:
         found = self._parts[hash(name) % PARTS].get(name)
         if found is None and self._rest:

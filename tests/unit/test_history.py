@@ -6,6 +6,7 @@ import pytest
 
 from raftcache.command.limits import HISTORY_EVENT_SIZE_BYTES
 from raftcache.state.history import Event, History, Kind
+from raftcache.state.runs import Run
 
 
 def event(revision: int, key: bytes = b"key", previous: bytes | None = b"old") -> Event:
@@ -105,3 +106,13 @@ def test_a_loaded_image_begins_a_new_history() -> None:
     history.settle()
     assert revisions(history.read(position, 10)) == [8]
     assert history.size_bytes == HISTORY_EVENT_SIZE_BYTES + len(b"key") + len(b"old")
+
+
+def test_what_was_known_before_an_image_is_freed_piece_by_piece() -> None:
+    history = history_of(1, 2, 3)
+    history.add_run(Run(8, [b"key"] * 5, [b"new"] * 5, [b"old"] * 5))
+    history.settle()
+    history.begin_at(20)
+    assert history.size_bytes == 0
+    left = [history.shed(2) for _ in range(4)]
+    assert left == [True, True, False, False], "the run is freed whole"
