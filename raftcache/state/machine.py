@@ -57,7 +57,7 @@ from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.store import Store
 from raftcache.state.refills import Right
 from raftcache.state.rows import Rows
-from raftcache.state.runs import RUN_WORTH
+from raftcache.state.runs import RUN_WORTH, RUNS_SPARE
 from raftcache.state.table import TIME_MS_MAX
 from raftcache.state.transactions import Transactions
 
@@ -137,11 +137,11 @@ class Machine:
 
     def _answer_all(self, commands: list[Command]) -> list[Reply]:
         """As _answer of each; Puts that come one after the other are done in runs."""
-        replies, left, are_runs = list[Reply](), iter(commands), True
+        replies, left, spare = list[Reply](), iter(commands), RUNS_SPARE
         for command in left:
-            if are_runs and type(command) is Put:
+            if type(command) is Put and spare >= 0:
                 done = self._operations.put_run(chain((command,), left))
-                are_runs = len(done) >= RUN_WORTH
+                spare += len(done) - RUN_WORTH
                 replies += done
                 if len(replies) == len(commands):
                     break

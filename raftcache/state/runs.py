@@ -13,7 +13,10 @@ from typing import Final, TypeAlias, final
 from msgspec import Struct
 
 RUN_WORTH: Final = 4
-"""To begin a run costs as much as a write: where they are shorter, no others are looked for."""
+"""To begin a run costs as much as so many writes gain by it."""
+
+RUNS_SPARE: Final = 2 * RUN_WORTH
+"""Writes that runs may fall short of that, in one command or entry, before no others are begun."""
 
 PlainWrite: TypeAlias = tuple[bytes, int, bytes]
 """A key, the size of a content type, and that type with the value behind it."""

@@ -24,7 +24,7 @@ from raftcache.command.words import (
     Status,
     Vivify,
 )
-from raftcache.state.history import Event
+from raftcache.state.history import Event, History
 from raftcache.state.machine import Machine
 
 SIZE_MAX = 100
@@ -99,8 +99,13 @@ def seen(machine: Machine) -> tuple[bytes, list[Event] | None, int, int]:
     return b"".join(machine.dump()), events, history.size_bytes, machine.size_bytes
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_a_run_is_as_good_as_one_by_one(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+@pytest.mark.parametrize("together_max", [1 << 20, 4])
+@pytest.mark.parametrize("seed", range(5))
+def test_a_run_is_as_good_as_one_by_one(
+    monkeypatch: pytest.MonkeyPatch, seed: int, together_max: int
+) -> None:
+    """Also while the keys are spread, and in the run that begins it."""
+    monkeypatch.setattr("raftcache.state.keyspace.TOGETHER_MAX", together_max)
     entries = list(told(seed))
     inside = Machine()
     replies = [inside.apply(now_ms, batch) for now_ms, batch in entries]
@@ -117,6 +122,20 @@ def test_digests_are_what_they_were(seed: int) -> None:
     for now_ms, batch in told(seed):
         machine.apply(now_ms, batch)
     assert f"{machine.digest:016x}" == DIGESTS[seed]
+
+
+def test_runs_are_what_is_tested_here(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+    add_run = History.add_run
+    monkeypatch.setattr(
+        History, "add_run", lambda self, run: (sizes.append(len(run.keys)), add_run(self, run))
+    )
+    machine = Machine()
+    for now_ms, batch in told(0):
+        machine.apply(now_ms, batch)
+    assert sum(sizes) > machine.revision / 4
+    assert min(sizes) == 0, "some begin where there is none"
+    assert max(sizes) > 20
 
 
 def test_a_dump_under_way_sees_nothing_of_a_run() -> None:

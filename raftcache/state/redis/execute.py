@@ -38,7 +38,7 @@ from raftcache.state.redis import (
 )
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import BYTES_READ_MAX, ELEMENTS_READ_MAX, Handler, Store
-from raftcache.state.runs import RUN_WORTH
+from raftcache.state.runs import RUN_WORTH, RUNS_SPARE
 
 T = TypeVar("T")
 
@@ -174,11 +174,13 @@ class CallCommands:
         store = self._store
         values: list[Value] = []
         left, ahead = iter(calls), calls[RUN_WORTH - 1 :]  # what a run from each must reach
+        spare = RUNS_SPARE
         for call in left:
             if call[0] == b"SET" and (at := len(values)) < len(ahead) and ahead[at][0] == b"SET":
                 count = strings.set_run(store, chain((call,), left))
                 values += ["OK"] * count
-                if count < RUN_WORTH:
+                spare += count - RUN_WORTH
+                if spare < 0:
                     ahead = ()
                 if len(values) == len(calls):
                     break
