@@ -36,20 +36,20 @@ LITTLE: Final = Spent(5, 5, 0.5, 0.5)
 """Of each, what nobody looks at."""
 
 BUDGETS: Final = {
-    "HTTP PUT, 1 client": Spent(16_589, 7_825, 13.9, 3.5),
-    "HTTP PUT, 64 clients": Spent(1_729, 533, 0.4, 0.2),
+    "HTTP PUT, 1 client": Spent(16_330, 8_232, 13.7, 3.5),
+    "HTTP PUT, 64 clients": Spent(1_519, 344, 0.4, 0.2),
     "HTTP GET, 1 client": Spent(6_867, 2_157, 0.1, 0),
     "HTTP GET, 64 clients": Spent(985, 36, 0.1, 0),
-    "SET, 1 client": Spent(16_622, 8_206, 13.9, 3.5),
-    "SET, 64 clients": Spent(1_230, 481, 0.3, 0.1),
-    "SET, pipeline of 32": Spent(933, 603, 0.5, 0.2),
-    "SET, 64 clients, pipeline of 32": Spent(452, 362, 0.1, 0.1),
+    "SET, 1 client": Spent(16_845, 8_523, 13.7, 3.5),
+    "SET, 64 clients": Spent(1_047, 308, 0.4, 0.1),
+    "SET, pipeline of 32": Spent(760, 442, 0.5, 0.2),
+    "SET, 64 clients, pipeline of 32": Spent(258, 177, 0.1, 0.1),
     "GET, 1 client": Spent(6_615, 2_200, 0.1, 0),
     "GET, 64 clients": Spent(640, 35, 0.2, 0),
     "GET, pipeline of 32": Spent(320, 69, 0.1, 0),
     "GET, 64 clients, pipeline of 32": Spent(133, 2, 0, 0.1),
-    "apply PUT": Spent(441, 0, 0.1, 0),
-    "apply SET": Spent(399, 0, 0.2, 0.2),
+    "apply PUT": Spent(265, 0, 0.1, 0),
+    "apply SET": Spent(240, 0, 0.2, 0.2),
 }
 
 
