@@ -143,8 +143,14 @@ def test_a_killed_leader_is_replaced_and_follows_when_it_is_back(cluster: Cluste
     leader = cluster.leader()
     term = cluster.settled()["term"]
     pairs = write_through_all(cluster, "before-leader", 20)
+    gone = {name: cluster.metric(name, "link_peers_gone") for name in cluster.running}
     cluster.kill(leader)
     pairs |= write_through_all(cluster, "without-leader", 40)
+    for name in cluster.running:  # its port refuses, so nobody has to wait for silence
+        until(
+            lambda: cluster.metric(name, "link_peers_gone") == gone[name] + 1,  # noqa: B023
+            f"{name} did not find out that {leader} had gone",
+        )
     successor = cluster.leader()
     assert successor != leader
     cluster.start(leader)
