@@ -361,6 +361,7 @@ MUTATIONS: Final = (
     Mutation("rows of a call that failed are not undone", redis.rows_not_undone, "redis", 3),
     Mutation("what an undone call discarded stays so", redis.discarded_stays_so, "redis", 3),
     Mutation("watched revisions are not compared", redis.no_watch, "redis", 3, word="no-watch"),
+    Mutation("GETs have no round", redis.reads_without_a_round, "redis", 9, 10, word="early-gets"),
     Mutation("rows of what is gone are not freed", redis.rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
     Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 4),

@@ -14,6 +14,7 @@ from raftcache.command.calls import Calls
 from raftcache.command.words import CallsReply
 from raftcache.raft.engine.membership import SyncObj
 from raftcache.service import redis
+from raftcache.service.gathering import Reading
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.store import Store
@@ -43,6 +44,16 @@ def rows_not_undone() -> AbstractContextManager[Any]:
 def discarded_stays_so() -> AbstractContextManager[Any]:
     """A collection that has its key again is freed all the same."""
     return mock.patch.object(Rows, "restore", return_value=None)
+
+
+def reads_without_a_round() -> AbstractContextManager[Any]:
+    """GETs are answered from whatever state this node has."""
+
+    def begin(reading: Reading) -> None:
+        asked, reading._asked = reading._asked, []
+        reading._fresh(asked, None)
+
+    return mock.patch.object(Reading, "_begin", begin)
 
 
 def no_watch() -> AbstractContextManager[Any]:
