@@ -115,6 +115,8 @@ class HotConnection(Connection):
         while at < size and not self._deaf:
             if self._steps.between and self._body is None and not (self._busy or self._held):
                 at = self._serve_known(data, at)
+                if at == size and len(self._slots) < PIPELINED_MAX:
+                    return  # nearly always, and then nothing else waits
                 if at == size:
                     break
             if self._pipelined() >= PIPELINED_MAX:
@@ -273,15 +275,14 @@ class HotConnection(Connection):
         if transport is None or parser is None:
             return
         ready: list[bytes] = []
-        while slots and slots[0].reply:
-            slot = slots.popleft()
-            ready.append(slot.reply)
-            if slot.parsed:
+        while slots and (reply := slots[0].reply):
+            ready.append(reply)
+            if slots.popleft().parsed:
                 parser.message_consumed()
         assert ready, "a flush without an answer"
         if self._deaf and not slots and not self._held:
             ready[-1] = closing(ready[-1])
-        replies = ready[0] if len(ready) == 1 else b"".join(ready)
+        replies = b"".join(ready)  # of one piece: that piece
         self._unsent_size_bytes -= len(replies)
         transport.write(replies)
         if not slots:

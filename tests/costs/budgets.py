@@ -36,10 +36,10 @@ LITTLE: Final = Spent(5, 5, 0.5, 0.5)
 """Of each, what nobody looks at."""
 
 BUDGETS: Final = {
-    "HTTP PUT, 1 client": Spent(14_768, 7_444, 12.4, 3.2),
-    "HTTP PUT, 64 clients": Spent(1_373, 311, 0.4, 0.2),
-    "HTTP GET, 1 client": Spent(6_291, 2_083, 0.1, 0),
-    "HTTP GET, 64 clients": Spent(891, 33, 0.1, 0),
+    "HTTP PUT, 1 client": Spent(14_739, 7_444, 12.4, 3.2),
+    "HTTP PUT, 64 clients": Spent(1_344, 311, 0.4, 0.2),
+    "HTTP GET, 1 client": Spent(6_262, 2_083, 0.1, 0),
+    "HTTP GET, 64 clients": Spent(862, 33, 0.1, 0),
     "SET, 1 client": Spent(15_234, 7_708, 12.4, 3.2),
     "SET, 64 clients": Spent(947, 278, 0.3, 0.1),
     "SET, pipeline of 32": Spent(687, 400, 0.5, 0.2),
