@@ -178,6 +178,8 @@ def assemble(
         wake,
         fail,
     )
+    # As after taking it: segments hold more than the tail that is kept in memory behind a snapshot.
+    log.deleteEntriesTo(compactor.keep_from(log, restored.applied_index) - log.first_index)
     outbox = Outbox(links, log, None if wal is None else write, log_lane, wake, fail)
     parts = Parts(
         machine=machine,

@@ -19,7 +19,7 @@ from raftcache.raft.engine.base import (
 from raftcache.raft.members import MEMBERSHIP
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 
-APPLY_SIZE_BYTES_MAX: Final = 1 << 20
+APPLY_SIZE_BYTES_MAX: Final = 256 << 10
 """Entries applied in one turn, so that a long log does not hold up heartbeats."""
 
 APPLY_ENTRIES_MAX: Final = 64
