@@ -371,7 +371,7 @@ MUTATIONS: Final = (
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
     Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60, 27),
     Mutation("a node without its data votes", members.lost_data_votes, "membership", 40, 4),
-    Mutation("what older leaders drop is lost", members.dropped_is_lost, "upgrades", 40, 14),
+    Mutation("what older leaders drop is lost", members.dropped_is_lost, "upgrades", 40, 55),
     Mutation(
         "changed before a commit in the term", members.changes_before_commit, "membership", 60
     ),
