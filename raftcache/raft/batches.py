@@ -35,6 +35,9 @@ GATHER_S: Final = 0.002
 GRAIN_S: Final = 0.0005
 """A timer of an event loop is set in milliseconds, and may come so much too early."""
 
+ENOUGH_COMMANDS: Final = 512
+"""So many need no company: what an entry costs is little beside what they do."""
+
 COMPANY: Final = 0.9
 """Nearly all: some clients of a batch are always slower than the others."""
 
@@ -126,8 +129,8 @@ class Batches:
 
     def _is_due(self) -> bool:
         batch = self._open[0]
-        if len(self._open) > 1:
-            return True  # it is full
+        if len(self._open) > 1 or batch.weight >= ENOUGH_COMMANDS:
+            return True
         if self._in_flight:
             return self._held_until(batch.begun_s + PIPELINE_AFTER_S)
         if batch.weight >= self._expected:

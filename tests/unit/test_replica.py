@@ -12,6 +12,7 @@ from raftcache.command.limits import BATCH_COMMANDS_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.words import Put, Reply
 from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
 from raftcache.raft.batches import (
+    ENOUGH_COMMANDS,
     GATHER_S,
     PIPELINE_AFTER_S,
     PIPELINE_BATCHES_MAX,
@@ -90,6 +91,14 @@ def test_batches_follow_one_that_takes_long_but_not_without_a_bound() -> None:
     answer_all(bench)
     assert batch_sizes(bench) == [1] * PIPELINE_BATCHES_MAX + [5]
     assert len(outcomes) == PIPELINE_BATCHES_MAX + 5
+
+
+def test_many_commands_do_not_wait_for_the_batch_in_flight() -> None:
+    bench, outcomes = leading(), []
+    for number in range(2):
+        bench.replica.propose(put(number), outcomes.append, ENOUGH_COMMANDS)
+        bench.turn()
+    assert batch_sizes(bench) == [1, 1]
 
 
 def propose_each(bench: Ours, outcomes: list[Any], count: int) -> None:
