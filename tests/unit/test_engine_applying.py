@@ -17,6 +17,7 @@ from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
 from raftcache.command.words import Put, Status
 from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
 from raftcache.raft import stock as door
+from raftcache.raft.batches import ENOUGH_COMMANDS
 from raftcache.raft.stock import FAIL_REASON
 from tests.sim.stock import as_installed
 from tests.support.memory_disk import MemoryDisk
@@ -128,7 +129,7 @@ def test_a_peer_may_only_propose_batches_of_bounded_size() -> None:
 def outcomes_of(ours: Ours) -> list[Any]:
     """What becomes of one write proposed now; grows when it is known."""
     outcomes: list[Any] = []
-    ours.replica.propose(PUT, outcomes.append)
+    ours.replica.propose(PUT, outcomes.append, ENOUGH_COMMANDS)  # a batch of its own, at once
     ours.turn()
     return outcomes
 
