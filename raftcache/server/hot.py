@@ -290,6 +290,10 @@ class HotConnection(Connection):
         if self._buffer_paused:
             self._resume_reading_if_drained()
 
+    def give_up(self) -> None:
+        """See Flushed."""
+        self.force_close()
+
     def _all_sent(self) -> None:
         held = self._held
         if not held and (self._deaf or self._ends):

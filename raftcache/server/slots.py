@@ -10,23 +10,20 @@ from raftcache.config import Limits
 from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters
 from raftcache.server.connection import Port, logger
+from raftcache.server.flushing import Flushed, Flushing
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.refrains import Refrains
 from raftcache.server.replies import Answer, render
 from raftcache.service.kv import Outcome
 
 
-class Answering(Protocol):
+class Answering(Flushed, Protocol):
     """A connection, to those who have answers for it."""
 
     def filled(self, slot: Slot) -> None: ...
 
-    def flush(self) -> None: ...
 
-    def force_close(self) -> None: ...
-
-
-class HotPort(Port):
+class HotPort(Flushing[Answering], Port):
     """A Port whose connections have the hot path; door takes what is hot."""
 
     def __init__(
@@ -36,25 +33,10 @@ class HotPort(Port):
         counters: HttpCounters,
         door: KvDoor,
     ) -> None:
-        super().__init__(loop, limits, counters)
+        Port.__init__(self, loop, limits, counters)
+        Flushing.__init__(self, loop, logger)
         self.door = door
         self.refrains = Refrains(limits.value_size_bytes_max)
-        self._dirty: list[Answering] = []
-
-    def flush_soon(self, connection: Answering) -> None:
-        """Write what the connection has ready, once, at the end of this turn of the loop."""
-        if not self._dirty:
-            self.loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            try:
-                connection.flush()
-            except Exception:  # one connection's fault must not silence the others
-                logger.exception("a connection could not be written to")
-                connection.force_close()
 
 
 class Slot:

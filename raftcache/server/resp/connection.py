@@ -16,6 +16,7 @@ from typing import Final, cast
 
 from raftcache.config import Limits
 from raftcache.metrics import RespCounters
+from raftcache.server.flushing import Flushing
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.quick import cut_gets, cut_sets
 from raftcache.server.resp.session import Session
@@ -41,7 +42,7 @@ FULL: Final = b"-ERR max number of clients reached\r\n"
 logger = logging.getLogger("raftcache.resp")
 
 
-class Port:
+class Port(Flushing["Connection"]):
     """What all connections of one listening port share."""
 
     def __init__(
@@ -55,14 +56,14 @@ class Port:
         *,
         has_password: bool = False,
     ) -> None:
-        self.loop, self.limits, self.counters = loop, limits, counters
+        super().__init__(loop, logger)
+        self.limits, self.counters = limits, counters
         self.redis, self.table, self.clients = redis, table, clients
         self.has_password = has_password
         self.now_s = 0.0
         """As of the last sweep."""
         self.connections: dict[Connection, asyncio.Transport] = {}
         self._calls_before = 0
-        self._dirty: list[Connection] = []
         self._emptied: asyncio.Future[None] | None = None
 
     def left(self) -> None:
@@ -79,21 +80,6 @@ class Port:
             await asyncio.wait((self._emptied,), timeout=timeout_s)
         for transport in list(self.connections.values()):
             transport.abort()  # its client reads nothing; closing would wait for it
-
-    def flush_soon(self, connection: Connection) -> None:
-        """Write what the connection has ready, once, at the end of this turn of the loop."""
-        if not self._dirty:
-            self.loop.call_soon(self._flush)
-        self._dirty.append(connection)
-
-    def _flush(self) -> None:
-        dirty, self._dirty = self._dirty, []
-        for connection in dirty:
-            try:
-                connection.flush()
-            except Exception:  # one connection's fault must not silence the others
-                logger.exception("a connection could not be written to")
-                connection.cut_off("it could not be written to")
 
     def sweep(self, now_s: float) -> None:
         """Close the connections whose time is over, and see how much there is to do."""
@@ -211,6 +197,10 @@ class Connection(asyncio.Protocol):
         self._hear_no_more()
         self._is_over, self._out = True, []
         self._transport.abort()
+
+    def give_up(self) -> None:
+        """See Flushed."""
+        self.cut_off("it could not be written to")
 
     def shut(self) -> None:
         """Hear nothing more; close when what is being done is answered."""

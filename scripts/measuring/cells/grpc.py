@@ -54,9 +54,8 @@ def _call(system: System, operation: str) -> Call:
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
     for system in lab.contending(cell):
-        if "grpc" not in system.filled:
-            h2load.load(_call(system, "PUT"), 1, 1, system.folder)
-            system.filled.add("grpc")
+        put = _call(system, "PUT")
+        system.fill_once("grpc", partial(h2load.load, put, 1, 1, system.folder))
         call = _call(system, cell.options["operation"])
         load = partial(_load, call, cell.options["connections"], system.folder)
         contenders.append(Contender(system.name, system, load))

@@ -93,14 +93,11 @@ def zipf_order(count: int, draws: int = MIX_DRAWS) -> list[int]:
 
 def _fill(system: System, size: int) -> None:
     """Every key once, before anyone reads: etcd answers 200 for keys that do not exist."""
-    if (mark := f"http {size}") in system.filled:
-        return
     script = system.folder / "fill.lua"
     _mixture(system.name, "FILL", size).write(script, [system.leader])
     for seconds in (1, 2, 4, 8, 16, 32):
         done = wrk.load(script, [system.leader], FILL_CONNECTIONS, seconds, 0)
         if done["operations"] >= KEYS[size] + FILL_CONNECTIONS:
-            system.filled.add(mark)
             return
     raise RuntimeError(f"{system.name} did not take {KEYS[size]} keys of {size} bytes")
 
@@ -109,7 +106,7 @@ def _measure(lab: Lab, cell: Cell) -> list[Row]:
     size, operation = cell.options["value_bytes"], cell.options["operation"]
     contenders = []
     for system in lab.contending(cell):
-        _fill(system, size)
+        system.fill_once(f"http {size}", partial(_fill, system, size))
         nodes = system.nodes if cell.options["at"] == "all nodes" else [system.leader]
         script = system.folder / f"{cell.name}.lua"
         _mixture(system.name, operation, size).write(script, nodes)

@@ -51,9 +51,8 @@ def _load(system: System, options: Row, seconds: int, turn: int) -> Reading:
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
     for system in lab.contending(cell):
-        if MARK not in system.filled:
-            exchange.load(_order(system, "FILL", {"connections": 16}, 0, 0))
-            system.filled.add(MARK)
+        order = _order(system, "FILL", {"connections": 16}, 0, 0)
+        system.fill_once(MARK, partial(exchange.load, order))
         contenders.append(Contender(system.name, system, partial(_load, system, cell.options)))
     return in_turns(lab, contenders, cell.options)
 

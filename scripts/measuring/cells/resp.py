@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from scripts.measuring import tables
 from scripts.measuring.lab import Lab
@@ -45,9 +46,8 @@ class Loader:
 
 def fill(system: System) -> None:
     """Every key once, so that each GET has something to bring."""
-    if "resp" not in system.filled:
-        exchange.load(Order("resp", "FILL", (system.leader.ports["resp"],), 16, 1, 0, 0))
-        system.filled.add("resp")
+    order = Order("resp", "FILL", (system.leader.ports["resp"],), 16, 1, 0, 0)
+    system.fill_once("resp", partial(exchange.load, order))
 
 
 def _measure(lab: Lab, cell: Cell) -> list[Row]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -41,8 +41,7 @@ class System(ABC):
         self.processes = Processes(folder)
         self.leader: Node
         self.nodes: list[Node] = []
-        self.filled: set[str] = set()
-        """What cells have put there, so that the next need not; the words are theirs."""
+        self._filled: set[str] = set()
 
     @classmethod
     def missing(cls) -> str | None:
@@ -57,6 +56,12 @@ class System(ABC):
     @abstractmethod
     def start(self) -> None:
         """Return when it serves: `nodes` and `leader` are known then."""
+
+    def fill_once(self, what: str, fill: Callable[[], object]) -> None:
+        """Put there what a cell needs, unless one before it did; the words are theirs."""
+        if what not in self._filled:
+            fill()
+            self._filled.add(what)
 
     def stop(self) -> None:
         """End all processes, by their ids."""
