@@ -14,7 +14,7 @@ from raftcache.cli.lines import Line, is_left_out, load, only_strings_option, wr
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.cli.places import data_dir_option, members_option, name_option
 from raftcache.client import SyncClient
-from raftcache.command.words import Collection
+from raftcache.command.replies import Collection
 from raftcache.errors import BadRequest, Corrupt
 
 _file = click.argument("file", type=click.Path(dir_okay=False, path_type=Path))

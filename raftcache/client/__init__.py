@@ -17,7 +17,7 @@ from raftcache.client.refills import Refill
 from raftcache.client.replies import Digest, Found, Member, NodeStatus, Written
 from raftcache.client.txn import Branch, Txn, TxnDone, TxnResult
 from raftcache.client.watch import Change, ChangeKind, Changes, Watch
-from raftcache.command.words import Status
+from raftcache.command.replies import Status
 
 __all__ = [
     "NO_DEADLINE",

@@ -17,7 +17,7 @@ from raftcache.client.paths import (
 )
 from raftcache.client.replies import Answer, Written, decoded, refused
 from raftcache.command.limits import PAGE_KEYS_DEFAULT
-from raftcache.command.words import Status
+from raftcache.command.replies import Status
 
 T = TypeVar("T")
 

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 import msgspec
 from msgspec import Struct
 
-from raftcache.command.words import Status
+from raftcache.command.replies import Status
 from raftcache.errors import (
     BadRequest,
     Compacted,

@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.ranges import end_of_prefix
-from raftcache.command.words import Collection, Item, Reply
+from raftcache.command.replies import Collection, Item, Reply
 from raftcache.errors import BadRequest
 from raftcache.server.query import shown, unescape
 from raftcache.server.replies import QUOTAS, KeyTooLong

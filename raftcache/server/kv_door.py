@@ -11,20 +11,17 @@ from typing import Final
 from aiohttp import hdrs
 from msgspec.structs import replace
 
+from raftcache.command.replies import Collection, Item, Reply, Status
 from raftcache.command.words import (
     Append,
-    Collection,
     Command,
     Delete,
     Expire,
     Increment,
-    Item,
     LeasedPut,
     Persist,
     Put,
     Refill,
-    Reply,
-    Status,
     Touch,
 )
 from raftcache.errors import BadRequest, RaftcacheError

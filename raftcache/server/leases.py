@@ -9,7 +9,8 @@ from aiohttp import web
 from raftcache.command.checks import check
 from raftcache.command.leasing import LeaseGrant, LeaseKeepAlive, LeaseRevoke, LeaseView, Leasing
 from raftcache.command.limits import LEASES_SHOWN_MAX
-from raftcache.command.words import Once, Reply, Status
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import Once
 from raftcache.errors import BadRequest
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import escape

@@ -16,7 +16,7 @@ from raftcache.command.limits import (
     LOCK_VALUE_SIZE_BYTES_MAX,
     LOCK_WAIT_MS_MAX,
 )
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.errors import BadRequest, TooLarge
 from raftcache.server.connection import Connection, to_response
 from raftcache.server.json_keys import escape

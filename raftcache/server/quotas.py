@@ -8,7 +8,8 @@ import msgspec
 from aiohttp import web
 
 from raftcache.command.limits import INTEGER_MAX, KEY_SIZE_BYTES_MAX, QUOTAS_MAX
-from raftcache.command.words import DeleteQuota, SetQuota, Status
+from raftcache.command.replies import Status
+from raftcache.command.words import DeleteQuota, SetQuota
 from raftcache.errors import BadRequest, NotFound
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import escape

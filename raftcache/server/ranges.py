@@ -18,7 +18,8 @@ from raftcache.command.limits import (
     RANGE_KEYS_MAX,
 )
 from raftcache.command.ranges import is_within
-from raftcache.command.words import DeleteRange, Status
+from raftcache.command.replies import Status
+from raftcache.command.words import DeleteRange
 from raftcache.errors import BadRequest
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import item_json, parse_range, parse_range_to_delete

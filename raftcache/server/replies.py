@@ -25,7 +25,7 @@ from raftcache.command.limits import (
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
     TXN_RESULTS_SIZE_BYTES_MAX,
 )
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.errors import (
     BadRequest,
     Conflict,

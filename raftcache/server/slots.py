@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
-from raftcache.command.words import Item, Put
+from raftcache.command.replies import Item
+from raftcache.command.words import Put
 from raftcache.config import Limits
 from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters

@@ -6,25 +6,19 @@ from typing import Any, Final
 
 from aiohttp import web
 
+from raftcache.command.replies import Found, Reply, Result, Status, Stopped, TxnReply, Wrote
 from raftcache.command.words import (
     Append,
     Delete,
     DeleteRange,
     Expire,
-    Found,
     Get,
     Increment,
     LeasedPut,
     Operation,
     Put,
     Range,
-    Reply,
-    Result,
-    Status,
-    Stopped,
     Txn,
-    TxnReply,
-    Wrote,
 )
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import item_json, quota_of

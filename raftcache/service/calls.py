@@ -7,7 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
-from raftcache.command.words import Command, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Command
 from raftcache.errors import RaftcacheError
 from raftcache.service.kv import FreshDone, Kv, Level, Outcome, Want
 from raftcache.state.machine import Machine

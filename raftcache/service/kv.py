@@ -11,7 +11,8 @@ from msgspec import Struct
 
 from raftcache.command import checks, codec, versions
 from raftcache.command.calls import Calls
-from raftcache.command.words import INTRODUCED, Command, Item, LeasedPut, Put, Refill, Reply
+from raftcache.command.replies import Item, Reply
+from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
 from raftcache.ports import Loop
 from raftcache.raft.clustertime import ClusterTime

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from raftcache.command.leasing import LeaseView, Leasing
 from raftcache.command.limits import LEASES_SHOWN_MAX
-from raftcache.command.words import Reply
+from raftcache.command.replies import Reply
 from raftcache.errors import LeaseLost
 from raftcache.service.calls import become_fresh, written
 from raftcache.service.kv import Kv, Want

@@ -21,7 +21,7 @@ from raftcache.command.leasing import (
     LockView,
 )
 from raftcache.command.limits import LOCK_PLACE_MS
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.errors import RaftcacheError, Unknown
 from raftcache.service.calls import become_fresh, written
 from raftcache.service.kv import LINEARIZABLE, Kv, Want

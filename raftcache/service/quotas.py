@@ -6,7 +6,8 @@ from typing import Protocol
 
 from msgspec import Struct
 
-from raftcache.command.words import DeleteQuota, Reply, SetQuota
+from raftcache.command.replies import Reply
+from raftcache.command.words import DeleteQuota, SetQuota
 from raftcache.service.calls import become_fresh, written
 from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.state.machine import Machine

@@ -14,7 +14,8 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.limits import PAGE_SIZE_BYTES_MAX
-from raftcache.command.words import DeleteRange, Item, Range, Reply, Txn
+from raftcache.command.replies import Item, Reply
+from raftcache.command.words import DeleteRange, Range, Txn
 from raftcache.errors import BadRequest, Overloaded
 from raftcache.service.calls import become_fresh, written
 from raftcache.service.kv import LINEARIZABLE, Kv, Want

@@ -16,8 +16,8 @@ from typing import Final, Protocol
 from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import CALLS_MAX, DICE_MAX, Call, Calls
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
+from raftcache.command.replies import CallsReply, Collection, Item, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.command.words import CallsReply, Collection, Item, Status
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current

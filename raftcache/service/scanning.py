@@ -15,8 +15,9 @@ from typing import Final
 from raftcache.command.calls import Call
 from raftcache.command.globs import glob_range
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, PAGE_SIZE_BYTES_MAX
+from raftcache.command.replies import Status
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import DeleteRange, Status
+from raftcache.command.words import DeleteRange
 from raftcache.errors import RaftcacheError, Unknown
 from raftcache.ports import Dice
 from raftcache.service.calls import become_fresh

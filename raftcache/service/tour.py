@@ -9,7 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from msgspec import Struct
 
-from raftcache.command.words import Item
+from raftcache.command.replies import Item
 from raftcache.errors import RaftcacheError
 from raftcache.service.audience import Audience, View
 from raftcache.state.history import Event, History, Kind

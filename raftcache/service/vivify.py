@@ -13,7 +13,8 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 from msgspec.structs import replace
 
-from raftcache.command.words import Item, Reply, Status, Vivify
+from raftcache.command.replies import Item, Reply, Status
+from raftcache.command.words import Vivify
 from raftcache.errors import Overloaded, RaftcacheError
 from raftcache.ports import Loop
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome

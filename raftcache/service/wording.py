@@ -6,8 +6,9 @@ from typing import Final
 
 from raftcache.command import codec
 from raftcache.command.calls import Call, Calls
+from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import CallsReply, Once, Status
+from raftcache.command.words import Once
 from raftcache.errors import (
     BadRequest,
     NotLeader,

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Final, NamedTuple
 
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.state.history import Event, History, Kind
-from raftcache.state.image import State
 from raftcache.state.items import (
     LEASED,
     STRING,
@@ -20,6 +19,7 @@ from raftcache.state.items import (
 )
 from raftcache.state.notes import Notes
 from raftcache.state.runs import PlainWrite
+from raftcache.state.state import State
 
 _PUT: Final = Kind.PUT
 _CREATED: Final = Status.CREATED

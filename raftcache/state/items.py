@@ -13,7 +13,7 @@ from typing import Final
 from msgspec import Struct
 
 from raftcache.command.limits import CONTENT_TYPE_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
-from raftcache.command.words import Collection, Item
+from raftcache.command.replies import Collection, Item
 
 _HEADER: Final = struct.Struct("<QQQQBB")
 _HEADER_SIZE_BYTES: Final = _HEADER.size

@@ -6,15 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 from raftcache.command.limits import QUOTAS_MAX
-from raftcache.command.words import (
-    DeleteQuota,
-    Evict,
-    Refill,
-    Reply,
-    SetQuota,
-    Status,
-    Vivify,
-)
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import DeleteQuota, Evict, Refill, SetQuota, Vivify
 from raftcache.state.changes import Changes
 from raftcache.state.history import Kind
 from raftcache.state.refills import Right

@@ -13,7 +13,7 @@ from typing import Final
 from sortedcontainers import SortedDict, SortedList
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.words import Item
+from raftcache.command.replies import Item
 from raftcache.state import items
 from raftcache.state.items import STRING, Stored
 from raftcache.state.leases import Leases

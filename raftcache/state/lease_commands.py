@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from raftcache.command.leasing import LeaseGrant, LeaseKeepAlive, LeaseRevoke
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, LEASES_MAX
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.state.changes import Changes
 from raftcache.state.history import Kind
 from raftcache.state.leases import Lease

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from raftcache.command.leasing import LeaseView
 from raftcache.command.limits import LEASE_KEYS_MAX, LEASE_TTL_MS_MAX, LEASE_TTL_MS_MIN
-from raftcache.command.words import Item
+from raftcache.command.replies import Item
 from raftcache.state.table import Numbered, Table
 
 _SEED: Final = 0x1EA5E

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from raftcache.command.words import Item
+from raftcache.command.replies import Item
 from raftcache.errors import Compacted
 from raftcache.state.history import History
 from raftcache.state.items import read, read_without_value

@@ -24,7 +24,7 @@ from raftcache.command.limits import (
     LOCK_PLACES_MAX,
     LOCK_QUEUE_MAX,
 )
-from raftcache.command.words import Reply, Status
+from raftcache.command.replies import Reply, Status
 from raftcache.state.changes import Changes
 from raftcache.state.locks import Place, Role
 

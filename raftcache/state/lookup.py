@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, cast
 
+from raftcache.command.replies import Item
 from raftcache.command.values import Value
-from raftcache.command.words import Item
-from raftcache.state.image import State
 from raftcache.state.items import plain_value, plain_values, read
+from raftcache.state.state import State
 
 TURN_SIZE_BYTES: Final = 4 << 20
 """What reads copy before others have their turn: a millisecond."""

@@ -17,6 +17,7 @@ from raftcache.command.limits import (
     LEASE_KEYS_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
+from raftcache.command.replies import Reply, Status
 from raftcache.command.words import (
     ABSENT,
     ANY,
@@ -30,8 +31,6 @@ from raftcache.command.words import (
     LeasedPut,
     Persist,
     Put,
-    Reply,
-    Status,
     Touch,
 )
 from raftcache.state.changes import Changes

@@ -19,7 +19,7 @@ from xxhash import xxh3_64_intdigest
 from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, QUOTA_KEYS_COUNTED_PER_ENTRY, QUOTAS_MAX
 from raftcache.command.ranges import end_of_prefix
-from raftcache.command.words import Status
+from raftcache.command.replies import Status
 from raftcache.state.items import weight_bytes
 
 _SEED: Final = 0x9007A

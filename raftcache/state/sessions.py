@@ -23,8 +23,9 @@ from raftcache.command.limits import (
     TOKEN_SIZE_BYTES_MAX,
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
 )
+from raftcache.command.replies import CallsReply, Reply, Result, TxnReply
 from raftcache.command.values import pack_values, unpack_values
-from raftcache.command.words import CallsReply, Once, Reply, Result, TxnReply
+from raftcache.command.words import Once
 
 
 class Record(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):

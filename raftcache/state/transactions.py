@@ -16,25 +16,27 @@ from raftcache.command.limits import (
     TXN_RESULTS_SIZE_BYTES_MAX,
 )
 from raftcache.command.ranges import is_within
-from raftcache.command.words import (
+from raftcache.command.replies import (
     Collection,
-    Compare,
-    DeleteRange,
     Found,
-    Get,
     Item,
-    Keyed,
-    Operation,
-    Range,
-    Relation,
     Reply,
     Result,
     Status,
     Stopped,
-    Target,
-    Txn,
     TxnReply,
     Wrote,
+)
+from raftcache.command.words import (
+    Compare,
+    DeleteRange,
+    Get,
+    Keyed,
+    Operation,
+    Range,
+    Relation,
+    Target,
+    Txn,
 )
 from raftcache.state.changes import Changes
 from raftcache.state.history import Kind

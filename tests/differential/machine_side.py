@@ -13,8 +13,8 @@ from typing import Final
 from raftcache.command import codec
 from raftcache.command.call_table import fault, find
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import CallsReply
 from raftcache.server.resp.encode import encode
 from raftcache.state.machine import Machine
 from raftcache.state.redis.execute import HANDLERS

@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from raftcache.command.words import Put, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader
 from raftcache.raft.datadir import refuse_fenced
 from raftcache.state.machine import Machine

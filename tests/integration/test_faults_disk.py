@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from raftcache.command.words import Put, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, RaftcacheError, Unknown
 from tests.support.members import PATIENCE_S, TIMING, Member, led, level, soon, started
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 import uvloop
 
-from raftcache.command.words import Put, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Put
 from raftcache.raft.engine.replication import APPEND_SIZE_BYTES_MAX
 from raftcache.raft.frames import FrameDecoder, Message, encode
 from raftcache.raft.peer import Identity

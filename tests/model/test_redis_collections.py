@@ -9,8 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Members, Pairs
-from raftcache.command.words import CallsReply, Tick
+from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis import collection
 from tests.model.redis_reference import RedisReference, Wrong

@@ -12,8 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import NIL_ARRAY, Failure
-from raftcache.command.words import CallsReply, Tick
+from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis import list_rows
 from tests.model.hash_list_reference import NOTHING, Reference, Wrong

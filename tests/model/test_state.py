@@ -28,6 +28,7 @@ from raftcache.command.leasing import (
     LockStay,
 )
 from raftcache.command.ranges import is_within
+from raftcache.command.replies import Item
 from raftcache.command.words import (
     Append,
     Command,
@@ -39,7 +40,6 @@ from raftcache.command.words import (
     Expire,
     Get,
     Increment,
-    Item,
     LeasedPut,
     Once,
     Persist,

@@ -12,7 +12,8 @@ from itertools import groupby
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
-from raftcache.command.words import Found, Increment, Item, Put, Reply, Status, Txn, TxnReply
+from raftcache.command.replies import Found, Item, Reply, Status, TxnReply
+from raftcache.command.words import Increment, Put, Txn
 from raftcache.state.history import Event, Kind
 from raftcache.state.items import read_header
 

@@ -8,17 +8,8 @@ from __future__ import annotations
 import random
 from typing import TYPE_CHECKING, Any, get_args
 
-from raftcache.command.words import (
-    Command,
-    DeleteQuota,
-    Evict,
-    Keeping,
-    Refill,
-    Reply,
-    SetQuota,
-    Status,
-    Vivify,
-)
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import Command, DeleteQuota, Evict, Keeping, Refill, SetQuota, Vivify
 
 if TYPE_CHECKING:
     from tests.sim.member import Member

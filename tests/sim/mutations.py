@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
-from raftcache.command.words import Evict, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Evict
 from raftcache.ports import Disk
 from raftcache.raft import assembly, outbox, rounds, snapshots
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from raftcache.command import versions
 from raftcache.command.calls import Calls
-from raftcache.command.words import CallsReply
+from raftcache.command.replies import CallsReply
 from raftcache.raft.engine.membership import SyncObj
 from raftcache.service import redis
 from raftcache.service.gathering import Reading

@@ -18,20 +18,18 @@ from raftcache.command.leasing import (
     LockRelease,
     LockStay,
 )
+from raftcache.command.replies import Item, Reply, Status
 from raftcache.command.words import (
     Command,
     Compare,
     DeleteRange,
     Evict,
     Increment,
-    Item,
     LeasedPut,
     Persist,
     Put,
     Range,
     Relation,
-    Reply,
-    Status,
     Target,
     Txn,
 )

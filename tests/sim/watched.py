@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
 from raftcache.raft.wal import Wal
-from raftcache.state.image import State
 from raftcache.state.machine import Machine
+from raftcache.state.state import State
 from tests.sim import editions
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 
 from raftcache.cli.local import HOST, anywhere
 from raftcache.command import versions
-from raftcache.command.words import Command, Item
+from raftcache.command.replies import Item
+from raftcache.command.words import Command
 from raftcache.config import Address, Storage, Timing
 from raftcache.errors import RaftcacheError
 from raftcache.raft.assembly import assemble, restore

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from typing import Any
 
 from raftcache.command.codec import batch, encode
-from raftcache.command.words import Command, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Command
 from raftcache.errors import RaftcacheError
 from raftcache.service.audience import View
 from raftcache.service.tour import Delivery

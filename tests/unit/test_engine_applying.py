@@ -14,7 +14,8 @@ import pytest
 
 from raftcache.command.codec import batch, encode
 from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
-from raftcache.command.words import Put, Status
+from raftcache.command.replies import Status
+from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
 from raftcache.raft import stock as door
 from raftcache.raft.batches import ENOUGH_COMMANDS

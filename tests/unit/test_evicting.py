@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from raftcache.command.words import Evict, Once, Put, Reply, Status, Touch
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import Evict, Once, Put, Touch
 from raftcache.state.history import Event, Kind
 from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
 from raftcache.state.machine import Machine

@@ -8,6 +8,7 @@ import orjson
 import pytest
 from multidict import CIMultiDict
 
+from raftcache.command.replies import Item, Reply, Status
 from raftcache.command.words import (
     ABSENT,
     ANY,
@@ -17,11 +18,8 @@ from raftcache.command.words import (
     Delete,
     Expire,
     Increment,
-    Item,
     Persist,
     Put,
-    Reply,
-    Status,
     Touch,
 )
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError, TooLarge, Unknown

@@ -8,7 +8,7 @@ import orjson
 import pytest
 
 from raftcache import errors
-from raftcache.command.words import Status
+from raftcache.command.replies import Status
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError, Unknown
 from raftcache.server.replies import (
     REFUSED,

@@ -6,10 +6,12 @@ import struct
 
 import pytest
 
-from raftcache.command.words import Once, Reply, Status
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import Once
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.state import image, items
-from raftcache.state.image import Loader, State
+from raftcache.state.image import Loader
+from raftcache.state.state import State
 
 HEADER_SIZE_BYTES = 52
 RECORDS_AT = HEADER_SIZE_BYTES + 2 * 44

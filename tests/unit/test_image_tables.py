@@ -11,11 +11,11 @@ from msgspec.structs import replace
 from raftcache.command.limits import LEASES_MAX, LOCK_PLACES_MAX, QUOTAS_MAX, REFILLS_MAX
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.state import image, items
-from raftcache.state.image import State
 from raftcache.state.leases import Lease
 from raftcache.state.locks import Place, Role
 from raftcache.state.quotas import Quota
 from raftcache.state.refills import Right
+from raftcache.state.state import State
 from tests.unit.test_image import HEADER_SIZE_BYTES, image_of, load
 
 LEASE = Lease(1, 1500, 500)

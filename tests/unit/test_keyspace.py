@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from raftcache.command.words import Item
+from raftcache.command.replies import Item
 from raftcache.state import items
 from raftcache.state.keyspace import Keyspace, Pass
 

@@ -7,6 +7,7 @@ import pytest
 from raftcache.command import codec
 from raftcache.command.leasing import LeaseGrant, LeaseKeepAlive, LeaseRevoke, LeaseView
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, LEASE_KEYS_MAX, LEASES_MAX
+from raftcache.command.replies import Found, Item, Reply, Status, TxnReply
 from raftcache.command.words import (
     Append,
     Command,
@@ -14,22 +15,17 @@ from raftcache.command.words import (
     Delete,
     DeleteRange,
     Expire,
-    Found,
     Get,
     Increment,
-    Item,
     LeasedPut,
     Once,
     Persist,
     Put,
     Range,
     Relation,
-    Reply,
-    Status,
     Target,
     Touch,
     Txn,
-    TxnReply,
 )
 from raftcache.state import items
 from raftcache.state.history import Event, Kind

@@ -15,7 +15,8 @@ from raftcache.command.leasing import (
     LockView,
 )
 from raftcache.command.limits import LOCK_PLACE_MS, LOCK_PLACES_MAX, LOCK_QUEUE_MAX
-from raftcache.command.words import Command, Once, Put, Reply, Status
+from raftcache.command.replies import Reply, Status
+from raftcache.command.words import Command, Once, Put
 from raftcache.state.machine import Machine
 from tests.unit.test_machine import at, do, unchanged_by
 

@@ -12,6 +12,7 @@ from raftcache.command.limits import (
     REQUESTS_REMEMBERED_MS,
     TTL_MS_MAX,
 )
+from raftcache.command.replies import Item, Reply, Status
 from raftcache.command.words import (
     ABSENT,
     PRESENT,
@@ -20,12 +21,9 @@ from raftcache.command.words import (
     Delete,
     Expire,
     Increment,
-    Item,
     Once,
     Persist,
     Put,
-    Reply,
-    Status,
     Tick,
     Touch,
 )

@@ -8,6 +8,7 @@ import pytest
 
 from raftcache.command import codec
 from raftcache.command.leasing import LeaseKeepAlive, LockRelease
+from raftcache.command.replies import Reply, Status
 from raftcache.command.words import (
     Append,
     Command,
@@ -20,8 +21,6 @@ from raftcache.command.words import (
     Once,
     Persist,
     Put,
-    Reply,
-    Status,
     Tick,
     Touch,
     Txn,

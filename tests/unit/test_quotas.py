@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftcache.command.limits import QUOTA_KEYS_COUNTED_PER_ENTRY, QUOTAS_MAX
+from raftcache.command.replies import Reply, Status, Stopped, TxnReply
 from raftcache.command.words import (
     Append,
     Command,
@@ -16,13 +17,9 @@ from raftcache.command.words import (
     Increment,
     Once,
     Put,
-    Reply,
     SetQuota,
-    Status,
-    Stopped,
     Tick,
     Txn,
-    TxnReply,
 )
 from raftcache.state.machine import Machine
 from tests.unit.test_machine import at, do, unchanged_by

@@ -8,6 +8,7 @@ import pytest
 
 from raftcache.command.calls import Calls
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.replies import CallsReply, Collection, Status
 from raftcache.command.values import (
     NIL_ARRAY,
     Failure,
@@ -18,7 +19,7 @@ from raftcache.command.values import (
     pack_values,
     unpack_values,
 )
-from raftcache.command.words import CallsReply, Collection, Once, Put, SetQuota, Status, Tick
+from raftcache.command.words import Once, Put, SetQuota, Tick
 from raftcache.errors import Corrupt
 from raftcache.state.history import Kind
 from raftcache.state.items import SET

@@ -9,7 +9,7 @@ from typing import Final
 import pytest
 
 from raftcache.command.calls import Calls
-from raftcache.command.words import CallsReply
+from raftcache.command.replies import CallsReply
 from raftcache.state.machine import Machine
 from raftcache.state.notes import KeyEvent, Note
 from tests.support.redis_server import redis_server

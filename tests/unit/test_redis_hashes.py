@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Pairs, Value
-from raftcache.command.words import CallsReply
 from raftcache.state.machine import Machine
 from raftcache.state.notes import KeyEvent, Note
 from raftcache.state.redis.parsing import NOT_FLOAT, NOT_INTEGER, SYNTAX, WRONG_TYPE

@@ -6,8 +6,9 @@ import pytest
 
 from raftcache.command.calls import Calls
 from raftcache.command.limits import INTEGER_MIN
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.command.words import CallsReply, Tick
+from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.notes import KeyEvent, Note
 from raftcache.state.redis.list_rows import NAME_SIZE_BYTES_MAX, PIECE, REMOVED_AT_ONCE_MAX, between

@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import CallsReply, Tick
+from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis.sorting import NOT_NUMBERS
 from raftcache.state.redis.store import ELEMENTS_READ_MAX

@@ -8,8 +8,9 @@ from fractions import Fraction
 import pytest
 
 from raftcache.command.calls import Calls
+from raftcache.command.replies import CallsReply, Collection, Item
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import CallsReply, Collection, Item, Put
+from raftcache.command.words import Put
 from raftcache.state.machine import Machine
 from raftcache.state.notes import KeyEvent, Note
 from raftcache.state.redis import lcs

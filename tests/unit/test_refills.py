@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from raftcache.command.replies import Reply, Status
 from raftcache.command.words import (
     Append,
     Command,
@@ -14,9 +15,7 @@ from raftcache.command.words import (
     Increment,
     Put,
     Refill,
-    Reply,
     SetQuota,
-    Status,
     Tick,
     Txn,
     Vivify,

@@ -9,7 +9,8 @@ from pysyncobj.node import Node
 
 from raftcache.command.codec import decode, encode
 from raftcache.command.limits import BATCH_COMMANDS_MAX, VALUE_SIZE_BYTES_MAX
-from raftcache.command.words import Put, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
 from raftcache.raft.batches import (
     ENOUGH_COMMANDS,

@@ -11,6 +11,7 @@ from raftcache.command import codec
 from raftcache.command.calls import Call, Calls
 from raftcache.command.leasing import LeaseGrant
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.command.replies import Status
 from raftcache.command.words import (
     PRESENT,
     Command,
@@ -21,7 +22,6 @@ from raftcache.command.words import (
     Once,
     Put,
     SetQuota,
-    Status,
     Vivify,
 )
 from raftcache.state.history import Event, History

@@ -6,7 +6,8 @@ import msgspec
 import pytest
 
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS, TOKEN_SIZE_BYTES_MAX
-from raftcache.command.words import Found, Item, Once, Reply, Status, TxnReply, Wrote
+from raftcache.command.replies import Found, Item, Reply, Status, TxnReply, Wrote
+from raftcache.command.words import Once
 from raftcache.state.sessions import Record, Sessions
 
 REPLY = Reply(Status.CREATED, 1, 1)

@@ -11,31 +11,25 @@ from raftcache.command.limits import (
     TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
+from raftcache.command.replies import Found, Item, Reply, Status, Stopped, TxnReply, Wrote
 from raftcache.command.words import (
     Append,
     Compare,
     Delete,
     DeleteRange,
     Expire,
-    Found,
     Get,
     Increment,
-    Item,
     Once,
     Operation,
     Persist,
     Put,
     Range,
     Relation,
-    Reply,
-    Status,
-    Stopped,
     Target,
     Tick,
     Touch,
     Txn,
-    TxnReply,
-    Wrote,
 )
 from raftcache.errors import Compacted
 from raftcache.state.history import Event, Kind

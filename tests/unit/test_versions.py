@@ -18,7 +18,8 @@ from msgspec.structs import replace
 from raftcache.command import codec, versions, words
 from raftcache.command.calls import Calls
 from raftcache.command.leasing import Leasing, Locking
-from raftcache.command.words import Put, Reply, Touch
+from raftcache.command.replies import Reply
+from raftcache.command.words import Put, Touch
 from raftcache.config import Storage
 from raftcache.errors import BadConfig, Conflict, Fatal, NotLeader
 from raftcache.raft import members

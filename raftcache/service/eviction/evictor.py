@@ -14,7 +14,8 @@ from typing import Final
 
 from raftcache.command import codec
 from raftcache.command.limits import EVICTED_PER_ENTRY_MAX, EVICTED_PER_ENTRY_SIZE_BYTES_MAX
-from raftcache.command.words import INTRODUCED, Evict, Reply
+from raftcache.command.replies import Reply
+from raftcache.command.words import INTRODUCED, Evict
 from raftcache.config import Eviction
 from raftcache.ports import Loop, Timer
 from raftcache.raft.replica import Replica

@@ -10,8 +10,8 @@ from msgspec.structs import replace
 
 from raftcache.command.calls import Call, Calls
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
-from raftcache.command.words import CallsReply, Status
 from raftcache.state.changes import Changes
 from raftcache.state.lookup import TURN_SIZE_BYTES
 from raftcache.state.redis import (

@@ -6,8 +6,9 @@ from itertools import chain
 from typing import Final
 
 from raftcache.command.limits import RANGE_KEYS_MAX
+from raftcache.command.replies import Status
 from raftcache.command.values import Value
-from raftcache.command.words import DeleteRange, Status
+from raftcache.command.words import DeleteRange
 from raftcache.state.items import read_header
 from raftcache.state.notes import GENERIC
 from raftcache.state.redis.parsing import SYNTAX, Refuse

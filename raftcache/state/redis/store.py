@@ -8,8 +8,8 @@ from typing import ClassVar, Final, Protocol, TypeVar
 from xxhash import xxh3_64_intdigest
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, LEASE_KEYS_MAX
+from raftcache.command.replies import Status
 from raftcache.command.values import Value
-from raftcache.command.words import Status
 from raftcache.state.changes import Changes
 from raftcache.state.items import LEASED, TYPES, Stored, plain_value
 from raftcache.state.notes import NEW, Message

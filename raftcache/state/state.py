@@ -1,0 +1,78 @@
+"""Everything the replicated state machine holds: image.py makes bytes of it."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final, NamedTuple
+
+from xxhash import xxh3_64_intdigest
+
+from raftcache.command.limits import LEASES_MAX, LOCK_PLACES_MAX, QUOTAS_MAX, REFILLS_MAX
+from raftcache.state.keyspace import Keyspace
+from raftcache.state.leases import Leases
+from raftcache.state.locks import Locks
+from raftcache.state.refills import Refills
+from raftcache.state.rows import Rows
+from raftcache.state.sessions import Sessions
+
+_MOMENT: Final = struct.Struct("<QQQ")
+_NEXT_ID: Final = struct.Struct("<Q")
+
+
+class Part(NamedTuple):
+    """A part of the state that stands before the keys of an image, as records.
+
+    records: all of them, in a canonical order; they never change, others may take their place.
+    load: adds the next one, packed, of an image of a store at a revision; why it cannot be one.
+    """
+
+    records: Callable[[], Sequence[Any]]
+    load: Callable[[bytes, int], str | None]
+    records_max: int
+
+
+class State:
+    """Everything an image holds; applied writes and cluster time count from 0."""
+
+    __slots__ = (
+        "keyspace",
+        "leases",
+        "locks",
+        "now_ms",
+        "refills",
+        "revision",
+        "rows",
+        "sessions",
+    )
+
+    def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
+        self.revision = revision
+        self.now_ms = now_ms
+        self.leases = Leases()
+        self.locks = Locks()
+        self.keyspace = Keyspace(self.leases)
+        self.rows = Rows()
+        self.sessions = Sessions(first_record)
+        self.refills = Refills()
+
+    def tables(self) -> tuple[Part, ...]:
+        """In the order of an image: leases and quotas come before the keys that have them."""
+        leases, locks, quotas = self.leases, self.locks, self.keyspace.quotas
+        return (
+            Part(leases.table.records, leases.load, LEASES_MAX),
+            Part(locks.table.records, locks.load, LOCK_PLACES_MAX),
+            Part(quotas.records, quotas.load, QUOTAS_MAX),
+            Part(self.refills.records, self.refills.load, REFILLS_MAX),
+        )
+
+    @property
+    def digest(self) -> int:
+        """64 bits over the whole state."""
+        moment = _MOMENT.pack(self.revision, self.now_ms, self.sessions.first)
+        terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
+        terms += self.leases.table.digest + self.locks.table.digest
+        terms += self.keyspace.quotas.digest + self.refills.digest
+        if self.rows.next_id > 1:  # else it is as if there were none: so older nodes have it
+            terms += self.rows.digest + xxh3_64_intdigest(_NEXT_ID.pack(self.rows.next_id))
+        return terms % (1 << 64)
