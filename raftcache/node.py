@@ -11,26 +11,23 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, TypeAlias
+from typing import Final
 
 import uvloop
 
-from raftcache.cluster.backup import Backups
-from raftcache.cluster.checking import Checking
 from raftcache.cluster.group import GroupView
 from raftcache.cluster.joining import join
-from raftcache.cluster.membership import Membership
 from raftcache.cluster.status import NodeStatus
 from raftcache.collector import Collector
 from raftcache.command import versions
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
 from raftcache.config import Config, Eviction, LogFormat
 from raftcache.errors import BadConfig, Fatal
-from raftcache.front import RedisFront
-from raftcache.metrics import HttpCounters, Metrics
+from raftcache.front.http import HttpFront
+from raftcache.front.redis import RedisFront
 from raftcache.ports import Disk
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.clustertime import ClusterTime
@@ -47,30 +44,12 @@ from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links
-from raftcache.server.backup import BackupRoutes
-from raftcache.server.checking import CheckingRoutes
-from raftcache.server.http import HttpServer
-from raftcache.server.leases import LeaseRoutes
-from raftcache.server.locks import LockRoutes
-from raftcache.server.members import MemberRoutes
-from raftcache.server.quotas import QuotaRoutes
-from raftcache.server.ranges import RangeRoutes
-from raftcache.server.routes import RouteTable
-from raftcache.server.status import StatusRoutes
-from raftcache.server.txn import TxnRoutes
-from raftcache.server.watch import WatchRoutes
 from raftcache.service.eviction.accesses import Accesses
 from raftcache.service.eviction.evictor import Evictor
 from raftcache.service.eviction.policies import policy_of
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
-from raftcache.service.leases import LeaseService
-from raftcache.service.locks import LockService
 from raftcache.service.memory import Memory, history_size_bytes_max
-from raftcache.service.quotas import QuotaService
-from raftcache.service.ranges import RangeService
-from raftcache.service.vivify import VivifyService
-from raftcache.service.watch import WatchHub
 from raftcache.state.machine import Machine
 from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
 
@@ -127,10 +106,6 @@ async def _serve(config: Config) -> int:
     finally:
         await node.stop()
     return EXIT_STOPPED if error is None else EXIT_FATAL
-
-
-Room: TypeAlias = Callable[[RouteTable], None]
-"""Adds the routes of one part of the API."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,10 +224,7 @@ class Node:
             memory if limits.memory_size_bytes_max else None,
             note_read,
         )
-        hub = WatchHub(self._replica, machine, self._loop, limits.watchers_max)
-        hub.start()
-        locks, counters = LockService(kv, machine), HttpCounters()
-        front = self._redis_front(core, kv, note_read)
+        redis = self._redis_front(core, kv, note_read)
         status = NodeStatus(
             config,
             core.identity.cluster_id,
@@ -260,24 +232,23 @@ class Node:
             machine,
             self._link_counters,
             memory.view,
-            lambda: {**hub.gauges(), **evictor.gauges(), **(front.gauges() if front else {})},
+            lambda: {**http.gauges(), **evictor.gauges(), **(redis.gauges() if redis else {})},
         )
-        rooms = (
-            *self._rooms_of_keys(kv, hub, locks, machine),
-            StatusRoutes(
-                status, Metrics(counters, status.gauges, front.counters if front else None)
-            ).add_to,
-            *self._rooms_of_operators(core.identity.cluster_id),
+        http = HttpFront(
+            config,
+            kv,
+            machine,
+            self._replica,
+            status,
+            core.identity.cluster_id,
+            SystemClock(),
+            self._loop,
+            redis.counters if redis else None,
         )
-        vivifier = VivifyService(kv, machine, self._loop)
-        server = HttpServer(kv, vivifier, config, SystemClock(), counters, rooms, status.leader_url)
-        await server.start()
-        self._undo.push_async_callback(server.stop, config.timing.shutdown_timeout_s)
-        self._undo.callback(hub.stop, "this node is shutting down")
-        self._undo.callback(locks.stop)  # before the server waits for those who wait
-        if front is not None:
-            await front.start()
-            self._undo.push_async_callback(front.stop, config.timing.shutdown_timeout_s)
+        for front in (http, redis):
+            if front is not None:
+                await front.start()
+                self._undo.push_async_callback(front.stop, config.timing.shutdown_timeout_s)
 
     def _redis_front(
         self, core: _Core, kv: KvService, note_read: Callable[[bytes], None] | None
@@ -291,30 +262,6 @@ class Node:
             config, identity.cluster_id, core.myself, replica, lambda: self._links.linked
         )
         return RedisFront(config, kv, core.machine, replica, group, *world, note_read)
-
-    def _rooms_of_keys(
-        self, kv: KvService, hub: WatchHub, locks: LockService, machine: Machine
-    ) -> Sequence[Room]:
-        """What clients call, besides single keys; in the order of the API's description."""
-        ranges = RangeService(kv, machine)
-        return (
-            RangeRoutes(ranges, kv).add_to,
-            TxnRoutes(ranges, kv, self._config.limits.value_size_bytes_max).add_to,
-            WatchRoutes(hub, kv.now_ms, self._config.name).add_to,
-            LeaseRoutes(LeaseService(kv, machine), kv).add_to,
-            LockRoutes(locks, kv).add_to,
-            QuotaRoutes(QuotaService(kv, machine)).add_to,
-        )
-
-    def _rooms_of_operators(self, cluster_id: str) -> Sequence[Room]:
-        name, timing = self._config.name, self._config.timing
-        timeout_s, poll_s = timing.request_timeout_s, timing.heartbeat_s / 4
-        membership = Membership(name, cluster_id, self._replica, timeout_s, poll_s)
-        return (
-            MemberRoutes(membership).add_to,
-            CheckingRoutes(Checking(name, self._replica, timeout_s, poll_s)).add_to,
-            BackupRoutes(Backups(self._replica, timeout_s)).add_to,
-        )
 
     def _machine(self) -> Machine:
         size_bytes_max = self._config.limits.memory_size_bytes_max

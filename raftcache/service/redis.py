@@ -1,59 +1,31 @@
 """Redis commands with raftcache's promises: what is acknowledged is durable, reads are fresh.
 
-A pipeline is done in stages, in the order of its calls. Calls that only read share one round, and
-then read this node's state. If one of them writes, all of the stage go through the log as one
-proposal, those that read too: so each sees what came before it, and nothing that came later. Calls
-that are neither (they look at many keys, or wait) are stages of their own.
+Calls travel to the log as they came, many in one command; pipeline.py says which of them together.
 """
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
-from raftcache.command.call_table import SPECS, keys_of
-from raftcache.command.calls import CALLS_MAX, DICE_MAX, Call, Calls
-from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
-from raftcache.command.replies import CallsReply, Collection, Item, Status
+from raftcache.command.call_table import keys_of
+from raftcache.command.calls import DICE_MAX, Call, Calls
+from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
 from raftcache.service.gathering import Reading, ValuesDone, Writing
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
-from raftcache.service.wording import (
-    MISTAKE,
-    NOT_BEGUN,
-    WRONG_TYPE,
-    failure_of,
-    is_open,
-    once_of,
-    values_of,
-)
+from raftcache.service.pipeline import Alone, Pipeline, Wrote
+from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.machine import Machine
-
-Wrote = Callable[[int, int], None]
-"""Told of the first and the last revision of what calls have changed, before they are answered."""
-Alone = Callable[[Call, bytes], Awaitable[Value]]
-"""A call that is a stage of its own; it may be cancelled. With a token if it is applied once."""
-
-REPLIES_SIZE_BYTES_MAX: Final = 256 << 20
-"""What the calls of one pipeline may read, about: it is all held until the client takes it."""
-
-TOO_MUCH: Final = Failure(
-    f"ERR what one pipeline reads is over {REPLIES_SIZE_BYTES_MAX} bytes: send shorter ones"
-)
 
 _DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """What chooses at random; thrown for no other, for dice cost as much as a SET."""
 
 _PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
-
-_WRITES: Final = frozenset(name for name, spec in SPECS.items() if spec.is_data and spec.is_write)
-
-logger = logging.getLogger("raftcache.redis")
 
 
 class Redis(Protocol):
@@ -151,7 +123,7 @@ class RedisService:
         tokens: Sequence[bytes] | None = None,
         wrote: Wrote | None = None,
     ) -> Callable[[], bool]:
-        running = _Run(self, calls, done, want, tokens, wrote)
+        running = Pipeline(self, calls, done, want, tokens, wrote)
         running.go_on()
         return running.cancel
 
@@ -252,160 +224,6 @@ class RedisService:
             for call in calls:
                 for key in keys_of(call):
                     self._note_read(key)
-
-
-class _Run:
-    """One pipeline, while it is done."""
-
-    __slots__ = (
-        "_calls",
-        "_done",
-        "_is_held",
-        "_is_over",
-        "_service",
-        "_size_bytes",
-        "_task",
-        "_tokens",
-        "_values",
-        "_want",
-        "_wrote",
-    )
-
-    def __init__(
-        self,
-        service: RedisService,
-        calls: Sequence[Call],
-        done: ValuesDone,
-        want: Want,
-        tokens: Sequence[bytes] | None,
-        wrote: Wrote | None,
-    ) -> None:
-        self._service, self._calls, self._done = service, calls, done
-        self._want, self._tokens, self._wrote = want, tokens, wrote
-        self._values: list[Value] = []
-        self._task: asyncio.Future[Value] | None = None
-        self._is_over = False
-        self._is_held = False  # a numbered call has no answer for good: none after it is begun
-        self._size_bytes = 0  # read so far
-
-    def cancel(self) -> bool:
-        """See Redis.run."""
-        if self._task is not None and not self._task.cancel():
-            return False
-        self._is_over = True
-        return True
-
-    def go_on(self) -> None:
-        """Begin the next stage."""
-        at, calls = len(self._values), self._calls
-        if self._is_over:
-            return
-        if at == len(calls):
-            self._done(self._values)
-        elif self._is_held and self._tokens is not None and self._tokens[at]:
-            self._add([NOT_BEGUN])
-        elif calls[at][0] in self._service.alone:
-            self._go_alone(calls[at], b"" if self._tokens is None else self._tokens[at])
-        elif self._tokens is not None:
-            self._go_once(calls[at], self._tokens[at])
-        else:
-            self._go_together(at)
-
-    def _add(self, values: list[Value]) -> None:
-        if self._tokens is not None and self._tokens[len(self._values)] and is_open(values[0]):
-            self._is_held = True
-        if not self._values:
-            self._values = values
-        else:
-            self._values.extend(values)
-        self.go_on()
-
-    def _go_together(self, at: int) -> None:
-        """A stage of all that follows, up to what stands alone, or to a limit."""
-        calls, service = self._calls, self._service
-        stage = calls if not at and len(calls) <= CALLS_MAX else calls[at : at + CALLS_MAX]
-        names = {call[0] for call in stage}
-        if not names.isdisjoint(service.alone.keys()):
-            end = next(place for place, call in enumerate(stage) if call[0] in service.alone)
-            stage = stage[:end]
-            names = {call[0] for call in stage}
-        if not names.isdisjoint(_WRITES):
-            stage, size_bytes = _as_many_as_travel(stage)
-            service.write(stage, size_bytes, self._add, self._wrote)
-        elif len(stage) == 1 and stage[0][0] == b"GET":
-            service.kv.read(stage[0][1], self._want, self._found)
-        else:
-            self._read(stage)
-
-    def _found(self, found: Item | RaftcacheError | None) -> None:
-        """The commonest of all, on the shortest way."""
-        if isinstance(found, RaftcacheError):
-            self._add([failure_of(found)])
-        elif isinstance(found, Collection):
-            self._add([WRONG_TYPE])
-        else:
-            self._add([None if found is None else found.value])
-
-    def _read(self, stage: Sequence[Call]) -> None:
-        def fresh(refused: RaftcacheError | None) -> None:
-            if refused is not None:
-                self._add([failure_of(refused)] * len(stage))
-            elif not self._is_over:
-                self._read_on(stage, [])
-
-        service = self._service
-        service.note_reads(stage)
-        when_current(service.kv, service.machine, self._want, fresh)
-
-    def _read_on(self, stage: Sequence[Call], values: list[Value]) -> None:
-        """Read as much as one turn of the loop may; the state only becomes fresher meanwhile."""
-        service, left = self._service, stage[len(values) :] if values else stage
-        found, size_bytes = service.machine.call_some(
-            left, service.kv.now_ms(), service.throw(left)
-        )
-        values += found
-        self._size_bytes += size_bytes
-        if self._size_bytes > REPLIES_SIZE_BYTES_MAX:
-            values += [TOO_MUCH] * (len(stage) - len(values))
-        if len(values) == len(stage):
-            self._add(values)
-        elif not self._is_over:
-            service.loop.call_soon(self._read_on, stage, values)
-
-    def _go_once(self, call: Call, token: bytes) -> None:
-        if token:
-            self._service.write_once(call, token, self._add, self._wrote)
-        else:
-            self._service.write((call,), sum(map(len, call)), self._add, self._wrote)
-
-    def _go_alone(self, call: Call, token: bytes) -> None:
-        self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call, token))
-        task.add_done_callback(self._ended)
-
-    def _ended(self, task: asyncio.Future[Value]) -> None:
-        self._task = None
-        if task.cancelled():
-            self._is_over = True
-            return
-        error = task.exception()
-        if error is None:
-            self._add([task.result()])
-        elif isinstance(error, RaftcacheError):
-            self._add([failure_of(error)])
-        else:
-            logger.error("unexpected error", exc_info=error)
-            self._add([MISTAKE])
-
-
-def _as_many_as_travel(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
-    """The first of them, so that they fit into a batch, one at least; and their size in bytes."""
-    total_bytes = 0
-    for place, call in enumerate(calls):
-        size_bytes = sum(map(len, call))
-        if place and total_bytes + size_bytes > BATCH_SIZE_BYTES_MAX:
-            return calls[:place], total_bytes
-        total_bytes += size_bytes
-    return calls, total_bytes
 
 
 def _marked(word: Calls, token: bytes) -> Calls:

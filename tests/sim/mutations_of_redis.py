@@ -13,7 +13,7 @@ from raftcache.command import versions
 from raftcache.command.calls import Calls
 from raftcache.command.replies import CallsReply
 from raftcache.raft.engine.membership import SyncObj
-from raftcache.service import redis
+from raftcache.service import pipeline
 from raftcache.service.gathering import Reading
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.redis.execute import CallCommands
@@ -74,7 +74,7 @@ def done_again() -> AbstractContextManager[Any]:
 
 def goes_on_unanswered() -> AbstractContextManager[Any]:
     """A numbered call is begun though one before it has no answer."""
-    return mock.patch.object(redis, "is_open", return_value=False)
+    return mock.patch.object(pipeline, "is_open", return_value=False)
 
 
 def used_too_early() -> AbstractContextManager[Any]:

@@ -9,7 +9,8 @@ from itertools import chain
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.service.kv import LINEARIZABLE, Want
-from raftcache.service.redis import ValuesDone, Wrote
+from raftcache.service.pipeline import Wrote
+from raftcache.service.redis import ValuesDone
 
 
 class FakeRedis:

@@ -22,7 +22,8 @@ from raftcache.errors import (
     Unknown,
 )
 from raftcache.service.kv import Want
-from raftcache.service.redis import TOO_MUCH, RedisService
+from raftcache.service.pipeline import TOO_MUCH
+from raftcache.service.redis import RedisService
 from raftcache.service.wording import NOT_BEGUN, OUT_OF_MEMORY, WRONG_TYPE
 from tests.support.fake_kv import FakeKv
 
@@ -281,7 +282,7 @@ async def test_a_pipeline_reads_so_much_and_lets_others_have_their_turns(
     kv: FakeKv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raftcache.state.redis.execute.TURN_SIZE_BYTES", 500)
-    monkeypatch.setattr("raftcache.service.redis.REPLIES_SIZE_BYTES_MAX", 2000)
+    monkeypatch.setattr("raftcache.service.pipeline.REPLIES_SIZE_BYTES_MAX", 2000)
     loop = asyncio.get_running_loop()
     redis, turns, value = service(kv, loop), list[int](), "x" * 400
     await run(redis, f"SET a {value}")

@@ -10,7 +10,7 @@ from raftcache.command.values import Value
 from raftcache.server.resp.encode import RESP2, encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.service.kv import LINEARIZABLE, Want
-from raftcache.service.redis import Wrote
+from raftcache.service.pipeline import Wrote
 
 
 class Outlet(Protocol):

@@ -17,14 +17,15 @@ from raftcache.command.calls import Call
 from raftcache.command.values import Failure, Value
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Client, Mute, Outlet
-from raftcache.server.resp.encode import RESP2, encode_all
+from raftcache.server.resp.encode import encode_all
+from raftcache.server.resp.judging import judge
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
 from raftcache.server.resp.transactions import queued, refused
 from raftcache.service.kv import LINEARIZABLE
 from raftcache.service.redis import Redis
-from raftcache.service.wording import NOT_BEGUN, is_open
+from raftcache.service.wording import is_open
 
 PIPELINE_CALLS_MAX: Final = 1024
 """Calls of one stage."""
@@ -35,26 +36,8 @@ STEPS_AT_ONCE: Final = 256
 REPLIES_AT_ONCE: Final = 32
 """Replies that are written before looking whether the client still reads."""
 
-WHEN_SUBSCRIBED: Final = frozenset(
-    (
-        b"PING",
-        b"PSUBSCRIBE",
-        b"PUNSUBSCRIBE",
-        b"QUIT",
-        b"RESET",
-        b"SSUBSCRIBE",
-        b"SUBSCRIBE",
-        b"SUNSUBSCRIBE",
-        b"UNSUBSCRIBE",
-    )
-)
-"""In RESP2 nothing tells a message from a reply."""
-
 OF_HTTP: Final = frozenset((b"POST", b"HOST:"))
 """Who can make a browser send a request must not get further: here is the end, as in Redis."""
-
-NO_AUTH: Final = Failure("NOAUTH Authentication required.")
-IN_MULTI: Final = Failure("ERR Command not allowed inside a transaction")
 
 _name = itemgetter(0)
 
@@ -266,7 +249,7 @@ class Session(Client):
         is_special = self.mute is Mute.THIS or self.caching is not None
         calls, size = self._calls, 1 if is_special else PIPELINE_CALLS_MAX
         for at in range(self._at, min(self._at + size, len(calls))):
-            entry = self._judge(calls[at])
+            entry = judge(self, self._table, calls[at])
             if isinstance(entry, Failure) or not entry.is_data:
                 break
             if entry.spec.is_blocking:  # alone, so that it can be told what it waits for
@@ -286,29 +269,10 @@ class Session(Client):
             return b""
         return self.idempotency.next()
 
-    def _judge(self, call: Request) -> Entry | Failure:
-        """What becomes of a call just now."""
-        entry = self._table.find(call)
-        if isinstance(entry, Failure):
-            return entry
-        if not self.is_trusted and "no_auth" not in entry.spec.flags:
-            return NO_AUTH
-        if self.queue is not None and entry.is_refused_in_multi:
-            return IN_MULTI
-        if self.listens and self.protocol == RESP2 and entry.name not in WHEN_SUBSCRIBED:
-            return Failure(
-                f"ERR Can't execute '{entry.spec.name}': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE /"
-                " PING / QUIT / RESET are allowed in this context"
-            )
-        numbers = self.idempotency
-        if numbers is not None and numbers.is_held and self.queue is None:
-            return NOT_BEGUN if entry.is_data and entry.spec.is_write else entry
-        return entry
-
     def _do(self, call: Request) -> None:
         """One call that is no data, or that is queued or refused."""
         self.is_usual = False
-        entry = self._judge(call)
+        entry = judge(self, self._table, call)
         if isinstance(entry, Failure) and call[0].upper() in OF_HTTP:
             self.leave()
             self.outlet.cut_off("it speaks HTTP")

@@ -1,14 +1,14 @@
-"""The Redis front door of a node, composed: what serves its calls, and the order of its end."""
+"""The Redis front door: what serves its calls."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from raftcache.cluster.group import GroupView
 from raftcache.config import Config
 from raftcache.config.text import parse_key_events, show_key_events
+from raftcache.front import SHUTTING_DOWN
 from raftcache.metrics import RespCounters
 from raftcache.ports import Clock, Dice
 from raftcache.raft.replica import Replica
@@ -35,8 +35,6 @@ from raftcache.service.redis import RedisService
 from raftcache.service.scanning import Scanning
 from raftcache.service.tracking import Tracking
 from raftcache.state.machine import Machine
-
-SHUTTING_DOWN: Final = "this node is shutting down"
 
 
 class RedisFront:
