@@ -8,7 +8,8 @@ from typing import Final
 import aiohttp
 from yarl import URL
 
-from raftcache.client.streams import CONNECT_TIMEOUT_S, Streams, accepted, broke_off
+from raftcache.client.calling import Calling
+from raftcache.client.streams import CONNECT_TIMEOUT_S, accepted, broke_off
 from raftcache.errors import RaftcacheError, Refused
 
 SILENCE_S: Final = 120.0
@@ -19,7 +20,7 @@ class BrokenOff(Refused):
     """A backup came to an end before it was whole."""
 
 
-class BackupCalls(Streams):
+class BackupCalls(Calling):
     """A part of RaftcacheClient."""
 
     async def backup(self, take: Callable[[bytes, int], object]) -> None:

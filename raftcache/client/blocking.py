@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from copy import copy
 from functools import wraps
 from types import TracebackType
-from typing import Any, Concatenate, ParamSpec, TypeAlias, TypeVar
+from typing import Any, Concatenate, Generic, ParamSpec, Self, TypeAlias, TypeVar
 
 from raftcache.client.client import RaftcacheClient
 from raftcache.client.holding_blocking import BlockingHeld
@@ -20,6 +21,7 @@ from raftcache.ports import Dice
 
 P = ParamSpec("P")
 T = TypeVar("T")
+A = TypeVar("A", bound=AbstractAsyncContextManager[Any])
 Load: TypeAlias = Callable[[], bytes]
 """As for the other client, without `await`."""
 
@@ -29,7 +31,7 @@ def _blocking(
 ) -> Callable[Concatenate[SyncClient, P], T]:
     @wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        return self._runner.run(method(self._client, *args, **kwargs))
+        return self._runner.run(method(self._async, *args, **kwargs))
 
     return call
 
@@ -39,40 +41,25 @@ def _iterating(
 ) -> Callable[Concatenate[SyncClient, P], Iterator[T]]:
     @wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> Iterator[T]:
-        items = method(self._client, *args, **kwargs)
+        items = method(self._async, *args, **kwargs)
         try:
             while (following := self._runner.run(_next(items))) is not None:
                 yield following[0]
         finally:
-            if not self._client.is_closed:  # else the runner has ended it
+            if not self._async.is_closed:  # else the runner has ended it
                 self._runner.run(items.aclose())
 
     return call
 
 
-class BlockingWatch:
-    """As Watch; open it with `with`, then iterate."""
+class _Opened(Generic[A]):
+    """Opens with `with` what opens with `async with`."""
 
-    def __init__(self, watch: Watch, runner: asyncio.Runner) -> None:
-        self._watch, self._runner = watch, runner
+    def __init__(self, of: A, runner: asyncio.Runner) -> None:
+        self._async, self._runner = of, runner
 
-    @property
-    def revision(self) -> int | None:
-        """All that the watch shows up to this revision was given; None before it is open."""
-        return self._watch.revision
-
-    @property
-    def endpoint(self) -> str:
-        """Where it is just now."""
-        return self._watch.endpoint
-
-    @property
-    def is_connected(self) -> bool:
-        """A node sends what comes next; False while one is looked for."""
-        return self._watch.is_connected
-
-    def __enter__(self) -> BlockingWatch:
-        self._runner.run(self._watch.__aenter__())
+    def __enter__(self) -> Self:
+        self._runner.run(self._async.__aenter__())
         return self
 
     def __exit__(
@@ -81,17 +68,36 @@ class BlockingWatch:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._watch.__aexit__(kind, error, trace))
+        self._runner.run(self._async.__aexit__(kind, error, trace))
+
+
+class BlockingWatch(_Opened[Watch]):
+    """As Watch; open it with `with`, then iterate."""
+
+    @property
+    def revision(self) -> int | None:
+        """All that the watch shows up to this revision was given; None before it is open."""
+        return self._async.revision
+
+    @property
+    def endpoint(self) -> str:
+        """Where it is just now."""
+        return self._async.endpoint
+
+    @property
+    def is_connected(self) -> bool:
+        """A node sends what comes next; False while one is looked for."""
+        return self._async.is_connected
 
     def __iter__(self) -> BlockingWatch:
         return self
 
     def __next__(self) -> Changes:
-        return self._runner.run(self._watch.__anext__())
+        return self._runner.run(self._async.__anext__())
 
     def advance(self) -> Changes:
         """As iterating, but it returns with progress too, which has a revision and no changes."""
-        return self._runner.run(self._watch.advance())
+        return self._runner.run(self._async.advance())
 
 
 def _watching(
@@ -99,7 +105,7 @@ def _watching(
 ) -> Callable[Concatenate[SyncClient, P], BlockingWatch]:
     @wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingWatch:
-        return BlockingWatch(method(self._client, *args, **kwargs), self._runner)
+        return BlockingWatch(method(self._async, *args, **kwargs), self._runner)
 
     return call
 
@@ -109,7 +115,7 @@ def _near(
 ) -> Callable[Concatenate[SyncClient, P], BlockingNearCache]:
     @wraps(method)
     def call(self: SyncClient, /, *args: P.args, **kwargs: P.kwargs) -> BlockingNearCache:
-        twin = self._client.twin()  # for the thread that follows the watch
+        twin = self._async.twin()  # for the thread that follows the watch
         return BlockingNearCache(twin, method(twin, *args, **kwargs))
 
     return call
@@ -122,7 +128,7 @@ async def _next(items: AsyncGenerator[T, None]) -> tuple[T] | None:
     return None
 
 
-class SyncClient:
+class SyncClient(_Opened[RaftcacheClient]):
     """As RaftcacheClient, from one thread; open it with `with`."""
 
     def __init__(
@@ -133,20 +139,16 @@ class SyncClient:
         prefers_leader: bool = False,
         dice: Dice | None = None,
     ) -> None:
-        self._client = RaftcacheClient(
+        client = RaftcacheClient(
             endpoints, timeout_s=timeout_s, prefers_leader=prefers_leader, dice=dice
         )
-        self._runner = asyncio.Runner()
+        super().__init__(client, asyncio.Runner())
 
     def within(self, timeout_s: float) -> SyncClient:
         """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
         other = copy(self)
-        other._client = self._client.within(timeout_s)
+        other._async = self._async.within(timeout_s)
         return other
-
-    def __enter__(self) -> SyncClient:
-        self._runner.run(self._client.__aenter__())
-        return self
 
     def __exit__(
         self,
@@ -154,12 +156,12 @@ class SyncClient:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._client.__aexit__(kind, error, trace))
+        super().__exit__(kind, error, trace)
         self._runner.close()
 
     def lease(self, ttl_ms: int) -> BlockingHeld[HeldLease]:
         """A lease that a thread keeps alive while a `with` lasts, and revoked at its end."""
-        return BlockingHeld(self._client.twin, lambda client: client.lease(ttl_ms))
+        return BlockingHeld(self._async.twin, lambda client: client.lease(ttl_ms))
 
     def lock(
         self,
@@ -172,7 +174,7 @@ class SyncClient:
     ) -> BlockingHeld[HeldLock]:
         """A lock that is held, and kept alive by a thread, while a `with` lasts."""
         return BlockingHeld(
-            self._client.twin,
+            self._async.twin,
             lambda client: client.lock(
                 name, ttl_ms, wait_ms=wait_ms, delay_ms=delay_ms, value=value
             ),
@@ -180,7 +182,7 @@ class SyncClient:
 
     def elect(self, name: bytes, value: bytes, ttl_ms: int = 15_000) -> BlockingHeld[HeldLock]:
         """Wait until elected, and lead while a `with` lasts."""
-        return BlockingHeld(self._client.twin, lambda client: client.elect(name, value, ttl_ms))
+        return BlockingHeld(self._async.twin, lambda client: client.elect(name, value, ttl_ms))
 
     def cached(
         self,

@@ -6,14 +6,14 @@ live does not know that it lost the lock (docs/CONSISTENCY.md).
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator
 from typing import Final
 from urllib.parse import quote
 
 from msgspec import Struct
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S
+from raftcache.client.calling import Calling
 from raftcache.client.holding import Held, until
 from raftcache.client.paths import query_of, unescaped
 from raftcache.client.replies import Answer, decoded
@@ -86,26 +86,8 @@ class _LockBody(Struct, frozen=True):
     value_base64: bytes | None
 
 
-class LeaseCalls(ABC):
+class LeaseCalls(Calling):
     """A part of RaftcacheClient. Raises LeaseLost, LockHeld and LockLost beside what all raise."""
-
-    @abstractmethod
-    async def _send(
-        self,
-        method: str,
-        path_qs: str,
-        idempotency_key: str | None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-        wait_s: float = 0.0,
-    ) -> Answer: ...
-
-    @abstractmethod
-    async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer: ...
-
-    @abstractmethod
-    async def _renew(self, path_qs: str, attempt_timeout_s: float) -> Answer:
-        """Without an Idempotency-Key: done twice it does no harm, and nothing is to be recalled."""
 
     # --- leases ---------------------------------------------------------------------------------
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Any, Final
 from urllib.parse import quote
 
 import msgspec
 from msgspec import Struct
 
-from raftcache.client.replies import Answer, Member, accepted, decoded
+from raftcache.client.calling import Calling
+from raftcache.client.replies import Member, accepted, decoded
 
 MEMBERS: Final = "/v1/cluster/members"
 
@@ -33,7 +33,7 @@ class _Leader(Struct, frozen=True):
     leader: str
 
 
-class MemberCalls(ABC):
+class MemberCalls(Calling):
     """A part of RaftcacheClient.
 
     Each change returns the configuration it led to, committed. It raises NotFound, Conflict or
@@ -41,10 +41,6 @@ class MemberCalls(ABC):
     the version of the configuration. Changes carry no idempotency key: after an Unknown ask for
     the members.
     """
-
-    @abstractmethod
-    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
-        """The answer of any endpoint; more patient than with keys."""
 
     async def members(self) -> Members:
         """As whichever node answers first knows them."""

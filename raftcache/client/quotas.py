@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import Final
 
 import msgspec
 from msgspec import Struct
 
+from raftcache.client.calling import Calling
 from raftcache.client.paths import escaped, unescaped
-from raftcache.client.replies import Answer, accepted, decoded
+from raftcache.client.replies import accepted, decoded
 
 QUOTAS: Final = "/v1/quotas"
 
@@ -45,15 +45,11 @@ class _Deleted(Struct, frozen=True):
     deleted: int
 
 
-class QuotaCalls(ABC):
+class QuotaCalls(Calling):
     """A part of RaftcacheClient. To set or delete twice is to do it once: after an Unknown, again.
 
     The empty prefix is that of all keys.
     """
-
-    @abstractmethod
-    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
-        """The answer of any endpoint."""
 
     async def quotas(self) -> tuple[Quota, ...]:
         """All of them, by prefix."""

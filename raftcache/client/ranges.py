@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import AsyncGenerator, Mapping
 from typing import Literal, TypeAlias, TypeVar
 
 from msgspec import Struct
 
+from raftcache.client.calling import Calling
 from raftcache.client.paths import (
     KV,
     deleted_range_fields,
@@ -15,7 +15,7 @@ from raftcache.client.paths import (
     range_fields,
     unescaped,
 )
-from raftcache.client.replies import Answer, Written, decoded, refused
+from raftcache.client.replies import Written, decoded, refused
 from raftcache.command.limits import PAGE_KEYS_DEFAULT
 from raftcache.command.replies import Status
 
@@ -93,27 +93,12 @@ class _DeletedBody(Struct, frozen=True):
     revision: int
 
 
-class RangeCalls(ABC):
+class RangeCalls(Calling):
     """A part of RaftcacheClient.
 
     A range is given by a prefix, or by start and end, of which end is not in it; without any it is
     all keys. Keys come in order, byte by byte.
     """
-
-    @abstractmethod
-    async def _ask(self, path_qs: str) -> Answer:
-        """The answer of any endpoint to a GET."""
-
-    @abstractmethod
-    async def _send(
-        self,
-        method: str,
-        path_qs: str,
-        idempotency_key: str | None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The answer of any endpoint to a write that is applied once."""
 
     async def page(
         self,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
 
 from raftcache.client.attempts import Request
+from raftcache.client.calling import Calling
 from raftcache.client.paths import path_of
 from raftcache.client.replies import Answer, Found, Written, found, written
 from raftcache.errors import Unknown
@@ -46,23 +46,8 @@ class Refill(Struct, frozen=True):
         return None if self.found is None else self.found.value
 
 
-class RefillCalls(ABC):
+class RefillCalls(Calling):
     """A part of RaftcacheClient. The rights are those of docs/CONSISTENCY.md, "Refills"."""
-
-    @abstractmethod
-    async def _call(self, request: Request) -> Answer:
-        """The answer of any endpoint."""
-
-    @abstractmethod
-    async def _send(
-        self,
-        method: str,
-        path_qs: str,
-        idempotency_key: str | None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The answer of any endpoint, applied once."""
 
     async def get_or_refill(
         self, key: bytes, *, refill_ms: int = RIGHT_MS, early_ms: int = 0, wait_ms: int = 0

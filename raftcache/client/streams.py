@@ -2,36 +2,14 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from typing import Final
 
 import aiohttp
 
 from raftcache.client.replies import Answer, error_of, refused
-from raftcache.errors import RaftcacheError, Refused
+from raftcache.errors import Refused
 
 CONNECT_TIMEOUT_S: Final = 1.0
-
-
-class Streams(ABC):
-    """What a part of RaftcacheClient needs, whose answers are no single piece."""
-
-    endpoints: Sequence[str]
-    _timeout_s: float
-
-    @property
-    @abstractmethod
-    def _preferred(self) -> int:
-        """The endpoint that answered last."""
-
-    @property
-    @abstractmethod
-    def _http(self) -> aiohttp.ClientSession: ...
-
-    @abstractmethod
-    def _pause_s(self, attempt: int, error: RaftcacheError) -> float:
-        """Before the next attempt, when so many have failed, the last one like this."""
 
 
 async def accepted(endpoint: str, response: aiohttp.ClientResponse) -> None:

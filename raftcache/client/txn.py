@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from base64 import b64encode
-from collections.abc import Mapping
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
 from msgspec import Struct
 
+from raftcache.client.calling import Calling
 from raftcache.client.paths import deleted_range_fields, escaped, range_fields
 from raftcache.client.ranges import Entry, ItemBody
 from raftcache.client.replies import Answer, decoded, refused
@@ -217,23 +216,8 @@ class _DoneBody(Struct, frozen=True):
     results: tuple[_ResultBody, ...]
 
 
-class TxnCalls(ABC):
+class TxnCalls(Calling):
     """A part of RaftcacheClient."""
-
-    @abstractmethod
-    async def _send(
-        self,
-        method: str,
-        path_qs: str,
-        idempotency_key: str | None,
-        body: bytes | None = None,
-        headers: Mapping[str, str] | None = None,
-    ) -> Answer:
-        """The answer of any endpoint to a write that is applied once."""
-
-    @abstractmethod
-    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
-        """The answer of any endpoint, to what carries no idempotency key."""
 
     async def txn(
         self, txn: Txn, *, once: bool = True, idempotency_key: str | None = None

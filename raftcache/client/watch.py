@@ -12,11 +12,12 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
+from raftcache.client.calling import Calling
 from raftcache.client.paths import escaped, query_of, range_fields, unescaped
 from raftcache.client.ranges import Entry, ItemBody
 from raftcache.client.replies import Answer, decoded, error_of
 from raftcache.client.sse import Event, EventParser
-from raftcache.client.streams import CONNECT_TIMEOUT_S, Streams, accepted, broke_off
+from raftcache.client.streams import CONNECT_TIMEOUT_S, accepted, broke_off
 from raftcache.errors import BadRequest, Compacted, RaftcacheError, Refused, Unknown
 
 WATCH: Final = "/v1/watch"
@@ -113,7 +114,7 @@ class Watch:
 
     def __init__(
         self,
-        client: Streams,
+        client: Calling,
         http: Callable[[], aiohttp.ClientSession],
         query: dict[str, str],
         since: int | None,
@@ -264,7 +265,7 @@ class Watch:
             response.close()
 
 
-class WatchCalls(Streams):
+class WatchCalls(Calling):
     """A part of RaftcacheClient."""
 
     def watch(

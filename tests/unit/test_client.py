@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import pytest
 
@@ -15,13 +16,11 @@ from raftcache.client import (
     RaftcacheClient,
     Status,
     Written,
+    calling,
     endpoints_from,
 )
-from raftcache.client import (
-    client as client_module,
-)
 from raftcache.client.attempts import Request, attempt_at, new_session
-from raftcache.client.client import TIMEOUT_S_MAX
+from raftcache.client.calling import TIMEOUT_S_MAX
 from raftcache.errors import (
     BadConfig,
     BadRequest,
@@ -215,7 +214,7 @@ def test_an_endpoint_that_nobody_listens_on_is_left_out() -> None:
 
 
 def test_a_silent_node_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(client_module, "ATTEMPT_TIMEOUT_S", 0.05)
+    monkeypatch.setattr(calling, "Request", partial(Request, attempt_timeout_s=0.05))
 
     async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
         nodes[0].always = hangs

@@ -1,0 +1,205 @@
+"""Calls to a cluster: any endpoint will do, and a call ends as committed, refused or unknown.
+
+A write carries an Idempotency-Key made here, so that an attempt whose outcome is unknown is simply
+made again, elsewhere: it is applied once. Only a deadline that passes leaves an Unknown behind.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Mapping, Sequence
+from copy import copy
+from types import TracebackType
+from typing import Final, Self
+
+import aiohttp
+
+from raftcache.client.attempts import (
+    ATTEMPT_TIMEOUT_S,
+    OPERATION_TIMEOUT_S,
+    Request,
+    attempt_at,
+    new_session,
+)
+from raftcache.client.endpoints import endpoints_from
+from raftcache.client.replies import Answer, refused
+from raftcache.command.limits import REQUESTS_REMEMBERED_MS
+from raftcache.errors import (
+    BadRequest,
+    LeaseLost,
+    LockHeld,
+    LockLost,
+    Overloaded,
+    RaftcacheError,
+    Refused,
+    Unknown,
+)
+from raftcache.ports import Dice
+from raftcache.system import SystemDice
+
+TIMEOUT_S_MAX: Final = REQUESTS_REMEMBERED_MS / 1000 / 2
+"""A retry must come while the cluster still remembers the first attempt."""
+
+PAUSE_S_MIN: Final = 0.01
+PAUSE_S_MAX: Final = 0.25
+"""Between two rounds through all endpoints: short beside an election, long beside a request."""
+
+
+class _Place:
+    """The endpoint that answered last: a client and those made of it by within share it."""
+
+    index = 0
+
+
+_CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
+"""The state itself says so, and whatever attempts there were, it stays so."""
+
+
+class Calling:
+    """What all parts of RaftcacheClient call with, and where its arguments are explained."""
+
+    def __init__(
+        self,
+        endpoints: Sequence[str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        prefers_leader: bool = False,
+        dice: Dice | None = None,
+    ) -> None:
+        self.endpoints = list(endpoints or endpoints_from(None, os.environ))
+        self._timeout_s = _checked(timeout_s)
+        self._prefers_leader = prefers_leader
+        self._dice = dice or SystemDice()
+        self._place = _Place()
+        self._session: aiohttp.ClientSession | None = None
+
+    def twin(self) -> Self:
+        """Another client of the same endpoints, not opened yet: for a loop of its own."""
+        return type(self)(
+            self.endpoints,
+            timeout_s=self._timeout_s,
+            prefers_leader=self._prefers_leader,
+            dice=self._dice,
+        )
+
+    def within(self, timeout_s: float) -> Self:
+        """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""
+        other = copy(self)
+        other._timeout_s = _checked(timeout_s)
+        return other
+
+    async def __aenter__(self) -> Self:
+        self._session = new_session()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        assert self._session is not None, "closed before it was opened"
+        await self._session.close()
+
+    @property
+    def is_closed(self) -> bool:
+        return self._session is None or self._session.closed
+
+    @property
+    def _preferred(self) -> int:
+        """The endpoint that answered last."""
+        return self._place.index
+
+    @property
+    def _http(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "open the client with `async with`"
+        return self._session
+
+    # --- what parts call with -------------------------------------------------------------------
+
+    async def _send(
+        self,
+        method: str,
+        path_qs: str,
+        idempotency_key: str | None,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+        wait_s: float = 0.0,
+    ) -> Answer:
+        """The answer of any endpoint to a write that is applied once."""
+        token = idempotency_key or self._dice.token(16).hex()
+        all_headers = {**(headers or {}), "Idempotency-Key": token}
+        return await self._call(Request(method, path_qs, body, all_headers, wait_s=wait_s))
+
+    async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
+        """The answer of any endpoint to a GET."""
+        return await self._call(Request("GET", path_qs, wait_s=wait_s))
+
+    async def _renew(self, path_qs: str, attempt_timeout_s: float) -> Answer:
+        """Without an Idempotency-Key: done twice it does no harm, and nothing is to be recalled."""
+        return await self._call(Request("POST", path_qs, attempt_timeout_s=attempt_timeout_s))
+
+    async def _operate(self, method: str, path_qs: str, body: bytes | None = None) -> Answer:
+        """The answer of any endpoint to what carries no key either; more patient with changes."""
+        timeout_s = ATTEMPT_TIMEOUT_S if method == "GET" else OPERATION_TIMEOUT_S
+        return await self._call(Request(method, path_qs, body, attempt_timeout_s=timeout_s))
+
+    # --- attempts -------------------------------------------------------------------------------
+
+    async def _call(self, request: Request) -> Answer:
+        """The first conclusive answer of any endpoint, or the error the class promises."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + self._timeout_s + request.wait_s
+        first, maybe = self._preferred, False
+        attempt = 0
+        while True:
+            index = (first + attempt) % len(self.endpoints)
+            got = await attempt_at(self._http, self.endpoints[index], request, deadline - now())
+            attempt += 1
+            if isinstance(got, Answer):
+                self._place.index = self._next_place(index, got)
+                if maybe and got.status >= 400 and not request.is_remembered:
+                    raise _verdict(refused(got), maybe, attempt)
+                return got
+            if isinstance(got, _CONCLUSIVE):
+                raise got
+            maybe = maybe or (request.is_write and not got.definite)
+            pause_s = self._pause_s(attempt, got)
+            if isinstance(got, BadRequest) or now() + pause_s >= deadline:
+                raise _verdict(got, maybe, attempt)
+            await asyncio.sleep(pause_s)
+
+    def _next_place(self, index: int, answer: Answer) -> int:
+        """Where the next call begins: where this one ended, or at the leader it was told of."""
+        leader = answer.headers.get("X-Raftcache-Leader")
+        if self._prefers_leader and leader in self.endpoints:
+            return self.endpoints.index(leader)
+        return index
+
+    def _pause_s(self, attempt: int, error: RaftcacheError) -> float:
+        """Before the next attempt, when so many have failed, the last one like this.
+
+        Another endpoint is tried at once; after a whole round, and under overload, later.
+        """
+        if isinstance(error, Overloaded) and error.retry_after_s is not None:
+            return error.retry_after_s * (0.5 + self._dice.random())
+        rounds, rest = divmod(attempt, len(self.endpoints))
+        if rest:
+            return 0.0
+        return min(PAUSE_S_MIN * 2.0 ** min(rounds, 10), PAUSE_S_MAX) * (0.5 + self._dice.random())
+
+
+def _checked(timeout_s: float) -> float:
+    if not 0 < timeout_s <= TIMEOUT_S_MAX:
+        raise BadRequest(f"a timeout must be above 0 and at most {TIMEOUT_S_MAX:g} s")
+    return timeout_s
+
+
+def _verdict(error: RaftcacheError, maybe: bool, attempts: int) -> RaftcacheError:
+    """What the caller is told in the end; an unknown attempt is never reported as a refusal."""
+    if maybe:
+        return Unknown(f"it may have happened, or may yet: after {attempts} attempts, {error}")
+    if isinstance(error, Unknown):  # a read: nothing can have happened
+        return Refused(f"after {attempts} attempts, {error}")
+    return error
