@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from enum import StrEnum
 from functools import partial
@@ -49,6 +50,8 @@ class Want(Struct, frozen=True):
 LINEARIZABLE: Final = Want()
 
 _SETS: Final = (Put, LeasedPut, Refill)
+
+logger = logging.getLogger("raftcache.kv")
 
 
 class Kv(Protocol):
@@ -144,23 +147,40 @@ class KvService:
         """See Kv. A linearizable read shares its round with all that arrive in the same turn."""
         if self._note_read is not None:
             self._note_read(key)
-        if self._replica.expelled:
-            done(NotLeader(f"this node is out of the cluster: {self._replica.expelled}"))
+        if (
+            want.level is not Level.LINEARIZABLE
+            or self._reads_pending >= self._reads_pending_max
+            or self._replica.expelled
+        ):
+            self.when_fresh(want, partial(self._look, key, want, done))
+            return
+        self._reads_pending += 1
+        if not self._reads:
+            self._loop.call_soon(self._confirm)
+        self._reads.append((key, done))
+
+    def _look(self, key: bytes, want: Want, done: ReadDone, refused: RaftcacheError | None) -> None:
+        if refused is not None:
+            done(refused)
         elif want.level is Level.STALE:
-            self._read_stale(key, want.max_staleness_ms, done)
-        elif want.level is Level.LEASE and self._replica.holds_lease():
-            self._answer(key, done)
-        elif self._reads_pending >= self._reads_pending_max:
-            done(Overloaded(f"{self._reads_pending} reads are waiting already"))
+            done(self._machine.get(key))
         else:
-            self._reads_pending += 1
-            if not self._reads:
-                self._loop.call_soon(self._confirm)
-            self._reads.append((key, done))
+            self._answer(key, done)
 
     def _confirm(self) -> None:
         reads, self._reads = self._reads, []
         self._replica.read_index(partial(self._confirmed, reads))
+
+    def _confirmed(self, reads: list[tuple[bytes, ReadDone]], index: int | None) -> None:
+        self._reads_pending -= len(reads)
+        for key, done in reads:
+            try:
+                if index is None:
+                    done(_unconfirmed())
+                else:
+                    self._answer(key, done)
+            except Exception:  # one reader's fault must not silence the others
+                logger.exception("unexpected error")
 
     def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         if self._replica.expelled:
@@ -173,25 +193,17 @@ class KvService:
             done(Overloaded(f"{self._reads_pending} reads are waiting already"))
         else:
             self._reads_pending += readers
-            self._replica.read_index(lambda index: self._became_fresh(index, done, readers))
+            self._replica.read_index(partial(self._became_fresh, done, readers))
 
-    def _became_fresh(self, index: int | None, done: FreshDone, readers: int) -> None:
+    def _became_fresh(self, done: FreshDone, readers: int, index: int | None) -> None:
         self._reads_pending -= readers
-        done(NotLeader("no leader could confirm this read") if index is None else None)
+        try:
+            done(_unconfirmed() if index is None else None)
+        except Exception:  # as above: the replica tells others with the same round
+            logger.exception("unexpected error")
 
     def tick(self, done: Callable[[Outcome], None]) -> None:
         self._replica.propose(codec.TICK, done)
-
-    def _confirmed(self, reads: list[tuple[bytes, ReadDone]], index: int | None) -> None:
-        self._reads_pending -= len(reads)
-        for key, done in reads:
-            if index is None:
-                done(NotLeader("no leader could confirm this read"))
-            else:
-                self._answer(key, done)
-
-    def _read_stale(self, key: bytes, max_staleness_ms: int | None, done: ReadDone) -> None:
-        done(self._too_stale(max_staleness_ms) or self._machine.get(key))
 
     def _too_stale(self, max_staleness_ms: int | None) -> NotLeader | None:
         age_ms = self._replica.state_age_s * 1000
@@ -209,3 +221,7 @@ class KvService:
 
     def _after_tick(self, key: bytes, outcome: Outcome, done: ReadDone) -> None:
         done(outcome if isinstance(outcome, RaftcacheError) else self._machine.get(key))
+
+
+def _unconfirmed() -> NotLeader:
+    return NotLeader("no leader could confirm this read")
