@@ -158,6 +158,21 @@ async def started(*seats: Seat) -> AsyncIterator[None]:
             assert not one.up
 
 
+def introduce(*seats: Seat) -> None:
+    """Each knows all others."""
+    for one in seats:
+        one.knows(*(other for other in seats if other is not one))
+
+
+@contextlib.asynccontextmanager
+async def linked(*seats: Seat) -> AsyncIterator[None]:
+    """Started, and each is up with all others."""
+    async with started(*seats):
+        introduce(*seats)
+        await until(lambda: all(len(one.up) == len(seats) - 1 for one in seats))
+        yield
+
+
 async def until(holds: Callable[[], Any]) -> None:
     async with asyncio.timeout(DEADLINE_S):
         while not holds():  # noqa: ASYNC110  # any condition, not one event

@@ -30,6 +30,8 @@ from tests.unit.seats import (
     HASTY,
     Wire,
     hello,
+    introduce,
+    linked,
     listener,
     on_both_loops,
     seat,
@@ -44,10 +46,7 @@ from tests.unit.seats import (
 @on_both_loops
 async def test_three_nodes_connect_with_one_link_for_each_pair() -> None:
     seats = [seat(n) for n in ("n1", "n2", "n3")]
-    async with started(*seats):
-        for one in seats:
-            one.knows(*(other for other in seats if other is not one))
-        await until(lambda: all(len(one.up) == 2 for one in seats))
+    async with linked(*seats):
         assert [one.counters.connects for one in seats] == [2, 2, 2]
         for one in seats:
             for other in seats:
@@ -75,10 +74,7 @@ async def test_members_and_addresses_may_be_known_before_the_start() -> None:
 @on_both_loops
 async def test_small_frames_do_not_wait_for_large_ones() -> None:
     n1, n2 = seat("n1"), seat("n2")
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         for one in (n1, n2):
             (connection,) = one.links._connections
             sock = connection._transport.get_extra_info("socket")
@@ -150,8 +146,7 @@ async def test_a_peer_whose_process_has_ended_is_said_to_be_gone_by_either_side(
 async def test_a_peer_whose_link_was_cut_is_not_gone() -> None:
     n1, n2 = seat("n1"), seat("n2")
     async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
+        introduce(n1, n2)
         for links in range(1, 5):
             await until(lambda: n1.up and n2.up and n1.counters.connects == links)  # noqa: B023
             for connection in list(n2.links._connections):
@@ -205,10 +200,7 @@ async def test_a_link_that_is_not_greeted_yet_ends_with_its_dialling(change: str
 @on_both_loops
 async def test_messages_keep_their_order_under_load_both_ways() -> None:
     n1, n2 = seat("n1"), seat("n2")
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         count = 3000
         for number in range(count):
             for one, other in ((n1, "n2"), (n2, "n1")):
@@ -285,10 +277,7 @@ async def test_what_was_read_is_told_only_to_who_speaks_protocol_2() -> None:
 async def test_what_others_read_goes_to_who_asked_for_it_and_not_to_the_engine() -> None:
     n1, n2, told = seat("n1"), seat("n2"), list[object]()
     n1.links.accessed = told.append
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: bool(n1.up and n2.up))
+    async with linked(n1, n2):
         n2.links.report_accesses("n1", [(b"a", 1), (b"b", 2)])
         assert n2.say("n1", 7)
         await until(lambda: len(n1.received) == 1)
@@ -372,8 +361,7 @@ async def test_a_node_that_dials_itself_refuses_itself() -> None:
 async def test_nodes_of_two_clusters_stay_apart() -> None:
     n1, n2 = seat("n1"), seat("n2", cluster="other")
     async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
+        introduce(n1, n2)
         await until(lambda: n1.counters.refused >= 2 and n2.counters.refused_by_peer >= 2)
         assert n1.events == n2.events == []
 
@@ -525,10 +513,7 @@ async def test_what_is_queued_in_one_turn_is_bounded_too() -> None:
 @on_both_loops
 async def test_idle_links_are_kept_alive() -> None:
     n1, n2 = seat("n1", pace=HASTY), seat("n2", pace=HASTY)
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         # Many times the silence after which a link is cut.
         await until(lambda: n1.counters.frames_received > 40 and n2.counters.frames_received > 40)
         assert n1.events == [("up", "n2")]
@@ -552,10 +537,7 @@ async def test_a_silent_peer_is_cut_off() -> None:
 @on_both_loops
 async def test_a_pause_of_this_process_is_no_silence_of_its_peers() -> None:
     n1, n2 = seat("n1", pace=HASTY), seat("n2", pace=HASTY)
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         before = n1.counters.frames_received
         time.sleep(3 * HASTY.silence_timeout_s)  # noqa: ASYNC251  # the loop stands still
         await until(lambda: n1.counters.frames_received > before + 10)
@@ -668,10 +650,7 @@ async def test_a_node_that_nobody_dials_dials_itself() -> None:
 @on_both_loops
 async def test_against_the_rule_of_who_dials_there_is_no_second_link() -> None:
     n1, n2 = seat("n1"), seat("n2")
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         async with wire(n2.address) as again:
             await again.greet(name="n1", to="n2")
             assert (await again.next())["reason"] == Refusal.DIRECTION
@@ -803,10 +782,7 @@ async def test_a_node_hears_that_it_is_out_of_the_cluster(reason: Refusal) -> No
 @on_both_loops
 async def test_a_dropped_member_is_disconnected_and_refused() -> None:
     n1, n2 = seat("n1"), seat("n2")
-    async with started(n1, n2):
-        n1.knows(n2)
-        n2.knows(n1)
-        await until(lambda: n1.up and n2.up)
+    async with linked(n1, n2):
         n1.links.dropNode(Node("n2"))
         assert n1.events == [("up", "n2"), ("down", "n2")]
         assert not n1.say("n2", 1)
@@ -817,35 +793,18 @@ async def test_a_dropped_member_is_disconnected_and_refused() -> None:
         await until(lambda: n1.up and n2.up)
 
 
+@pytest.mark.parametrize("takes_it_back", [False, True])
 @on_both_loops
-async def test_a_handler_may_drop_the_sender_in_the_middle_of_a_batch() -> None:
+async def test_a_handler_may_drop_the_sender_in_the_middle_of_a_batch(takes_it_back: bool) -> None:
     n1 = seat("n1")
 
     def drop(node: Node, message: Message) -> None:
         n1.on_message(node, message)
         n1.links.dropNode(node)
+        if takes_it_back:  # then it starts afresh: the rest of the batch is not from now on
+            n1.links.addNode(node)
 
     n1.links.setOnMessageReceivedCallback(drop)
-    async with started(n1):
-        n1.links.addNode(Node("n2"))
-        async with wire(n1.address) as n2:
-            frames = [encode({"type": "term", "term": i}) for i in range(5)]
-            await n2.write(encode(hello()) + b"".join(frames))
-            await n2.ends()
-        assert n1.numbers("n2") == [0]
-        assert n1.events == [("up", "n2"), ("down", "n2")]
-
-
-@on_both_loops
-async def test_a_sender_dropped_and_taken_back_in_one_batch_starts_afresh() -> None:
-    n1 = seat("n1")
-
-    def renew(node: Node, message: Message) -> None:
-        n1.on_message(node, message)
-        n1.links.dropNode(node)
-        n1.links.addNode(node)
-
-    n1.links.setOnMessageReceivedCallback(renew)
     async with started(n1):
         n1.links.addNode(Node("n2"))
         async with wire(n1.address) as n2:
@@ -861,8 +820,7 @@ async def test_destroy_calls_nobody_back() -> None:
     n1, n2 = seat("n1"), seat("n2")
     async with started(n2):
         await n1.links.start()
-        n1.knows(n2)
-        n2.knows(n1)
+        introduce(n1, n2)
         await until(lambda: n1.up and n2.up)
         n1.links.destroy()
         assert not n1.links.ready
