@@ -637,6 +637,9 @@ def test_command() -> None:
             assert await client.line("COMMAND") == b"*%d" % count
             await client.close()
             client = await served.connect()
+            assert await client.line("COMMAND", "DOCS") == b"*%d" % (2 * count), "of all"
+            await client.close()
+            client = await served.connect()
             keys = b"*2\r\n$1\r\na\r\n$1\r\nb\r\n"
             await client.call("COMMAND", "GETKEYS", "MSET", "a", "1", "b", "2", answer=keys)
             for call, text in (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import math
 from collections.abc import Callable
 from random import Random
 
@@ -17,7 +18,13 @@ from raftcache.errors import NotLeader, Unknown
 from raftcache.service import cursors, scanning
 from raftcache.service.cursors import CURSOR_BITS, Cursors, Place
 from raftcache.service.kv import Outcome
-from raftcache.service.scanning import AT_ONCE_MAX, Scanning
+from raftcache.service.scanning import (
+    AT_ONCE_MAX,
+    FLUSH_AT_ONCE_KEYS_MAX,
+    FLUSH_KEYS,
+    Scanning,
+)
+from raftcache.state.machine import Machine
 from tests.support.fake_kv import FakeKv
 from tests.unit.test_redis_service import on_loop
 
@@ -227,19 +234,34 @@ async def test_a_flush_is_one_revision_as_long_as_it_may(kv: FakeKv, service: Sc
 
 
 @on_loop
-async def test_a_larger_flush_removes_what_was_there(kv: FakeKv, service: Scanning) -> None:
-    fill(kv, RANGE_KEYS_MAX + 500)
+async def test_a_larger_flush_removes_what_was_there_in_pieces(
+    kv: FakeKv, service: Scanning
+) -> None:
+    fill(kv, count := FLUSH_AT_ONCE_KEYS_MAX + 500)
     fresh = itertools.count()
     kv.write = _meanwhile(kv, lambda: do_quietly(kv, f"SET a{next(fresh)} v"))  # type: ignore[method-assign]
     assert await ask(service, "FLUSHALL") == "OK"
     left = list(kv.machine.items())
     assert left
     assert all(key.startswith(b"a") for key, _ in left)
+    pieces = [command for command in kv.commands if isinstance(command, DeleteRange)]
+    assert len(pieces) == math.ceil(count / FLUSH_KEYS)
+
+
+@on_loop
+async def test_a_flush_at_a_node_that_is_behind_removes_what_others_have(
+    kv: FakeKv, service: Scanning, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(kv, RANGE_KEYS_MAX + 500)
+    monkeypatch.setattr(Machine, "count", 0)
+    assert await ask(service, "FLUSHALL") == "OK"
+    monkeypatch.undo()
+    assert kv.machine.count == 0
 
 
 @on_loop
 async def test_a_flush_that_ends_midway_is_unknown(kv: FakeKv, service: Scanning) -> None:
-    fill(kv, RANGE_KEYS_MAX + 500)
+    fill(kv, count := FLUSH_AT_ONCE_KEYS_MAX + 500)
     left = iter(range(3))
 
     def break_off() -> None:
@@ -249,7 +271,7 @@ async def test_a_flush_that_ends_midway_is_unknown(kv: FakeKv, service: Scanning
     kv.write = _meanwhile(kv, break_off)  # type: ignore[method-assign]
     with pytest.raises(Unknown, match="some of the keys were removed: gone"):
         await ask(service, "FLUSHALL")
-    assert 0 < kv.machine.count < RANGE_KEYS_MAX + 500
+    assert 0 < kv.machine.count < count
 
 
 def _meanwhile(
