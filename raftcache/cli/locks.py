@@ -1,4 +1,4 @@
-"""`lock` and `elect`: a command that runs only while a lock is held."""
+"""`lock` and `elect`: a command that runs only while a lock is held; `locks`: who holds them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import signal
 import subprocess
 from collections.abc import Sequence
 from types import FrameType
-from typing import Final
+from typing import Any, Final
 
 import click
 
 from raftcache.cli.keys import Bytes
 from raftcache.cli.options import Duration, client_options, echo_json, open_client
-from raftcache.client import BlockingHeld, HeldLock, LockState
+from raftcache.client import BlockingHeld, HeldLock, LockState, escaped
 
 KILL_AFTER_S: Final = 10.0
 """From SIGTERM, when the lock is lost, to SIGKILL."""
@@ -101,6 +101,18 @@ def elect(
         _exit(_run(client.elect(name, value, round(ttl * 1000)), command))
 
 
+@click.command()
+@client_options
+def locks(endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    """Print all locks that are not free: name as in a URL, holder's token, how many wait."""
+    with open_client(endpoints, timeout_s) as client:
+        for name, state in client.locks():
+            if as_json:
+                echo_json({"name": escaped(name), **_fields(state)})
+            else:
+                click.echo(f"{escaped(name)}  {_line(state)}")
+
+
 def _run(held: BlockingHeld[HeldLock], command: Sequence[str]) -> int:
     """The exit code of the command; raises LockLost once it has ended, if the lock was lost."""
     with held:
@@ -143,17 +155,21 @@ def _exit(code: int) -> None:
 
 def _print(state: LockState, as_json: bool) -> None:
     if as_json:
-        encoded = base64.b64encode(state.value).decode() if state.token else None
-        echo_json(
-            {
-                "token": state.token,
-                "ttl_ms": state.ttl_ms,
-                "waiting": state.waiting,
-                "value_base64": encoded,
-            }
-        )
-    elif state.token:
-        shown = state.value.decode(errors="backslashreplace")
-        click.echo(f"token {state.token}, {state.waiting} waiting: {shown}".rstrip(": "))
+        echo_json(_fields(state))
     else:
-        click.echo("nobody")
+        click.echo(_line(state) if state.token else "nobody")
+
+
+def _fields(state: LockState) -> dict[str, Any]:
+    return {
+        "token": state.token,
+        "ttl_ms": state.ttl_ms,
+        "waiting": state.waiting,
+        "value_base64": base64.b64encode(state.value).decode() if state.token else None,
+    }
+
+
+def _line(state: LockState) -> str:
+    holder = f"token {state.token}" if state.token else "nobody"
+    value = state.value.decode(errors="backslashreplace")
+    return f"{holder}, {state.waiting} waiting: {value}".rstrip(": ")

@@ -9,7 +9,7 @@ from raftcache.cli.check import check
 from raftcache.cli.demo import demo
 from raftcache.cli.keys import KEY_COMMANDS
 from raftcache.cli.leases import lease
-from raftcache.cli.locks import elect, lock
+from raftcache.cli.locks import elect, lock, locks
 from raftcache.cli.members import leader, member
 from raftcache.cli.quotas import quota
 from raftcache.cli.ranges import range_
@@ -44,7 +44,7 @@ for command in (
     *(member, leader),
     *(snapshot, wal, check, recover, rebuild),
     *KEY_COMMANDS,
-    *(lease, lock, elect),
+    *(lease, lock, locks, elect),
     *(range_, txn),
     *TRANSFER_COMMANDS,
     watch,

@@ -214,6 +214,7 @@ class SyncClient(_Opened[RaftcacheClient]):
     keep_lock = _blocking(RaftcacheClient.keep_lock)
     release = _blocking(RaftcacheClient.release)
     lock_state = _blocking(RaftcacheClient.lock_state)
+    locks = _iterating(RaftcacheClient.locks)
     observe = _iterating(RaftcacheClient.observe)
     get = _blocking(RaftcacheClient.get)
     head = _blocking(RaftcacheClient.head)

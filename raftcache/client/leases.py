@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from typing import Final
-from urllib.parse import quote
 
 from msgspec import Struct
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S
 from raftcache.client.calling import Calling
 from raftcache.client.holding import Held, until
-from raftcache.client.paths import query_of, unescaped
+from raftcache.client.paths import escaped, query_of, unescaped
 from raftcache.client.replies import Answer, decoded
 from raftcache.command.limits import LOCK_NAME_SIZE_BYTES_MAX, LOCK_WAIT_MS_MAX
 from raftcache.errors import BadRequest, LeaseLost, LockHeld, LockLost
@@ -80,10 +79,19 @@ class _GrantBody(Struct, frozen=True):
 
 
 class _LockBody(Struct, frozen=True):
+    name: str
     token: int
     ttl_ms: int | None
     waiting: int
     value_base64: bytes | None
+
+    def state(self) -> LockState:
+        return LockState(self.token, self.ttl_ms, self.waiting, self.value_base64 or b"")
+
+
+class _LocksBody(Struct, frozen=True):
+    locks: tuple[_LockBody, ...]
+    more: bool
 
 
 class LeaseCalls(Calling):
@@ -173,6 +181,17 @@ class LeaseCalls(Calling):
     async def lock_state(self, name: bytes) -> LockState:
         """Who holds it."""
         return _state(await self._ask(_path(name)))
+
+    async def locks(self) -> AsyncGenerator[tuple[bytes, LockState], None]:
+        """All locks that are not free by name, page by page."""
+        after, more = "", True
+        while more:
+            path = LOCKS + (f"?after={after}" if after else "")
+            page = decoded(await self._ask(path), _LocksBody)
+            for body in page.locks:
+                after = body.name
+                yield unescaped(body.name), body.state()
+            more = page.more
 
     async def observe(self, name: bytes) -> AsyncGenerator[LockState, None]:
         """Who holds it now, and at every change; short-lived holders in between may be missed."""
@@ -275,10 +294,7 @@ class HeldLock(Held):
 def _path(name: bytes) -> str:
     if not 1 <= len(name) <= LOCK_NAME_SIZE_BYTES_MAX:
         raise BadRequest(f"a lock's name has 1 to {LOCK_NAME_SIZE_BYTES_MAX} bytes")
-    # "." and ".." would be taken for steps in the path
-    return f"{LOCKS}/" + (
-        quote(name, safe="") if name.strip(b".") else name.replace(b".", b"%2E").decode()
-    )
+    return f"{LOCKS}/{escaped(name)}"
 
 
 def _granted(answer: Answer) -> Grant:
@@ -290,5 +306,4 @@ def _granted(answer: Answer) -> Grant:
 
 
 def _state(answer: Answer) -> LockState:
-    body = decoded(answer, _LockBody)
-    return LockState(body.token, body.ttl_ms, body.waiting, body.value_base64 or b"")
+    return decoded(answer, _LockBody).state()

@@ -132,6 +132,9 @@ LOCK_PLACES_MAX: Final = 1 << 16
 LOCK_QUEUE_MAX: Final = 1000
 """Waiters of one lock: whoever is further back had better ask again later."""
 
+LOCKS_SHOWN_MAX: Final = 1000
+"""That one answer shows."""
+
 LOCK_WAIT_MS_MAX: Final = REQUESTS_REMEMBERED_MS // 2
 """A retry must find its place while its Idempotency-Key is remembered."""
 

@@ -1,4 +1,4 @@
-"""/v1/locks/{name}: to hold something alone, or to see who does."""
+"""/v1/locks: to hold something alone, or to see who does."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from raftcache.command.limits import (
     LOCK_QUEUE_MAX,
     LOCK_VALUE_SIZE_BYTES_MAX,
     LOCK_WAIT_MS_MAX,
+    LOCKS_SHOWN_MAX,
 )
 from raftcache.command.replies import Reply, Status
 from raftcache.errors import BadRequest, TooLarge
@@ -22,7 +23,14 @@ from raftcache.server.connection import Connection, to_response
 from raftcache.server.json_keys import escape
 from raftcache.server.kv_request import read_once, want_of
 from raftcache.server.leases import duration_ms, once_of, replayable
-from raftcache.server.query import only_known, parse_duration_ms, parse_number, shown, unescape
+from raftcache.server.query import (
+    only_known,
+    parse_duration_ms,
+    parse_number,
+    shown,
+    text_of,
+    unescape,
+)
 from raftcache.server.replies import REFUSED, reply_problem
 from raftcache.server.routes import (
     OCTETS,
@@ -38,6 +46,7 @@ from raftcache.server.routes import (
 from raftcache.server.shapes import (
     COUNT,
     DURATION,
+    FLAG,
     FRESHNESS,
     IDEMPOTENCY_KEY,
     NO_LEADER,
@@ -47,6 +56,7 @@ from raftcache.server.shapes import (
     REVISION,
     TEXT,
     WRITE_REFUSALS,
+    array,
     maybe,
     one_of,
     problem,
@@ -55,7 +65,8 @@ from raftcache.server.shapes import (
 from raftcache.service.kv import Kv
 from raftcache.service.locks import IsHere, Locks
 
-PREFIX: Final = "/v1/locks/"
+PATH: Final = "/v1/locks"
+PREFIX: Final = PATH + "/"
 
 LOCKS: Final = Section(
     "Locks",
@@ -76,6 +87,14 @@ _NAME: Final = Parameter(
     required=True,
 )
 _HELD: Final = {"token": 42, "ttl_ms": 30000}
+_LOCK: Final = record(
+    name=TEXT,
+    token=COUNT,
+    ttl_ms=maybe(COUNT),
+    waiting=COUNT,
+    value_base64=maybe(TEXT),
+)
+_EXAMPLE: Final = {"name": "backup", **_HELD, "waiting": 0, "value_base64": "aG9zdC03"}
 
 ACQUIRE: Final = Route(
     "POST",
@@ -139,14 +158,8 @@ is over. So an election is observed.
         Response(
             200,
             "The holder's token, or 0 if there is none, and how many wait.",
-            record(
-                name=TEXT,
-                token=COUNT,
-                ttl_ms=maybe(COUNT),
-                waiting=COUNT,
-                value_base64=maybe(TEXT),
-            ),
-            example={"name": "backup", **_HELD, "waiting": 0, "value_base64": "aG9zdC03"},
+            _LOCK,
+            example=_EXAMPLE,
         ),
         OVERLOADED,
         NO_LEADER,
@@ -162,6 +175,39 @@ curl 'http://127.0.0.1:7402/v1/locks/backup?since=0&wait=10s'
         *FRESHNESS,
     ),
     pattern=PREFIX + "{name:.*}",
+    heads=True,
+)
+
+LIST: Final = Route(
+    "GET",
+    PATH,
+    LOCKS,
+    "List locks",
+    f"""
+Those that somebody holds, or whose last owner's delay is not over (`token` is 0), in the order of
+their names, {LOCKS_SHOWN_MAX:,} of them; `more` says whether others follow.
+""",
+    (
+        Response(
+            200,
+            "The locks.",
+            record(locks=array(_LOCK), more=FLAG),
+            example={"locks": [_EXAMPLE], "more": False},
+        ),
+        OVERLOADED,
+        NO_LEADER,
+    ),
+    """
+curl 'http://127.0.0.1:7403/v1/locks'
+""",
+    (
+        Parameter(
+            "after",
+            "Only those whose names come after this one, percent-encoded.",
+            {"type": "string", "minLength": 1, "maxLength": LOCK_NAME_SIZE_BYTES_MAX},
+        ),
+        *FRESHNESS,
+    ),
     heads=True,
 )
 
@@ -202,21 +248,33 @@ class LockRoutes:
 
     def add_to(self, table: RouteTable) -> None:
         table.add(ACQUIRE, self.post)
+        table.add(LIST, self.list)
         table.add(SHOW, self.get)
         table.add(RELEASE, self.release)
+
+    async def list(self, request: web.Request) -> web.Response:
+        """Locks by name, a bounded number after one."""
+        raw = LIST.raw_query(request)
+        after = _checked(unescape(raw.pop("after"))) if "after" in raw else b""
+        want = want_of({name: text_of(value) for name, value in raw.items()})
+        found = await self._locks.list(after, LOCKS_SHOWN_MAX + 1, want)
+        shown = [self._view(name, view) for name, view in found[:LOCKS_SHOWN_MAX]]
+        return json_response({"locks": shown, "more": len(found) > LOCKS_SHOWN_MAX})
 
     async def get(self, request: web.Request) -> web.Response:
         """Who holds it; with `since` and `wait`, once that is somebody else."""
         query, name = SHOW.query(request), _name(request)
         if "since" not in query and "wait" not in query:
-            return self._shown(name, await self._locks.show(name, want_of(query)))
+            view = await self._locks.show(name, want_of(query))
+            return json_response(self._view(name, view))
         if any(parameter in query for parameter in _FRESHNESS):
             raise BadRequest("whoever waits for a change sees it linearizable")
         if "since" not in query:
             raise BadRequest("since is missing: the token that was seen last, or 0")
         since = 0 if query["since"] == "0" else parse_number("since", query["since"])
         wait_s = _wait_ms(query) / 1000
-        return self._shown(name, await self._locks.follow(name, since, wait_s, _is_here(request)))
+        view = await self._locks.follow(name, since, wait_s, _is_here(request))
+        return json_response(self._view(name, view))
 
     async def post(self, request: web.Request) -> web.Response:
         """Acquire, or keep alive."""
@@ -260,19 +318,21 @@ class LockRoutes:
         left_ms = max(0, reply.deadline_ms - self._kv.now_ms())
         return replayable(reply, {"token": reply.number, "ttl_ms": left_ms})
 
-    def _shown(self, name: bytes, view: LockView) -> web.Response:
-        body: dict[str, Any] = {
+    def _view(self, name: bytes, view: LockView) -> dict[str, Any]:
+        return {
             "name": escape(name),
             "token": view.token,
             "ttl_ms": max(0, view.deadline_ms - self._kv.now_ms()) if view.token else None,
             "waiting": view.waiting,
             "value_base64": b64encode(view.value).decode("ascii") if view.token else None,
         }
-        return json_response(body)
 
 
 def _name(request: web.Request) -> bytes:
-    name = unescape(target_of(request).partition("?")[0][len(PREFIX) :])
+    return _checked(unescape(target_of(request).partition("?")[0][len(PREFIX) :]))
+
+
+def _checked(name: bytes) -> bytes:
     if why := check(LockRelease(name, 1)):
         raise BadRequest(why)
     return name

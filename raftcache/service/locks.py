@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Final, Protocol
 
 from raftcache.command.leasing import (
@@ -55,6 +55,12 @@ class Locks(Protocol):
         """Who holds it."""
         ...
 
+    async def list(
+        self, after: bytes, count_max: int, want: Want
+    ) -> Sequence[tuple[bytes, LockView]]:
+        """Locks that are not free, with names behind one, in order."""
+        ...
+
     async def follow(self, name: bytes, since: int, wait_s: float, is_here: IsHere) -> LockView:
         """Who holds it, once that is not the token `since` (0 for nobody), or the wait is over."""
         ...
@@ -80,6 +86,12 @@ class LockService:
     async def show(self, name: bytes, want: Want) -> LockView:
         await become_fresh(self._kv, self._machine, want)
         return self._machine.lock(name)
+
+    async def list(
+        self, after: bytes, count_max: int, want: Want
+    ) -> Sequence[tuple[bytes, LockView]]:
+        await become_fresh(self._kv, self._machine, want)
+        return self._machine.locks(after, count_max)
 
     async def follow(self, name: bytes, since: int, wait_s: float, is_here: IsHere) -> LockView:
         now = asyncio.get_running_loop().time

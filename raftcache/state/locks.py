@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from enum import IntEnum
+from heapq import nsmallest
 from typing import Final
 
 from raftcache.command.leasing import LockView
@@ -75,6 +76,10 @@ class Locks:
     def waiting(self, name: bytes) -> Collection[int]:
         """The places in its queue, first come first."""
         return self._waiting.get(name, ())
+
+    def names(self, after: bytes, count_max: int) -> list[bytes]:
+        """The first names behind one, in order, of locks that are not free."""
+        return nsmallest(count_max, (name for name in self._first if name > after))
 
     def view(self, name: bytes, now_ms: int) -> LockView:
         """As a reader sees it at a cluster time."""

@@ -151,6 +151,10 @@ class Reads:
         """A lock as of the last entry applied."""
         return self._state.locks.view(name, self._state.now_ms)
 
+    def locks(self, after: bytes, count_max: int) -> list[tuple[bytes, LockView]]:
+        """The first locks that are not free with names behind one, in order."""
+        return [(name, self.lock(name)) for name in self._state.locks.names(after, count_max)]
+
     def lock_place(self, name: bytes, number: int) -> int | None:
         """The token granted to a place at a lock, 0 while it waits; None if it is gone."""
         return self._state.locks.token_of(name, number)

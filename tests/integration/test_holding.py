@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -232,6 +233,11 @@ def test_a_command_runs_under_a_lock(cluster: Cluster) -> None:
         assert first_line(holder) == "here"
         refused = raftcache("lock", "shell", "--no-wait", *nodes, "--", "true")
         assert (refused.code, "lock held" in refused.err) == (1, True)
+        (line,) = [x for x in succeeds("locks", *nodes).out.splitlines() if x.startswith(b"shell ")]
+        assert re.fullmatch(rb"shell  token [0-9]+, 0 waiting", line)
+        listed = map(json.loads, succeeds("locks", "--json", *nodes).out.splitlines())
+        (state,) = [lock for lock in listed if lock["name"] == "shell"]
+        assert (state["token"] > 0, state["waiting"], state["value_base64"]) == (True, 0, "")
         holder.send_signal(signal.SIGTERM)
         assert holder.wait(PATIENCE_S) == 128 + signal.SIGTERM
     assert succeeds("lock", "shell", *nodes).out == b"nobody\n"

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from raftcache.client import Grant, RaftcacheClient
+from raftcache.client import Grant, LockState, RaftcacheClient
 from raftcache.errors import (
     BadRequest,
     LeaseLost,
@@ -98,6 +98,24 @@ def test_writes_carry_a_key_and_keep_alives_leave_no_record() -> None:
         assert "Idempotency-Key" in released.headers
         assert acquired.raw_path == "/v1/locks/a%2Fb?ttl=1000ms"
         assert kept.raw_path == "/v1/locks/a%2Fb?op=keepalive&token=7"
+
+    run(test)
+
+
+def test_locks_are_listed_page_by_page() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        held = {"token": 7, "ttl_ms": 900, "waiting": 2, "value_base64": "bWU="}
+        free = {"token": 0, "ttl_ms": None, "waiting": 0, "value_base64": None}
+        first, second = {"name": "a%20b", **held}, {"name": "%FF", **free}
+        nodes[0].moods = [
+            says(200, "", locks=[first], more=True),
+            says(200, "", locks=[second], more=False),
+        ]
+        assert [lock async for lock in client.locks()] == [
+            (b"a b", LockState(7, 900, 2, b"me")),
+            (b"\xff", LockState(0, None, 0, b"")),
+        ]
+        assert [seen.raw_path for seen in nodes[0].seen] == ["/v1/locks", "/v1/locks?after=a%20b"]
 
     run(test)
 

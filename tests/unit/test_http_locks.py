@@ -62,6 +62,33 @@ def test_the_life_of_a_lock() -> None:
     play(test)
 
 
+def test_locks_are_listed_page_by_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftcache.server.locks.LOCKS_SHOWN_MAX", 2)
+
+    async def test(served: Served) -> None:
+        for name in (b"a b", b"z", b"\xff&="):
+            apply(served, LockAcquire(name, 500))
+        mine = {"name": "l", "token": 1, "ttl_ms": 1000, "waiting": 0, "value_base64": "bWU="}
+        first = await served.ask("GET", "/v1/locks")
+        assert [lock["name"] for lock in first.json["locks"]] == ["a%20b", "l"]
+        assert (first.json["locks"][1], first.json["more"]) == (mine, True)
+        rest = await served.ask("GET", "/v1/locks?after=l&consistency=stale")
+        names = [lock["name"] for lock in rest.json["locks"]]
+        assert (names, rest.json["more"]) == (["z", "%FF%26="], False)
+        last = await served.ask("GET", "/v1/locks?after=%FF%26=")
+        assert last.json == {"locks": [], "more": False}
+
+    play(test)
+
+
+@pytest.mark.parametrize("query", ["after=", "after=" + "x" * 256, "after=%F", "limit=3"])
+def test_a_listing_that_means_nothing(query: str) -> None:
+    async def test(served: Served) -> None:
+        assert (await served.ask("GET", f"/v1/locks?{query}")).status == 400
+
+    play(test)
+
+
 async def show(served: Served, name: str) -> dict[str, Any]:
     answer = await served.ask("GET", f"/v1/locks/{name}")
     assert answer.status == 200

@@ -51,6 +51,21 @@ def test_a_free_lock_is_granted_with_the_revision_as_its_token() -> None:
     assert machine.lock(b"other") == LockView()
 
 
+def test_locks_are_listed_by_name_until_they_are_free(machine: Machine) -> None:
+    delayed = LockAcquire(b"delayed", 100, delay_ms=1000)
+    at(machine, 1000, LockAcquire(b"z", 500), LockAcquire(b"\xff", 500), delayed)
+    held = LockView(1, 2000, 2, b"first")
+    z, last = (b"z", LockView(4, 1500)), (b"\xff", LockView(5, 1500))
+    assert machine.locks(b"delaye", 3) == [(b"delayed", LockView(6, 1100)), (N, held), z]
+    assert machine.locks(N, 9) == [z, last]
+    assert machine.locks(b"\xff", 9) == []
+    do(machine, LockRelease(b"z", 4))
+    at(machine, 1100)
+    assert machine.locks(b"", 9) == [(b"delayed", LockView(0, 2100)), (N, held), last]
+    at(machine, 2100)
+    assert [name for name, _ in machine.locks(b"", 9)] == [N]
+
+
 def test_the_queue_is_fair(machine: Machine) -> None:
     assert machine.lock(N) == LockView(1, 2000, 2, b"first")
     assert do(machine, LockRelease(N, 1)) == Reply(S.DELETED, 4, count=1, number=1)
