@@ -327,7 +327,7 @@ class Node:
             clock=clock,
             dice=dice,
             counters=self._link_counters,
-            on_activity=lambda: self._replica.wake(),
+            on_activity=lambda: self._replica.heed(),
         )
 
     async def stop(self) -> None:

@@ -135,7 +135,10 @@ def assemble(
         replica.fail(error)
 
     def wake() -> None:
-        replica.wake()
+        replica.wake_for_all()
+
+    def written() -> None:
+        replica.written()
 
     def removed(why: str) -> None:
         # Who finds other data here may be behind, and not know yet that this name began anew. Only
@@ -180,7 +183,7 @@ def assemble(
     )
     # As after taking it: segments hold more than the tail that is kept in memory behind a snapshot.
     log.deleteEntriesTo(compactor.keep_from(log, restored.applied_index) - log.first_index)
-    outbox = Outbox(links, log, None if wal is None else write, log_lane, wake, fail)
+    outbox = Outbox(links, log, None if wal is None else write, log_lane, written, fail)
     parts = Parts(
         machine=machine,
         log=log,

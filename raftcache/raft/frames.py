@@ -12,6 +12,7 @@ them to a link that speaks an older one.
 
 # No `from __future__ import annotations`: under Python 3.11 it hides NotRequired from TypedDict.
 import contextlib
+import struct
 from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, TypedDict
 
 import msgspec
@@ -127,6 +128,8 @@ class NextNodeIdx(TypedDict):
 
 
 class Ping(TypedDict):
+    """answer: whether a pong is asked for; if unsaid, it is."""
+
     type: Literal["ping"]
     term: Natural
     commit_index: Natural
@@ -134,6 +137,7 @@ class Ping(TypedDict):
     now: Natural
     fresh: NotRequired[Natural]
     lease: NotRequired[bool]
+    answer: NotRequired[bool]
 
 
 class Pong(TypedDict):
@@ -313,7 +317,12 @@ _kind = msgspec.msgpack.Decoder(_Kind)
 _decoders = {
     kind: [msgspec.msgpack.Decoder(shape) for shape in shapes] for kind, shapes in SHAPES.items()
 }
+_fields = {
+    kind: tuple(frozenset(shape.__annotations__) for shape in shapes)
+    for kind, shapes in SHAPES.items()
+}
 _encoder = msgspec.msgpack.Encoder()
+_header = struct.Struct("<I")
 
 
 def encode(message: Message) -> bytes:
@@ -322,15 +331,12 @@ def encode(message: Message) -> bytes:
     The message must have one of the declared shapes and fit into a frame: the peer would cut the
     link at anything else. Both are asserted, for they are the sender's faults, not the peer's.
     """
-    assert _fits(message), f"not as declared in frames.py: {message['type']}, {sorted(message)}"
+    kind = message["type"]
+    fits = message.keys() in _fields.get(kind, ())
+    assert fits, f"not as declared in frames.py: {kind}, {sorted(message)}"
     body = _encoder.encode(message)
-    assert len(body) <= FRAME_SIZE_BYTES_MAX, f"{message['type']} of {len(body)} bytes"
-    return len(body).to_bytes(HEADER_SIZE_BYTES, "little") + body
-
-
-def _fits(message: Message) -> bool:
-    shapes = SHAPES.get(message["type"], ())
-    return any(message.keys() == shape.__annotations__.keys() for shape in shapes)
+    assert len(body) <= FRAME_SIZE_BYTES_MAX, f"{kind} of {len(body)} bytes"
+    return _header.pack(len(body)) + body
 
 
 def decode(body: bytes | memoryview) -> Message:
@@ -358,12 +364,14 @@ class FrameDecoder:
     def __init__(self) -> None:
         self._pending = bytearray()
         self._greeted = False
+        self._size_bytes_max = HELLO_SIZE_BYTES_MAX
 
     def feed(self, data: bytes) -> list[Message]:
         """The messages that end in this piece. Raises BadFrame."""
         if not self._pending:
             messages, used = self._split(data)
-            self._pending += memoryview(data)[used:]
+            if used < len(data):
+                self._pending += memoryview(data)[used:]
         else:
             self._pending += data
             messages, used = self._split(self._pending)
@@ -372,31 +380,29 @@ class FrameDecoder:
 
     def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
         """The messages at the start of data, and the size of their frames."""
-        messages, start = [], 0
+        messages, start, end_max = [], 0, len(data)
         with memoryview(data) as view:
-            while (body := start + HEADER_SIZE_BYTES) <= len(view):
-                end = body + self._size(view[start:body])
-                if end > len(view):
+            while (body := start + HEADER_SIZE_BYTES) <= end_max:
+                (size_bytes,) = _header.unpack_from(data, start)
+                if size_bytes > self._size_bytes_max:
+                    limit = f"the limit is {self._size_bytes_max}"
+                    raise BadFrame(f"a frame of {size_bytes} bytes; {limit}")
+                end = body + size_bytes
+                if end > end_max:
                     break
-                messages.append(self._admit(decode(view[body:end])))
+                message = decode(view[body:end])
+                if not self._greeted or message["type"] == "hello":
+                    self._greet(message["type"])
+                messages.append(message)
                 start = end
         return messages, start
 
-    def _size(self, header: memoryview) -> int:
-        size_bytes = int.from_bytes(header, "little")
-        size_bytes_max = FRAME_SIZE_BYTES_MAX if self._greeted else HELLO_SIZE_BYTES_MAX
-        if size_bytes > size_bytes_max:
-            raise BadFrame(f"a frame of {size_bytes} bytes; the limit is {size_bytes_max}")
-        return size_bytes
-
-    def _admit(self, message: Message) -> Message:
-        kind = message["type"]
-        if not self._greeted and kind not in GREETINGS:
-            raise BadFrame(f"{kind} before the greeting")
-        if self._greeted and kind == "hello":
+    def _greet(self, kind: str) -> None:
+        if self._greeted:
             raise BadFrame("a second hello")
-        self._greeted = True
-        return message
+        if kind not in GREETINGS:
+            raise BadFrame(f"{kind} before the greeting")
+        self._greeted, self._size_bytes_max = True, FRAME_SIZE_BYTES_MAX
 
 
 assert HELLO_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX

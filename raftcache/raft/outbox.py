@@ -105,12 +105,12 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         return self._writing is None and not self._log.has_pending
 
     def settle(self) -> None:
-        """End a turn: start writing what it recorded, and push out what may leave."""
+        """End a turn: push out what may leave, and start writing what it recorded."""
+        self._links.flush()
         if self._writing is None and not self._failed:
             block = self._log.take_block()
             if block is not None:
                 self._begin(block)
-        self._links.flush()
 
     def _begin(self, block: Block) -> None:
         write = self._write
@@ -120,6 +120,7 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             self._log.block_durable(block)
             self._release()
             self._on_durable()
+            self._links.flush()
             return
         self._writing = block
         self._lane.submit(lambda: write(block), self._written)

@@ -17,11 +17,16 @@ class Progress:
     def __init__(self) -> None:
         self._term = self._commit_index = self._applied_index = 0
         self._leader: str | None = None  # of that term, as soon as it is known
+        self._seen: tuple[object, ...] = ()
 
     def check(
         self, term: int, leader: str | None, commit_index: int, applied_index: int, last_index: int
     ) -> None:
         """After each turn. Raises Fatal, with the numbers."""
+        seen = (term, leader, commit_index, applied_index, last_index)
+        if seen == self._seen:
+            return
+        self._seen = seen
         if term < self._term:
             raise Fatal(f"the term went back from {self._term} to {term}")
         if commit_index < self._commit_index:

@@ -1,8 +1,8 @@
 """The door to consensus: propose, read_index, members, transfer, status. Nothing else leaves here.
 
 A replica owns one engine and drives it on the node's event loop: whatever happens (a message, a
-finished write to disk, a proposal, a timer) asks for a turn, and one turn does everything that is
-due. Proposals are committed in groups: see batches.py.
+finished write to disk, a proposal, a timer) is done at once, or asks for a turn, and one turn does
+everything that is due. Proposals are committed in groups: see batches.py.
 """
 
 from __future__ import annotations
@@ -273,6 +273,35 @@ class Replica:
             self._turn_due = True
             self._loop.call_soon(self._turn)
 
+    def wake_for_all(self) -> None:
+        """Ask for a turn that looks at everything, as at each beat; others do what has come."""
+        self._engine.tick_due = True
+        self.wake()
+
+    def heed(self) -> None:
+        """Messages came, or the log was written: do what comes of that.
+
+        If that was done as they came, what they were answered leaves at once; if there is more to
+        do, what is sent for it leaves behind the answers to clients who have waited for it.
+        """
+        if self._stopped or self._turn_due:
+            return
+        try:
+            if self._engine.tick_due:
+                self.wake()
+            elif self._engine.is_due:
+                self._engine.step()
+                self.wake()
+            else:
+                self._conclude()
+        except Exception as error:
+            self.fail(error)
+
+    def written(self) -> None:
+        """More of the log is durable here."""
+        self._engine.written()
+        self.heed()
+
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
         self._batches.expire(self._lacks_leader)
@@ -281,7 +310,7 @@ class Replica:
         if self._log.first_index > self._forgotten_to:
             self._forgotten_to = self._log.first_index
             self._forget(self._forgotten_to)
-        self.wake()
+        self.wake_for_all()
 
     def _turn(self) -> None:
         self._turn_due = False
@@ -291,19 +320,19 @@ class Replica:
             self._begin_reads()
             if not self._hands_over:
                 self._batches.launch()
-            self._engine.tick()
-            self._check_progress()  # before its messages leave
-            self._outbox.settle()
+            if self._engine.is_due:
+                self._engine.step()
+            self._conclude()
         except Exception as error:
             self.fail(error)
         else:
-            if self._engine.is_behind:
+            if self._engine.is_due:
                 self.wake()
 
-    def _check_progress(self) -> None:
-        engine = self._engine
-        indexes = engine.raftCommitIndex, engine.raftLastApplied, engine.last_index
-        self._progress.check(engine.raftCurrentTerm, engine.leader, *indexes)
+    def _conclude(self) -> None:
+        """If all is as it must be, let messages and blocks leave."""
+        self._progress.check(*self._engine.progress)
+        self._outbox.settle()
 
     def fail(self, error: Exception) -> None:
         """Stop for good: a promise could not be kept by going on."""

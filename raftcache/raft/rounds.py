@@ -14,7 +14,7 @@ as soon as the old one's process seems to have ended.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Collection, Hashable
 from typing import Final, TypeAlias
 
 Ready: TypeAlias = Callable[[int | None], None]
@@ -77,8 +77,10 @@ class Rounds:
         if seq > self._answered.get(peer, 0):
             self._answered[peer] = seq
 
-    def settle(self, peers: Iterable[Hashable], now_s: float) -> None:
+    def settle(self, peers: Collection[Hashable], now_s: float) -> None:
         """Finish the reads that a majority of the voters (this leader and `peers`) confirms."""
+        if peers and not (self._waiting or self._sent_s):
+            return
         answers = sorted((self._answered.get(p, 0) for p in peers), reverse=True)
         needed = (len(answers) + 1) // 2  # besides the leader itself
         while self._waiting and (not needed or self._waiting[0][0] <= answers[needed - 1]):

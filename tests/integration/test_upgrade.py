@@ -14,7 +14,7 @@ import pytest
 
 from raftcache.cli.local import LocalNode
 from tests.fixtures import make, newer
-from tests.support.cluster import PATIENCE_S, Cluster
+from tests.support.cluster import PATIENCE_S, Cluster, until
 
 pytestmark = pytest.mark.cluster
 
@@ -54,7 +54,7 @@ def test_a_node_starts_on_the_data_of_version_1_and_goes_on(tmp_path: Path) -> N
             cluster.write(name, f"new:{i}", f"{i}")
         before = cluster.settled()
         assert before["revision"] >= revision + 2 * make.SNAPSHOT_ENTRIES
-        assert "took a snapshot" in cluster.said(name)
+        until(lambda: "took a snapshot" in cluster.said(name), "no snapshot")
         cluster.kill(name)
         cluster.start_all()
         assert cluster.settled()["digest"] == before["digest"]

@@ -121,7 +121,7 @@ class Host:
     def _receive(self, sender: str, epoch: int, message: Message) -> None:
         self.world.note("{0} > {1} {2}", sender, self.name, message)
         if self.links.receive(sender, epoch, message):
-            self.wake()
+            self.heed()
 
     def link_up(self, hello: Greeting, epoch: int) -> None:
         """Known at once, so that no two links between the same nodes can overlap."""
@@ -197,6 +197,10 @@ class Host:
 
     def lose(self) -> None: ...
     def wake(self) -> None: ...
+
+    def heed(self) -> None:
+        """A message came."""
+        self.wake()
 
     def on_wire(self, message: Message) -> Message:
         """What arrives when this is sent."""
@@ -341,7 +345,10 @@ class Member(Host):
         editions.stop()
 
     def wake(self) -> None:
-        self.replica.wake()
+        self.replica.wake_for_all()
+
+    def heed(self) -> None:
+        self.replica.heed()
 
     def on_wire(self, message: Message) -> Message:
         if not self.world.profile.encode_frames:

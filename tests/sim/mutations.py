@@ -55,7 +55,8 @@ def _commits_unverified(self: Any, node: Any, message: Any) -> None:
     """A heartbeat says how far the leader has committed, not how far this log is the leader's."""
     self._SyncObj__hear_leader(node, message)
     self._SyncObj__adopt_term(message["term"])
-    self._SyncObj__note_heartbeat(node, message["term"], message["commit_index"])
+    self._SyncObj__follow(node)
+    self._SyncObj__note_committed(message["commit_index"])
     pong = {"type": "pong", "term": self._SyncObj__raftCurrentTerm, "seq": message["seq"]}
     self._SyncObj__transport.send(node, pong)
 
@@ -63,7 +64,8 @@ def _commits_unverified(self: Any, node: Any, message: Any) -> None:
 def _chunk_commits(self: Any, node: Any, message: Any) -> None:
     """As stock: the first chunk of a snapshot advances the commit index."""
     self._SyncObj__adopt_term(message["term"])
-    self._SyncObj__note_heartbeat(node, message["term"], message["commit_index"])
+    self._SyncObj__follow(node)
+    self._SyncObj__note_committed(message["commit_index"])
     _chunk_rightly(self, node, message)
 
 

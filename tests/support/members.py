@@ -149,7 +149,7 @@ class Member:
             clock=clock,
             dice=dice,
             counters=self.counters,
-            on_activity=lambda: self.replica.wake(),
+            on_activity=lambda: self.replica.heed(),
         )
         self.replica, cluster_time = assemble(
             restored,

@@ -178,6 +178,10 @@ class Bench:
         """Let the engine do everything that is due."""
         raise NotImplementedError
 
+    def heed(self) -> None:
+        """A message came: let the engine do what comes of it."""
+        self.turn()
+
     def advance(self, seconds: float) -> None:
         """Time passes."""
         raise NotImplementedError
@@ -209,7 +213,7 @@ class Bench:
             defaults = {"seq": self._seq, "now": self.clock.wall_ms(), "commit_index": 1}
             message = defaults | message
         self.links._onMessageReceived(Node(sender), message)
-        self.turn()
+        self.heed()
 
     def append(
         self, sender: str, term: int, prev: tuple[int, int], terms: Sequence[int], commit: int = 1
@@ -361,7 +365,15 @@ class Ours(Bench):
             self.feed(peer, type="pong", term=self.term, seq=self.last_seq)
 
     def turn(self) -> None:
-        self.replica.wake()
+        self.replica.wake_for_all()
+        self.run()
+
+    def heed(self) -> None:
+        self.replica.heed()
+        self.run()
+
+    def run(self) -> None:
+        """Everything that was asked for until now."""
         while self.loop.soon or (self.disk_works and self.lane.jobs):
             if self.loop.soon:
                 callback, args = self.loop.soon.popleft()

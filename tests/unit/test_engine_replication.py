@@ -16,7 +16,7 @@ from raftcache.command.words import Put
 from raftcache.errors import Fatal
 from raftcache.raft.window import WINDOW_SIZE_BYTES_MAX
 from tests.sim.stock import as_installed
-from tests.support.sim_bench import Bench, Ours, Stock, entry
+from tests.support.sim_bench import TIMING, Bench, Ours, Stock, entry
 
 STAMP = bytes(8)
 REGULAR = b"\x00"
@@ -203,6 +203,32 @@ def test_a_rejection_skips_the_whole_conflicting_term() -> None:
 
     assert play(Ours(log=[1, 2, 2, 2, 2])) == 3
     assert play(Stock(log=[1, 2, 2, 2, 2])) == 6, "stock goes back one by one"
+
+
+def test_who_is_told_what_is_committed_does_not_answer() -> None:
+    """Heartbeats, and rounds for reads, are answered; an older leader asks for it every time."""
+    follower = Ours()
+    follower.connect()
+    follower.append("n2", 1, (1, 0), [1, 1])
+    follower.feed("n2", type="ping", term=1, commit_index=2, answer=False)
+    assert follower.commit_index == 2
+    assert follower.sent("pong") == []
+    follower.feed("n2", type="ping", term=1, commit_index=3)
+    follower.feed("n2", type="ping", term=1, commit_index=3, answer=True)
+    assert len(follower.sent("pong")) == 2
+    leader = Ours()
+    leader.connect()
+    leader.win()
+    leader.links.sent.clear()
+    leader.acknowledge("n2", leader.term, 3)
+    assert [m["answer"] for m in leader.sent("ping")] == [False, False]
+    leader.links.sent.clear()
+    leader.engine.read_index(lambda index: None)
+    leader.turn()
+    leader.advance(2 * TIMING.heartbeat_s)
+    pings = leader.sent("ping")
+    assert len(pings) >= 4
+    assert all(m["answer"] for m in pings)
 
 
 # -- rule 6: the order of effects ------------------------------------------------------------------

@@ -71,7 +71,7 @@ EXAMPLES: list[Message] = [
         "reset": False,
         "success": True,
     },
-    {"type": "ping", **HEAD},
+    {"type": "ping", **HEAD, "answer": True},
     {"type": "pong", "term": 3, "seq": 5},
     {"type": "request_vote", **VOTE, "force": False},
     {"type": "response_vote", "term": 3},

@@ -256,6 +256,86 @@ def test_an_error_of_the_disk_stops_the_node() -> None:
     assert isinstance(bench.fatal[0], Fatal)
 
 
+# -- turns -----------------------------------------------------------------------------------------
+
+
+def counting_steps(bench: Ours, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """What the engine had committed at each of its steps from now on."""
+    steps, step = [], bench.engine.step
+
+    def counted() -> None:
+        steps.append(bench.commit_index)
+        step()
+
+    monkeypatch.setattr(bench.engine, "step", counted)
+    return steps
+
+
+def test_one_write_takes_two_steps_of_a_leader(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is sent in one, and applied in the other, as soon as a majority has it."""
+    bench, outcomes = leading(), []
+    steps = counting_steps(bench, monkeypatch)
+    bench.replica.propose(put(), outcomes.append)
+    bench.replica.wake()
+    bench.run()
+    assert steps == [2], "that it is on the leader's own disk leaves nothing to be done"
+    bench.acknowledge("n2", bench.term, 4)
+    assert steps == [2, 3]
+    assert [o.revision for o in outcomes] == [1]
+    assert [m["commit_index"] for m in bench.sent("ping", "n2")[-1:]] == [3]
+    bench.acknowledge("n3", bench.term, 4)
+    assert steps == [2, 3], "nobody waits for the last one"
+    assert bench.match_index("n3") == 3
+
+
+def test_one_write_takes_one_step_of_a_follower(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it is sent is written, and what is written acknowledged, without one."""
+    bench = Ours()
+    bench.connect()
+    bench.append("n2", 1, (1, 0), [1], commit=2)
+    assert bench.applied_index == 2
+    steps = counting_steps(bench, monkeypatch)
+    bench.append("n2", 1, (2, 1), [1], commit=2)
+    assert bench.sent("next_node_idx")[-1]["next_node_idx"] == 4
+    assert steps == []
+    bench.feed("n2", type="ping", term=1, commit_index=3, answer=False)
+    assert steps == [3]
+    assert bench.applied_index == 3
+
+
+def test_a_round_for_reads_takes_no_step_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    follower = Ours()
+    follower.connect()
+    follower.append("n2", 1, (1, 0), [1], commit=2)
+    steps = counting_steps(follower, monkeypatch)
+    follower.feed("n2", type="ping", term=1, commit_index=2)
+    assert len(follower.sent("pong")) == 1
+    leader, reads = leading(), []
+    leader.replica.read_index(reads.append)
+    leader.turn()
+    steps += counting_steps(leader, monkeypatch)
+    leader.feed("n2", type="pong", term=leader.term, seq=leader.last_seq)
+    assert reads == [2]
+    leader.feed("n3", type="pong", term=leader.term, seq=leader.last_seq)
+    assert steps == []
+
+
+def test_a_message_is_heard_even_by_who_need_not_act_on_it() -> None:
+    """A leader that is only heard is not stood against, and takes the place of one before it."""
+    bench, outcomes = Ours(), []
+    bench.connect()
+    for _ in range(8):
+        bench.feed("n2", type="ping", term=1)
+        bench.advance(TIMING.election_min_s / 2)
+    assert (bench.engine.leader, bench.term) == ("n2", 1)
+    bench.feed("n3", type="ping", term=2)
+    assert (bench.engine.leader, bench.term) == ("n3", 2)
+    bench.replica.propose(put(), outcomes.append)
+    bench.replica.wake()
+    bench.run()
+    assert len(bench.sent("apply_command", "n3")) == 1
+
+
 # -- reads -----------------------------------------------------------------------------------------
 
 

@@ -6,7 +6,7 @@ parent. Every layer's class is named SyncObj like the parent, because Python man
 with the class name: so `self.__x` is the parent's private `__x`, `super().__x` the next layer's.
 camelCase names are the parent's, snake_case names are ours.
 
-    engine        the tick, and what a message's term means; what replica.py sees
+    engine        ticks and steps, and what a message's term means; what replica.py sees
     checking      digests of the state, compared between replicas
     installing    snapshots from a leader                                   rules 3, 4, 15
     reading       ReadIndex, leases                                         rule 9
@@ -18,7 +18,8 @@ camelCase names are the parent's, snake_case names are ours.
 
 What is replaced outright, because filtering cannot reach it: the tick (the parent counts itself
 before its own disk has the entry), sending of entries (no flow control), the answer to an append
-(no term, no sequence) and applying (one bad entry stopped every node for ever).
+(no term, no sequence) and applying (one bad entry stopped every node for ever). And because every
+write goes through it: what comes of appends, heartbeats and their answers.
 """
 
 from raftcache.raft.engine.base import (

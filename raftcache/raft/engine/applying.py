@@ -32,12 +32,7 @@ class SyncObj(replication.SyncObj):
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__applied_term = 0
         super().__init__(name, conf, parts)
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        if message["type"] == "apply_command":
-            self.__on_apply_command(node, message)
-        else:
-            super().__onMessageReceived(node, message)
+        self.__handlers["apply_command"] = self.__on_apply_command
 
     @property
     def is_behind(self) -> bool:
@@ -47,6 +42,7 @@ class SyncObj(replication.SyncObj):
     def propose(self, batch: bytes, done: Callable[[Any, int], None]) -> None:
         """Append a batch to the replicated log; done(replies, FAIL_REASON) exactly once."""
         self._applyCommand(REGULAR + batch, done)
+        self.__step_due = True
 
     def __append_proposals(self) -> None:
         """Leader only: stamp what was proposed with the time it is now, and append all of it.
@@ -76,7 +72,8 @@ class SyncObj(replication.SyncObj):
         elif command[:1] != REGULAR or len(command) > ENTRY_SIZE_BYTES_MAX:
             error = FAIL_REASON.REQUEST_DENIED
         else:
-            super().__onMessageReceived(node, message)
+            self._applyCommand(command, (node, message["request_id"]))
+            self.__step_due = True
             return
         super().__callErrCallback(error, (node, message["request_id"]))
 

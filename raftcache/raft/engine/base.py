@@ -86,6 +86,8 @@ class SyncObj(_Base):
         self.__heard_term = -1
         self.__leader_gone = False  # who was heard last: its process seems to have ended
         self.__verified = 0  # the log is the leader's up to here, in this term
+        self.__step_due = False  # something was asked for that is done in a step
+        self.__handlers: dict[str, Callable[[Node, Message], None]] = {}  # by type, of all layers
         self.__rounds = Rounds()
         self.__raftLeader: Node | None  # the parent's, declared for the type checker only
         self.__ask_id = parts.incarnation << 32  # rule 14: of requests to the leader
@@ -98,6 +100,8 @@ class SyncObj(_Base):
     def __hear_leader(self, node: Node, message: Message) -> None:
         if self.__raftState == LEADER and message["term"] == self.__raftCurrentTerm:
             raise Fatal(f"two leaders in term {message['term']}: {node.id} and this node")
+        if node != self.__raftLeader:
+            self.__step_due = True  # somebody may have waited for a leader
         if message["term"] > self.__raftCurrentTerm:
             self.__onLeaderChanged()
         self.__heard_s = self.__clock()
@@ -106,10 +110,20 @@ class SyncObj(_Base):
             self.__promised_s = self.__heard_s
         self.__parts.time.hear(message["now"])
 
-    def __note_heartbeat(self, node: Node, term: int, commit_index: int) -> None:
-        """Past the layers above, to the parent: this leader is alive, and has committed so much."""
-        heartbeat = {"type": "append_entries", "term": term, "commit_index": commit_index}
-        super().__onMessageReceived(node, heartbeat)
+    def __follow(self, node: Node) -> None:
+        """This is the leader of this term, and it is alive."""
+        if not self.__transferInProgress:
+            self.__raftElectionDeadline = self.__clock() + self.__generateRaftTimeout()
+        if node != self.__raftLeader:
+            self.__onLeaderChanged()
+            self.__raftLeader = node
+        if self.__raftState != FOLLOWER:
+            self.__setState(FOLLOWER)
+
+    def __note_committed(self, index: int) -> None:
+        """The leader has committed so much, of what is verified here."""
+        if index > self.__raftCommitIndex:
+            self.__raftCommitIndex = min(index, self.__raftLog.last_index)
 
     def __adopt_term(self, term: int) -> None:
         if term > self.__raftCurrentTerm:
@@ -135,7 +149,7 @@ class SyncObj(_Base):
 
     def __sorted_others(self) -> list[Node]:
         """In a fixed order, so that one seed gives one trace."""
-        return sorted(self.__otherNodes, key=lambda n: n.id)
+        return sorted(self.__otherNodes)
 
     def __headed(self, message: Message) -> Message:
         return message | {"term": self.__raftCurrentTerm, "commit_index": self.__raftCommitIndex}

@@ -23,20 +23,11 @@ class SyncObj(installing.SyncObj):
         self.__alarms: dict[str, str] = {}
         self.__checked_index = 0
         super().__init__(name, conf, parts)
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "digest_ask":
-                if self.__is_from_leader(node, message):
-                    self.__asked_digest = (node, message["index"])
-            case "digest_reply":
-                if self.__is_current(node, message):
-                    self.__on_digest_reply(node, message)
-            case "digest_verdict":
-                if self.__is_from_leader(node, message):
-                    self.__on_digest_verdict(message)
-            case _:
-                super().__onMessageReceived(node, message)
+        self.__handlers |= {
+            "digest_ask": self.__on_digest_ask,
+            "digest_reply": self.__on_digest_reply,
+            "digest_verdict": self.__on_digest_verdict,
+        }
 
     @property
     def alarms(self) -> dict[str, str]:
@@ -67,6 +58,10 @@ class SyncObj(installing.SyncObj):
     def __is_from_leader(self, node: Node, message: Message) -> bool:
         return bool(node == self.__raftLeader and message["term"] == self.__raftCurrentTerm)
 
+    def __on_digest_ask(self, node: Node, message: Message) -> None:
+        if self.__is_from_leader(node, message):
+            self.__asked_digest = (node, message["index"])
+
     def __answer_digest(self) -> None:
         if self.__asked_digest is None or self.__asked_digest[1] > self.__raftLastApplied:
             return
@@ -75,7 +70,9 @@ class SyncObj(installing.SyncObj):
         if digest is not None:
             self.__transport.send(node, self.__digest("digest_reply", index, digest))
 
-    def __on_digest_verdict(self, message: Message) -> None:
+    def __on_digest_verdict(self, node: Node, message: Message) -> None:
+        if not self.__is_from_leader(node, message):
+            return
         index, right = message["index"], int.from_bytes(message["digest"], "big")
         mine = self.digest_at(index)
         if mine is not None and mine != right:
@@ -94,6 +91,8 @@ class SyncObj(installing.SyncObj):
                 self.__transport.send(node, dict(ask))
 
     def __on_digest_reply(self, node: Node, message: Message) -> None:
+        if not self.__is_current(node, message):
+            return
         if self.__check is None or self.__check[0] != message["index"]:
             return
         reports = self.__check[1]

@@ -34,19 +34,12 @@ class SyncObj(membership.SyncObj):
         self.__raftElectionDeadline: float
         self.__transferInProgress: bool
         super().__init__(name, conf, parts)
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "pre_vote":
-                self.__on_pre_vote(node, message)
-            case "pre_vote_ok":
-                self.__on_pre_vote_ok(node, message)
-            case "request_vote":
-                self.__on_request_vote(node, message)
-            case "response_vote":
-                self.__on_response_vote(node, message)
-            case _:
-                super().__onMessageReceived(node, message)
+        self.__handlers |= {
+            "pre_vote": self.__on_pre_vote,
+            "pre_vote_ok": self.__on_pre_vote_ok,
+            "request_vote": self.__on_request_vote,
+            "response_vote": self.__on_response_vote,
+        }
 
     def __hear_leader(self, node: Node, message: Message) -> None:
         super().__hear_leader(node, message)
@@ -265,6 +258,7 @@ class SyncObj(membership.SyncObj):
         self.__transfer_to = max(candidates, key=lambda n: self.__raftMatchIndex[n])
         self.__transfer_until_s = self.__clock() + timeout_s
         self.__lease_void_term = self.__raftCurrentTerm
+        self.__step_due = True
         return True
 
     @property

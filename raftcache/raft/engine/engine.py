@@ -15,12 +15,20 @@ _COUNTS: Final = frozenset(
     ("next_node_idx", "pong", "snapshot_ack", "response_vote", "pre_vote_ok", "digest_reply")
 )
 """What it says counts for the member it speaks for: its votes, its acknowledgements."""
+_OF_EVERY_OPERATION: Final = frozenset(
+    ("append_entries", "next_node_idx", "ping", "pong")
+    + ("apply_command", "apply_command_response", "read_index", "read_index_reply")
+)
+"""Their handlers say whether there is more to do than they have done; who gets any other message
+looks at everything."""
 
 
 class SyncObj(checking.SyncObj):
     """One node of one Raft group. Driven by `tick`; single-threaded; never blocks."""
 
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
+        self.tick_due = True
+        """The next step is a tick; whoever wants one says so here."""
         super().__init__(name, conf, parts)
         parts.outbox.complete, parts.outbox.not_sent = self.__complete, self.__not_sent
 
@@ -61,20 +69,50 @@ class SyncObj(checking.SyncObj):
         """Seconds since the last message of a live leader; 0 on a leader with a quorum."""
         return 0.0 if self.is_leader else self.__clock() - self.__heard_s
 
-    def tick(self) -> None:
-        """Do everything that is due: elect, commit, apply, send, compact, answer reads."""
-        self._onTick()
+    @property
+    def progress(self) -> tuple[int, str | None, int, int, int]:
+        """The term and its leader, what is committed and applied, and the end of the log."""
+        leader, last_index = self.__raftLeader, self.__raftLog.last_index
+        indexes = self.__raftCommitIndex, self.__raftLastApplied, last_index
+        return self.__raftCurrentTerm, leader, *indexes
+
+    @property
+    def is_due(self) -> bool:
+        """A step would do something that has to be done."""
+        return self.__step_due or self.tick_due or self.is_behind
+
+    def step(self) -> None:
+        """Do what comes of messages, proposals, reads and the disk: commit, apply, send, answer.
+
+        And if a tick is due, what the clock asks for: elections, snapshots, comparisons.
+        """
+        if self.__raftState == LEADER:
+            self.__advance_commit()  # before anything changes whose disks count
+        if self.tick_due:
+            self.tick_due = False
+            self._onTick()
+        else:
+            self.__step(self.__clock())
+
+    def peer_gone(self, node: Node) -> None:
+        self.tick_due = True
+        super().peer_gone(node)
 
     # -- the tick ------------------------------------------------------------------------------
 
     def _onTick(self, timeToWait: float = 0.0) -> None:
         now_s = self.__clock()
         if self.__raftState == LEADER:
-            self.__advance_commit()
             self.__check_quorum(now_s)
             self.__claim_members()
         else:
             self.__elect(now_s)
+        self.__step(now_s)
+        self.__check_states(now_s)
+        self.__tryLogCompaction()
+
+    def __step(self, now_s: float) -> None:
+        self.__step_due = False
         self.__applyLogEntries()
         if self.__transfer_to is not None:
             self.__hand_over(now_s)
@@ -87,13 +125,13 @@ class SyncObj(checking.SyncObj):
         self.__rounds.settle(self.__voters, now_s)
         self.__note_freshness()
         self.__answer_reads()
-        self.__check_states(now_s)
-        self.__tryLogCompaction()
 
     # -- messages ------------------------------------------------------------------------------
 
     def __onMessageReceived(self, node: Node, message: Message) -> None:
         kind, term = message["type"], message.get("term", 0)
+        if kind not in _OF_EVERY_OPERATION:
+            self.tick_due = True
         if kind in _ASSERTS_TERM and term < self.__raftCurrentTerm:
             # rule 5: silence would leave a node of a higher term stuck for ever
             self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
@@ -103,6 +141,8 @@ class SyncObj(checking.SyncObj):
             self.__forget_leader()
         elif kind in _COUNTS and self.__parts.outbox.is_other(node):
             pass  # let in to bring this node up to date, or about to be cut off
+        elif kind in self.__handlers:
+            self.__handlers[kind](node, message)
         elif kind != "term":
             super().__onMessageReceived(node, message)
 

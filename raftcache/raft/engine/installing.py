@@ -7,22 +7,20 @@ from collections.abc import Callable
 from raftcache.raft import members
 from raftcache.raft.compaction import Opened
 from raftcache.raft.engine import reading
-from raftcache.raft.engine.base import LEADER, Message
+from raftcache.raft.engine.base import LEADER, Message, Parts
 from raftcache.raft.snapshot_format import SnapshotMeta
-from raftcache.raft.stock import FAIL_REASON, Node
+from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
 
 class SyncObj(reading.SyncObj):
     """What comes in place of entries that are no longer in the leader's log."""
 
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "snapshot_chunk":
-                self.__on_snapshot_chunk(node, message)
-            case "snapshot_ack":
-                self.__on_snapshot_ack(node, message)
-            case _:
-                super().__onMessageReceived(node, message)
+    def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
+        super().__init__(name, conf, parts)
+        self.__handlers |= {
+            "snapshot_chunk": self.__on_snapshot_chunk,
+            "snapshot_ack": self.__on_snapshot_ack,
+        }
 
     def open_snapshot(self, index: int, done: Opened) -> None:
         """Open a stored snapshot of this index or a later one, which this node has applied."""
@@ -49,7 +47,7 @@ class SyncObj(reading.SyncObj):
     def __on_snapshot_chunk(self, node: Node, message: Message) -> None:
         self.__hear_leader(node, message)
         self.__adopt_term(message["term"])
-        self.__note_heartbeat(node, message["term"], 0)
+        self.__follow(node)
         if message["index"] <= self.__raftCommitIndex:  # late: everything in it is here
             self.__verified = max(self.__verified, self.__raftCommitIndex)
             self.__answer = (message["seq"], self.__verified)
@@ -98,8 +96,7 @@ class SyncObj(reading.SyncObj):
 
     def __on_snapshot_ack(self, node: Node, message: Message) -> None:
         if self.__is_current(node, message):
-            self.__lastResponseTime[node] = self.__clock()
-            self.__rounds.answered(node, message["seq"])
+            self.__note_answer(node, message["seq"])
             self.__parts.sender.acknowledged(node, message["index"], message["offset"])
 
     def __deleteEntriesTo(self, toIDx: int) -> None:

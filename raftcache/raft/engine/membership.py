@@ -66,15 +66,10 @@ class SyncObj(base.SyncObj):
             if entry.index > parts.applied_index:
                 self.__note_entry(entry.command, entry.index)
         self.__use_configuration()
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "change_members":
-                self.__on_change_members(node, message)
-            case "change_members_reply":
-                self.__on_change_members_reply(node, message)
-            case _:
-                super().__onMessageReceived(node, message)
+        self.__handlers |= {
+            "change_members": self.__on_change_members,
+            "change_members_reply": self.__on_change_members_reply,
+        }
 
     # -- what counts -----------------------------------------------------------------------------
 
@@ -288,6 +283,7 @@ class SyncObj(base.SyncObj):
         self.__raftLog.add(command, index, term)
         self.__note_appended([(command, index, term)])
         self.__commandsWaitingCommit[index].append((term, decided))
+        self.__step_due = True
 
     def greeted(self, member: Member) -> None:
         """A peer said who it is and where it is; the leader writes it down when that is news."""

@@ -19,20 +19,16 @@ class SyncObj(applying.SyncObj):
         self.__ready: list[tuple[int, Ready]] = []  # reads that wait for an index to be applied
         self.__freshness = Freshness()
         super().__init__(name, conf, parts)
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "read_index":
-                self.__on_read_index(node, message)
-            case "read_index_reply":
-                self.__on_read_index_reply(node, message)
-            case _:
-                super().__onMessageReceived(node, message)
+        self.__handlers |= {
+            "read_index": self.__on_read_index,
+            "read_index_reply": self.__on_read_index_reply,
+        }
 
     def read_index(self, ready: Ready) -> None:
         """ready(index) once the state here has everything acknowledged before this call."""
         if self.__raftState == LEADER:
             self.__rounds.add(lambda index: self.__await_applied(index, ready))
+            self.__step_due = True
         elif self.__raftLeader is None:
             ready(None)
         else:
@@ -56,6 +52,7 @@ class SyncObj(applying.SyncObj):
     @property
     def state_age_s(self) -> float:
         """The state here has everything that was acknowledged anywhere so many seconds ago."""
+        self.__note_freshness()
         return self.__freshness.age_s(self.__clock())
 
     def __hear_leader(self, node: Node, message: Message) -> None:
@@ -91,6 +88,7 @@ class SyncObj(applying.SyncObj):
 
         if self.__raftState == LEADER:
             self.__rounds.add(reply)
+            self.__step_due = True
         else:
             reply(None)
 

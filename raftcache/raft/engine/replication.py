@@ -20,76 +20,76 @@ class SyncObj(elections.SyncObj):
 
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__seq = 0  # numbers every message that a follower answers, in this incarnation
-        self.__answer: tuple[int, int | None] = (0, None)  # (seq, verified) for the next answer
+        self.__answer = (
+            0,
+            0,
+        )  # for the next one: the message's seq, and the last index it verified
         self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
         super().__init__(name, conf, parts)
-
-    def __onMessageReceived(self, node: Node, message: Message) -> None:
-        match message["type"]:
-            case "append_entries":
-                self.__on_append_entries(node, message)
-            case "ping":
-                self.__on_ping(node, message)
-            case "pong":
-                self.__on_pong(node, message)
-            case "next_node_idx":
-                self.__on_next_node_idx(node, message)
-            case _:
-                super().__onMessageReceived(node, message)
+        self.__handlers |= {
+            "append_entries": self.__on_append_entries,
+            "ping": self.__on_ping,
+            "pong": self.__on_pong,
+            "next_node_idx": self.__on_next_node_idx,
+        }
 
     # -- the follower's side -------------------------------------------------------------------
 
     def __on_append_entries(self, node: Node, message: Message) -> None:
-        """Rule 1 (Raft 5.3): delete only from the first entry whose term conflicts."""
+        """Raft 5.3: take what follows an entry that is here, or say what is not."""
         self.__hear_leader(node, message)
         self.__adopt_term(message["term"])
+        self.__follow(node)
         log = self.__raftLog
         prev, prev_term = message["prevLogIdx"], message["prevLogTerm"]
         entries = message["entries"]
-        last, first = prev + len(entries), log[0][1]
+        last, first = prev + len(entries), log.first_index
         if prev < first:  # at and below the base everything is committed, hence equal
             entries = entries[first - prev :]
             prev, prev_term = first, log[0][2]
         at = prev - first
-        matches = at < len(log) and log[at][2] == prev_term
-        if matches:
-            same = 0
-            for entry in entries:
-                if at + 1 >= len(log) or log[at + 1][2] != entry[2]:
-                    break
-                at, same = at + 1, same + 1
-            entries = entries[same:]
-            # Nothing conflicts: let the parent append behind our own tail, which is unverified
-            # but may well be right, instead of truncating it.
-            tail = log[at] if entries else log[-1]
-            prev, prev_term = tail[1], tail[2]
+        self.__answer = (message["seq"], last)
+        if at >= len(log):
+            self.__sendNextNodeIdx(node, reset=True)
+        elif log[at][2] != prev_term:
+            self.__sendNextNodeIdx(node, reset=True, nextNodeIdx=prev)
+        else:
+            appended = self.__append_new(at, entries)
             self.__verified = max(self.__verified, last)
-        self.__answer = (message["seq"], last if matches else None)
-        commit = min(message["commit_index"], self.__verified)
-        super().__onMessageReceived(
-            node,
-            message
-            | {
-                "prevLogIdx": prev,
-                "prevLogTerm": prev_term,
-                "entries": entries,
-                "commit_index": commit,
-            },
-        )
-        if matches:
-            self.__note_appended(entries)
+            self.__sendNextNodeIdx(node, success=True)
+            self.__note_committed(min(message["commit_index"], self.__verified))
+            self.__note_appended(appended)
+
+    def __append_new(self, at: int, entries: list[Entry]) -> list[Entry]:
+        """Rule 1: of what belongs behind log[at], append what is not there yet, and return it.
+
+        Delete only from the first entry whose term conflicts: a tail of our own that says nothing
+        else is unverified, but may well be right.
+        """
+        log, new = self.__raftLog, 0
+        for entry in entries:
+            at += 1
+            if at >= len(log):
+                break
+            if log[at][2] != entry[2]:
+                self.__deleteEntriesFrom(log[at][1])
+                break
+            new += 1
+        appended = entries[new:]
+        for entry in appended:
+            log.add(*entry)
+        return appended
 
     def __sendNextNodeIdx(
         self, node: Node, reset: bool = False, nextNodeIdx: int | None = None, success: bool = False
     ) -> None:
         """Rule 2: an answer carries its term and the sequence it answers; a rejection, a hint."""
-        seq, verified = self.__answer
+        seq, last = self.__answer
         log = self.__raftLog
         if success:
-            assert verified is not None
-            next_index = verified + 1
+            next_index = last + 1
         elif nextNodeIdx is None:  # my log is too short
             next_index = log.last_index + 1
         else:  # a conflict: skip its whole term (Raft 5.3, last paragraphs)
@@ -111,47 +111,64 @@ class SyncObj(elections.SyncObj):
         )
 
     def __on_ping(self, node: Node, message: Message) -> None:
-        """A heartbeat and a read round: answered at once, it promises nothing about the log."""
+        """A heartbeat and a read round: answered at once, it promises nothing about the log.
+
+        If it only says what is committed, it needs no answer.
+        """
         self.__hear_leader(node, message)
         self.__adopt_term(message["term"])
-        commit = min(message["commit_index"], self.__verified)
-        self.__note_heartbeat(node, message["term"], commit)
-        pong = {"type": "pong", "term": self.__raftCurrentTerm, "seq": message["seq"]}
-        self.__transport.send(node, pong)
+        self.__follow(node)
+        self.__note_committed(min(message["commit_index"], self.__verified))
+        if message.get("answer", True):
+            pong = {"type": "pong", "term": self.__raftCurrentTerm, "seq": message["seq"]}
+            self.__transport.send(node, pong)
 
     # -- the leader's side: what came back -----------------------------------------------------
 
     def __on_pong(self, node: Node, message: Message) -> None:
         if self.__is_current(node, message):
-            self.__lastResponseTime[node] = self.__clock()
-            self.__rounds.answered(node, message["seq"])
+            self.__note_answer(node, message["seq"])
+
+    def __note_answer(self, node: Node, seq: int) -> None:
+        """Leader only: the peer took this message, and all before it."""
+        now_s = self.__lastResponseTime[node] = self.__clock()
+        self.__rounds.answered(node, seq)
+        self.__rounds.settle(self.__voters, now_s)
 
     def __on_next_node_idx(self, node: Node, message: Message) -> None:
         if not self.__is_current(node, message):
             return
-        seq = message["seq"]
-        self.__rounds.answered(node, seq)
-        self.__windows[node].answered(seq)
-        next_index = self.__raftNextIndex[node]
-        match = self.__raftMatchIndex[node]
-        reset = message["reset"] and seq >= self.__fences.get(node, 0)
-        if reset:
-            hint = min(message["next_node_idx"], self.__raftLog.last_index + 1)
-            next_index = max(match + 1, hint)
+        seq, last_index = message["seq"], self.__raftLog.last_index
+        next_index, match = self.__raftNextIndex[node], self.__raftMatchIndex[node]
+        window = self.__windows[node]
+        window.answered(seq)
+        if message["success"]:
+            if message["next_node_idx"] > last_index + 1:
+                raise Fatal(f"{node.id} answers for entries that this leader does not have")
+            match = max(match, message["next_node_idx"] - 1)
+        elif message["reset"] and seq >= self.__fences.get(node, 0):
+            next_index = min(message["next_node_idx"], last_index + 1)
             self.__fences[node] = self.__seq + 1  # what is on its way will be rejected as well
-            self.__windows[node].reset()
-        elif message["success"] and message["next_node_idx"] > self.__raftLog.last_index + 1:
-            raise Fatal(f"{node.id} answers for entries that this leader does not have")
-        super().__onMessageReceived(
-            node, message | {"reset": reset, "next_node_idx": message["next_node_idx"]}
-        )
+            window.reset()
         # Rule 1: never below match + 1, and never moved back by a success.
-        self.__raftNextIndex[node] = max(next_index, self.__raftMatchIndex[node] + 1)
-        self.__parts.sender.installed(node, self.__raftMatchIndex[node])
+        next_index = max(next_index, match + 1)
+        self.__raftNextIndex[node], self.__raftMatchIndex[node] = next_index, match
+        self.__parts.sender.installed(node, match)
+        self.__advance_commit()
+        if next_index <= last_index or self.__transfer_to is not None:
+            self.__step_due = True
+        self.__note_answer(node, seq)
+
+    def written(self) -> None:
+        """More of the log is durable here."""
+        if self.__raftState == LEADER:
+            self.__advance_commit()
 
     def __advance_commit(self) -> None:
         """Raft 5.3 and 5.4.2: a durable majority, in this term; the leader's own disk counts."""
         log = self.__raftLog
+        if self.__raftCommitIndex == log.last_index:
+            return
         held = [self.__raftMatchIndex[n] for n in self.__known_voters]
         held += [0] * (len(self.__voters) - len(held))
         held.append(log.durable_index)  # a leader is a voter: see membership.py
@@ -167,7 +184,7 @@ class SyncObj(elections.SyncObj):
         """Rule 15: what is due to each follower, within its window; else a ping if one is due."""
         if self.__raftState != LEADER:
             return
-        now_s = self.__clock()
+        now_s, last_index = self.__clock(), self.__raftLog.last_index
         asked = self.__rounds.wants_message and self.has_committed_in_term
         ping = asked or now_s >= self.__ping_due_s
         if ping:
@@ -176,11 +193,11 @@ class SyncObj(elections.SyncObj):
                 self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
             self.__rounds.sent(self.__seq + 1, now_s)
         for node in self.__sorted_others():
-            if node in self.__connectedNodes:
+            if node in self.__connectedNodes and self.__raftNextIndex[node] <= last_index:
                 self.__feed(node)
             if node in self.__connectedNodes and (ping or self.__is_untold(node)):
                 self.__told[node] = self.__raftCommitIndex
-                self.__transport.send(node, self.__headed({"type": "ping"}))
+                self.__transport.send(node, self.__headed({"type": "ping", "answer": ping}))
 
     def __feed(self, node: Node) -> None:
         log, window = self.__raftLog, self.__windows[node]
