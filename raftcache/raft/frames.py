@@ -380,21 +380,21 @@ class FrameDecoder:
 
     def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
         """The messages at the start of data, and the size of their frames."""
-        messages, start, end_max = [], 0, len(data)
-        with memoryview(data) as view:
-            while (body := start + HEADER_SIZE_BYTES) <= end_max:
-                (size_bytes,) = _header.unpack_from(data, start)
-                if size_bytes > self._size_bytes_max:
-                    limit = f"the limit is {self._size_bytes_max}"
-                    raise BadFrame(f"a frame of {size_bytes} bytes; {limit}")
-                end = body + size_bytes
-                if end > end_max:
-                    break
-                message = decode(view[body:end])
-                if not self._greeted or message["type"] == "hello":
-                    self._greet(message["type"])
-                messages.append(message)
-                start = end
+        messages, start, end_max, view = [], 0, len(data), memoryview(data)
+        while (body := start + HEADER_SIZE_BYTES) <= end_max:
+            (size_bytes,) = _header.unpack_from(data, start)
+            if size_bytes > self._size_bytes_max:
+                limit = f"the limit is {self._size_bytes_max}"
+                raise BadFrame(f"a frame of {size_bytes} bytes; {limit}")
+            end = body + size_bytes
+            if end > end_max:
+                break
+            message = decode(view[body:end])
+            if not self._greeted or message["type"] == "hello":
+                self._greet(message["type"])
+            messages.append(message)
+            start = end
+        view.release()  # what is pending can shrink again
         return messages, start
 
     def _greet(self, kind: str) -> None:

@@ -90,7 +90,10 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if message["type"] in PROMISES and self._log.has_pending:
             self._held.append((node, message))
             return True
-        return self._send(node, message)
+        if self._links.send(node, message):
+            return True
+        self.not_sent(node, message)
+        return False
 
     def close(self) -> None:
         """From now on nothing is delivered, written or sent any more."""
@@ -156,10 +159,5 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if not self._log.has_pending:  # held while the block was written, and owed nothing more
             due, self._held = due + self._held, []
         for node, message in due:
-            self._send(node, message)
-
-    def _send(self, node: Node, message: Message) -> bool:
-        sent = bool(self._links.send(node, message))
-        if not sent:
-            self.not_sent(node, message)
-        return sent
+            if not self._links.send(node, message):
+                self.not_sent(node, message)

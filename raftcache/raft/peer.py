@@ -193,13 +193,13 @@ class Connection(asyncio.Protocol):
         if not self.is_open:
             return False
         assert self._transport is not None
-        waiting = self._queued_size_bytes + self._transport.get_write_buffer_size()
-        if waiting + len(frame) > PEER_BUFFER_SIZE_BYTES_MAX:
+        size_bytes = self._queued_size_bytes + len(frame)
+        if size_bytes + self._transport.get_write_buffer_size() > PEER_BUFFER_SIZE_BYTES_MAX:
             self._counters.slow_peers += 1
             self.abort("too slow")
             return False
         self._queue.append(frame)
-        self._queued_size_bytes += len(frame)
+        self._queued_size_bytes = size_bytes
         return True
 
     def flush(self) -> None:
@@ -207,8 +207,9 @@ class Connection(asyncio.Protocol):
         if self._queue and self.is_open:
             assert self._transport is not None
             self._transport.writelines(self._queue)
-            self._counters.frames_sent += len(self._queue)
-            self._counters.bytes_sent += self._queued_size_bytes
+            counters = self._counters
+            counters.frames_sent += len(self._queue)
+            counters.bytes_sent += self._queued_size_bytes
             self.idle_beats = 0
         self._queue, self._queued_size_bytes = [], 0
 
@@ -245,13 +246,14 @@ class Connection(asyncio.Protocol):
             return
         if self.name is not None:  # a stranger gains no time by sending its hello byte by byte
             self.quiet_beats = 0
-        self._counters.bytes_received += len(data)
+        counters = self._counters
+        counters.bytes_received += len(data)
         try:
             messages = self._decoder.feed(data)
         except BadFrame as error:
             self._owner.on_bad_frame(self, error)
             return
-        self._counters.frames_received += len(messages)
+        counters.frames_received += len(messages)
         if messages:
             self._owner.on_messages(self, messages)
 

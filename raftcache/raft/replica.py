@@ -242,8 +242,10 @@ class Replica:
     @property
     def _hands_over(self) -> bool:
         """This node leads until the next leader is known, but takes nothing on any more."""
-        undecided = self._engine.is_leader or self._engine.leader is None
-        return undecided and self._clock.monotonic_s() < self._engine.transfer_until_s
+        until_s = self._engine.transfer_until_s
+        if not until_s or self._clock.monotonic_s() >= until_s:
+            return False
+        return self._engine.is_leader or self._engine.leader is None
 
     @property
     def _lacks_leader(self) -> bool:

@@ -33,6 +33,8 @@ GUESTS_MAX: Final = MEMBERS_MAX
 
 _ALIVE = encode({"type": "alive"})
 
+_BETWEEN_LINKS: Final = frozenset(("alive", "refused", "accesses"))
+
 logger = logging.getLogger("raftcache.raft")
 
 
@@ -210,7 +212,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def send(self, node: Node, message: Message) -> bool:
         """Queue a message for the next flush. False: there is no link, and it will not be sent."""
         connection = self._connection_to(node)
-        return connection is not None and self._queue(connection, encode(message))
+        if connection is None:
+            return False
+        self._unflushed.add(connection)
+        return connection.queue(encode(message))
 
     def report_accesses(self, name: str, keys: list[tuple[bytes, int]]) -> None:
         """Tell a member which keys were read here, and how often; it may get lost, or be too old.
@@ -228,12 +233,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._unflushed.clear()
 
     def _connection_to(self, node: Node) -> Connection | None:
-        peer = self._peers.get(node.id)
+        peer = self._peers.get(node)
         return None if peer is None else peer.connection
-
-    def _queue(self, connection: Connection, frame: bytes) -> bool:
-        self._unflushed.add(connection)
-        return connection.queue(frame)
 
     # -- dialling --------------------------------------------------------------------------------
 
@@ -324,20 +325,24 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def on_messages(self, connection: Connection, messages: list[Message]) -> None:
         if connection.name is None:
             self._greet(connection, messages.pop(0))
-        delivered = False
+        peer, delivered = self._peers.get(connection.name or ""), False
         for message in messages:
-            peer = self._peers.get(connection.name or "")
             if peer is None or peer.connection is not connection:
                 break  # dropped by the handler of an earlier message
-            if message["type"] == "refused":
-                self._refused(connection, message)
-            elif message["type"] == "accesses":
-                self.accessed(message["keys"])
-            elif message["type"] != "alive":
+            if message["type"] in _BETWEEN_LINKS:
+                self._take(connection, message)
+            else:
                 self._onMessageReceived(peer.node, message)
                 delivered = True
         if delivered:
             self._on_activity()
+
+    def _take(self, connection: Connection, message: Message) -> None:
+        """What the engine never sees."""
+        if message["type"] == "refused":
+            self._refused(connection, message)
+        elif message["type"] == "accesses":
+            self.accessed(message["keys"])
 
     def on_bad_frame(self, connection: Connection, error: BadFrame) -> None:
         self._counters.bad_frames += 1

@@ -49,13 +49,13 @@ class SyncObj(replication.SyncObj):
 
         In place of the parent's, which stops after a while: what it left would be stamped twice.
         """
-        log, term = self.__raftLog, self.__raftCurrentTerm
-        stamp = self.__parts.time.stamp_ms().to_bytes(STAMP_SIZE_BYTES, "little")
+        log, term, stamp = self.__raftLog, self.__raftCurrentTerm, b""
         while True:
             try:
                 command, callback = self.__commandsQueue.get_nowait()
             except engine.Queue.Empty:
                 return
+            stamp = stamp or self.__parts.time.stamp_ms().to_bytes(STAMP_SIZE_BYTES, "little")
             index = log.last_index + 1
             log.add(REGULAR + stamp + command[1:], index, term)
             if isinstance(callback, tuple):  # a follower's: it waits for the entry by itself

@@ -98,14 +98,15 @@ class SyncObj(_Base):
         self.__verified = parts.applied_index
 
     def __hear_leader(self, node: Node, message: Message) -> None:
-        if self.__raftState == LEADER and message["term"] == self.__raftCurrentTerm:
-            raise Fatal(f"two leaders in term {message['term']}: {node.id} and this node")
+        term = message["term"]
+        if self.__raftState == LEADER and term == self.__raftCurrentTerm:
+            raise Fatal(f"two leaders in term {term}: {node.id} and this node")
         if node != self.__raftLeader:
             self.__step_due = True  # somebody may have waited for a leader
-        if message["term"] > self.__raftCurrentTerm:
+        if term > self.__raftCurrentTerm:
             self.__onLeaderChanged()
         self.__heard_s = self.__clock()
-        self.__heard_from, self.__heard_term, self.__leader_gone = node, message["term"], False
+        self.__heard_from, self.__heard_term, self.__leader_gone = node, term, False
         if message.get("lease", True):  # older leaders do not say, and may count on it
             self.__promised_s = self.__heard_s
         self.__parts.time.hear(message["now"])

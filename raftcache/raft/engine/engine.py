@@ -108,6 +108,8 @@ class SyncObj(checking.SyncObj):
         else:
             self.__elect(now_s)
         self.__step(now_s)
+        self.__rounds.settle(self.__voters, now_s)  # fewer may be enough by now
+        self.__note_freshness()
         self.__check_states(now_s)
         self.__tryLogCompaction()
 
@@ -116,14 +118,16 @@ class SyncObj(checking.SyncObj):
         self.__applyLogEntries()
         if self.__transfer_to is not None:
             self.__hand_over(now_s)
-        elif self.__raftState == LEADER:
-            if self.configuration.version > 0:  # first of all the members' data become known
-                self.__append_proposals()
-        else:
+        elif self.__raftState != LEADER:
             self._checkCommandsToApply()
-        self.__sendAppendEntries()
-        self.__rounds.settle(self.__voters, now_s)
-        self.__note_freshness()
+        elif self.configuration.version > 0:  # first of all the members' data become known
+            self.__append_proposals()
+        if self.__raftState == LEADER:
+            self.__sendAppendEntries()
+            if not self.__voters:  # whoever is alone waits for nobody
+                self.__rounds.settle(self.__voters, now_s)
+        else:
+            self.__note_freshness()
         self.__answer_reads()
 
     # -- messages ------------------------------------------------------------------------------
@@ -132,17 +136,18 @@ class SyncObj(checking.SyncObj):
         kind, term = message["type"], message.get("term", 0)
         if kind not in _OF_EVERY_OPERATION:
             self.tick_due = True
-        if kind in _ASSERTS_TERM and term < self.__raftCurrentTerm:
+        current_term = self.__raftCurrentTerm
+        if term < current_term and kind in _ASSERTS_TERM:
             # rule 5: silence would leave a node of a higher term stuck for ever
-            self.__transport.send(node, {"type": "term", "term": self.__raftCurrentTerm})
-        elif kind in _REPORTS_TERM and term > self.__raftCurrentTerm:
+            self.__transport.send(node, {"type": "term", "term": current_term})
+        elif term > current_term and kind in _REPORTS_TERM:
             self.__setCurrentTerm(term, None)
             self.__setState(FOLLOWER)
             self.__forget_leader()
         elif kind in _COUNTS and self.__parts.outbox.is_other(node):
             pass  # let in to bring this node up to date, or about to be cut off
-        elif kind in self.__handlers:
-            self.__handlers[kind](node, message)
+        elif (handle := self.__handlers.get(kind)) is not None:
+            handle(node, message)
         elif kind != "term":
             super().__onMessageReceived(node, message)
 

@@ -58,8 +58,8 @@ class SyncObj(applying.SyncObj):
     def __hear_leader(self, node: Node, message: Message) -> None:
         super().__hear_leader(node, message)
         term, commit_index = message["term"], message["commit_index"]
-        now_s, fresh_ms = self.__clock(), message.get("fresh")  # older leaders do not say
-        self.__freshness.heard(term, commit_index, message["now"], now_s, fresh_ms)
+        fresh_ms = message.get("fresh")  # older leaders do not say
+        self.__freshness.heard(term, commit_index, message["now"], self.__heard_s, fresh_ms)
 
     def __fresh_ms(self, node: Node, now_ms: int) -> int:
         """When, in cluster time, nobody else led for sure, if this node takes what is sent now.
