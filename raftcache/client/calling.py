@@ -169,6 +169,8 @@ class Calling:
             if isinstance(got, BadRequest) or now() + pause_s >= deadline:
                 raise _verdict(got, maybe, attempt)
             await asyncio.sleep(pause_s)
+            if now() >= deadline:  # it took longer: what was heard last says more than silence
+                raise _verdict(got, maybe, attempt)
 
     def _next_place(self, index: int, answer: Answer) -> int:
         """Where the next call begins: where this one ended, or at the leader it was told of."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from functools import partial
+from types import SimpleNamespace
 
 import pytest
 
@@ -211,6 +212,23 @@ def test_an_endpoint_that_nobody_listens_on_is_left_out() -> None:
         assert await client.put(b"a", b"1") == Written(Status.CREATED, 1)
 
     run(scenario, size=1)
+
+
+def test_a_pause_that_took_too_long_does_not_hide_why_nobody_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def oversleep(pause_s: float) -> None:
+        await asyncio.sleep(pause_s + 0.2)
+
+    loop = SimpleNamespace(get_running_loop=asyncio.get_running_loop, sleep=oversleep)
+    monkeypatch.setattr(calling, "asyncio", loop)
+
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = says(503, "no leader", definite=True)
+        with pytest.raises(NotLeader):
+            await client.get(b"a")
+
+    run(scenario, size=1, timeout_s=0.2)
 
 
 def test_a_silent_node_is_left_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:

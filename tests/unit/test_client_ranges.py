@@ -12,7 +12,7 @@ import pytest
 
 from raftcache.client import Entry, RaftcacheClient, Status, SyncClient, Txn, TxnResult
 from raftcache.command.words import Put
-from raftcache.errors import BadRequest, Compacted, NotFound, NotLeader, TooLarge
+from raftcache.errors import BadRequest, Compacted, NotFound, NotLeader, Refused, TooLarge
 from tests.support.raw_http import Served, run, serving
 from tests.unit.test_http_ranges import apply
 
@@ -176,7 +176,7 @@ def test_a_listing_that_is_forgotten_says_since_when(monkeypatch: pytest.MonkeyP
 def test_nobody_who_can_answer_is_a_refusal() -> None:
     async def test(client: RaftcacheClient, served: Served) -> None:
         served.kv.error = NotLeader("nobody")
-        with pytest.raises(NotLeader):
+        with pytest.raises(Refused):
             await client.count()
 
     play(test)
