@@ -9,24 +9,21 @@ Exits with 0 if every promise held, 1 if one was broken or the cluster did not r
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 import secrets
 import statistics
-import sys
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 
 from chaos.cluster import Cluster, DemoCluster, OwnCluster, scratch_folder
-from chaos.outage import final_verdict, outage, progress
+from chaos.outage import chosen, conclude, final_verdict, or_failed, outage, progress
 from chaos.places import local, names_of
 from chaos.tally import Increments, Puts, Verdict
 from chaos.waiting import (
-    Trouble,
     differing,
     settled,
     side_by_side,
@@ -34,7 +31,6 @@ from chaos.waiting import (
 )
 from chaos.writers import PATIENT_S, Writers
 from raftcache.client import NodeStatus, RaftcacheClient
-from raftcache.errors import RaftcacheError
 
 
 @dataclass(frozen=True)
@@ -83,20 +79,9 @@ class Report:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def main(kills: int, nodes: int, seed: int | None, demo: Path | None, as_json: bool) -> None:
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    progress(f"seed {seed}")
-    try:
-        with _cluster(demo, nodes) as cluster:
-            report = asyncio.run(until_signal(run(cluster, kills, seed)))
-            click.echo(json.dumps(asdict(report)) if as_json else report.text())
-            if report.problems:
-                raise Trouble("a promise was broken")
-    except (Trouble, RaftcacheError) as e:
-        progress(f"FAILED: {e}")
-        sys.exit(1)
-    except asyncio.CancelledError:
-        progress("stopped")
-        sys.exit(1)
+    seed = chosen(seed)
+    with or_failed(), _cluster(demo, nodes) as cluster:
+        conclude(asyncio.run(until_signal(run(cluster, kills, seed))), as_json)
 
 
 async def run(cluster: Cluster, kills: int, seed: int) -> Report:

@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import secrets
+import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, contextmanager
+from dataclasses import asdict
+from typing import Any, ClassVar, Protocol
 
 import click
 
 from chaos.tally import Verdict, judge, longest_gap_s
-from chaos.waiting import leader_now, settled, until
+from chaos.waiting import Trouble, leader_now, settled, until
 from chaos.writers import PATIENT_S, Writers
 from raftcache.client import RaftcacheClient
+from raftcache.errors import RaftcacheError
 
 Strike = Callable[[str], AbstractAsyncContextManager[None]]
 """What is done to the node of this name; healed at its end."""
@@ -54,6 +60,49 @@ async def final_verdict(urls: Mapping[str, str], load: Writers) -> Verdict:
             found = {key: await client.get(key.encode()) for key in (*load.puts, *load.increments)}
         final[name] = {key: int(f.value) if f else 0 for key, f in found.items()}
     return judge(load.puts, load.increments, final)
+
+
+# What programs that strike and measure have in common.
+
+
+class Report(Protocol):
+    """Of a run, a dataclass; text has it for people."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def problems(self) -> Sequence[str]:
+        """Sentences; none if every promise held."""
+        ...
+
+    def text(self) -> str: ...
+
+
+def chosen(seed: int | None) -> int:
+    """The seed, or one of chance; printed in any case."""
+    seed = secrets.randbelow(2**32) if seed is None else seed
+    progress(f"seed {seed}")
+    return seed
+
+
+def conclude(report: Report, as_json: bool) -> None:
+    """Print it; Trouble if a promise was broken."""
+    click.echo(json.dumps(asdict(report)) if as_json else report.text())
+    if report.problems:
+        raise Trouble("a promise was broken")
+
+
+@contextmanager
+def or_failed() -> Iterator[None]:
+    """What goes wrong is said, and ends the program with 1."""
+    try:
+        yield
+    except (Trouble, RaftcacheError) as e:
+        progress(f"FAILED: {e}")
+        sys.exit(1)
+    except asyncio.CancelledError:
+        progress("stopped")
+        sys.exit(1)
 
 
 def progress(text: str) -> None:

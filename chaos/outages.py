@@ -10,15 +10,12 @@ or done twice, or the cluster did not recover.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
-import secrets
 import signal
 import statistics
-import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import click
@@ -27,11 +24,10 @@ from chaos.cluster import OwnCluster, scratch_folder
 from chaos.faults.network import isolated
 from chaos.links import Network
 from chaos.networks import NETWORKS, NetworkName, choose, made
-from chaos.outage import Strike, final_verdict, outage, progress
-from chaos.waiting import Trouble, differing, settled, side_by_side, until_signal
+from chaos.outage import Strike, chosen, conclude, final_verdict, or_failed, outage, progress
+from chaos.waiting import differing, settled, side_by_side, until_signal
 from chaos.writers import PATIENT_S, Writers
 from raftcache.client import RaftcacheClient
-from raftcache.errors import RaftcacheError
 
 
 @dataclass
@@ -64,20 +60,9 @@ class Report:
 @click.option("--network", type=click.Choice(NETWORKS), default="auto", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the report as JSON.")
 def main(times: int, nodes: int, seed: int | None, network: NetworkName, as_json: bool) -> None:
-    seed = secrets.randbelow(2**32) if seed is None else seed
-    progress(f"seed {seed}")
-    try:
-        with scratch_folder(progress) as folder:
-            report = asyncio.run(until_signal(run(folder, times, nodes, seed, network)))
-            click.echo(json.dumps(asdict(report)) if as_json else report.text())
-            if report.problems:
-                raise Trouble("a promise was broken")
-    except (Trouble, RaftcacheError) as e:
-        progress(f"FAILED: {e}")
-        sys.exit(1)
-    except asyncio.CancelledError:
-        progress("stopped")
-        sys.exit(1)
+    seed = chosen(seed)
+    with or_failed(), scratch_folder(progress) as folder:
+        conclude(asyncio.run(until_signal(run(folder, times, nodes, seed, network))), as_json)
 
 
 async def run(folder: Path, times: int, nodes: int, seed: int, network: NetworkName) -> Report:

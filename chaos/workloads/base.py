@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import ClassVar, Final, TypeVar
@@ -205,3 +205,10 @@ class Workload(ABC):
     @abstractmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
         """Of the operations of this workload, by time of invocation. Pure."""
+
+
+def of_each(
+    keys: Mapping[str, list[Operation]], judge: Callable[[str, list[Operation]], Iterable[Anomaly]]
+) -> list[Anomaly]:
+    """What is wrong with any of the keys."""
+    return [anomaly for key, of_key in keys.items() for anomaly in judge(key, of_key)]

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
 from chaos.linearizability import Call, Undecided, first_inexplicable
-from chaos.workloads.base import Client, Workload
+from chaos.workloads.base import Client, Workload, of_each
 from raftcache.client import Found, Written
 from raftcache.errors import RaftcacheError
 
@@ -55,10 +55,7 @@ class Counter(Workload):
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        for key, of_key in by_key(operations).items():
-            found += _judge_key(key, of_key)
-        return found
+        return of_each(by_key(operations), _judge_key)
 
 
 def _answered(got: Sequence[Written | BaseException]) -> list[Written]:

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final, NamedTuple
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
-from chaos.workloads.base import Client, Workload
+from chaos.workloads.base import Client, Workload, of_each
 from chaos.workloads.ttl import CLOCK_TTL_MS, ROUNDING_MS, ClusterClock
 from raftcache.client import Found
 from raftcache.errors import LockHeld, LockLost
@@ -116,10 +117,7 @@ class Locking(Workload):
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
         keys = by_key(operations)
         clock = ClusterClock(keys.pop(CLOCK, []))
-        found: list[Anomaly] = []
-        for key, of_key in keys.items():
-            found += _judge_lock(key, of_key, clock)
-        return found
+        return of_each(keys, partial(_judge_lock, clock=clock))
 
 
 def _left_ms(found: Found | None) -> int | None:

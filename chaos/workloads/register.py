@@ -14,7 +14,7 @@ import msgspec
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
 from chaos.linearizability import Call, Step, Undecided, first_inexplicable
-from chaos.workloads.base import Client, Stage, Workload
+from chaos.workloads.base import Client, Stage, Workload, of_each
 from raftcache.client import Found, Written
 
 KEYS: Final = 8
@@ -75,10 +75,7 @@ class Register(Workload):
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        for key, of_key in by_key(operations).items():
-            found += _judge_key(key, of_key)
-        return found
+        return of_each(by_key(operations), _judge_key)
 
 
 def _shown(found: Found | None) -> list[object]:
@@ -208,7 +205,13 @@ def _judge_key(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
     if len(book.nobodys) > len(unknown):
         sentence = "more revisions were shown than writes can have happened"
         yield Anomaly(key, sentence, tuple(book.nobodys.values()))
-    calls = calls_of(operations)
+    yield from unexplained(key, calls_of(operations), step, lambda last: _reason(last, operations))
+
+
+def unexplained(
+    key: str, calls: Sequence[Call[Word]], step: Step[State, Word], reason: Callable[[Word], str]
+) -> Iterator[Anomaly]:
+    """What shows that these have no order, if so. reason: of the last call of that."""
     try:
         last = first_inexplicable(calls, ABSENT, step)
     except Undecided as e:
@@ -216,9 +219,9 @@ def _judge_key(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
         return
     if last is None:
         return
-    piece = shortest_piece(until_completion(calls, last))
+    piece = _shortest_piece(_until_completion(calls, last), step)
     evidence = tuple(sorted((c.word.operation for c in piece), key=lambda op: op.invoked_ns))
-    yield Anomaly(key, f"no order explains this; {_reason(last.word, operations)}", evidence)
+    yield Anomaly(key, f"no order explains this; {reason(last.word)}", evidence)
 
 
 def _reason(word: Word, operations: Sequence[Operation]) -> str:
@@ -232,7 +235,7 @@ def _reason(word: Word, operations: Sequence[Operation]) -> str:
     return f"it cannot end with: {word.operation}"
 
 
-def until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call[Word]]:
+def _until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call[Word]]:
     """The prefix of history up to the completion of this call; what goes on then stays open."""
     end_ns = last.completed_ns
     assert end_ns is not None
@@ -245,7 +248,7 @@ def until_completion(calls: Sequence[Call[Word]], last: Call[Word]) -> list[Call
     return prefix
 
 
-def shortest_piece(calls: Sequence[Call[Word]], step: Step[State, Word] = step) -> list[Call[Word]]:
+def _shortest_piece(calls: Sequence[Call[Word]], step: Step[State, Word]) -> list[Call[Word]]:
     """As few of the calls as still have no order; what is left proves the fault by itself.
 
     Calls are dropped by value: a write together with everyone who saw its value; then reads one by

@@ -10,10 +10,10 @@ from collections.abc import Awaitable, Callable, Iterator, Sequence
 from typing import Any, Final
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
-from chaos.linearizability import Call, Undecided, first_inexplicable
+from chaos.linearizability import Call
 from chaos.resp import Api, Work
-from chaos.workloads.base import Client, Stage, Workload
-from chaos.workloads.register import ABSENT, State, Word, shortest_piece, until_completion
+from chaos.workloads.base import Client, Stage, Workload, of_each
+from chaos.workloads.register import State, Word, unexplained
 
 KEYS: Final = 8
 
@@ -89,10 +89,7 @@ class RespRegister(Workload):
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        for key, of_key in by_key(operations).items():
-            found += _judge_key(key, of_key)
-        return found
+        return of_each(by_key(operations), _judge_key)
 
 
 # --- the model ----------------------------------------------------------------------------------
@@ -138,15 +135,6 @@ def _call(op: Operation, seen_ns: dict[str, int]) -> Call[Word] | None:
 
 
 def _judge_key(key: str, operations: Sequence[Operation]) -> Iterator[Anomaly]:
-    calls = calls_of(operations)
-    try:
-        last = first_inexplicable(calls, ABSENT, step)
-    except Undecided as e:
-        yield Anomaly(key, f"could not be judged: {e}")
-        return
-    if last is None:
-        return
-    piece = shortest_piece(until_completion(calls, last), step)
-    evidence = tuple(sorted((c.word.operation for c in piece), key=lambda op: op.invoked_ns))
-    sentence = f"no order explains this; it cannot end with: {last.word.operation}"
-    yield Anomaly(key, sentence, evidence)
+    yield from unexplained(
+        key, calls_of(operations), step, lambda last: f"it cannot end with: {last.operation}"
+    )

@@ -13,12 +13,13 @@ import asyncio
 from bisect import bisect_left, bisect_right
 from collections import deque
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Final
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
 from chaos.waiting import POLL_S
 from chaos.workloads import wallclock
-from chaos.workloads.base import Client, Stage, Workload
+from chaos.workloads.base import Client, Stage, Workload, of_each
 from raftcache.client import Written
 
 CLOCK: Final = "ttl:clock"
@@ -101,10 +102,7 @@ class TimeToLive(Workload):
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
         keys = by_key(operations)
         clock = ClusterClock(keys.pop(CLOCK, []))
-        found: list[Anomaly] = []
-        for key, of_key in keys.items():
-            found += _judge_key(key, of_key, clock)
-        return found
+        return of_each(keys, partial(_judge_key, clock=clock))
 
 
 def _revision(written: Written) -> int:

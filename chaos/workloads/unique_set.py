@@ -14,7 +14,7 @@ from typing import Final
 from zlib import crc32
 
 from chaos.history import Anomaly, Operation, Outcome, by_key
-from chaos.workloads.base import Client, Stage, Workload
+from chaos.workloads.base import Client, Stage, Workload, of_each
 from raftcache.client import Found
 
 KEYS: Final = 3
@@ -51,10 +51,7 @@ class UniqueSet(Workload):
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
-        found: list[Anomaly] = []
-        for key, of_key in by_key(operations).items():
-            found += _judge_key(key, of_key)
-        return found
+        return of_each(by_key(operations), _judge_key)
 
 
 def _text(found: Found | None) -> str:
