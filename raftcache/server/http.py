@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -22,17 +21,13 @@ from raftcache.server.connection import to_response
 from raftcache.server.hot import HotConnection
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_routes import KEY_ROUTES
+from raftcache.server.listening import Listening
 from raftcache.server.openapi import DocumentRoutes
 from raftcache.server.routes import RouteTable, target_of
 from raftcache.server.slots import HotPort
 from raftcache.service.calls import called
 from raftcache.service.kv import Kv
 from raftcache.service.vivify import Vivifier
-
-BACKLOG: Final = 1024
-"""Connections the kernel may hold before we accept them."""
-
-SWEEP_S: Final = 1.0
 
 logger = logging.getLogger("raftcache.http")
 
@@ -59,19 +54,10 @@ class HttpServer:
         self._counters = counters
         limits = config.limits
         self._door = KvDoor(kv, vivifier, config.name, limits.value_size_bytes_max)
-        # A sweep is as fine as the shortest time it watches over.
-        self._sweep_s = min(SWEEP_S, limits.header_timeout_s / 4, limits.keepalive_timeout_s / 4)
+        times_s = limits.header_timeout_s, limits.keepalive_timeout_s
+        self.listening = Listening("http", config.http, self._sweep, times_s)
         self._port: HotPort | None = None
         self._runner: web.AppRunner | None = None
-        self._listener: asyncio.Server | None = None
-        self._sweeper: asyncio.TimerHandle | None = None
-
-    @property
-    def port(self) -> int:
-        """The port listened on: the configured one, or the one the system chose for 0."""
-        assert self._listener is not None, "not started"
-        port: int = self._listener.sockets[0].getsockname()[1]
-        return port
 
     async def start(self) -> None:
         """Listen. Raises BadConfig when the address cannot be had."""
@@ -82,27 +68,17 @@ class HttpServer:
         await self._runner.setup()
         manager = self._runner.server
         assert manager is not None
-        address = self._config.http
         try:
-            self._listener = await loop.create_server(
-                lambda: HotConnection(port, manager),
-                address.host,
-                address.port,
-                backlog=BACKLOG,
-            )
-        except OSError as error:
+            await self.listening.open(lambda: HotConnection(port, manager))
+        except BadConfig:
             await self._runner.cleanup()
-            raise BadConfig(f"http {address}: cannot listen: {error.strerror}") from error
-        self._sweep(port)
+            raise
 
     async def stop(self, timeout_s: float) -> None:
         """Accept nothing more, finish what is being answered, close; timeout_s at most."""
-        if self._runner is None or self._listener is None or self._port is None:
+        if self._runner is None or self._port is None or not self.listening.close():
             return
         runner, self._runner = self._runner, None
-        if self._sweeper is not None:
-            self._sweeper.cancel()
-        self._listener.close()
         manager = runner.server
         assert manager is not None
         manager.pre_shutdown()
@@ -111,11 +87,11 @@ class HttpServer:
         for transport in list(self._port.connections.values()):
             transport.abort()  # its client reads nothing; closing would wait for it
 
-    def _sweep(self, port: HotPort) -> None:
-        port.set_date(self._clock.wall_ms())
+    def _sweep(self) -> None:
+        assert self._port is not None
+        self._port.set_date(self._clock.wall_ms())
         self._door.show_leader(self._leader_url())
-        port.sweep(self._clock.monotonic_s())
-        self._sweeper = port.loop.call_later(self._sweep_s, self._sweep, port)
+        self._port.sweep(self._clock.monotonic_s())
 
     # The application.
 

@@ -166,7 +166,9 @@ class Served:
     replica: FakeReplica = field(kw_only=True)
 
     async def connect(self, **options: Any) -> Client:
-        client = Client(*await asyncio.open_connection("127.0.0.1", self.server.port, **options))
+        client = Client(
+            *await asyncio.open_connection("127.0.0.1", self.server.listening.port, **options)
+        )
         self.clients.append(client)
         return client
 
@@ -247,7 +249,7 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
         LockRoutes(locks, kv).add_to,
     )
     server = HttpServer(kv, vivifier, config, clock, counters, rooms)
-    server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
+    server.listening.sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = Served(
         server, kv, node, operator, clock, counters, hub=hub, locks=locks, replica=replica

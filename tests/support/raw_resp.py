@@ -97,7 +97,7 @@ class ServedResp:
 
     async def connect(self, **options: Any) -> RespClient:
         client = RespClient(
-            *await asyncio.open_connection("127.0.0.1", self.server.port, **options)
+            *await asyncio.open_connection("127.0.0.1", self.server.listening.port, **options)
         )
         self.connected.append(client)
         return client
@@ -126,7 +126,7 @@ async def serving_resp(
         ConfigurationCalls(config, counters, lambda: 1_800_000_000_123, {}).add_to,
     )
     server = RespServer(redis, config, clock, counters, clients, (*standard, *rooms))
-    server._sweep_s = 0.005  # often by the wall's clock, which is not the node's
+    server.listening.sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
     served = ServedResp(server, redis, clock, counters, clients)
     try:

@@ -64,6 +64,6 @@ async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]
     server = RespServer(redis, config, HandClock(), RespCounters(), clients, rooms)
     await server.start()
     try:
-        yield Door(server.port, kv, pubsub, tracking, clients)
+        yield Door(server.listening.port, kv, pubsub, tracking, clients)
     finally:
         await server.stop(1.0)

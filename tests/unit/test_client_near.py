@@ -24,7 +24,7 @@ def play(test: Test, **asked: Any) -> None:
     async def inner() -> None:
         async with serving() as served:
             apply(served, Put(b"k", b"1", "text/plain"))
-            url = f"http://127.0.0.1:{served.server.port}"
+            url = f"http://127.0.0.1:{served.server.listening.port}"
             async with (
                 RaftcacheClient([url], timeout_s=3.0) as client,
                 client.near_cache(**asked) as near,

@@ -24,7 +24,7 @@ def play(test: Test) -> None:
     async def inner() -> None:
         async with serving() as served:
             apply(served, *[Put(key, key, "text/plain") for key in KEYS])
-            url = f"http://127.0.0.1:{served.server.port}"
+            url = f"http://127.0.0.1:{served.server.listening.port}"
             async with RaftcacheClient([url], timeout_s=3.0) as client:
                 await test(client, served)
 
@@ -191,7 +191,7 @@ def served_aside() -> Iterator[str]:
     async def serve() -> None:
         async with serving() as served:
             apply(served, *[Put(key, key) for key in KEYS])
-            urls.append(f"http://127.0.0.1:{served.server.port}")
+            urls.append(f"http://127.0.0.1:{served.server.listening.port}")
             ready.set()
             await asyncio.to_thread(over.wait)
 

@@ -20,7 +20,7 @@ Test = Callable[[RaftcacheClient, Served], Awaitable[None]]
 def play(test: Test) -> None:
     async def inner() -> None:
         async with serving() as served:
-            url = f"http://127.0.0.1:{served.server.port}"
+            url = f"http://127.0.0.1:{served.server.listening.port}"
             async with RaftcacheClient([url], timeout_s=3.0) as client:
                 await test(client, served)
 

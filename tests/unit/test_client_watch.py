@@ -230,7 +230,7 @@ def test_bad_input() -> None:
 
 @contextlib.asynccontextmanager
 async def _client(served: Served) -> AsyncIterator[RaftcacheClient]:
-    async with RaftcacheClient([f"http://127.0.0.1:{served.server.port}"]) as client:
+    async with RaftcacheClient([f"http://127.0.0.1:{served.server.listening.port}"]) as client:
         yield client
 
 

@@ -585,7 +585,7 @@ async def unread(served: Served, size_bytes: int, count: int) -> Client:
     sock = socket.socket()
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", served.server.port))
+    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", served.server.listening.port))
     reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
     client = Client(reader, writer)
     served.clients.append(client)
@@ -648,7 +648,7 @@ def test_stopping_finishes_what_is_being_answered() -> None:
             await busy.send(request("PUT", "/v1/kv/a", b"1") + request("PUT", "/v1/kv/b", b"2"))
             await send_cold(served, cold, request("PUT", "/v1/kv/c", b"3" * 100_000))
             await until(lambda: served.kv.held == 3)
-            port = served.server.port
+            port = served.server.listening.port
             stopping = asyncio.create_task(served.server.stop(10))
             assert await idle.is_closed()
             with pytest.raises(ConnectionError):

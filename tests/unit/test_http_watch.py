@@ -332,7 +332,7 @@ async def begin_without_reading(served: Served) -> socket.socket:
     client = socket.socket()
     client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     client.setblocking(False)
-    await loop.sock_connect(client, ("127.0.0.1", served.server.port))
+    await loop.sock_connect(client, ("127.0.0.1", served.server.listening.port))
     await loop.sock_sendall(client, request("GET", "/v1/watch"))
     await until(lambda: served.hub.gauges()["watchers"] == 1)
     return client

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from dataclasses import replace
 from typing import cast
 
 import pytest
@@ -451,16 +452,15 @@ def test_an_address_that_is_taken() -> None:
         with socket.socket() as taken:
             taken.bind(("127.0.0.1", 0))
             async with serving_resp() as served:
+                address = Address("127.0.0.1", taken.getsockname()[1])
                 server = RespServer(
                     served.redis,
-                    served.server._config,
+                    replace(served.server._config, resp=address),
                     served.clock,
                     served.counters,
                     served.clients,
                     (),
                 )
-                address = Address("127.0.0.1", taken.getsockname()[1])
-                object.__setattr__(server._config, "resp", address)
                 with pytest.raises(BadConfig, match="cannot listen"):
                     await server.start()
 

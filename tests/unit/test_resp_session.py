@@ -513,7 +513,7 @@ def test_names_and_lists() -> None:
             assert [each["cmd"] for each in facts] == ["client", "multi"]
             assert (facts[0]["lib-name"], facts[0]["lib-ver"]) == ("lib", "1.2")
             assert facts[1]["idle"] == "5"
-            assert facts[0]["laddr"] == f"127.0.0.1:{served.server.port}"
+            assert facts[0]["laddr"] == f"127.0.0.1:{served.server.listening.port}"
             assert (await one.bulk("CLIENT", "INFO")).startswith(b"id=1 ")
             assert (await one.bulk("CLIENT", "LIST", "ID", "2", "9")).startswith(b"id=2 ")
             assert len((await one.bulk("CLIENT", "LIST", "TYPE", "normal")).splitlines()) == 2
