@@ -22,7 +22,7 @@ class Progress:
     def check(
         self, term: int, leader: str | None, commit_index: int, applied_index: int, last_index: int
     ) -> None:
-        """After each turn. Raises Fatal, with the numbers."""
+        """Before what was done leaves this node. Raises Fatal, with the numbers."""
         seen = (term, leader, commit_index, applied_index, last_index)
         if seen == self._seen:
             return

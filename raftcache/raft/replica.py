@@ -283,16 +283,15 @@ class Replica:
     def heed(self) -> None:
         """Messages came, or the log was written: do what comes of that.
 
-        If that was done as they came, what they were answered leaves at once; if there is more to
-        do, what is sent for it leaves behind the answers to clients who have waited for it.
+        If that was done as they came, what they were answered leaves at once. What was committed is
+        applied, and a turn does the rest, behind the answers to clients who have waited for it.
         """
         if self._stopped or self._turn_due:
             return
         try:
-            if self._engine.tick_due:
-                self.wake()
-            elif self._engine.is_due:
-                self._engine.step()
+            if self._engine.is_behind:
+                self._engine.apply()
+            if self._engine.is_due:
                 self.wake()
             else:
                 self._conclude()

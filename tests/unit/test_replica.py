@@ -288,6 +288,19 @@ def test_one_write_takes_two_steps_of_a_leader(monkeypatch: pytest.MonkeyPatch) 
     assert bench.match_index("n3") == 3
 
 
+def test_a_client_is_answered_before_the_followers_are_told() -> None:
+    bench, outcomes = leading(), []
+    bench.replica.propose(put(), outcomes.append)
+    bench.turn()
+    bench.links.sent.clear()
+    bench.links._onMessageReceived(*_answer(bench, "n2"))
+    bench.replica.heed()
+    assert len(outcomes) == 1
+    assert bench.sent("ping") == []
+    bench.run()
+    assert [m["commit_index"] for m in bench.sent("ping")] == [3, 3]
+
+
 def test_one_write_takes_one_step_of_a_follower(monkeypatch: pytest.MonkeyPatch) -> None:
     """What it is sent is written, and what is written acknowledged, without one."""
     bench = Ours()

@@ -94,6 +94,12 @@ class SyncObj(checking.SyncObj):
         else:
             self.__step(self.__clock())
 
+    def apply(self) -> None:
+        """Only apply what is committed, and answer who waited for it; a step has to follow."""
+        self.__step_due = True
+        self.__applyLogEntries()
+        self.__answer_reads()
+
     def peer_gone(self, node: Node) -> None:
         self.tick_due = True
         super().peer_gone(node)
