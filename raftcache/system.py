@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import queue
@@ -13,11 +14,14 @@ import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import orjson
 
 T = TypeVar("T")
+
+FREED_SIZE_BYTES: Final = 4 << 20
+"""At once, of a file that is removed."""
 
 
 class SystemClock:
@@ -102,10 +106,37 @@ class SystemDisk:
         os.replace(self._root / source, self._root / target)
 
     def remove(self, path: str) -> None:
-        os.remove(self._root / path)
+        fd = os.open(self._root / path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.remove(self._root / path)
+            if _is_mine_alone(fd):
+                _free_in_pieces(fd)
+        finally:
+            os.close(fd)
 
     def sync_folder(self, folder: str) -> None:
         _sync_folder(self._root / folder)
+
+
+def _is_mine_alone(fd: int) -> bool:
+    """Nobody else can reach the file: it has no name left, and is open nowhere else."""
+    if os.fstat(fd).st_nlink:
+        return False
+    try:  # Linux grants it for a file that is open only once; elsewhere there is no such question
+        fcntl.fcntl(fd, fcntl.F_SETLEASE, fcntl.F_WRLCK)
+    except (AttributeError, OSError):
+        return False
+    return True
+
+
+def _free_in_pieces(fd: int) -> None:
+    """Free a large file's blocks piece by piece.
+
+    Freed at once, ext4 keeps every fdatasync on the disk waiting for it: 25 ms for 64 MiB, and with
+    pieces 1 ms.
+    """
+    for left_bytes in range(os.fstat(fd).st_size - FREED_SIZE_BYTES, 0, -FREED_SIZE_BYTES):
+        os.ftruncate(fd, left_bytes)
 
 
 def _sync_folder(path: Path) -> None:

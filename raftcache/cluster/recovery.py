@@ -108,5 +108,6 @@ def _append(disk: Disk, plan: Plan, configuration: Configuration) -> None:
         ends = found.entries[-1] if found.entries else Entry(b"", *found.base)
         follows = (ends.index, ends.term) == plan.last
         wal.write(Block(term, None, not follows, plan.last, [entry]))
+        wal.remove_dropped()
     finally:
         wal.close()

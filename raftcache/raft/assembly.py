@@ -157,10 +157,6 @@ def assemble(
             digest=machine.digest,
         )
 
-    def forget(index: int) -> None:
-        if wal is not None:
-            log_lane.submit(lambda: wal.drop_before(index), lambda _, e: fail(e) if e else None)
-
     def fence(why: str) -> None:
         replica.fence(why)
         if wal is not None:
@@ -216,10 +212,33 @@ def assemble(
         timing,
         writes_pending_max,
         storage.snapshot_log_size_bytes,
-        forget,
+        _forgetting(wal, log_lane, bulk_lane, fail),
         on_fatal,
     )
     return replica, time
+
+
+def _forgetting(
+    wal: Wal | None, log_lane: Lane, bulk_lane: Lane, fail: Callable[[Exception], None]
+) -> Callable[[int], None]:
+    """forget(index): the log on disk ends there, and what is older is removed beside its writes."""
+
+    def forget(index: int) -> None:
+        if wal is not None:
+            log_lane.submit(lambda: wal.drop_before(index), dropped)
+
+    def dropped(_: None, error: Exception | None) -> None:
+        assert wal is not None
+        if error is None:
+            bulk_lane.submit(wal.remove_dropped, removed)
+        else:
+            fail(error)
+
+    def removed(_: None, error: Exception | None) -> None:
+        if error is not None:
+            fail(error)
+
+    return forget
 
 
 def _fenced(_: object, error: Exception | None) -> None:

@@ -112,6 +112,11 @@ class Compactor:
         meta = self._describe(index, term)
         self._lane.submit(lambda: self._store.writer(meta), self._begun)
 
+    @property
+    def is_idle(self) -> bool:
+        """No snapshot is being taken, and what became of the last one is known to the engine."""
+        return bool(self._state == SERIALIZER_STATE.NOT_SERIALIZING)
+
     def _begun(self, writer: SnapshotWriter | None, error: Exception | None) -> None:
         self._writer = writer
         if writer is None or self._stopped:
@@ -170,7 +175,7 @@ class Compactor:
     @property
     def is_wanted(self) -> bool:
         """Somebody waits for a snapshot newer than any: take one at the next chance."""
-        return bool(self._wanted) and self._state == SERIALIZER_STATE.NOT_SERIALIZING
+        return bool(self._wanted) and self.is_idle
 
     def open_from(self, index: int, done: Opened) -> None:
         """Open a snapshot of this index or a later one; takes one if there is none.

@@ -132,6 +132,8 @@ class WalMachine(RuleBasedStateMachine):
             self.stop_at(data.draw(st.integers(0, 4)), fault == "error")
         try:
             self.wal.drop_before(index)
+            if data.draw(st.booleans()):  # or later, or never: another lane does it
+                self.wal.remove_dropped()
         except (Fatal, Stopped):
             self.wal = None
         self.disk.hook = None

@@ -311,7 +311,7 @@ MUTATIONS: Final = (
         "a lease outlasts the election timeout",
         lambda: mock.patch.object(rounds, "LEASE_DRIFT", -1.0),
         "refusals",
-        20,
+        40,
     ),
     Mutation(
         "a refused connection ends what was promised",
@@ -367,7 +367,7 @@ MUTATIONS: Final = (
     Mutation("GETs have no round", redis.reads_without_a_round, "redis", 9, 10, word="early-gets"),
     Mutation("rows of what is gone are not freed", redis.rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
-    Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 4),
+    Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 40, 4),
     Mutation("calls are used before every voter knows them", redis.used_too_early, "redis", 5, 3),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),

@@ -19,7 +19,7 @@ from tests.sim.world import Result, run
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
 SEEDS_OF_MEMBERSHIP = range(1, 13)
-SEEDS_OF_UPGRADES = (5, 12, 13, 18)
+SEEDS_OF_UPGRADES = (13, 15, 18, 21, 28)
 SEEDS_OF_REDIS = (1, 3, 6)
 """Two of them with members that do not know its commands yet."""
 SEEDS_OF_STOCK = range(4, 9)

@@ -99,7 +99,7 @@ class WatchedWal:
 
     def __init__(self, wal: Wal, durable: Durable) -> None:
         self._wal, self._durable = wal, durable
-        self.drop_before = wal.drop_before
+        self.drop_before, self.remove_dropped = wal.drop_before, wal.remove_dropped
 
     def write(self, block: Block) -> None:
         self._durable.writing = block

@@ -29,6 +29,7 @@ from tests.support.memory_disk import MemoryDisk
 
 TIMING = Timing(heartbeat_s=0.06, election_min_s=0.4, election_max_s=0.8, request_timeout_s=5.0)
 SEGMENT_SIZE_BYTES = 1 << 16
+STORAGE = Storage(segment_size_bytes=SEGMENT_SIZE_BYTES)
 
 Message = dict[str, Any]
 
@@ -309,10 +310,12 @@ class Ours(Bench):
         disk: MemoryDisk | None = None,
         writes_pending_max: int = 10_000,
         peers: Sequence[str] = (),
+        storage: Storage = STORAGE,
     ) -> None:
         """peers: their names, if not n2, n3 and so on."""
         super().__init__(size)
         self.peers = list(peers) or self.peers
+        self._storage = storage
         self._writes_pending_max = writes_pending_max
         self.fatal: list[Exception] = []
         self.loop, self.lane = _Loop(self.clock), _Lane()
@@ -335,16 +338,15 @@ class Ours(Bench):
         wal.close()
 
     def _start(self) -> None:
-        storage = Storage(segment_size_bytes=SEGMENT_SIZE_BYTES)
         self.replica, self.time = assemble(
-            restore(self.disk, self.machine, storage),
+            restore(self.disk, self.machine, self._storage),
             open_data_dir(self.disk, "n1", "bench", MYSELF.id),
             Configuration(1, (MYSELF, *(voter(name) for name in self.peers))),
             MYSELF,
             self.machine,
             self.links,
             TIMING,
-            storage,
+            self._storage,
             self._writes_pending_max,
             clock=self.clock,
             dice=_Dice(),

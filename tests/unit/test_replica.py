@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,8 +19,10 @@ from raftcache.raft.batches import (
     PIPELINE_AFTER_S,
     PIPELINE_BATCHES_MAX,
 )
+from raftcache.raft.compaction import PAUSE_S
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, applying
-from tests.support.sim_bench import TIMING, Ours
+from raftcache.state.image import SLICE_KEYS_MAX
+from tests.support.sim_bench import STORAGE, TIMING, Ours
 
 
 def put(number: int = 0, size_bytes: int = 1) -> bytes:
@@ -399,3 +402,21 @@ def test_status_tells_what_the_node_knows() -> None:
     status = follower.replica.status()
     assert (status.role, status.leader, status.term) == ("follower", "n2", 4)
     assert status.contact_age_s == pytest.approx(0.1)
+
+
+# -- the size of the log ---------------------------------------------------------------------------
+
+
+def test_a_log_that_grew_too_large_is_cut_by_one_snapshot() -> None:
+    """Not by two: it is still as large when the engine asks again, while the first is taken."""
+    bench = Ours(size=1, storage=replace(STORAGE, snapshot_log_size_bytes=100_000))
+    bench.advance(2 * TIMING.election_max_s)
+    slices = 5 * TIMING.heartbeat_s / PAUSE_S  # so many, that the log is looked at meanwhile
+    for number in range(int(slices * SLICE_KEYS_MAX)):
+        bench.replica.propose(put(number), lambda _: None)
+        if number % 100 == 0:
+            bench.turn()
+    compactor = bench.engine._SyncObj__parts.compactor
+    assert compactor.taken == 0
+    bench.advance(20 * TIMING.heartbeat_s)
+    assert compactor.taken == 1

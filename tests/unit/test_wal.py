@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import random
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -115,12 +116,17 @@ def test_segments_of_another_size_are_read_back() -> None:
 # Dropping.
 
 
+def drop_before(wal: Wal, index: int) -> None:
+    wal.drop_before(index)
+    wal.remove_dropped()
+
+
 def test_segments_below_an_index_are_dropped() -> None:
     disk = MemoryDisk()
     written = rows(9)
     wal = write_all(disk, written)
     before = disk.names("wal")
-    wal.drop_before(6)
+    drop_before(wal, 6)
     assert disk.names("wal") == before[-len(disk.names("wal")) :]
     assert len(disk.names("wal")) < len(before)
     recovered = reopen(disk)
@@ -135,7 +141,7 @@ def test_the_entry_itself_is_not_dropped() -> None:
     for index in range(1, 10):
         written = rows(9)
         wal = write_all(disk := MemoryDisk(), written)
-        wal.drop_before(index)
+        drop_before(wal, index)
         assert [e for e in reopen(disk).entries if e.index >= index] == entries_of(written)[
             index - 1 :
         ]
@@ -144,7 +150,7 @@ def test_the_entry_itself_is_not_dropped() -> None:
 def test_the_last_segment_is_never_dropped() -> None:
     disk = MemoryDisk()
     wal = write_all(disk, rows(9))
-    wal.drop_before(1000)
+    drop_before(wal, 1000)
     assert len(disk.names("wal")) == 1
     wal.write(block((9, 1), b"ten"))
     assert reopen(disk).entries[-1] == Entry(b"ten", 10, 1)
@@ -154,6 +160,7 @@ def test_a_restart_drops_everything_before_it() -> None:
     disk = MemoryDisk()
     wal = write_all(disk, rows(9))
     wal.write(block((4, 3), b"after", term=3, restart=True))
+    wal.remove_dropped()
     assert len(disk.names("wal")) == 1
     assert reopen(disk) == Recovered([Entry(b"after", 5, 3)], Position(4, 3), 3, "n1")
 
@@ -164,7 +171,7 @@ def test_a_truncation_to_before_the_first_segment_left() -> None:
     wal = write_all(disk, rows(4))  # entries 1 to 3 in the first segment, 4 in the second
     assert len(disk.names("wal")) == 2
     wal.write(block((1, 1), b"x", b"y", b"z", b"w", term=2))
-    wal.drop_before(5)
+    drop_before(wal, 5)
     recovered = reopen(disk)
     assert disk.names("wal") == [SECOND.removeprefix("wal/")]
     assert recovered.base == Position(1, 1)
@@ -185,10 +192,59 @@ def test_a_crash_while_dropping_leaves_no_gap() -> None:
 
         disk.hook = stop
         with pytest.raises(KeyboardInterrupt):
-            wal.drop_before(15)
+            drop_before(wal, 15)
         disk.crash(rng)
         recovered = reopen(disk)
         assert [e for e in recovered.entries if e.index >= 15] == entries_of(written)[14:]
+
+
+def test_what_was_dropped_and_is_not_removed_yet_is_read_back_and_dropped_again() -> None:
+    disk = MemoryDisk()
+    written = rows(20)
+    wal = write_all(disk, written)
+    names = disk.names("wal")
+    wal.drop_before(15)
+    assert disk.names("wal") == names, "removing is for another lane"
+    wal.close()
+    wal, recovered = open_wal(disk)
+    assert recovered.entries == entries_of(written)
+    drop_before(wal, 15)
+    assert disk.names("wal") == names[-len(disk.names("wal")) :]
+    assert len(disk.names("wal")) < len(names)
+
+
+def test_a_crash_while_removing_beside_a_restart_leaves_no_gap() -> None:
+    """What a restart leaves behind is removed after what was dropped before it."""
+    for seed in range(40):
+        rng = random.Random(seed)
+        disk = MemoryDisk()
+        wal = write_all(disk, rows(20))
+        wal.drop_before(10)
+        wal.write(block((30, 3), b"after", term=3, restart=True))
+        countdown = iter(range(rng.randrange(12), -1, -1))
+
+        def stop(operation: str, path: str, countdown: Iterable[int] = countdown) -> None:
+            if not next(iter(countdown), 0):
+                raise KeyboardInterrupt
+
+        disk.hook = stop
+        with suppress(KeyboardInterrupt):
+            wal.remove_dropped()
+        disk.crash(rng)
+        assert reopen(disk).entries == [Entry(b"after", 31, 3)]
+
+
+@pytest.mark.parametrize("operation", ["remove", "sync_folder"])
+def test_a_disk_that_fails_while_removing_is_fatal(operation: str) -> None:
+    disk = MemoryDisk()
+    written = rows(9)
+    wal = write_all(disk, written)
+    wal.drop_before(6)
+    disk.fail(operation, errno.EIO)
+    with pytest.raises(Fatal, match=FIRST):
+        wal.remove_dropped()
+    wal.close()
+    assert [e for e in reopen(disk).entries if e.index >= 6] == entries_of(written)[5:]
 
 
 # Crashes.
@@ -450,7 +506,7 @@ def test_round_trip_on_the_real_disk(tmp_path: Path) -> None:
         while (taken := log.take_block()) is not None:
             wal.write(taken)
             log.block_durable(taken)
-    wal.drop_before(20)
+    drop_before(wal, 20)
     wal.close()
     wal, recovered = Wal.open(disk, SEGMENT, sync=True)
     wal.close()

@@ -39,6 +39,14 @@ class SyncObj(reading.SyncObj):
         self.__onLeaderChanged()
         self.__end_reads()
 
+    def forceLogCompaction(self) -> None:
+        """Ask for a snapshot; while one is being taken it is not heard.
+
+        pysyncobj would take another one right behind it, of a log that the first has cut.
+        """
+        if self.__parts.compactor.is_idle:
+            super().forceLogCompaction()
+
     def __tryLogCompaction(self) -> None:
         if self.__parts.compactor.is_wanted:
             self.forceLogCompaction()
