@@ -2,50 +2,14 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable
-from typing import Any, TypeAlias
-
-Plain: TypeAlias = "bytes | dict[bytes, bytes] | list[bytes]"
-Args: TypeAlias = list[bytes]
+from tests.model.plain_python import Args, Reference, Wrong
 
 NOTHING = object()
 """The null array."""
 
 
-class Wrong(Exception):
-    """The call fails."""
-
-
-class Reference:
-    """Keys, and what each call does to them. size_max: of values."""
-
-    def __init__(self, size_max: int) -> None:
-        self.keys: dict[bytes, Plain] = {}
-        self._size_max = size_max
-
-    def do(self, name: str, args: Args) -> object:
-        """The answer; raises Wrong, and then nothing has changed."""
-        before = copy.deepcopy(self.keys)
-        handler: Callable[[Args], object] = getattr(self, "_" + name.lower())
-        try:
-            return handler(args)
-        except (Wrong, ValueError):
-            self.keys = before
-            raise Wrong from None
-        finally:
-            self.keys = {key: held for key, held in self.keys.items() if held not in ({}, [])}
-
-    def _held(self, key: bytes, kind: type) -> Any:
-        held = self.keys.setdefault(key, kind())
-        if not isinstance(held, kind):
-            raise Wrong
-        return held
-
-    def _fit(self, value: bytes) -> bytes:
-        if len(value) > self._size_max:
-            raise Wrong
-        return value
+class HashListReference(Reference["bytes | dict[bytes, bytes] | list[bytes]"]):
+    """Hashes and lists."""
 
     def _set(self, args: Args) -> str:
         self.keys[args[0]] = self._fit(args[1])

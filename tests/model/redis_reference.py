@@ -1,22 +1,11 @@
-"""Sets and sorted sets as plain Python has them: the reference for their rows.
-
-It knows of no rows, ranks or bytes that sort; what a call changed before it failed comes back
-with a copy of everything.
-"""
+"""Sets and sorted sets as plain Python has them: the reference for their rows."""
 
 from __future__ import annotations
 
-import copy
 import math
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any
 
-Plain: TypeAlias = "bytes | set[bytes] | dict[bytes, float]"
-Args: TypeAlias = list[bytes]
-
-
-class Wrong(Exception):
-    """The call fails."""
+from tests.model.plain_python import Args, Reference, Wrong
 
 
 def _in_order(scores: dict[bytes, float]) -> list[tuple[bytes, float]]:
@@ -29,36 +18,8 @@ def _cut(items: list[Any], first: bytes, last: bytes) -> list[Any]:
     return [item for place, item in enumerate(items) if start <= place <= stop]
 
 
-class RedisReference:
-    """Keys, and what each call does to them. size_max: of members."""
-
-    def __init__(self, size_max: int) -> None:
-        self.keys: dict[bytes, Plain] = {}
-        self._size_max = size_max
-
-    def do(self, name: str, args: Args) -> object:
-        """The answer; raises Wrong, and then nothing has changed."""
-        before = copy.deepcopy(self.keys)
-        handler: Callable[[Args], object] = getattr(self, "_" + name.lower())
-        try:
-            return handler(args)
-        except Wrong:
-            self.keys = before
-            raise
-        finally:
-            self.keys = {key: held for key, held in self.keys.items() if held != set()}
-            self.keys = {key: held for key, held in self.keys.items() if held != {}}
-
-    def _held(self, key: bytes, kind: type) -> Any:
-        held = self.keys.setdefault(key, kind())
-        if not isinstance(held, kind):
-            raise Wrong
-        return held
-
-    def _fit(self, member: bytes) -> bytes:
-        if len(member) > self._size_max:
-            raise Wrong
-        return member
+class RedisReference(Reference["bytes | set[bytes] | dict[bytes, float]"]):
+    """Sets and sorted sets."""
 
     def _set(self, args: Args) -> str:
         self.keys[args[0]] = args[1]

@@ -8,17 +8,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftcache.command.calls import Calls
-from raftcache.command.replies import CallsReply
-from raftcache.command.values import Failure, Members, Pairs
-from raftcache.command.words import Tick
+from raftcache.command.values import Members, Pairs
 from raftcache.state.machine import Machine
 from raftcache.state.redis import collection
-from tests.model.redis_reference import RedisReference, Wrong
-from tests.unit.test_machine import do
-
-SIZE_MAX = 12
-"""Of members; a sorted set finds out by its second row, when the first is there already."""
+from tests.model.plain_python import (
+    SIZE_MAX,
+    Step,
+    call,
+    hold_against,
+    more,
+    or_failure,
+    steps_of,
+)
+from tests.model.redis_reference import RedisReference
 
 KEYS = [b"j", b"k", b"l"]
 MEMBERS = [b"", b"a", b"b", b"c", b"a", b"b", b"c", b"a\0", b"\xff", b"x" * 12, b"z" * 13]
@@ -30,18 +32,6 @@ of_set, of_zset = st.sampled_from([b"j", b"j", b"j", b"l"]), st.sampled_from([b"
 """Keys that mostly hold the right type: calls that are refused for it try nothing else."""
 
 score, place = st.sampled_from(SCORES), st.sampled_from(PLACES)
-
-
-def call(name: str, *args: st.SearchStrategy[bytes]) -> st.SearchStrategy[tuple[bytes, ...]]:
-    return st.tuples(st.just(name.encode()), *args)
-
-
-def more(
-    name: str, first: st.SearchStrategy[bytes], *each: st.SearchStrategy[bytes]
-) -> st.SearchStrategy[tuple[bytes, ...]]:
-    """With one to five such at the end."""
-    ends = st.lists(st.tuples(*each), min_size=1, max_size=5)
-    return st.builds(lambda key, rest: (name.encode(), key, *sum(rest, ())), first, ends)
 
 
 def algebra(name: str) -> st.SearchStrategy[tuple[bytes, ...]]:
@@ -75,9 +65,6 @@ CALL = st.one_of(
     algebra("ZDIFFSTORE"),
 )
 
-STEP = st.tuples(st.lists(CALL, min_size=1, max_size=4), st.booleans(), st.booleans())
-"""Calls, whether they are one transaction, and whether a dump is under way meanwhile."""
-
 
 @pytest.fixture(autouse=True, scope="module")
 def _small() -> Iterator[None]:
@@ -88,14 +75,9 @@ def _small() -> Iterator[None]:
 
 def _expected(reference: RedisReference, words: tuple[bytes, ...], answered: object) -> object:
     name, *args = words
-    try:
-        if name == b"SPOP":
-            return _popped(reference, args, answered)
-        return reference.do(name.decode(), args)
-    except Wrong:
-        assert isinstance(answered, Failure), answered
-        assert "internal" not in answered.text
-        return answered
+    if name == b"SPOP":
+        return or_failure(answered, lambda: _popped(reference, args, answered))
+    return or_failure(answered, lambda: reference.do(name.decode(), args))
 
 
 def _popped(reference: RedisReference, args: list[bytes], answered: object) -> object:
@@ -133,36 +115,7 @@ def _holds(machine: Machine, reference: RedisReference) -> None:
     assert len(machine._state.rows) == rows
 
 
-def _copy(image: bytes) -> Machine:
-    machine = Machine()
-    loader = machine.loader()
-    loader.feed(image)
-    loader.install()
-    return machine
-
-
 @settings(max_examples=200)
-@given(st.lists(STEP, min_size=1, max_size=15), st.integers(0, 1 << 62))
-def test_rows_hold_what_plain_python_holds(
-    steps: list[tuple[list[tuple[bytes, ...]], bool, bool]], dice: int
-) -> None:
-    machine, other = Machine(), Machine()
-    reference = RedisReference(SIZE_MAX)
-    for calls, atomic, is_dumped in steps:
-        before = b"".join(machine.dump())
-        dump = machine.dump() if is_dumped else iter(())
-        begun = next(dump, b"")
-        command = Calls(tuple(calls), 1000, atomic=atomic, dice=dice)
-        reply = do(machine, command)
-        assert isinstance(reply, CallsReply)
-        for words, answered in zip(calls, reply.values, strict=True):
-            assert answered == _expected(reference, words, answered), words
-        assert do(other, command) == reply
-        for each in (machine, other):
-            do(each, Tick())  # frees the rows of what is gone
-        if is_dumped:
-            assert b"".join([begun, *dump]) == before
-            other = _copy(b"".join(machine.dump()))
-        assert machine.digest == other.digest
-        _holds(machine, reference)
-    assert b"".join(machine.dump()) == b"".join(other.dump())
+@given(steps_of(CALL), st.integers(0, 1 << 62))
+def test_rows_hold_what_plain_python_holds(steps: list[Step], dice: int) -> None:
+    hold_against(RedisReference(SIZE_MAX), steps, 1000, dice, _expected, _holds)

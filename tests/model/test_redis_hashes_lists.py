@@ -11,19 +11,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftcache.command.calls import Calls
-from raftcache.command.replies import CallsReply
-from raftcache.command.values import NIL_ARRAY, Failure
-from raftcache.command.words import Tick
+from raftcache.command.values import NIL_ARRAY
 from raftcache.state.machine import Machine
 from raftcache.state.redis import list_rows
-from tests.model.hash_list_reference import NOTHING, Reference, Wrong
-from tests.model.test_redis_collections import _copy as copy
-from tests.model.test_redis_collections import call, more
-from tests.unit.test_machine import do
-
-SIZE_MAX = 12
-"""Of values."""
+from tests.model.hash_list_reference import NOTHING, HashListReference
+from tests.model.plain_python import (
+    SIZE_MAX,
+    Step,
+    call,
+    hold_against,
+    more,
+    or_failure,
+    steps_of,
+)
 
 KEYS = [b"h", b"l", b"m"]
 VALUES = [b"", b"a", b"b", b"c", b"7", b"-1", b"a\0", b"\xff", b"x" * 12, b"z" * 13]
@@ -62,9 +62,6 @@ CALL = st.one_of(
     ),
 )
 
-STEP = st.tuples(st.lists(CALL, min_size=1, max_size=4), st.booleans(), st.booleans())
-"""Calls, whether they are one transaction, and whether a dump is under way meanwhile."""
-
 
 @pytest.fixture(autouse=True, scope="module", params=[8, 64], ids=["moving", "naming"])
 def _small(request: pytest.FixtureRequest) -> Iterator[None]:
@@ -76,20 +73,15 @@ def _small(request: pytest.FixtureRequest) -> Iterator[None]:
         yield
 
 
-def _expected(reference: Reference, words: tuple[bytes, ...], answered: object) -> object:
+def _expected(reference: HashListReference, words: tuple[bytes, ...], answered: object) -> object:
     name, *args = words
     if name == b"LPOS":  # the reference is told the rank alone
         args = args[:4]
-    try:
-        found = reference.do(name.decode(), args)
-    except Wrong:
-        assert isinstance(answered, Failure), answered
-        assert "internal" not in answered.text
-        return answered
+    found = or_failure(answered, lambda: reference.do(name.decode(), args))
     return NIL_ARRAY if found is NOTHING else found
 
 
-def _holds(machine: Machine, reference: Reference) -> None:
+def _holds(machine: Machine, reference: HashListReference) -> None:
     rows = 0
     for key in KEYS:
         held = reference.keys.get(key)
@@ -112,26 +104,6 @@ def _holds(machine: Machine, reference: Reference) -> None:
 
 
 @settings(max_examples=100)
-@given(st.lists(STEP, min_size=1, max_size=15))
-def test_rows_hold_what_plain_python_holds(
-    steps: list[tuple[list[tuple[bytes, ...]], bool, bool]],
-) -> None:
-    machine, other, reference = Machine(), Machine(), Reference(SIZE_MAX)
-    for calls, atomic, is_dumped in steps:
-        before = b"".join(machine.dump())
-        dump = machine.dump() if is_dumped else iter(())
-        begun = next(dump, b"")
-        command = Calls(tuple(calls), SIZE_MAX, atomic=atomic)
-        reply = do(machine, command)
-        assert isinstance(reply, CallsReply)
-        for words, answered in zip(calls, reply.values, strict=True):
-            assert answered == _expected(reference, words, answered), words
-        assert do(other, command) == reply
-        for each in (machine, other):
-            do(each, Tick())  # frees the rows of what is gone
-        if is_dumped:
-            assert b"".join([begun, *dump]) == before
-            other = copy(b"".join(machine.dump()))
-        assert machine.digest == other.digest
-        _holds(machine, reference)
-    assert b"".join(machine.dump()) == b"".join(other.dump())
+@given(steps_of(CALL))
+def test_rows_hold_what_plain_python_holds(steps: list[Step]) -> None:
+    hold_against(HashListReference(SIZE_MAX), steps, SIZE_MAX, 0, _expected, _holds)
