@@ -10,9 +10,10 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.files import bar, whole_file
-from raftcache.cli.lines import Line, is_left_out, load, only_strings_option, written
+from raftcache.cli.lines import Line, is_left_out, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
 from raftcache.cli.places import data_dir_option, members_option, name_option
+from raftcache.cli.transfer import import_
 from raftcache.client import SyncClient
 from raftcache.command.replies import Collection
 from raftcache.errors import BadRequest, Corrupt
@@ -109,18 +110,7 @@ def export_(file: Path, output: IO[str], strings: bool) -> None:
         output.write(written(Line(key, item.value, item.content_type, ttl_ms)))
 
 
-@snapshot.command("import")
-@click.argument("file", type=click.File("rb"))
-@client_options
-def import_(file: IO[bytes], endpoints: str | None, timeout_s: float, as_json: bool) -> None:
-    """Put the keys in FILE, JSON lines as `export` writes them, into a running cluster.
-
-    Keys that are there are replaced; times to live begin anew with what they had left. If it breaks
-    off, import the same FILE again.
-    """
-    with open_client(endpoints, timeout_s) as client:
-        imported = load(client, file, shows=not as_json)
-    _print({"imported": imported}, as_json)
+snapshot.add_command(import_)
 
 
 def _download(client: SyncClient, target: IO[bytes], shows: bool) -> None:

@@ -46,6 +46,10 @@ PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
 
 
+ANSWER_S_MIN: Final = 0.01
+"""With less time nobody is asked again: what was heard last says more than silence."""
+
+
 class _Place:
     """The endpoint that answered last: a client and those made of it by within share it."""
 
@@ -169,7 +173,7 @@ class Calling:
             if isinstance(got, BadRequest) or now() + pause_s >= deadline:
                 raise _verdict(got, maybe, attempt)
             await asyncio.sleep(pause_s)
-            if now() >= deadline:  # it took longer: what was heard last says more than silence
+            if deadline - now() < ANSWER_S_MIN:  # the pause took longer than it should
                 raise _verdict(got, maybe, attempt)
 
     def _next_place(self, index: int, answer: Answer) -> int:

@@ -12,7 +12,7 @@ import aiohttp
 from msgspec import Struct
 from yarl import URL
 
-from raftcache.client.calling import Calling
+from raftcache.client.calling import ANSWER_S_MIN, Calling
 from raftcache.client.paths import escaped, query_of, range_fields, unescaped
 from raftcache.client.ranges import Entry, ItemBody
 from raftcache.client.replies import Answer, decoded, error_of
@@ -221,11 +221,13 @@ class Watch:
             self._index += 1
             pause_s = self._client._pause_s(attempt, error)
             known = len(forgotten) < len(set(self._client.endpoints))
-            if not known or now() + pause_s >= deadline:
-                if isinstance(error, Unknown):  # a read: nothing can have happened
-                    error = Refused(error.detail)
-                raise min(forgotten.values(), key=lambda e: e.oldest_revision, default=error)
-            await asyncio.sleep(pause_s)
+            if known and now() + pause_s < deadline:
+                await asyncio.sleep(pause_s)
+                if deadline - now() >= ANSWER_S_MIN:
+                    continue
+            if isinstance(error, Unknown):  # a read: nothing can have happened
+                error = Refused(error.detail)
+            raise min(forgotten.values(), key=lambda e: e.oldest_revision, default=error)
 
     async def _attempt(self, timeout_s: float) -> RaftcacheError | None:
         """Why it cannot begin at this endpoint; None if it has begun."""
