@@ -266,6 +266,7 @@ class DigestVerdict(TypedDict):
 class ReadIndex(TypedDict):
     type: Literal["read_index"]
     id: Natural
+    term: NotRequired[Natural]
 
 
 class ReadIndexReply(TypedDict):

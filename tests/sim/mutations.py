@@ -19,7 +19,7 @@ from raftcache.command.words import Evict
 from raftcache.ports import Disk
 from raftcache.raft import assembly, outbox, rounds, snapshots
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER
-from raftcache.raft.engine import base, installing, membership, replication
+from raftcache.raft.engine import base, installing, membership, reading, replication
 from raftcache.raft.log import Log
 from raftcache.raft.replica import Replica
 from raftcache.raft.rounds import Rounds
@@ -282,6 +282,12 @@ MUTATIONS: Final = (
         24,
     ),
     Mutation(
+        "who asks for an index is a majority",
+        lambda: mock.patch.object(reading.SyncObj, "_SyncObj__is_confirmed_by", return_value=True),
+        "partitions",
+        80,
+    ),
+    Mutation(
         "a snapshot clears the log behind it",
         lambda: mock.patch.object(assembly, "_tie", _drops_the_log),
         "snapshots",
@@ -317,7 +323,8 @@ MUTATIONS: Final = (
         "a refused connection ends what was promised",
         lambda: mock.patch.object(Rounds, "seeks_lease", property(lambda rounds: False)),
         "refusals",
-        20,
+        40,
+        30,
         word="no-promise",
     ),
     Mutation(

@@ -488,11 +488,49 @@ def test_a_follower_reads_at_the_leaders_index_once_it_has_applied_it() -> None:
     answers: list[int | None] = []
     ours.engine.read_index(answers.append)
     ask = ours.sent("read_index", "n2")[-1]
+    assert ask["term"] == 1
     ours.feed("n2", type="read_index_reply", id=ask["id"] + 1, index=9)
     ours.feed("n2", type="read_index_reply", id=ask["id"], index=3)
     assert answers == []
     ours.feed("n2", type="ping", term=1, commit_index=3)
     assert answers == [3]
+
+
+def test_who_asks_for_an_index_has_answered_itself() -> None:
+    """Ours: the question is sent after the read arrived, as an answer to a heartbeat would be."""
+    ours = Ours()
+    ours.connect()
+    ours.win()
+    ours.feed("n2", type="read_index", id=1, term=ours.term)
+    assert ours.sent("read_index_reply") == [], "nothing of this term is committed"
+    ours.acknowledge("n2", ours.term, 3)
+    ours.turn()
+    ours.feed("n2", type="pong", term=ours.term, seq=ours.last_seq)
+    ours.links.sent.clear()
+    ours.feed("n3", type="read_index", id=2, term=ours.term)
+    (reply,) = ours.sent("read_index_reply", "n3")
+    assert (reply["id"], reply["index"]) == (2, 2)
+    assert ours.sent("ping") == []
+
+
+@pytest.mark.parametrize(
+    ("size", "term"), [(3, -1), (3, None), (5, 0)], ids=["earlier", "older", "of-five"]
+)
+def test_a_question_alone_does_not_always_do(size: int, term: int | None) -> None:
+    """From before this term, or of a version that does not say; or two are no majority."""
+    ours = Ours(size=size)
+    ours.connect()
+    ours.win()
+    for peer in ours.peers:
+        ours.acknowledge(peer, ours.term, 3)
+    ours.turn()
+    said = {} if term is None else {"term": ours.term + term}
+    ours.feed("n3", type="read_index", id=1, **said)
+    ours.turn()
+    assert ours.sent("read_index_reply") == []
+    for peer in ours.peers:
+        ours.feed(peer, type="pong", term=ours.term, seq=ours.last_seq)
+    assert [m["index"] for m in ours.sent("read_index_reply", "n3")] == [2]
 
 
 def test_a_read_ends_when_its_leader_is_gone() -> None:

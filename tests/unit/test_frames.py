@@ -98,7 +98,7 @@ EXAMPLES: list[Message] = [
     {"type": "digest_ask", "term": 3, "index": 9},
     {"type": "digest_reply", "term": 3, "index": 9, "digest": bytes(8)},
     {"type": "digest_verdict", "term": 3, "index": 9, "digest": b"\xff" * 8},
-    {"type": "read_index", "id": 1},
+    {"type": "read_index", "id": 1, "term": 3},
     {"type": "read_index_reply", "id": 1, "index": 9},
     {"type": "read_index_reply", "id": 1, "index": None},
 ]

@@ -34,7 +34,8 @@ class SyncObj(applying.SyncObj):
         else:
             self.__ask_id += 1
             self.__asked[self.__ask_id] = ready
-            self.__transport.send(self.__raftLeader, {"type": "read_index", "id": self.__ask_id})
+            ask = {"type": "read_index", "id": self.__ask_id, "term": self.__raftCurrentTerm}
+            self.__transport.send(self.__raftLeader, ask)
 
     def holds_lease(self) -> bool:
         """The state here has everything that anyone was told, and no other leader can be.
@@ -86,11 +87,25 @@ class SyncObj(applying.SyncObj):
             answer = {"type": "read_index_reply", "id": message["id"], "index": index}
             self.__transport.send(node, answer)
 
-        if self.__raftState == LEADER:
+        if self.__raftState != LEADER:
+            reply(None)
+        elif self.__is_confirmed_by(node, message):
+            reply(self.__raftCommitIndex)
+        else:
             self.__rounds.add(reply)
             self.__step_due = True
-        else:
-            reply(None)
+
+    def __is_confirmed_by(self, node: Node, message: Message) -> bool:
+        """Who asks has answered: it was in this term after the read had arrived there.
+
+        Of three voters nobody else need be asked. Whoever was elected before that read has the vote
+        of one of these two, who would be in a later term then.
+        """
+        return (
+            message.get("term") == self.__raftCurrentTerm  # older followers do not say
+            and self.has_committed_in_term
+            and self.__is_majority({node})
+        )
 
     def __on_read_index_reply(self, node: Node, message: Message) -> None:
         ready = self.__asked.pop(message["id"], None)
