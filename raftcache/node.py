@@ -51,7 +51,14 @@ from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
 from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.state.machine import Machine
-from raftcache.system import SystemClock, SystemDice, SystemDisk, ThreadLane, configure_logging
+from raftcache.system import (
+    SystemClock,
+    SystemDice,
+    SystemDisk,
+    ThreadLane,
+    configure_logging,
+    give_memory_back,
+)
 
 EXIT_STOPPED: Final = 0
 EXIT_BAD_CONFIG: Final = 2
@@ -201,6 +208,7 @@ class Node:
             loop=self._loop,
             log_lane=lanes[0],
             bulk_lane=lanes[1],
+            release=give_memory_back,
             on_fatal=self._fail,
         )
         await self._links.start()

@@ -15,6 +15,7 @@ from raftcache.config import Durability, Storage, Timing
 from raftcache.errors import BadConfig, Fatal
 from raftcache.ports import Clock, Dice, Disk, Lane, Loop, StateMachine
 from raftcache.raft import datadir, members, stock
+from raftcache.raft.backlog import Backlog
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.datadir import WAL_FOLDER, Identity
@@ -25,6 +26,7 @@ from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.peer import Refusal
+from raftcache.raft.places import Place
 from raftcache.raft.replica import Replica
 from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
@@ -79,7 +81,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
     meta = store.load_newest(machine)
     sync = storage.durability is Durability.FSYNC
     wal, recovered = Wal.open(disk, storage.segment_size_bytes, sync)
-    torn_bytes, log = recovered.torn_bytes, Log(recovered)
+    torn_bytes, log = recovered.torn_bytes, Log(recovered, wal.places)
     applied_index = 1
     if meta is not None:
         applied_index = meta.index
@@ -119,11 +121,13 @@ def assemble(
     loop: Loop,
     log_lane: Lane,
     bulk_lane: Lane,
+    release: Callable[[], None],
     on_fatal: Callable[[Exception], None],
 ) -> tuple[Replica, ClusterTime]:
     """A replica that is ready to start; the lanes must outlive it.
 
     first: the configuration before any in snapshot or log. myself: as this node greets its peers.
+    release: gives free memory back to the system.
     """
     stock.play(clock, dice)
     time = ClusterTime(clock, restored.logged_ms)
@@ -162,9 +166,9 @@ def assemble(
         if wal is not None:
             bulk_lane.submit(lambda: datadir.fence(restored.disk, why), _fenced)
 
-    def write(block: Block) -> None:
+    def write(block: Block) -> Place:
         assert wal is not None
-        wal.write(block)
+        return wal.write(block)
 
     compactor = Compactor(
         store,
@@ -186,6 +190,7 @@ def assemble(
         outbox=outbox,
         compactor=compactor,
         sender=Sender(store, bulk_lane, fail),
+        backlog=Backlog(restored.disk, log, bulk_lane, wake, fail),
         receiving=Receiving(store, bulk_lane, machine, wake, fail),
         clock=clock,
         time=time,
@@ -213,6 +218,7 @@ def assemble(
         writes_pending_max,
         storage.snapshot_log_size_bytes,
         _forgetting(wal, log_lane, bulk_lane, fail),
+        release,
         on_fatal,
     )
     return replica, time

@@ -188,6 +188,28 @@ def scan_segment(path: str, data: bytes, sequence: int | None) -> Scan:
     return scan
 
 
+def end_of_block(path: str, data: bytes, at: int, base: int) -> int:
+    """Where the block ends that begins here in the data, which lie in the segment from base on.
+
+    base is a multiple of a sector's size; the header must be in the data. Raises Corrupt.
+    """
+    header = _parse_header(data, at)
+    if header is None:
+        raise Corrupt(path, base + at, "there is no block here any more")
+    return at + stored_size_bytes(header.length, at)
+
+
+def read_block(path: str, data: bytes, at: int, base: int) -> Block:
+    """The same block, all of which is in the data. Raises Corrupt."""
+    header = _parse_header(data, at)
+    assert header is not None
+    assert base % SECTOR_SIZE_BYTES == 0
+    stored = data[at + _HEADER.size : at + stored_size_bytes(header.length, at)]
+    if xxh3_64_intdigest(stored, seed=header.sequence) != header.check:
+        raise Corrupt(path, base + at, "the block is damaged: its checksum does not match")
+    return _decode(path, base + at, stored)
+
+
 @dataclass(frozen=True, slots=True)
 class _Header:
     length: int

@@ -213,7 +213,7 @@ class Compactor:
         """The first index to keep in the log when everything below `index` is in a snapshot."""
         keep, size_bytes = index, 0
         while keep - 1 > log.first_index and index - keep < self._trailing_entries:
-            size_bytes += len(log[keep - 1 - log.first_index][0])
+            size_bytes += log.size_at(keep - 1)
             if size_bytes > self._trailing_size_bytes:
                 break
             keep -= 1

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
 NO_OP: Final = b"\x01"
 """The engine's command that does nothing; also stands at the base of a log cut by a snapshot."""
+
+FORGOTTEN: Final[Any] = None
+"""In place of a command that is on the disk alone: no bytes, so that nobody takes it for some."""
 
 
 class Entry(NamedTuple):
@@ -27,6 +30,15 @@ class Position(NamedTuple):
 
 START: Final = Position(0, 0)
 """Before the first entry of a log that was never cut."""
+
+
+def first_of(rows: list[Entry], at: int, size_bytes_max: int) -> list[Entry]:
+    """Rows from this place on, whose commands together are no larger; one at least."""
+    end, size_bytes = at, 0
+    while end < len(rows) and (end == at or size_bytes + len(rows[end].command) <= size_bytes_max):
+        size_bytes += len(rows[end].command)
+        end += 1
+    return rows[at:end]
 
 
 class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -11,7 +11,11 @@ The log on disk equals the log in memory up to `_taken_index`, once all blocks t
 written; so a block only has to say what follows that position. A truncation moves the position
 back; the entries added later follow from there.
 
-Offsets, in the methods pysyncobj calls, are positions in the list; everything else is an index.
+Commands that are durable and applied are forgotten but for the latest (`forget_commands`): of such
+an entry only its index, term and size stay here, and the place of its block on the disk. Who needs
+the command reads it back: see backlog.py.
+
+Offsets, in the methods pysyncobj calls, are positions in the log; everything else is an index.
 """
 
 from __future__ import annotations
@@ -19,11 +23,34 @@ from __future__ import annotations
 from collections import deque
 from typing import Final, overload
 
-from raftcache.raft.entries import NO_OP, START, Block, Entry, Position, Recovered
+from raftcache.raft.entries import (
+    FORGOTTEN,
+    NO_OP,
+    START,
+    Block,
+    Entry,
+    Position,
+    Recovered,
+    first_of,
+)
+from raftcache.raft.outline import Outline
+from raftcache.raft.places import Place, Places, Stretch
 
 BLOCK_COMMANDS_SIZE_BYTES_MAX: Final = 8 << 20
 """A block is closed when it reaches this, so that one write never takes long; it exceeds it by
 one entry at most."""
+
+TAIL_SIZE_BYTES_MAX: Final = 8 << 20
+"""Commands that are kept in memory although they are durable and applied: twice what may be on its
+way to a peer (window.py), so that none that keeps up needs the disk."""
+
+ENTRY_SIZE_BYTES: Final = 140
+"""What an entry takes in memory beside the bytes of its command: counts for the above."""
+
+
+RELEASE_SIZE_BYTES_MIN: Final = 8 << 20
+"""When so much less of the log is in memory than before, and at most half, the system gets it back.
+As after a restart, whose log is in memory until it is applied; never as long as a node keeps up."""
 
 
 class _InFlight:
@@ -41,14 +68,18 @@ class Log:
     covers. Only a log that was never used is empty. Not thread-safe: loop only.
     """
 
-    def __init__(self, recovered: Recovered | None = None) -> None:
-        """An empty log, or the recovered one, all of it durable; takes over its entries."""
+    def __init__(self, recovered: Recovered | None = None, places: Places | None = None) -> None:
+        """An empty log, or the recovered one, all of it durable; takes over entries and places."""
         was = recovered or Recovered()
-        self._entries = was.entries
+        self._outline = Outline()
+        self._entries = was.entries  # those that follow the outline
         if was.base.index > 0:
             self._entries.insert(0, Entry(NO_OP, *was.base))
+        self._places = places or Places()
+        self._first_index = self._kept_index = self._entries[0].index if self._entries else 1
         self._term, self._voted_for = was.term, was.voted_for
         self._size_bytes = _size_bytes(self._entries)
+        self._memory_peak_bytes = 0
         self._taken_index = self._durable_index = self.last_index
         self._restarted = False  # since the last block taken
         self._changed = False  # since the last block taken, apart from entries added
@@ -85,15 +116,19 @@ class Log:
         self._in_flight.append(_InFlight(block, block.last_index))
         return block
 
-    def block_durable(self, block: Block) -> None:
-        """The oldest block in flight is written and synced."""
+    def block_durable(self, block: Block, place: Place | None = None) -> None:
+        """The oldest block in flight is written and synced, there; None: nowhere, memory is all."""
         landed = self._in_flight.popleft()
         assert landed.block is block, "blocks must become durable in the order taken"
         assert landed.durable_index >= self._durable_index, "durable entries were lost"
         self._durable_index = landed.durable_index
+        if place is None:
+            assert not self._places, "it is in no known place"
+        elif landed.durable_index > block.prev.index:
+            self._places.wrote(block.prev.index + 1, place)
 
     def _next_entries(self) -> list[Entry]:
-        start = self._taken_index + 1 - self.first_index if self._entries else 0
+        start = self._taken_index + 1 - self._kept_index if self._entries else 0
         end, size_bytes = start, 0
         while end < len(self._entries) and size_bytes < BLOCK_COMMANDS_SIZE_BYTES_MAX:
             size_bytes += len(self._entries[end].command)
@@ -104,6 +139,7 @@ class Log:
         """What is in memory agrees with any block taken so far up to `index` only."""
         self._taken_index = min(self._taken_index, index)
         self._durable_index = min(self._durable_index, index)
+        self._places.cut_after(index)
         for flight in self._in_flight:
             flight.durable_index = min(flight.durable_index, index)
 
@@ -112,16 +148,21 @@ class Log:
     @property
     def first_index(self) -> int:
         """The index of log[0]; 1 if the log is empty."""
-        return self._entries[0].index if self._entries else 1
+        return self._first_index
+
+    @property
+    def kept_index(self) -> int:
+        """From here on the commands are in memory; below, they are forgotten."""
+        return self._kept_index
 
     @property
     def last_index(self) -> int:
         """The index of the last entry; 0 if the log is empty."""
-        return self._entries[-1].index if self._entries else 0
+        return self._entries[-1].index if self._entries else self._outline.last.index
 
     @property
     def size_bytes(self) -> int:
-        """Sum of the sizes of the commands in memory."""
+        """Sum of the sizes of all its commands, those that are forgotten too."""
         return self._size_bytes
 
     def restart_at(self, index: int, term: int) -> None:
@@ -134,16 +175,78 @@ class Log:
 
     def _restart(self, entries: list[Entry]) -> None:
         self._cut_after(0)
+        self._outline = Outline()
         self._entries, self._size_bytes = entries, _size_bytes(entries)
+        self._first_index = self._kept_index = entries[0].index if entries else 1
         self._taken_index = self.last_index  # the block's own prev
         self._restarted = self._changed = True
 
     def _position(self, index: int) -> Position:
         if index == 0:
             return START
-        entry = self._entries[index - self.first_index]
+        return Position(index, self.term_at(index))
+
+    def term_at(self, index: int) -> int:
+        """Of the entry of this index, or of the base."""
+        if index < self._kept_index:
+            return self._outline.term_at(index)
+        entry = self._entries[index - self._kept_index]
         assert entry.index == index
-        return Position(index, entry.term)
+        return entry.term
+
+    def size_at(self, index: int) -> int:
+        """Of the command of this entry, in bytes."""
+        if index < self._kept_index:
+            return self._outline.size_at(index)
+        return len(self._entries[index - self._kept_index].command)
+
+    # Commands that are on the disk alone.
+
+    @property
+    def memory_size_bytes(self) -> int:
+        """What the entries take whose commands are in memory."""
+        commands = self._size_bytes - self._outline.size_bytes
+        return commands + ENTRY_SIZE_BYTES * len(self._entries)
+
+    def forget_commands(self, applied_index: int) -> bool:
+        """Forget the oldest commands, so that no more than the tail's size of them is in memory.
+
+        Only what is durable, at a known place, and applied is forgotten: nothing but a peer that is
+        far behind will ask for it again, and it can never be truncated. True: it is so much less
+        than before that it is worth while to give free memory back to the system.
+        """
+        size_bytes = self.memory_size_bytes
+        self._memory_peak_bytes = max(self._memory_peak_bytes, size_bytes)
+        if size_bytes > TAIL_SIZE_BYTES_MAX:
+            self._forget(size_bytes - TAIL_SIZE_BYTES_MAX, min(applied_index, self._durable_index))
+            size_bytes = self.memory_size_bytes
+        released = self._memory_peak_bytes - size_bytes
+        is_much = released >= max(size_bytes, RELEASE_SIZE_BYTES_MIN)
+        if is_much:
+            self._memory_peak_bytes = size_bytes
+        return is_much
+
+    def _forget(self, excess_bytes: int, last_index: int) -> None:
+        if not self._places.holds(max(self._kept_index, self._first_index + 1)):
+            return  # nothing is on a disk
+        count, count_max = 0, last_index + 1 - self._kept_index
+        while excess_bytes > 0 and count < count_max:
+            command, index, term = self._entries[count]
+            self._outline.add(index, term, len(command))
+            excess_bytes -= len(command) + ENTRY_SIZE_BYTES
+            count += 1
+        if count > 0:
+            del self._entries[:count]
+            self._kept_index += count
+
+    def kept(self, index: int, size_bytes_max: int) -> list[Entry]:
+        """Entries from this one on, whose commands together are no larger; one at least."""
+        return first_of(self._entries, index - self._kept_index, size_bytes_max)
+
+    def stretch(self, index: int, size_bytes: int) -> Stretch:
+        """Where on the disk a forgotten entry is, and what else lies so close behind it."""
+        assert self._first_index < index < self._kept_index
+        return self._places.stretch(index, size_bytes)
 
     # What pysyncobj calls.
 
@@ -153,11 +256,15 @@ class Log:
         In an empty log an index above 1 begins anew there: pysyncobj does so after a snapshot.
         """
         entry = Entry(command, idx, term)
-        if not self._entries and idx > 1:
+        if self._entries:
+            _, last_index, last_term = self._entries[-1]
+        else:
+            last_index, last_term = self._outline.last
+        if last_index == 0 and idx > 1:
             self._restart([entry])
             return
-        assert idx == self.last_index + 1, f"entry {idx} cannot follow {self.last_index}"
-        assert not self._entries or term >= self._entries[-1].term, "the term goes back"
+        assert idx == last_index + 1, f"entry {idx} cannot follow {last_index}"
+        assert term >= last_term, "the term goes back"
         self._entries.append(entry)
         self._size_bytes += len(command)
 
@@ -167,11 +274,13 @@ class Log:
 
     def deleteEntriesFrom(self, offset: int) -> None:
         """Truncate: drop log[offset:]. The base stays."""
-        if offset >= len(self._entries):
+        if offset >= len(self):
             return
         assert offset >= 1, "the base of the log cannot be truncated"
-        self._size_bytes -= _size_bytes(self._entries[offset:])
-        del self._entries[offset:]
+        start = offset - (self._kept_index - self._first_index)
+        assert start >= 0, "what is forgotten was applied, and cannot be truncated"
+        self._size_bytes -= _size_bytes(self._entries[start:])
+        del self._entries[start:]
         if self._taken_index > self.last_index:
             self._changed = True
         self._cut_after(self.last_index)
@@ -182,20 +291,43 @@ class Log:
         Only what is durable before the last durable entry is forgotten, so it may keep more than
         asked. Segments on disk are dropped separately: Wal.drop_before.
         """
-        offset = min(offset, self._durable_index - self.first_index)
-        if offset > 0:
-            self._size_bytes -= _size_bytes(self._entries[:offset])
-            del self._entries[:offset]
+        offset = min(offset, self._durable_index - self._first_index)
+        if offset <= 0:
+            return
+        count = max(0, self._first_index + offset - self._kept_index)  # of those in memory
+        self._size_bytes -= self._outline.size_bytes + _size_bytes(self._entries[:count])
+        self._first_index += offset
+        self._outline.drop_before(self._first_index)
+        self._size_bytes += self._outline.size_bytes
+        del self._entries[:count]
+        self._kept_index += count
+        self._places.drop_before(self._first_index + 1)
 
     @overload
     def __getitem__(self, item: int) -> Entry: ...
     @overload
     def __getitem__(self, item: slice) -> list[Entry]: ...
     def __getitem__(self, item: int | slice) -> Entry | list[Entry]:
-        return self._entries[item]
+        forgotten = self._kept_index - self._first_index
+        if isinstance(item, slice):
+            start, stop, step = item.indices(len(self))
+            assert step == 1
+            faded = [self._faded(at) for at in range(start, min(stop, forgotten))]
+            return faded + self._entries[max(0, start - forgotten) : max(0, stop - forgotten)]
+        if item >= forgotten:
+            return self._entries[item - forgotten]
+        if -len(self._entries) <= item < 0:
+            return self._entries[item]
+        return self._faded(item if item >= 0 else item + len(self))
+
+    def _faded(self, at: int) -> Entry:
+        if at < 0:
+            raise IndexError
+        index = self._first_index + at
+        return Entry(FORGOTTEN, index, self._outline.term_at(index))
 
     def __len__(self) -> int:
-        return len(self._entries)
+        return self._kept_index - self._first_index + len(self._entries)
 
     def setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
         """The vote. It must be durable before any message that depends on it leaves."""

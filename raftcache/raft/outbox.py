@@ -15,6 +15,7 @@ from raftcache.ports import Lane
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration
+from raftcache.raft.places import Place
 from raftcache.raft.stock import Node, Transport
 
 PROMISES: Final = frozenset(("next_node_idx", "request_vote", "response_vote"))
@@ -30,12 +31,12 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self,
         links: Transport,
         log: Log,
-        write: Callable[[Block], None] | None,
+        write: Callable[[Block], Place | None] | None,
         lane: Lane,
         on_durable: Callable[[], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
-        """write: makes a block durable, on the lane; None where nothing needs to be.
+        """write: makes a block durable, on the lane, and says where; None: nothing needs to be.
 
         on_durable is called on the loop when more has become durable. on_fatal is called with an
         error of the disk, or of the engine as it handled a message: from then on nothing is
@@ -128,13 +129,13 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._writing = block
         self._lane.submit(lambda: write(block), self._written)
 
-    def _written(self, _: object, error: Exception | None) -> None:
+    def _written(self, place: Place | None, error: Exception | None) -> None:
         block, self._writing = self._writing, None
         assert block is not None
         if error is not None:
             self._fail(error)
         elif not self._failed:
-            self._log.block_durable(block)
+            self._log.block_durable(block, place)
             self._release()
             self._on_durable()
 

@@ -61,10 +61,12 @@ class Replica:
         writes_pending_max: int,
         log_size_bytes_max: int,
         forget: Callable[[int], None],
+        release: Callable[[], None],
         on_fatal: Callable[[Exception], None],
     ) -> None:
         """forget(index): the log on disk may drop what is below, for a snapshot covers it.
 
+        release: gives free memory back to the system.
         on_fatal is called once, when this node must stop; nothing is answered after that.
         """
         self._engine, self._outbox, self._log, self._clock = engine, outbox, log, clock
@@ -72,7 +74,7 @@ class Replica:
         self._writes_pending_max = writes_pending_max
         self._log_size_bytes_max = log_size_bytes_max
         self._forget, self._forgotten_to = forget, 0
-        self._on_fatal = on_fatal
+        self._release, self._on_fatal = release, on_fatal
         self._loop = loop
         self._batches = Batches(self._give, self.wake, clock, loop, timing.request_timeout_s)
         self._reads: list[Callable[[int | None], None]] = []
@@ -306,6 +308,8 @@ class Replica:
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
         self._batches.expire(self._lacks_leader)
+        if self._log.forget_commands(self._engine.raftLastApplied):
+            self._release()
         if self._log.size_bytes > self._log_size_bytes_max:
             self._engine.forceLogCompaction()
         if self._log.first_index > self._forgotten_to:

@@ -37,6 +37,7 @@ from raftcache.ports import Disk, File
 from raftcache.raft import blocks
 from raftcache.raft.datadir import REJOIN, SNAPSHOTS_FOLDER, WAL_FOLDER
 from raftcache.raft.entries import START, Block, Entry, Position, Recovered
+from raftcache.raft.places import Place, Places
 
 SEGMENT_SIZE_BYTES_MIN: Final = 1024
 """A header and a little; real ones are MiBs."""
@@ -81,6 +82,8 @@ class Wal:
         self._sequence = 1  # of the next block
         self._last_index = 0
         self._failure: str | None = None
+        self.places: Final = Places()
+        """Of what open() read back; for the Log, which takes them over."""
 
     @classmethod
     def open(cls, disk: Disk, segment_size_bytes: int, sync: bool) -> tuple[Wal, Recovered]:
@@ -103,8 +106,8 @@ class Wal:
             raise Corrupt(e.path, e.offset_bytes, f"{e.why}; {REJOIN}") from e
         return wal, recovered
 
-    def write(self, block: Block) -> None:
-        """Append a block; durable on return (if sync). Raises Fatal."""
+    def write(self, block: Block) -> Place:
+        """Append a block; durable on return (if sync), there. Raises Fatal."""
         assert block.restart or block.prev.index <= self._last_index, "a block leaves a gap"
         payload = blocks.encode_payload(block)
         with self._fatal_if_it_fails():
@@ -118,11 +121,13 @@ class Wal:
             self._file.write_at(self._end, data)
             if self._sync:
                 self._file.sync()
+        place = Place(self._segments[-1].number, self._end)
         self._end = blocks.align(self._end + len(data))
         self._sequence += 1
         self._account(block)
         if block.restart:
             self._drop(len(self._segments) - 1)
+        return place
 
     def drop_before(self, index: int) -> None:
         """Let go of the segments that only hold entries below index; `remove_dropped` deletes them.
@@ -230,6 +235,9 @@ class Wal:
         scan = read_segment(number, data, self._sequence if known else None, is_last)
         for at, sequence, block in scan.blocks:
             replay.apply(segment.path, at, block)
+            self.places.cut_after(0 if block.restart else block.prev.index)
+            if block.entries:
+                self.places.wrote(block.prev.index + 1, Place(number, at))
             self._account(block)
             self._sequence = sequence + 1
         self._end = scan.end

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
+from unittest import mock
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from raftcache.raft.entries import Block, Entry
+from raftcache.raft import log as log_module
+from raftcache.raft.entries import FORGOTTEN, Block, Entry
 from raftcache.raft.log import Log
+from raftcache.raft.places import Place
 
 
 class LogMachine(RuleBasedStateMachine):
@@ -25,6 +28,8 @@ class LogMachine(RuleBasedStateMachine):
         self.vote: tuple[int, str | None] = (0, None)
         self.disk_vote = self.vote
         self.count = 0
+        self.applied_index = 0
+        self.written: list[Block] = []  # where a block lies: its number is its offset
         self.add(0)
 
     @property
@@ -41,7 +46,8 @@ class LogMachine(RuleBasedStateMachine):
 
     @rule(data=st.data())
     def truncate(self, data: st.DataObject) -> None:
-        offset = data.draw(st.integers(1, len(self.seen)))
+        committed = max(1, self.applied_index + 1 - self.seen[0].index)
+        offset = data.draw(st.integers(committed, len(self.seen)))
         self.log.deleteEntriesFrom(offset)
         del self.memory[self.forgotten + offset :]
 
@@ -60,7 +66,21 @@ class LogMachine(RuleBasedStateMachine):
         self.log.restart_at(index, term)
         self.count += 1
         self.memory, self.forgotten = [self.log[0]], 0
+        self.applied_index = index
         assert self.log[0][1:] == (index, term)
+
+    @rule(data=st.data(), tail_size_bytes=st.sampled_from([0, 300, 1000]))
+    def forget_commands(self, data: st.DataObject, tail_size_bytes: int) -> None:
+        last = self.memory[-1].index
+        self.applied_index = data.draw(st.integers(min(self.applied_index, last), last))
+        kept_index = self.log.kept_index
+        with mock.patch.object(log_module, "TAIL_SIZE_BYTES_MAX", tail_size_bytes):
+            self.log.forget_commands(self.applied_index)
+        durable_index = self.log.durable_index
+        assert kept_index <= self.log.kept_index
+        assert self.log.kept_index <= max(kept_index, min(self.applied_index, durable_index) + 1)
+        if not tail_size_bytes and self.log._places.holds(max(kept_index, self.seen[0].index + 1)):
+            assert self.log.kept_index > min(self.applied_index, durable_index)
 
     @rule(term_step=st.integers(0, 1), who=st.sampled_from([None, "n1", "n2"]))
     def set_vote(self, term_step: int, who: str | None) -> None:
@@ -84,7 +104,8 @@ class LogMachine(RuleBasedStateMachine):
         assert [e[1:] for e in self.disk] == [e[1:] for e in expected]
         assert (block.term, block.voted_for) == vote
         self.disk, self.disk_vote = expected, vote  # the same, with the identity of a base
-        self.log.block_durable(block)
+        self.written.append(block)
+        self.log.block_durable(block, Place(1, len(self.written) - 1))
 
     @invariant()
     def durable_index_is_the_common_prefix(self) -> None:
@@ -97,12 +118,24 @@ class LogMachine(RuleBasedStateMachine):
 
     @invariant()
     def it_is_a_list(self) -> None:
-        assert self.log[:] == self.seen
+        kept = self.log.kept_index - self.log.first_index
+        assert self.log[kept:] == self.seen[kept:]
+        assert self.log[:kept] == [Entry(FORGOTTEN, *e[1:]) for e in self.seen[:kept]]
+        assert list(self.log) == self.log[:]
         assert (self.log.first_index, self.log.last_index) == (
             self.seen[0].index,
             self.seen[-1].index,
         )
         assert self.log.size_bytes == sum(len(e.command) for e in self.seen)
+
+    @invariant()
+    def what_is_forgotten_is_where_its_place_says(self) -> None:
+        for entry in self.seen[1 : self.log.kept_index - self.log.first_index]:
+            _, blocks = self.log.stretch(entry.index, 3)
+            at, first_index, next_index = blocks[0]
+            assert first_index <= entry.index < next_index
+            assert entry in self.written[at].entries
+            assert self.written[at].prev.index + 1 == first_index
 
     @invariant()
     def nothing_pending_means_the_disk_has_it(self) -> None:

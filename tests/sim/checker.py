@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from raftcache.raft.engine.base import LEADER
+from raftcache.raft.entries import FORGOTTEN
 from raftcache.raft.members import NOBODY, Configuration
 from raftcache.raft.members import Member as MemberRecord
 from tests.sim import editions
@@ -119,8 +120,10 @@ class Checker:
         log = member.entries
         at = len(log) - 1
         changes: list[_Change] = []
-        while at > 0 and seen.entries.get(log[at][1]) is not log[at]:
+        while at > 0:
             command, index, term = entry = log[at]
+            if entry is seen.entries.get(index) or command is FORGOTTEN:  # and those before it
+                break
             _, prev_index, prev_term = log[at - 1]
             if index != prev_index + 1:
                 self.fail("log has a gap", f"{member.name}: {index} follows {prev_index}")

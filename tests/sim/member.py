@@ -255,6 +255,7 @@ class Member(Host):
         except BadConfig as error:
             self._give_up(error)
         world.checker.started(self)
+        world.checker.check(self)  # the whole log, before any of it is forgotten
         if self.joins:  # the next process has to find it on its disk, or to ask again
             self.first = NOBODY
         self.replica.start()
@@ -308,6 +309,7 @@ class Member(Host):
             loop=self,
             log_lane=self._lanes[0],
             bulk_lane=self._lanes[1],
+            release=lambda: None,
             on_fatal=self._stops_itself,
         )
         self.log, self.engine = restored.log, self.replica._engine

@@ -30,7 +30,8 @@ from raftcache.state.keeping import KeepingCommands
 from raftcache.state.locks import Locks
 from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
-from tests.sim import editions
+from tests.sim import editions, stories
+from tests.sim import mutations_of_backlog as old_entries
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
 from tests.sim.member import Host, Member
@@ -367,6 +368,15 @@ MUTATIONS: Final = (
         5,
         3,
     ),
+    Mutation(
+        "truncated entries come back",
+        old_entries.truncated_comes_back,
+        "partitions",
+        40,
+        15,
+        story=stories.old_entries_are_read,
+    ),
+    Mutation("forgotten before it is applied", old_entries.forgotten_too_early, "mixed", 10),
     Mutation("each member throws dice of its own", redis.own_dice, "redis", 5, word="own-dice"),
     Mutation("rows of a call that failed are not undone", redis.rows_not_undone, "redis", 3),
     Mutation("what an undone call discarded stays so", redis.discarded_stays_so, "redis", 3),

@@ -11,6 +11,9 @@ from raftcache.command import versions
 
 NEVER: Final = 1 << 60
 
+TAILS: Final = (0, 2000, 1 << 23)
+"""Of commands that are kept in memory: none, a few, all."""
+
 Pick: TypeAlias = Callable[[Sequence[Any]], Any]
 
 
@@ -68,6 +71,7 @@ class Profile:
     append_size_bytes: int = 1 << 20
     apply_size_bytes: int = 1 << 20
     window_messages: int = 64
+    tail_size_bytes: int = 1 << 23
     # clients
     client_gap_s: float = 0.05
     burst_chance: float = 0.05
@@ -78,6 +82,11 @@ class Profile:
     store_gap_s: float = 0.05
     redis: int = 0
     redis_gap_s: float = 0.05
+
+
+def of_seed(seed: int, name: str, chance: random.Random) -> Profile:
+    """As drawn, with one of the tails: by the seed's number, which leaves the dice as they were."""
+    return replace(draw(name, chance), tail_size_bytes=TAILS[seed % len(TAILS)])
 
 
 def draw(name: str, chance: random.Random) -> Profile:

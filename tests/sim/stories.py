@@ -9,6 +9,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from tests.sim.profile import NEVER
+
 if TYPE_CHECKING:
     from tests.sim.world import World
 
@@ -51,6 +53,35 @@ def _watch(world: World, away: str, term: int) -> None:
             world.schedule.after(SEPARATE_S, world.network.unblock)
             return
     world.schedule.after(WATCH_S, _watch, world, away, term)
+
+
+def old_entries_are_read(world: World) -> None:
+    """Leaders come and go under load, no log is cut, and nothing of it is kept in memory."""
+    world.profile = replace(
+        world.profile,
+        tail_size_bytes=0,
+        snapshot_entries=NEVER,
+        segment_size_bytes=1024,
+        append_size_bytes=1 << 20,
+        client_gap_s=0.02,
+        partition_rate=2.0,
+        reset_rate=0.4,
+    )
+
+
+def logs_are_cut_while_they_are_read(world: World) -> None:
+    """A little at a time, on slow disks."""
+    world.profile = replace(
+        world.profile,
+        tail_size_bytes=0,
+        snapshot_entries=60,
+        trailing_entries=0,
+        segment_size_bytes=1024,
+        sync_s_max=0.1,
+        crash_rate=0.6,
+        client_gap_s=0.02,
+        chunk_size_bytes=1000,
+    )
 
 
 def _isolate(world: World, name: str) -> None:

@@ -14,7 +14,8 @@ import pytest
 
 from tests.sim.profile import NAMES
 from tests.sim.stock import StockMember, as_installed
-from tests.sim.world import Result, run
+from tests.sim.stories import Story, logs_are_cut_while_they_are_read, old_entries_are_read
+from tests.sim.world import Result, World, run
 
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
@@ -87,6 +88,21 @@ def test_members_of_two_versions_do_meet_in_these_seeds() -> None:
     count = sum((run(seed, "upgrades").count for seed in SEEDS_OF_UPGRADES), Counter[str]())
     for event in ("upgrades", "newer commands", "newer commands refused", "stopped by its age"):
         assert count[event] > 0, f"{event}: {count}"
+
+
+def test_old_entries_are_read_back_from_the_disk_in_these_seeds() -> None:
+    count = sum((run(seed, "mixed").count for seed in SEEDS_OF_EACH_PROFILE), Counter[str]())
+    assert count["read back"] > 0, count
+
+
+@pytest.mark.parametrize("story", [old_entries_are_read, logs_are_cut_while_they_are_read])
+def test_the_stories_of_old_entries_break_nothing(story: Story) -> None:
+    for seed in SEEDS_OF_EACH_PROFILE:
+        world = World(seed, "partitions")
+        story(world)
+        result = world.run()
+        check(result, "partitions")
+        assert result.count["read back"] > 0, result.count
 
 
 def test_disks_do_fail_in_these_seeds() -> None:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
+from raftcache.raft.places import Place
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
 from raftcache.state.state import State
@@ -101,7 +102,8 @@ class WatchedWal:
         self._wal, self._durable = wal, durable
         self.drop_before, self.remove_dropped = wal.drop_before, wal.remove_dropped
 
-    def write(self, block: Block) -> None:
+    def write(self, block: Block) -> Place:
         self._durable.writing = block
-        self._wal.write(block)
+        place = self._wal.write(block)
         self._durable.wrote(block)
+        return place

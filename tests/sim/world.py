@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 from unittest import mock
 
-from raftcache.raft import shipping, window
+from raftcache.ports import Disk
+from raftcache.raft import backlog, log, shipping, window
 from raftcache.raft.engine import applying, replication
+from raftcache.raft.entries import Entry
 from raftcache.raft.members import bootstrap
+from raftcache.raft.places import Stretch
 from tests.sim import editions
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
@@ -29,6 +32,8 @@ from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
 from tests.sim.store import Store
 from tests.sim.verdicts import kind_of
+
+READ_BACK: Final = backlog.read_back
 
 Tell: TypeAlias = Callable[[str], None]
 """Takes the trace, line by line."""
@@ -73,7 +78,9 @@ class World:
         self.chance = chance_of(seed)
         self.dice = SeededDice(self.chance)
         self.seed, self._tell = seed, tell
-        drawn = profiles.draw(profile, self.chance) if isinstance(profile, str) else profile
+        drawn = (
+            profiles.of_seed(seed, profile, self.chance) if isinstance(profile, str) else profile
+        )
         self.profile = drawn
         self.schedule = Schedule()
         self.count: Counter[str] = Counter()
@@ -139,8 +146,15 @@ class World:
             mock.patch.object(applying, "APPLY_SIZE_BYTES_MAX", p.apply_size_bytes),
             mock.patch.object(window, "WINDOW_MESSAGES_MAX", p.window_messages),
             mock.patch.object(shipping, "CHUNK_SIZE_BYTES", p.chunk_size_bytes),
+            mock.patch.object(log, "TAIL_SIZE_BYTES_MAX", p.tail_size_bytes),
+            mock.patch.object(backlog, "READ_SIZE_BYTES", p.chunk_size_bytes),
+            mock.patch.object(backlog, "read_back", self._reads_back),
         ):
             yield
+
+    def _reads_back(self, disk: Disk, stretch: Stretch, index: int) -> list[Entry]:
+        self.count["read back"] += 1
+        return READ_BACK(disk, stretch, index)
 
     # -- what happened -----------------------------------------------------------------------------
 

@@ -29,7 +29,14 @@ from raftcache.raft.peer import LinkCounters
 from raftcache.raft.transport import Links
 from raftcache.service.kv import LINEARIZABLE, KvService, Outcome
 from raftcache.state.machine import Machine
-from raftcache.system import SystemClock, SystemDice, SystemDisk, SystemFile, ThreadLane
+from raftcache.system import (
+    SystemClock,
+    SystemDice,
+    SystemDisk,
+    SystemFile,
+    ThreadLane,
+    give_memory_back,
+)
 
 PATIENCE_S: Final = 60.0
 TIMING: Final = Timing(0.03, election_min_s=0.6, election_max_s=1.2, request_timeout_s=20.0)
@@ -168,6 +175,7 @@ class Member:
             loop=loop,
             log_lane=lanes[0],
             bulk_lane=lanes[1],
+            release=give_memory_back,
             on_fatal=self.fatal.append,
         )
         self.machine = machine

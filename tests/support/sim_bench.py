@@ -318,6 +318,8 @@ class Ours(Bench):
         self._storage = storage
         self._writes_pending_max = writes_pending_max
         self.fatal: list[Exception] = []
+        self.released = 0
+        """How often free memory was given back."""
         self.loop, self.lane = _Loop(self.clock), _Lane()
         self.disk_works = True
         """False: what is to be written stays unwritten."""
@@ -353,11 +355,15 @@ class Ours(Bench):
             loop=self.loop,
             log_lane=self.lane,
             bulk_lane=self.lane,
+            release=self._released,
             on_fatal=self.fatal.append,
         )
         self.engine = self.replica._engine
         self.replica.start()
         self.turn()
+
+    def _released(self) -> None:
+        self.released += 1
 
     def seek_lease(self) -> None:
         """As whoever reads by it does; every peer promises it."""

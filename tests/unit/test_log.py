@@ -5,8 +5,15 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from raftcache.raft.entries import NO_OP, START, Block, Entry, Position, Recovered
-from raftcache.raft.log import BLOCK_COMMANDS_SIZE_BYTES_MAX, Log
+from raftcache.raft import log as log_module
+from raftcache.raft.entries import FORGOTTEN, NO_OP, START, Block, Entry, Position, Recovered
+from raftcache.raft.log import (
+    BLOCK_COMMANDS_SIZE_BYTES_MAX,
+    ENTRY_SIZE_BYTES,
+    RELEASE_SIZE_BYTES_MIN,
+    Log,
+)
+from raftcache.raft.places import Place
 
 
 def log_of(*entries: tuple[int, int]) -> Log:
@@ -228,3 +235,130 @@ def test_the_engine_starts_with_what_is_committed_everywhere() -> None:
     log = log_of((1, 0), (2, 0))
     log.setRaftCommitIndex(2)
     assert log.getRaftCommitIndex() == 1
+
+
+# -- commands that are on the disk alone -----------------------------------------------------------
+
+
+def log_on_disk(*entries: tuple[int, int]) -> Log:
+    """The same as log_of, each entry in a block and at a place of its own."""
+    log = Log()
+    for index, term in entries:
+        log.add(b"command %d" % index, index, term)
+        log.block_durable(take(log), Place(1, 512 * index))
+    return log
+
+
+ROWS = ((1, 0), (2, 1), (3, 1), (4, 3), (5, 3), (6, 4))
+
+
+def keep(monkeypatch: pytest.MonkeyPatch, commands: int) -> None:
+    """So many of these in memory."""
+    size_bytes = commands * (ENTRY_SIZE_BYTES + len(b"command 1"))
+    monkeypatch.setattr(log_module, "TAIL_SIZE_BYTES_MAX", size_bytes)
+
+
+@pytest.mark.parametrize("kept", range(7))
+def test_the_oldest_commands_are_forgotten_and_nothing_else_is(
+    monkeypatch: pytest.MonkeyPatch, kept: int
+) -> None:
+    keep(monkeypatch, kept)
+    log = log_on_disk(*ROWS)
+    size_bytes = log.size_bytes
+    log.forget_commands(applied_index=6)
+    assert log.kept_index == 7 - kept
+    assert (log.first_index, log.last_index, len(log), log.size_bytes) == (1, 6, 6, size_bytes)
+    assert [(e.index, e.term) for e in log] == list(ROWS) == [(e.index, e.term) for e in log[:]]
+    assert [e.command is FORGOTTEN for e in log] == [index < 7 - kept for index, _ in ROWS]
+    assert [(index, log.term_at(index)) for index, _ in ROWS] == list(ROWS)
+    assert {log.size_at(index) for index, _ in ROWS} == {len(b"command 1")}
+    assert (log[-1].index, log[-6].index, log[2:4]) == (6, 1, [log[2], log[3]])
+    with pytest.raises(IndexError):
+        log[6]
+    assert not log.has_pending
+    log.add(b"next", 7, 4)
+    assert take(log) == Block(0, None, False, Position(6, 4), [Entry(b"next", 7, 4)])
+
+
+@pytest.mark.parametrize(("applied", "kept_index"), [(0, 1), (1, 2), (3, 4), (6, 6)])
+def test_what_is_not_applied_or_not_durable_is_kept(
+    monkeypatch: pytest.MonkeyPatch, applied: int, kept_index: int
+) -> None:
+    keep(monkeypatch, 0)
+    log = log_on_disk(*ROWS[:5])
+    log.add(b"not durable", 6, 4)
+    log.forget_commands(applied)
+    assert log.kept_index == kept_index
+
+
+def test_a_log_without_a_disk_forgets_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(monkeypatch, 0)
+    log = log_of(*ROWS)
+    log.forget_commands(applied_index=6)
+    assert log.kept_index == 1
+
+
+def test_a_block_that_is_nowhere_cannot_follow_those_that_are_on_the_disk() -> None:
+    log = log_on_disk(*ROWS)
+    log.add(b"next", 7, 4)
+    with pytest.raises(AssertionError):
+        log.block_durable(take(log))
+
+
+def test_entries_behind_the_forgotten_can_be_truncated_and_the_forgotten_cannot(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    keep(monkeypatch, 0)
+    log = log_on_disk(*ROWS)
+    log.forget_commands(applied_index=4)
+    with pytest.raises(AssertionError):
+        log.deleteEntriesFrom(3)
+    log.deleteEntriesFrom(4)
+    assert (log.last_index, log.durable_index, log[-1].term) == (4, 4, 3)
+    assert take(log) == Block(0, None, False, Position(4, 3), [])
+    log.add(b"other", 5, 5)
+    assert take(log) == Block(0, None, False, Position(4, 3), [Entry(b"other", 5, 5)])
+
+
+@pytest.mark.parametrize("offset", range(1, 6))
+def test_a_snapshot_drops_forgotten_entries_too(
+    monkeypatch: pytest.MonkeyPatch, offset: int
+) -> None:
+    keep(monkeypatch, 2)
+    log = log_on_disk(*ROWS)
+    log.forget_commands(applied_index=6)
+    log.deleteEntriesTo(offset)
+    assert log.first_index == offset + 1
+    assert [(e.index, e.term) for e in log] == list(ROWS[offset:])
+    assert log.size_bytes == sum(log.size_at(index) for index, _ in ROWS[offset:])
+    assert log.kept_index == max(5, offset + 1)
+
+
+def test_a_restart_remembers_nothing_of_what_was_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep(monkeypatch, 0)
+    log = log_on_disk(*ROWS)
+    log.forget_commands(applied_index=6)
+    log.restart_at(9, 9)
+    assert (log.first_index, log.kept_index, log[:]) == (9, 9, [(NO_OP, 9, 9)])
+    log.block_durable(take(log), Place(2, 512))
+    log.forget_commands(applied_index=9)
+    assert log.kept_index == 9, "no block holds it"
+    log.add(b"ten", 10, 9)
+    log.block_durable(take(log), Place(2, 1024))
+    log.forget_commands(applied_index=10)
+    assert (log.kept_index, log.term_at(9), log.stretch(10, 1)) == (
+        11,
+        9,
+        (2, [(1024, 10, 1 << 63)]),
+    )
+
+
+def test_memory_is_given_back_when_it_has_halved(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log_module, "TAIL_SIZE_BYTES_MAX", 0)
+    log = Log()
+    for index in range(1, 9):
+        log.add(bytes(RELEASE_SIZE_BYTES_MIN // 2), index, 1)
+    while (block := log.take_block()) is not None:
+        log.block_durable(block, Place(1, block.prev.index))
+    worth_while = [applied for applied in range(9) if log.forget_commands(applied)]
+    assert worth_while == [4, 6, 8], "4 of 8 are left, 2 of 4, none of 2"

@@ -8,6 +8,7 @@ from typing import Any, Final, TypeAlias
 
 from raftcache.errors import Fatal
 from raftcache.ports import Clock, StateMachine
+from raftcache.raft.backlog import Backlog
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.compaction import Compactor
 from raftcache.raft.digests import Digests
@@ -43,9 +44,11 @@ def stamp_ms_of(command: bytes) -> int:
 def last_stamp_ms(log: Log) -> int:
     """The highest cluster time in a log, which is the last one; 0 if no entry has one.
 
-    The last entry may be one without: each leader begins with such a one.
+    The last entry may be one without: each leader begins with such a one. What is forgotten was
+    applied, so its time is known.
     """
-    return next((stamp for entry in reversed(log) if (stamp := stamp_ms_of(entry.command))), 0)
+    kept = (log[at].command for at in reversed(range(log.kept_index - log.first_index, len(log))))
+    return next((stamp for command in kept if (stamp := stamp_ms_of(command))), 0)
 
 
 @dataclass(slots=True)
@@ -57,6 +60,7 @@ class Parts:
     outbox: Outbox
     compactor: Compactor
     sender: Sender
+    backlog: Backlog
     receiving: Receiving
     clock: Clock
     time: ClusterTime

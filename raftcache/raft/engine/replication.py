@@ -93,11 +93,11 @@ class SyncObj(elections.SyncObj):
         elif nextNodeIdx is None:  # my log is too short
             next_index = log.last_index + 1
         else:  # a conflict: skip its whole term (Raft 5.3, last paragraphs)
-            at = nextNodeIdx - log.first_index
-            term = log[at][2]
-            while at > 1 and log[at - 1][2] == term:
-                at -= 1
-            next_index = max(log[at][1], self.__raftCommitIndex + 1)
+            next_index, term = nextNodeIdx, log.term_at(nextNodeIdx)
+            committed = self.__raftCommitIndex
+            while next_index > committed + 1 and log.term_at(next_index - 1) == term:
+                next_index -= 1
+            next_index = max(next_index, committed + 1)
         self.__transport.send(
             node,
             {
@@ -206,7 +206,9 @@ class SyncObj(elections.SyncObj):
             if at <= 0:  # compacted away: send the snapshot, piece by piece
                 self.__parts.sender.send(node, self.__send_chunk)
                 return
-            entries = self.__gather(at)
+            entries = self.__gather(node)
+            if not entries:  # they are read back from the disk: another turn will send them
+                return
             size_bytes = sum(len(e[0]) for e in entries)
             message = {
                 "type": "append_entries",
@@ -221,14 +223,12 @@ class SyncObj(elections.SyncObj):
             self.__told[node] = self.__raftCommitIndex
             window.sent(self.__seq, size_bytes)
 
-    def __gather(self, at: int) -> list[Entry]:
-        log, end, size_bytes = self.__raftLog, at, 0
-        while end < len(log) and (
-            end == at or size_bytes + len(log[end][0]) <= APPEND_SIZE_BYTES_MAX
-        ):
-            size_bytes += len(log[end][0])
-            end += 1
-        return list(log[at:end])
+    def __gather(self, node: Node) -> list[Entry]:
+        """What one message may hold of what this peer lacks."""
+        index, log = self.__raftNextIndex[node], self.__parts.log
+        if index >= log.kept_index:
+            return log.kept(index, APPEND_SIZE_BYTES_MAX)
+        return self.__parts.backlog.take(node, index, APPEND_SIZE_BYTES_MAX)
 
     def __is_untold(self, node: Node) -> bool:
         """The follower could apply more than it knows of."""
