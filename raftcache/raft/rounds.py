@@ -32,6 +32,8 @@ class Rounds:
 
     def __init__(self) -> None:
         self._answered: dict[Hashable, int] = {}
+        self._quick: list[Hashable] = []  # who answered what all were asked last, the first first
+        self._quick_seq = 0
         self._waiting: deque[tuple[int, int, Ready]] = deque()  # (seq to be answered, index, read)
         self._arrived: list[Ready] = []
         self._sent_s: deque[tuple[int, float]] = deque()
@@ -53,8 +55,26 @@ class Rounds:
             self._waiting.append((next_seq, commit_index, ready))
         self._arrived = []
 
+    @property
+    def is_waiting(self) -> bool:
+        """Reads wait for answers."""
+        return bool(self._waiting)
+
+    def quickest(self, peers: Collection[Hashable]) -> Collection[Hashable]:
+        """Whom to ask for a round: as many of the voters `peers` as it takes, the quickest ones.
+
+        All of them while it is not known who that is. Who was asked may not answer: after a moment
+        all should be.
+        """
+        quick = [peer for peer in self._quick if peer in peers][: _needed(len(peers))]
+        return quick if len(quick) == _needed(len(peers)) else peers
+
+    def ask_all(self, seq: int) -> None:
+        """Every voter is sent a message, from `seq` on: who answers first is quick."""
+        self._quick, self._quick_seq = [], seq
+
     def sent(self, seq: int, now_s: float) -> None:
-        """Messages from `seq` on, one to every voter, are sent at `now_s`, and not before it.
+        """Messages from `seq` on, to enough of the voters, are sent at `now_s`, and not before it.
 
         Here is decided whether they, and all until the next call, ask for a lease.
         """
@@ -76,13 +96,15 @@ class Rounds:
     def answered(self, peer: Hashable, seq: int) -> None:
         if seq > self._answered.get(peer, 0):
             self._answered[peer] = seq
+        if seq >= self._quick_seq and peer not in self._quick:
+            self._quick.append(peer)
 
     def settle(self, peers: Collection[Hashable], now_s: float) -> None:
         """Finish the reads that a majority of the voters (this leader and `peers`) confirms."""
         if peers and not (self._waiting or self._sent_s):
             return
         answers = sorted((self._answered.get(p, 0) for p in peers), reverse=True)
-        needed = (len(answers) + 1) // 2  # besides the leader itself
+        needed = _needed(len(answers))
         while self._waiting and (not needed or self._waiting[0][0] <= answers[needed - 1]):
             _, index, ready = self._waiting.popleft()
             ready(index)
@@ -107,6 +129,7 @@ class Rounds:
         """Leadership is over or being handed on: nothing learnt so far counts any more."""
         ended = [ready for _, _, ready in self._waiting] + self._arrived
         self._answered.clear()
+        self._quick = []
         self._waiting.clear()
         self._arrived = []
         self._sent_s.clear()
@@ -114,3 +137,8 @@ class Rounds:
         self._confirmed_s = self._sought_until_s = self._lease_s = float("-inf")
         for ready in ended:
             ready(None)
+
+
+def _needed(peers: int) -> int:
+    """How many of so many voters are a majority, with the leader itself."""
+    return (peers + 1) // 2

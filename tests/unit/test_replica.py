@@ -21,6 +21,7 @@ from raftcache.raft.batches import (
 )
 from raftcache.raft.compaction import PAUSE_S
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, applying
+from raftcache.raft.replica import ASK_ALL_AFTER_S
 from raftcache.state.image import SLICE_KEYS_MAX
 from tests.support.sim_bench import STORAGE, TIMING, Ours
 
@@ -334,6 +335,36 @@ def test_a_round_for_reads_takes_no_step_to_answer(monkeypatch: pytest.MonkeyPat
     assert reads == [2]
     leader.feed("n3", type="pong", term=leader.term, seq=leader.last_seq)
     assert steps == []
+
+
+def asking(bench: Ours) -> list[str]:
+    """Who was asked for an answer, since this was looked at last."""
+    asked = [n for n, m in bench.links.sent if m["type"] == "ping" and m["answer"]]
+    bench.links.sent.clear()
+    return asked
+
+
+def test_a_round_for_reads_asks_the_quickest_and_after_a_moment_all() -> None:
+    bench, reads = leading(), []
+    asking(bench)
+    bench.advance(TIMING.heartbeat_s)
+    assert set(asking(bench)) == {"n2", "n3"}, "a heartbeat is for everybody"
+    for peer in ("n3", "n2"):
+        bench.feed(peer, type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    bench.replica.read_index(reads.append)
+    bench.run()
+    assert asking(bench) == ["n3"]
+    bench.advance(ASK_ALL_AFTER_S)
+    assert asking(bench) == ["n2", "n3"]
+    bench.feed("n2", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    assert reads == [2]
+    bench.replica.read_index(reads.append)
+    bench.run()
+    assert asking(bench) == ["n2"], "it has answered first now"
+    bench.disconnect("n2")
+    bench.advance(ASK_ALL_AFTER_S)
+    bench.feed("n3", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    assert reads == [2, 2]
 
 
 def test_a_message_is_heard_even_by_who_need_not_act_on_it() -> None:

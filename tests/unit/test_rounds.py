@@ -137,3 +137,21 @@ def test_the_end_of_leadership_ends_every_read_and_the_lease() -> None:
     rounds.settle(["a", "b"], 1.0)
     assert not rounds.holds_lease(1.0, ELECTION_MIN_S)
     assert not rounds.wants_message
+
+
+def test_a_round_asks_the_quickest_that_make_a_majority() -> None:
+    rounds, peers = Rounds(), frozenset("abcd")
+    assert rounds.quickest(peers) == peers, "nobody knows yet"
+    rounds.ask_all(10)
+    rounds.answered("a", 9)
+    rounds.answered("c", 11)
+    assert rounds.quickest(peers) == peers, "two are needed, and one has answered"
+    rounds.answered("b", 10)
+    rounds.answered("d", 13)
+    assert rounds.quickest(peers) == ["c", "b"]
+    assert rounds.quickest(frozenset("abd")) == ["b", "d"]
+    assert rounds.quickest(frozenset("c")) == ["c"]
+    assert list(rounds.quickest(frozenset())) == [], "whoever is alone asks nobody"
+    rounds.ask_all(20)
+    rounds.answered("c", 19)
+    assert rounds.quickest(peers) == peers, "an answer to an earlier message says nothing"

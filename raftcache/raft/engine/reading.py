@@ -37,6 +37,11 @@ class SyncObj(applying.SyncObj):
             ask = {"type": "read_index", "id": self.__ask_id, "term": self.__raftCurrentTerm}
             self.__transport.send(self.__raftLeader, ask)
 
+    @property
+    def awaits_answers(self) -> bool:
+        """Leader only: reads wait for other voters."""
+        return self.__rounds.is_waiting
+
     def holds_lease(self) -> bool:
         """The state here has everything that anyone was told, and no other leader can be.
 
@@ -105,6 +110,7 @@ class SyncObj(applying.SyncObj):
             message.get("term") == self.__raftCurrentTerm  # older followers do not say
             and self.has_committed_in_term
             and self.__is_majority({node})
+            and not self.__parts.outbox.is_other(node)  # as with any answer: see engine.py
         )
 
     def __on_read_index_reply(self, node: Node, message: Message) -> None:

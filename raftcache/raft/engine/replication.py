@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Final
 
 from raftcache.errors import Fatal
@@ -185,19 +186,34 @@ class SyncObj(elections.SyncObj):
         if self.__raftState != LEADER:
             return
         now_s, last_index = self.__clock(), self.__raftLog.last_index
-        asked = self.__rounds.wants_message and self.has_committed_in_term
-        ping = asked or now_s >= self.__ping_due_s
-        if ping:
-            self.__ping_due_s = now_s + self.__conf.appendEntriesPeriod
-            if asked:
-                self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
-            self.__rounds.sent(self.__seq + 1, now_s)
+        pinged = self.__whom_to_ping(now_s)
         for node in self.__sorted_others():
             if node in self.__connectedNodes and self.__raftNextIndex[node] <= last_index:
                 self.__feed(node)
-            if node in self.__connectedNodes and (ping or self.__is_untold(node)):
+            asked = node in pinged
+            if node in self.__connectedNodes and (asked or self.__is_untold(node)):
                 self.__told[node] = self.__raftCommitIndex
-                self.__transport.send(node, self.__headed({"type": "ping", "answer": ping}))
+                self.__transport.send(node, self.__headed({"type": "ping", "answer": asked}))
+
+    def __whom_to_ping(self, now_s: float) -> Collection[object]:
+        """Who is to answer: everybody at a heartbeat, and enough of the voters for reads."""
+        beat, voters = now_s >= self.__ping_due_s, self.__voters
+        if self.__rounds.wants_message and self.has_committed_in_term:
+            self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
+            quick = self.__rounds.quickest(voters)
+            if quick is not voters and not beat and self.__connectedNodes.issuperset(quick):
+                self.__rounds.sent(self.__seq + 1, now_s)
+                return quick
+        elif not beat:
+            return ()
+        self.__ping_due_s = now_s + self.__conf.appendEntriesPeriod
+        self.__rounds.ask_all(self.__seq + 1)
+        self.__rounds.sent(self.__seq + 1, now_s)
+        return set(self.__otherNodes)
+
+    def ask_all(self) -> None:
+        """Reads have waited a moment for who was asked: with the next step everybody is."""
+        self.__ping_due_s, self.__step_due = 0.0, True
 
     def __feed(self, node: Node) -> None:
         log, window = self.__raftLog, self.__windows[node]
