@@ -100,11 +100,12 @@ class Backlog:
         elif error is not None:
             self._on_fatal(error)
             return
-        else:
-            # What follows is in memory. It may also differ, where a block's end was truncated.
+        elif not entries:
+            why = f"the log on disk has no entry {index} where it was written; {REJOIN}"
+            self._on_fatal(Fatal(why))  # not raised: on the loop nobody would catch it
+            return
+        else:  # what follows is in memory; it may also differ, where a block's end was truncated
             piece.entries = entries[: self._log.kept_index - index]
-            if not entries:
-                raise Fatal(f"the log on disk has no entry {index} where it was written; {REJOIN}")
         self._on_progress()
 
     def _verify(self, entries: list[Entry], index: int) -> None:
