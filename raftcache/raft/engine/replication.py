@@ -21,7 +21,7 @@ class SyncObj(elections.SyncObj):
 
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.__seq = 0  # numbers every message that a follower answers, in this incarnation
-        self.__answer = 0, 0  # the next one's: the seq of the message, and the last index it verified
+        self.__answer = 0, 0  # of the next one: the message's seq, and the last index it verified
         self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
