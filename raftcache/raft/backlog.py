@@ -100,7 +100,7 @@ class Backlog:
         elif error is not None:
             self._on_fatal(error)
             return
-        elif not entries:
+        elif not entries or entries[0].index != index:
             why = f"the log on disk has no entry {index} where it was written; {REJOIN}"
             self._on_fatal(Fatal(why))  # not raised: on the loop nobody would catch it
             return
