@@ -307,8 +307,12 @@ class Replica:
 
     def written(self) -> None:
         """More of the log is durable here."""
-        self._engine.written()
-        self.heed()
+        try:
+            self._engine.written()
+        except Exception as error:
+            self.fail(error)
+        else:
+            self.heed()
 
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)

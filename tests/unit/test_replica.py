@@ -260,6 +260,18 @@ def test_an_error_of_the_disk_stops_the_node() -> None:
     assert isinstance(bench.fatal[0], Fatal)
 
 
+def test_an_error_as_a_write_lands_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = alone()
+
+    def fails() -> None:
+        raise AssertionError("the account is wrong")
+
+    monkeypatch.setattr(bench.engine, "written", fails)
+    bench.replica.propose(put(), lambda outcome: None)
+    bench.turn()
+    assert isinstance(bench.fatal[0], Fatal)
+
+
 # -- turns -----------------------------------------------------------------------------------------
 
 
