@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 from raftcache.cli.local import HOST, anywhere
 from raftcache.command import versions
@@ -247,6 +247,7 @@ async def started(folder: Path, *, away: str = "") -> AsyncIterator[list[Member]
     places = {place.name: place for place in anywhere(folder, 3)}
     addresses = {name: Address(HOST, place.raft_port) for name, place in places.items()}
     async with contextlib.AsyncExitStack() as stack:
+        stack.push_async_callback(_nothing_is_accepted_any_more)
         members = [Member(name, addresses, places[name].folder) for name in addresses]
         for member in members:
             stack.push_async_callback(member.stop)
@@ -255,3 +256,16 @@ async def started(folder: Path, *, away: str = "") -> AsyncIterator[list[Member]
             await led(members)
             await next(m for m in members if m.name == away).stop()
         yield [m for m in members if m.name != away]
+
+
+async def _nothing_is_accepted_any_more() -> None:
+    """Until asyncio has let go of what was dialled as a listener closed: no socket is left open."""
+
+    def accepting() -> set[asyncio.Task[Any]]:
+        names = {task: getattr(task.get_coro(), "__name__", "") for task in asyncio.all_tasks()}
+        return {task for task, name in names.items() if name == "_accept_connection2"}
+
+    while tasks := accepting():
+        await asyncio.wait(tasks, timeout=PATIENCE_S)
+    for _ in range(3):  # what was made then is aborted at once, and its end is told a turn later
+        await asyncio.sleep(0)
