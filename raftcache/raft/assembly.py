@@ -236,12 +236,8 @@ def _forgetting(
     def dropped(_: None, error: Exception | None) -> None:
         assert wal is not None
         if error is None:
-            bulk_lane.submit(wal.remove_dropped, removed)
+            bulk_lane.submit(wal.remove_dropped, lambda _, e: fail(e) if e else None)
         else:
-            fail(error)
-
-    def removed(_: None, error: Exception | None) -> None:
-        if error is not None:
             fail(error)
 
     return forget

@@ -25,6 +25,7 @@ from raftcache.raft.entries import NO_OP, START, Block, Entry
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
+from tests.support.lanes import HeldLane
 from tests.support.memory_disk import MemoryDisk
 
 TIMING = Timing(heartbeat_s=0.06, election_min_s=0.4, election_max_s=0.8, request_timeout_s=5.0)
@@ -106,25 +107,6 @@ class _Dice:
 
     def token(self, size_bytes: int) -> bytes:
         return bytes(size_bytes)
-
-
-class _Lane:
-    """Work waits until it is let through."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[tuple[Callable[[], Any], Callable[..., None]]] = deque()
-
-    def submit(self, work: Callable[[], Any], done: Callable[..., None]) -> None:
-        self.jobs.append((work, done))
-
-    def run_one(self) -> None:
-        work, done = self.jobs.popleft()
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as e:
-            error = e
-        done(result, error)
 
 
 class _Timer:
@@ -320,7 +302,7 @@ class Ours(Bench):
         self.fatal: list[Exception] = []
         self.released = 0
         """How often free memory was given back."""
-        self.loop, self.lane = _Loop(self.clock), _Lane()
+        self.loop, self.lane = _Loop(self.clock), HeldLane()
         self.disk_works = True
         """False: what is to be written stays unwritten."""
         self.disk = disk or MemoryDisk()

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections import deque
-from collections.abc import Callable, Iterator
-from typing import Any
+from collections.abc import Iterator
 
 import pytest
 
@@ -15,6 +13,7 @@ from raftcache.raft.entries import Entry
 from raftcache.raft.log import Log
 from raftcache.raft.stock import Node
 from raftcache.raft.wal import Wal
+from tests.support.lanes import HeldLane
 from tests.support.memory_disk import MemoryDisk
 
 PEER, OTHER = Node("n2"), Node("n3")
@@ -29,12 +28,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("raftcache.raft.backlog.READ_SIZE_BYTES", READ_SIZE_BYTES)
 
 
-class Bench:
+class Bench(HeldLane):
     """A log on a disk, as an outbox writes it; reads wait until they are let through."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.disk = MemoryDisk()
-        self.jobs: deque[tuple[Callable[[], Any], Callable[..., None]]] = deque()
         self.fatal: list[Exception] = []
         self.progress = 0
         self.rows: list[Entry] = []
@@ -47,9 +46,6 @@ class Bench:
 
     def _progressed(self) -> None:
         self.progress += 1
-
-    def submit(self, work: Callable[[], Any], done: Callable[..., None]) -> None:
-        self.jobs.append((work, done))
 
     def add(self, count: int, term: int = 1, size_bytes: int = 20) -> None:
         """So many entries, in one block."""
@@ -75,15 +71,6 @@ class Bench:
     def drop_before(self, index: int) -> None:
         self.wal.drop_before(index)
         self.wal.remove_dropped()
-
-    def run_one(self) -> None:
-        work, done = self.jobs.popleft()
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as e:
-            error = e
-        done(result, error)
 
     def read(self, index: int, size_bytes_max: int = MUCH, node: Node = PEER) -> list[Entry]:
         """What one message holds, once it came."""

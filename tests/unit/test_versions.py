@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import get_args
 
 import msgspec
 import pytest
@@ -37,6 +37,7 @@ from raftcache.state.image import Loader
 from raftcache.state.machine import Machine
 from raftcache.system import SystemDisk
 from tests.fixtures import make, newer
+from tests.support.lanes import PromptLane
 from tests.support.memory_disk import MemoryDisk
 from tests.support.sim_bench import MEMBERS, MYSELF, Ours, voter
 from tests.unit.seats import hello, on_both_loops, seat, started, until, wire
@@ -113,18 +114,6 @@ def test_the_data_of_version_1_is_read_whole(data_dir: Path) -> None:
 # -- snapshots from a newer leader -----------------------------------------------------------------
 
 
-class _Now:
-    """A lane that does it at once."""
-
-    def submit(self, work: Callable[[], Any], done: Callable[[Any, Any], None]) -> None:
-        result, error = None, None
-        try:
-            result = work()
-        except Exception as e:
-            error = e
-        done(result, error)
-
-
 @pytest.mark.parametrize("change", [newer.newer_snapshot, newer.newer_image])
 def test_a_newer_leaders_snapshot_is_refused_without_asking_for_it_again(
     data_dir: Path, change: Callable[[Path], str], caplog: pytest.LogCaptureFixture
@@ -134,7 +123,7 @@ def test_a_newer_leaders_snapshot_is_refused_without_asking_for_it_again(
     index, term = (int(part) for part in path.stem.split("-"))
     said: list[object] = []
     receiving = Receiving(
-        SnapshotStore(disk := MemoryDisk()), _Now(), Machine(), lambda: None, said.append
+        SnapshotStore(disk := MemoryDisk()), PromptLane(), Machine(), lambda: None, said.append
     )
     chunk = {"index": index, "index_term": term, "offset": 0, "data": path.read_bytes()}
     receiving.receive(chunk | {"last": False}, said.append, lambda *_: said.append("installed"))
@@ -151,7 +140,9 @@ def test_an_image_that_is_damaged_is_asked_for_again() -> None:
     machine = Machine()
     machine.loader = lambda: Refusing(machine._adopt)  # type: ignore[method-assign]
     said: list[object] = []
-    receiving = Receiving(SnapshotStore(MemoryDisk()), _Now(), machine, lambda: None, said.append)
+    receiving = Receiving(
+        SnapshotStore(MemoryDisk()), PromptLane(), machine, lambda: None, said.append
+    )
     file = newer.snapshot_of(Machine())
     chunk = {"index": 7, "index_term": 1, "offset": 0, "data": file, "last": False}
     receiving.receive(chunk, said.append, lambda *_: said.append("installed"))
@@ -169,7 +160,9 @@ def test_a_node_that_cannot_use_what_it_installs_stops() -> None:
 
     fatal: list[Exception] = []
     machine = Machine()
-    receiving = Receiving(SnapshotStore(MemoryDisk()), _Now(), machine, lambda: None, fatal.append)
+    receiving = Receiving(
+        SnapshotStore(MemoryDisk()), PromptLane(), machine, lambda: None, fatal.append
+    )
     file = newer.snapshot_of(machine)
     chunk = {"index": 7, "index_term": 1, "offset": 0, "data": file, "last": True}
     receiving.receive(chunk, lambda offset: None, install)

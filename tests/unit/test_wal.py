@@ -121,6 +121,17 @@ def drop_before(wal: Wal, index: int) -> None:
     wal.remove_dropped()
 
 
+def stop_after(disk: MemoryDisk, operations: int) -> None:
+    """After so many operations of the disk the process ends."""
+    countdown = iter(range(operations, -1, -1))
+
+    def stop(operation: str, path: str) -> None:
+        if not next(countdown, 0):
+            raise KeyboardInterrupt
+
+    disk.hook = stop
+
+
 def test_segments_below_an_index_are_dropped() -> None:
     disk = MemoryDisk()
     written = rows(9)
@@ -184,13 +195,7 @@ def test_a_crash_while_dropping_leaves_no_gap() -> None:
         disk = MemoryDisk()
         written = rows(20)
         wal = write_all(disk, written)
-        countdown = iter(range(rng.randrange(8), -1, -1))
-
-        def stop(operation: str, path: str, countdown: Iterable[int] = countdown) -> None:
-            if not next(iter(countdown), 0):
-                raise KeyboardInterrupt
-
-        disk.hook = stop
+        stop_after(disk, rng.randrange(8))
         with pytest.raises(KeyboardInterrupt):
             drop_before(wal, 15)
         disk.crash(rng)
@@ -221,13 +226,7 @@ def test_a_crash_while_removing_beside_a_restart_leaves_no_gap() -> None:
         wal = write_all(disk, rows(20))
         wal.drop_before(10)
         wal.write(block((30, 3), b"after", term=3, restart=True))
-        countdown = iter(range(rng.randrange(12), -1, -1))
-
-        def stop(operation: str, path: str, countdown: Iterable[int] = countdown) -> None:
-            if not next(iter(countdown), 0):
-                raise KeyboardInterrupt
-
-        disk.hook = stop
+        stop_after(disk, rng.randrange(12))
         with suppress(KeyboardInterrupt):
             wal.remove_dropped()
         disk.crash(rng)

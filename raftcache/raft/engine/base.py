@@ -77,6 +77,11 @@ class Parts:
     fence: Callable[[str], None]
     """This replica's state is wrong, for this reason: it must not be used any more."""
 
+    def stop_feeding(self, node: Node | None = None) -> None:
+        """Let go what is on its way from the disk to one peer, or to all of them."""
+        self.sender.stop(node)
+        self.backlog.stop(node)
+
 
 class SyncObj(_Base):
     """The lowest layer; the classes above add one concern each."""

@@ -32,8 +32,7 @@ class SyncObj(reading.SyncObj):
 
         Reads and changes that wait end: nobody can answer them any more.
         """
-        self.__parts.sender.stop()
-        self.__parts.backlog.stop()
+        self.__parts.stop_feeding()
         self.__parts.receiving.stop()
         self.__parts.compactor.stop()
         self.__parts.outbox.close()
@@ -115,16 +114,13 @@ class SyncObj(reading.SyncObj):
 
     def __setState(self, state: int) -> None:
         if self.__raftState == LEADER and state != LEADER:
-            self.__parts.sender.stop()
-            self.__parts.backlog.stop()
+            self.__parts.stop_feeding()
         super().__setState(state)
 
     def __onNodeConnected(self, node: Node) -> None:
         super().__onNodeConnected(node)
-        self.__parts.sender.stop(node)
-        self.__parts.backlog.stop(node)
+        self.__parts.stop_feeding(node)
 
     def __onNodeDisconnected(self, node: Node) -> None:
         super().__onNodeDisconnected(node)
-        self.__parts.sender.stop(node)
-        self.__parts.backlog.stop(node)
+        self.__parts.stop_feeding(node)

@@ -148,7 +148,7 @@ class SyncObj(base.SyncObj):
         for table in (self.__raftNextIndex, self.__raftMatchIndex, self.__lastResponseTime):
             table.pop(node, None)
         self.__windows.pop(node, None)
-        self.__parts.sender.stop(node)
+        self.__parts.stop_feeding(node)
 
     # -- following the log -----------------------------------------------------------------------
 
