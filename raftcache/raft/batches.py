@@ -13,6 +13,7 @@ follow: PIPELINE_BATCHES_MAX are in flight at most.
 
 from __future__ import annotations
 
+import logging
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -50,6 +51,8 @@ Done: TypeAlias = Callable[[Any], None]
 Landed: TypeAlias = Callable[[Sequence[Any] | None, RaftcacheError | None], None]
 """Told once what became of a batch: the replies of its commands, in order, or why not."""
 
+logger = logging.getLogger("raftcache.raft")
+
 
 class _Batch:
     """Commands that travel together in one log entry."""
@@ -73,10 +76,20 @@ class _Batch:
         self.size_bytes += len(command)
 
     def end(self, outcomes: Sequence[Any]) -> None:
-        """Answer every caller; a second end (a reply after the timeout) finds nobody."""
+        """Answer every caller; a second end (a reply after the timeout) finds nobody.
+
+        The fault of one is logged, and is not the fault of the engine, in whose turn this is.
+        """
         waiting, self.done = self.done, []
-        for done, outcome in zip(waiting, outcomes, strict=bool(waiting)):
-            done(outcome)
+        assert not waiting or len(waiting) == len(outcomes)
+        left = zip(waiting, outcomes, strict=False)
+        while True:
+            try:
+                for done, outcome in left:
+                    done(outcome)
+                return
+            except Exception:  # those behind it still get their answers
+                logger.exception("unexpected error")
 
     def fail(self, error: RaftcacheError) -> None:
         self.end([error] * len(self.done))

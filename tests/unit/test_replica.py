@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -267,6 +268,76 @@ def test_an_error_as_a_write_lands_stops_the_node(monkeypatch: pytest.MonkeyPatc
         raise AssertionError("the account is wrong")
 
     monkeypatch.setattr(bench.engine, "written", fails)
+    bench.replica.propose(put(), lambda outcome: None)
+    bench.turn()
+    assert isinstance(bench.fatal[0], Fatal)
+
+
+# -- callers that fail -----------------------------------------------------------------------------
+
+
+def fails(outcome: object) -> None:
+    raise ValueError("a mistake in what a caller does with its answer")
+
+
+def assert_logged(caplog: pytest.LogCaptureFixture, times: int) -> None:
+    faults = [(r.message, r.exc_info[0]) for r in caplog.records if r.exc_info is not None]
+    assert faults == [("unexpected error", ValueError)] * times
+
+
+def test_a_caller_that_fails_takes_no_answer_from_those_behind_it(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench, outcomes = leading(), []
+    for number, done in enumerate([outcomes.append, fails, outcomes.append, fails, fails]):
+        bench.replica.propose(put(number), done)
+    bench.replica.propose(put(5), outcomes.append)
+    answer_all(bench)
+    answer_all(bench)
+    assert batch_sizes(bench) == [6]
+    assert [o.revision for o in outcomes] == [1, 3, 6], "each its own"
+    assert_logged(caplog, times=3)
+
+
+def test_a_replica_lives_on_behind_a_caller_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    bench, outcomes, reads = leading(), [], []
+    for number in range(3 * PIPELINE_BATCHES_MAX):
+        bench.replica.propose(put(number), fails)
+        answer_all(bench)
+        answer_all(bench)
+    bench.replica.propose(put(), outcomes.append)
+    answer_all(bench)
+    answer_all(bench)
+    assert [type(o) for o in outcomes] == [Reply], "no place of the pipeline is lost"
+    bench.replica.read_index(reads.append)
+    bench.turn()
+    bench.feed(bench.peers[0], type="pong", term=bench.term, seq=bench.last_seq)
+    bench.turn()
+    assert reads == [bench.commit_index]
+    assert bench.fatal == []
+    assert_logged(caplog, times=3 * PIPELINE_BATCHES_MAX)
+
+
+@pytest.mark.parametrize(
+    "end",
+    [lambda bench: bench.advance(2 * TIMING.request_timeout_s), lambda bench: bench.replica.stop()],
+    ids=["expired", "stopped"],
+)
+def test_who_fails_when_told_that_nobody_knows_takes_no_answer_either(
+    end: Callable[[Ours], None], caplog: pytest.LogCaptureFixture
+) -> None:
+    bench, outcomes = leading(), []
+    for done in (fails, outcomes.append):
+        bench.replica.propose(put(), done)
+    bench.turn()
+    end(bench)
+    assert [type(o) for o in outcomes] == [Unknown]
+    assert_logged(caplog, times=1)
+
+
+def test_an_engine_that_answers_too_few_stops_the_node(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = alone()
+    monkeypatch.setattr(bench.machine, "apply", lambda stamp_ms, command: [])
     bench.replica.propose(put(), lambda outcome: None)
     bench.turn()
     assert isinstance(bench.fatal[0], Fatal)
