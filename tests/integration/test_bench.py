@@ -6,13 +6,14 @@ import asyncio
 import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scripts.measuring.loads import exchange
+from scripts.measuring.loads import exchange, jute
 from scripts.measuring.loads.exchange import Order
 from scripts.measuring.systems.base import HOST
 from tests.support.cluster import PATIENCE_S, until
@@ -37,6 +38,34 @@ def test_an_answer_that_is_too_short_is_an_error_that_shows_it() -> None:
                 await exchange.carry_out(order, patience_s=0.1)
 
     asyncio.run(asked())
+
+
+def test_a_server_that_sleeps_over_a_request_is_nudged() -> None:
+    """As ZooKeeper 3.8.0 does: what it was asked waits until somebody else asks something."""
+
+    async def asked() -> exchange.Reading:
+        plan, left = jute.plan("SET", 1), list[asyncio.StreamWriter]()
+        good = struct.pack(">iiqi", plan.answer_bytes - 4, 1, 0, 0) + bytes(jute.STAT_BYTES)
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readexactly(len(plan.greeting))
+            writer.write(bytes(plan.greeting_answer_bytes))
+            while size := await reader.read(4):
+                packet = await reader.readexactly(int.from_bytes(size))
+                if packet == plan.nudge[4:]:
+                    while left:
+                        left.pop().write(good)
+                elif packet != plan.farewell[4:]:
+                    left.append(writer)
+            writer.close()
+
+        async with await asyncio.start_server(serve, HOST, 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            return await exchange.carry_out(Order("zookeeper", "SET", (port,), 1, 1, 1, 0))
+
+    reading = asyncio.run(asked())
+    assert reading["operations"] > 0
+    assert reading["errors"] == 0
 
 
 def started(tmp_path: Path, *options: str) -> subprocess.Popen[str]:

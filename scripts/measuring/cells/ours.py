@@ -30,9 +30,12 @@ raftcache is linearizable."""
 ZOOKEEPER_INTRO = (
     OURS
     + """ZooKeeper is asked in its own protocol: `setData`, and `sync` followed by `getData`, which
-is its linearizable read; raftcache in the Redis protocol: `SET` and `GET`. One request at a time on
-each connection. A client library in Python (kazoo) would be slower than the servers,
-and say nothing about them."""
+is its linearizable read as long as the leader is one: a leader answers `sync` by itself, and asks
+nobody (ZOOKEEPER-1675). raftcache is asked in the Redis protocol: `SET` and `GET`; it asks a
+majority for each GET. One request at a time on each connection. ZooKeeper 3.8.0 may sleep over the
+request of a client that is alone until somebody else asks something (ZOOKEEPER-4537, mended in
+3.8.1): so a session beside the load pings it every 10 ms. A client library in Python (kazoo) would
+be slower than the servers, and say nothing about them."""
 )
 
 

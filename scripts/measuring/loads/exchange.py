@@ -30,6 +30,8 @@ DIALECTS = {"resp": resp.plan, "zookeeper": jute.plan}
 PATIENCE_S = 20.0
 """For answers that are due when the time is over."""
 FILL_PATIENCE_S = 120.0
+NUDGE_EVERY_S = 0.01
+"""Rarely beside the load, often beside how long a run takes."""
 
 
 @dataclass(frozen=True)
@@ -124,12 +126,26 @@ class Wire(asyncio.Protocol):
             self._transport.write(packet)
 
 
+async def _nudge(plan: Plan, port: int) -> None:
+    """Until cancelled, on a connection of its own; what is answered is not looked at."""
+    transport, _ = await asyncio.get_running_loop().create_connection(asyncio.Protocol, HOST, port)
+    try:
+        transport.write(plan.greeting)
+        while True:
+            await asyncio.sleep(NUDGE_EVERY_S)
+            transport.write(plan.nudge)
+    finally:
+        transport.write(plan.farewell)
+        transport.close()
+
+
 async def carry_out(order: Order, patience_s: float = PATIENCE_S) -> Reading:
     """Latencies count from when a packet was written to when its answer was complete."""
     plan = DIALECTS[order.dialect](order.operation, order.pipeline)
     is_fill = order.operation == "FILL"
     packets = iter(plan.packets) if is_fill else _drawn(plan, random.Random(order.seed))
     loop = asyncio.get_running_loop()
+    nudges = [loop.create_task(_nudge(plan, port)) for port in set(order.ports) if plan.nudge]
     wires: list[Wire] = []
     try:
         for i in range(order.connections):
@@ -144,6 +160,9 @@ async def carry_out(order: Order, patience_s: float = PATIENCE_S) -> Reading:
         await _all(wires, [wire.ended for wire in wires], limit_s)
         took_s = time.perf_counter() - begun_s
     finally:
+        for task in nudges:
+            task.cancel()
+        await asyncio.gather(*nudges, return_exceptions=True)
         for wire in wires:
             wire.close()
             await wire.lost

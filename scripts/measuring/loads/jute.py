@@ -4,6 +4,9 @@ Numbers are big-endian, packets and strings have their length in front (zookeepe
 sources). A request is a number (xid), a type, and what it needs; an answer the number, the zxid, an
 error, and what was asked for. A read that is linearizable is a sync and then a getData, sent
 together: the server answers the read when it has caught up with the leader.
+
+Until 3.8.1 a server may miss the wake-up for a request, and leaves it until the next one of anybody
+comes (ZOOKEEPER-4537): of a client that is alone, for ever. So another session pings.
 """
 
 from __future__ import annotations
@@ -12,7 +15,7 @@ import struct
 
 from scripts.measuring.loads.plan import KEYS, VALUE, Plan
 
-CREATE, GET_DATA, SET_DATA, SYNC, CLOSE = 1, 4, 5, 9, -11
+CREATE, GET_DATA, SET_DATA, SYNC, PING, CLOSE = 1, 4, 5, 9, 11, -11
 ANY_VERSION = -1
 ALL_PERMISSIONS = 31
 SESSION_TIMEOUT_MS = 30_000
@@ -50,16 +53,20 @@ def plan(operation: str, pipeline: int) -> Plan:
             at += size
         return True
 
-    return Plan(packets, sum(sizes), is_good, _connect(), 4 + 4 + 4 + 8 + 4 + 16 + 1, _close())
+    return Plan(
+        packets,
+        sum(sizes),
+        is_good,
+        greeting=_connect(),
+        greeting_answer_bytes=4 + 4 + 4 + 8 + 4 + 16 + 1,
+        farewell=_request(CLOSE, b""),
+        nudge=_request(PING, b""),
+    )
 
 
 def _connect() -> bytes:
     """Version, last zxid seen, timeout, session (none), password (none), whether to read only."""
     return _packet(struct.pack(">iqiq", 0, 0, SESSION_TIMEOUT_MS, 0) + _string(bytes(16)) + b"\0")
-
-
-def _close() -> bytes:
-    return _request(CLOSE, b"")
 
 
 def _create(i: int, rest: bytes) -> bytes:

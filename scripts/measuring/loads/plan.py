@@ -20,3 +20,5 @@ class Plan:
     greeting: bytes = b""
     greeting_answer_bytes: int = 0
     farewell: bytes = b""
+    nudge: bytes = b""
+    """Said beside the load again and again, for a server that may sleep over a request."""
