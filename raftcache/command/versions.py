@@ -28,7 +28,7 @@ values are no strings, their rows, and remembered replies to Redis commands."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 2
-"""What is said between nodes (raft/frames.py): a link speaks the highest that both sides know. 2
+"""What is said between nodes (raft/messages.py): a link speaks the highest that both sides know. 2
 has reports of which keys were read."""
 
 COMMANDS: Final = 3

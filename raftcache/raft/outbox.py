@@ -9,19 +9,18 @@ what arrives meanwhile goes into the next one, so that one fdatasync serves many
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 from raftcache.ports import Lane
 from raftcache.raft.entries import Block
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration
+from raftcache.raft.messages import Message
 from raftcache.raft.places import Place
 from raftcache.raft.stock import Node, Transport
 
 PROMISES: Final = frozenset(("next_node_idx", "request_vote", "response_vote"))
 """An acknowledged entry, a candidacy (a vote for oneself) and a vote must survive a crash."""
-
-Message = dict[str, Any]
 
 
 class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped

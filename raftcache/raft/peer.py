@@ -15,13 +15,9 @@ from typing import Final, Protocol, cast
 
 from raftcache.command import versions
 from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
-from raftcache.raft.frames import (
-    MAGIC,
-    BadFrame,
-    FrameDecoder,
-    Message,
-    encode,
-)
+from raftcache.raft.frames import BadFrame, FrameDecoder, encode
+from raftcache.raft.members import Member
+from raftcache.raft.messages import MAGIC, Message
 
 PEER_BUFFER_SIZE_BYTES_MAX: Final = 32 << 20
 """What may wait for one peer: two frames of the largest size. A peer that is further behind is cut
@@ -137,6 +133,19 @@ def common_version(hello: Message) -> int | None:
     return version if version >= max(versions.PROTOCOL_MIN, hello["version_min"]) else None
 
 
+def member_of(hello: Message) -> Member:
+    """Who greets, by its own word."""
+    return Member(
+        name=hello["name"],
+        id=hello["member_id"],
+        raft=hello["raft"],
+        http=hello["http"],
+        voter=False,
+        commands_version=hello["commands_version"],
+        resp=hello.get("resp", ""),
+    )
+
+
 class Owner(Protocol):
     """What a connection tells its owner, on the loop."""
 
@@ -185,6 +194,15 @@ class Connection(asyncio.Protocol):
             return str(self.name or self.dialled)
         address = self._transport and self._transport.get_extra_info("peername")
         return str(address[0]) if address else "unknown"
+
+    def greeted_by(self, hello: Message) -> None:
+        """It is a link to who said this, which was not refused."""
+        version = common_version(hello)
+        assert version is not None, "else it is refused"
+        self.name, self.version = hello["name"], version
+        self.incarnation = hello["incarnation"]
+        self.member_id, self.members_version = hello["member_id"], hello["members_version"]
+        self.quiet_beats = 0
 
     # -- sending -------------------------------------------------------------------------------
 

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Final, TypeAlias
+from typing import Final, TypeAlias
 
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.ports import Lane, Loader, StateMachine
+from raftcache.raft.messages import Message
 from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.raft.snapshots import RawReader, Receiver, SnapshotStore
 from raftcache.raft.stock import Node
@@ -19,7 +20,6 @@ from raftcache.raft.stock import Node
 CHUNK_SIZE_BYTES: Final = 256 << 10
 """One piece of a snapshot: its work on the loop is about a millisecond."""
 
-Message: TypeAlias = dict[str, Any]
 SendChunk: TypeAlias = Callable[[Node, Message], None]
 Install: TypeAlias = Callable[[SnapshotMeta, Callable[[], None]], None]
 """install(meta, load): the snapshot is durable; load() puts its state in place."""

@@ -9,18 +9,25 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Coroutine
-from typing import Any, Final
+from collections.abc import Callable, Collection
+from typing import Final
 
 from raftcache.config import Address, parse_address
 from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.complaints import Complaints
-from raftcache.raft.frames import ACCESSES_SINCE, BadFrame, Message, encode
+from raftcache.raft.dialling import Dialler, Peer
+from raftcache.raft.frames import BadFrame, encode
 from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
-from raftcache.raft.pace import USUAL, Backoff, Pace
-from raftcache.raft.peer import Connection, Identity, LinkCounters, Refusal, common_version
-from raftcache.raft.probe import nobody_listens
+from raftcache.raft.messages import ACCESSES_SINCE, Message
+from raftcache.raft.pace import USUAL, Pace
+from raftcache.raft.peer import (
+    Connection,
+    Identity,
+    LinkCounters,
+    Refusal,
+    member_of,
+)
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node, Transport
 
@@ -36,20 +43,6 @@ _ALIVE = encode({"type": "alive"})
 _BETWEEN_LINKS: Final = frozenset(("alive", "refused", "accesses"))
 
 logger = logging.getLogger("raftcache.raft")
-
-
-class _Peer:
-    """A node this one should have a link to.
-
-    guest: who greeted, if it is not known as a member; then it is a peer while its link lasts.
-    """
-
-    def __init__(self, node: Node, guest: Member | None = None) -> None:
-        self.node, self.guest = node, guest
-        self.connection: Connection | None = None
-        self.dialling: asyncio.Task[None] | None = None
-        self.probing: asyncio.Task[None] | None = None
-        self.lonely_beats = 0
 
 
 class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
@@ -75,10 +68,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     ) -> None:
         super().__init__(None, None, [])
         self._identity, self._listen, self._pace = identity, listen, pace
-        self._dice, self._counters = dice, counters
-        self._on_activity = on_activity
-        self._peers: dict[str, _Peer] = {}
-        self._addresses: dict[str, Address] = {}
+        self._counters, self._on_activity = counters, on_activity
+        self._peers: dict[str, Peer] = {}
         self._roll = Roll()
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
@@ -88,10 +79,11 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
         self._unflushed: set[Connection] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._server: asyncio.Server | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._complain = Complaints(clock).log
+        complaints = Complaints(clock)
+        self._complain = complaints.log
+        self._dialler = Dialler(self, identity, counters, complaints, dice, pace, self._gone)
 
     # -- start and stop --------------------------------------------------------------------------
 
@@ -129,7 +121,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     async def stop(self) -> None:
         """Close everything; on return no task, socket or timer of this object is left."""
         self._close()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._dialler.ended()
         while self._connections:
             await next(iter(self._connections)).closed.wait()
 
@@ -158,7 +150,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         assert node.id != self._identity.name
         peer = self._peers.get(node.id)
         if peer is None:
-            peer = self._peers[node.id] = _Peer(node)
+            peer = self._peers[node.id] = Peer(node)
             self._redial(peer)
         elif peer.guest is not None:
             member, peer.guest = peer.guest, None
@@ -200,12 +192,20 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def set_address(self, name: str, address: Address) -> None:
         """Where to dial a member from now on; a link that stands is kept."""
-        if self._addresses.get(name) != address:
-            self._addresses[name] = address
+        if self._dialler.set_address(name, address):
             peer = self._peers.get(name)
             if peer is not None and peer.connection is None:
                 self._hang_up(peer, "its address changed")
                 self._redial(peer)
+
+    def _redial(self, peer: Peer) -> None:
+        if self.ready:
+            self._dialler.dial(peer)
+
+    def _hang_up(self, peer: Peer, why: str) -> None:
+        self._dialler.stop(peer)
+        if peer.connection is not None:
+            self._part(peer.connection, why)
 
     # -- sending ---------------------------------------------------------------------------------
 
@@ -236,77 +236,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         peer = self._peers.get(node)
         return None if peer is None else peer.connection
 
-    # -- dialling --------------------------------------------------------------------------------
-
-    def _redial(self, peer: _Peer) -> None:
-        """Begin to dial, if this node is ready, the one to dial, and knows where."""
-        if self.ready and peer.node.id in self._addresses and self._identity.dials(peer.node.id):
-            self._begin_dialling(peer, self._dial(peer))
-
-    def _begin_dialling(self, peer: _Peer, work: Coroutine[Any, Any, None]) -> None:
-        assert peer.dialling is None
-        peer.dialling = self._task(work)
-
-    def _task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _hang_up(self, peer: _Peer, why: str) -> None:
-        for task in (peer.dialling, peer.probing):
-            if task is not None:
-                task.cancel()
-        peer.dialling = peer.probing = None
-        if peer.connection is not None:
-            self._part(peer.connection, why)
-
-    async def _dial(self, peer: _Peer) -> None:
-        """One link after the other, until cancelled."""
-        backoff = Backoff(self._pace, self._dice)
-        while True:
-            if peer.connection is None and await self._hold_link(peer.node.id):
-                backoff.reset()
-            await asyncio.sleep(backoff.next_s())
-
-    async def _dial_once(self, peer: _Peer) -> None:
-        """Against the rule of who dials, since nothing came of the rule."""
-        await self._hold_link(peer.node.id)
-        peer.dialling, peer.lonely_beats = None, 0
-
-    async def _hold_link(self, name: str) -> bool:
-        """Dial once, and wait for the end of the link. False if there never was one."""
-        address = self._addresses[name]
-        connection = Connection(self, self._counters, dialled=name)
-        loop, reached = asyncio.get_running_loop(), False
-        try:
-            async with asyncio.timeout(self._pace.handshake_timeout_s):
-                await loop.create_connection(lambda: connection, address.host, address.port)
-            reached = True
-            await connection.closed.wait()
-        except (OSError, UnicodeError) as e:  # UnicodeError: no name that DNS could know
-            self._counters.dials_failed += 1
-            self._complain("cannot reach peer", name, str(e) or "timed out", address=str(address))
-        finally:
-            connection.abort("hung up")
-            if not reached:  # cancelled right after connection_made: uvloop never reports the end
-                connection.connection_lost(None)
-        return connection.name is not None
-
-    async def _find_out(self, peer: _Peer) -> None:
-        """A link has ended by itself: if its other end's process has, say so."""
-        ended = await nobody_listens(self._addresses[peer.node.id])
-        peer.probing = None
-        if ended and peer.connection is None:
-            self._counters.peers_gone += 1
-            logger.info("peer gone", extra={"peer": peer.node.id})
-            self.gone(peer.node)
-            self._on_activity()
+    # -- what connections report -----------------------------------------------------------------
 
     def _accept(self) -> Connection:
         return Connection(self, self._counters)
-
-    # -- what connections report -----------------------------------------------------------------
 
     def on_open(self, connection: Connection) -> None:
         self._connections.add(connection)
@@ -355,10 +288,12 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         peer = self._peers.get(connection.name or "")
         by_itself = peer is not None and peer.connection is connection
         self._part(connection, connection.why)
-        if peer is not None and by_itself and self.ready and peer.node.id in self._addresses:
-            if peer.probing is not None:
-                peer.probing.cancel()
-            peer.probing = self._task(self._find_out(peer))
+        if peer is not None and by_itself and self.ready:
+            self._dialler.probe(peer)
+
+    def _gone(self, node: Node) -> None:
+        self.gone(node)
+        self._on_activity()
 
     # -- greeting and parting --------------------------------------------------------------------
 
@@ -372,23 +307,11 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         if connection.dialled is None:
             connection.send_now(self._hello(name))
-        member = Member(
-            name,
-            hello["member_id"],
-            hello["raft"],
-            hello["http"],
-            False,
-            hello["commands_version"],
-            hello.get("resp", ""),
-        )
-        peer = self._peers.get(name) or _Peer(Node(name), guest=member)
+        member = member_of(hello)
+        peer = self._peers.get(name) or Peer(Node(name), guest=member)
         if peer.guest is None:
             self.greeted(member)
-        version = common_version(hello)
-        assert version is not None, "refused above"
-        connection.member_id = member.id
-        connection.members_version = hello["members_version"]
-        self._join(connection, peer, hello["incarnation"], version)
+        self._join(connection, peer, hello)
 
     def _hello(self, to: str) -> bytes:
         return self._identity.hello(to, self._roll.version)
@@ -412,19 +335,17 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return None  # whoever dials: there must be a link
         return Refusal.STALE if current.incarnation > hello["incarnation"] else refusal
 
-    def _join(self, connection: Connection, peer: _Peer, incarnation: int, version: int) -> None:
+    def _join(self, connection: Connection, peer: Peer, hello: Message) -> None:
         """This is the link to the peer from now on; an older one may be half dead."""
         if peer.connection is not None:
             self._part(peer.connection, "replaced by a newer link")
         self._peers[peer.node.id] = peer  # a guest comes, and goes, with its link
         self._half_open.pop(connection, None)
-        connection.name, connection.incarnation = peer.node.id, incarnation
-        connection.version = version
-        connection.quiet_beats = 0
+        connection.greeted_by(hello)
         peer.connection = connection
         self._counters.connects += 1
-        fields = {"peer": peer.node.id, "incarnation": incarnation, "version": version}
-        logger.info("link up", extra=fields)
+        fields = {"incarnation": connection.incarnation, "version": connection.version}
+        logger.info("link up", extra={"peer": peer.node.id, **fields})
         self._onNodeConnected(peer.node)
 
     def _part(self, connection: Connection, why: str) -> None:
@@ -472,13 +393,5 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
                 self._part(connection, "silent" if greeted else "no greeting in time")
             elif greeted and connection.idle_beats >= pace.beats(pace.alive_after_s):
                 connection.send_now(_ALIVE)
-        self._dial_the_lonely()
+        self._dialler.beat(self._peers.values())
         self._timer = asyncio.get_running_loop().call_later(pace.beat_s, self._beat)
-
-    def _dial_the_lonely(self) -> None:
-        lonely_beats_max = self._pace.beats(self._pace.lonely_after_s)
-        for peer in self._peers.values():
-            peer.lonely_beats += 1
-            overdue = peer.connection is None and peer.lonely_beats > lonely_beats_max
-            if overdue and peer.dialling is None and peer.node.id in self._addresses:
-                self._begin_dialling(peer, self._dial_once(peer))

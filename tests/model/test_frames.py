@@ -10,15 +10,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from raftcache.raft.frames import (
-    HEADER_SIZE_BYTES,
-    SHAPES,
-    BadFrame,
-    FrameDecoder,
-    Message,
-    decode,
-    encode,
-)
+from raftcache.raft.frames import HEADER_SIZE_BYTES, BadFrame, FrameDecoder, decode, encode
+from raftcache.raft.messages import SHAPES, Message
 from tests.unit.test_frames import EXAMPLES, HELLO
 
 messages = st.lists(st.sampled_from(EXAMPLES[1:]), max_size=8)

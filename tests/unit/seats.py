@@ -20,7 +20,8 @@ import uvloop
 
 from raftcache.command import versions
 from raftcache.config import Address
-from raftcache.raft.frames import FrameDecoder, Message, encode
+from raftcache.raft.frames import FrameDecoder, encode
+from raftcache.raft.messages import Message
 from raftcache.raft.pace import Pace
 from raftcache.raft.peer import (
     Identity,

@@ -12,13 +12,12 @@ from raftcache.errors import RaftcacheError
 from raftcache.raft.frames import (
     HEADER_SIZE_BYTES,
     HELLO_SIZE_BYTES_MAX,
-    SHAPES,
     BadFrame,
     FrameDecoder,
-    Message,
     decode,
     encode,
 )
+from raftcache.raft.messages import SHAPES, Message
 
 HELLO: Message = {
     "type": "hello",

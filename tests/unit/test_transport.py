@@ -14,10 +14,11 @@ import pytest
 
 from raftcache.config import Address
 from raftcache.errors import BadConfig
-from raftcache.raft import transport
+from raftcache.raft import dialling
 from raftcache.raft.complaints import LOG_AGAIN_S
-from raftcache.raft.frames import Message, encode
+from raftcache.raft.frames import encode
 from raftcache.raft.members import Configuration, Member
+from raftcache.raft.messages import Message
 from raftcache.raft.pace import Pace
 from raftcache.raft.peer import (
     PEER_BUFFER_SIZE_BYTES_MAX,
@@ -115,7 +116,7 @@ async def test_a_link_that_was_up_is_dialled_again_without_delay(
     async def somebody_listens(address: Address) -> bool:
         return False
 
-    monkeypatch.setattr(transport, "nobody_listens", somebody_listens)  # would be a wire as well
+    monkeypatch.setattr(dialling, "nobody_listens", somebody_listens)  # would be a wire as well
     # Without a fresh start after each link the last wait would be a minute, past every deadline.
     n2, wires = seat("n2", pace=Pace(redial_min_s=0.001, redial_max_s=1000.0)), list[Wire]()
     async with listener(wires) as address, started(n2):
@@ -170,11 +171,11 @@ async def test_stopping_and_dropping_end_the_dialling_at_every_moment(turns: int
         for _ in range(turns):
             await asyncio.sleep(0)
         n3.links.dropNode(Node("n1"))
-        await until(lambda: not n3.links._connections and not n3.links._tasks)
+        await until(lambda: not n3.links._connections and not n3.links._dialler._tasks)
         async with asyncio.timeout(DEADLINE_S):
             await n2.links.stop()
         assert not n2.links._connections
-        assert not n2.links._tasks
+        assert not n2.links._dialler._tasks
 
 
 @pytest.mark.parametrize("change", ["dropped", "moved"])

@@ -8,15 +8,9 @@ from typing import Any, Final
 from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
 from raftcache.errors import Fatal
 from raftcache.raft.engine import replication
-from raftcache.raft.engine.base import (
-    LEADER,
-    REGULAR,
-    STAMP_SIZE_BYTES,
-    Message,
-    Parts,
-    stamp_ms_of,
-)
+from raftcache.raft.engine.base import LEADER, REGULAR, STAMP_SIZE_BYTES, Parts, stamp_ms_of
 from raftcache.raft.members import MEMBERSHIP
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
 
 APPLY_SIZE_BYTES_MAX: Final = 256 << 10

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Final, TypeAlias
+from typing import Any, Final
 
 from raftcache.errors import Fatal
 from raftcache.ports import Clock, StateMachine
@@ -14,6 +14,7 @@ from raftcache.raft.compaction import Compactor
 from raftcache.raft.digests import Digests
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
+from raftcache.raft.messages import Message
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.shipping import Receiving, Sender
@@ -30,8 +31,6 @@ REGULAR: Final = b"\x00"
 
 STAMP_SIZE_BYTES: Final = 8
 """The entry's cluster time in milliseconds, little endian."""
-
-Message: TypeAlias = dict[str, Any]
 
 
 def stamp_ms_of(command: bytes) -> int:

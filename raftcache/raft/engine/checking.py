@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from raftcache.raft.digests import DIGEST_SIZE_BYTES, judge
 from raftcache.raft.engine import installing
-from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.engine.base import LEADER, Parts
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import Node, SyncObjConf
 
 

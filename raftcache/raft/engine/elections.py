@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Final
 
 from raftcache.raft.engine import membership
-from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
+from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Parts
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import Node, SyncObjConf
 
 TURN_S: Final = 0.05

@@ -6,7 +6,8 @@ from typing import Final
 
 from raftcache.errors import NotLeader
 from raftcache.raft.engine import checking
-from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Message, Parts
+from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Parts
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
 _ASSERTS_TERM: Final = frozenset(("append_entries", "ping", "snapshot_chunk", "request_vote"))

@@ -7,7 +7,8 @@ from collections.abc import Callable
 from raftcache.raft import members
 from raftcache.raft.compaction import Opened
 from raftcache.raft.engine import reading
-from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.engine.base import LEADER, Parts
+from raftcache.raft.messages import Message
 from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 

@@ -27,8 +27,9 @@ from raftcache.errors import (
 )
 from raftcache.raft import members
 from raftcache.raft.engine import base
-from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.engine.base import LEADER, Parts
 from raftcache.raft.members import Change, Configuration, Member, StillLeads
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 from raftcache.raft.window import Window
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 
 from raftcache.raft.engine import applying
-from raftcache.raft.engine.base import LEADER, Message, Parts
+from raftcache.raft.engine.base import LEADER, Parts
 from raftcache.raft.freshness import Freshness
+from raftcache.raft.messages import Message
 from raftcache.raft.rounds import Ready
 from raftcache.raft.stock import Node, SyncObjConf
 

@@ -7,8 +7,9 @@ from typing import Final
 
 from raftcache.errors import Fatal
 from raftcache.raft.engine import elections
-from raftcache.raft.engine.base import LEADER, Message, Parts, last_stamp_ms
+from raftcache.raft.engine.base import LEADER, Parts, last_stamp_ms
 from raftcache.raft.entries import Entry
+from raftcache.raft.messages import Message
 from raftcache.raft.stock import Node, SyncObjConf
 from raftcache.raft.window import Window
 
