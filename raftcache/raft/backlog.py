@@ -139,12 +139,12 @@ def _read(file: File, path: str, places: list[tuple[int, int, int]], index: int)
         at = offset - base
         if at + blocks.ALIGNMENT_BYTES > len(data):
             break
-        end = blocks.end_of_block(path, data, at, base)
-        if end > len(data) and offset > begin:
+        header = blocks.header_at(path, data, at, base)
+        if header.end > len(data) and offset > begin:
             break
-        if end > len(data):
-            data = file.read_at(base, end)
-        block = blocks.read_block(path, data, at, base)
+        if header.end > len(data):
+            data = file.read_at(base, header.end)
+        block = blocks.read_block(path, data, header, base)
         if block.prev.index + 1 != first_index:
             raise Corrupt(path, offset, f"this block does not begin with entry {first_index}")
         entries += [e for e in block.entries if index <= e.index < next_index]

@@ -173,58 +173,59 @@ def scan_segment(path: str, data: bytes, sequence: int | None) -> Scan:
         if sequence is not None and header.sequence != sequence:
             why = f"block {header.sequence} where {sequence} belongs"
             raise Corrupt(path, at, why)
-        end = at + stored_size_bytes(header.length, at)
-        stored = data[at + _HEADER.size : end]
-        if end > len(data):
+        stored = data[at + _HEADER.size : header.end]
+        if header.end > len(data):
             raise Corrupt(path, at, "the block is longer than its file")
         if xxh3_64_intdigest(stored, seed=header.sequence) != header.check:
-            _judge_bad_payload(path, data, at, end, used)
+            _judge_bad_payload(path, data, at, header.end, used)
             break
         scan.blocks.append((at, header.sequence, _decode(path, at, stored)))
-        scan.end = min(align(end), len(data))
+        scan.end = min(align(header.end), len(data))
         sequence = header.sequence + 1
     if scan.end < used:
         scan.torn_end = used
     return scan
 
 
-def end_of_block(path: str, data: bytes, at: int, base: int) -> int:
-    """Where the block ends that begins here in the data, which lie in the segment from base on.
-
-    base is a multiple of a sector's size; the header must be in the data. Raises Corrupt.
-    """
-    header = _parse_header(data, at)
-    if header is None:
-        raise Corrupt(path, base + at, "there is no block here any more")
-    return at + stored_size_bytes(header.length, at)
-
-
-def read_block(path: str, data: bytes, at: int, base: int) -> Block:
-    """The same block, all of which is in the data. Raises Corrupt."""
-    header = _parse_header(data, at)
-    assert header is not None
-    assert base % SECTOR_SIZE_BYTES == 0
-    stored = data[at + _HEADER.size : at + stored_size_bytes(header.length, at)]
-    if xxh3_64_intdigest(stored, seed=header.sequence) != header.check:
-        raise Corrupt(path, base + at, "the block is damaged: its checksum does not match")
-    return _decode(path, base + at, stored)
-
-
 @dataclass(frozen=True, slots=True)
-class _Header:
-    length: int
+class Header:
+    """Of a block, which lies from `at` to `end` in the data that its header was found in."""
+
+    at: int
+    end: int
     sequence: int
     check: int
 
 
-def _parse_header(data: bytes, at: int) -> _Header | None:
+def header_at(path: str, data: bytes, at: int, base: int) -> Header:
+    """Of the block that begins here in the data, which lie in the segment from base on.
+
+    base is a multiple of a sector's size; the header must be in the data. Raises Corrupt.
+    """
+    assert base % SECTOR_SIZE_BYTES == 0
+    header = _parse_header(data, at)
+    if header is None:
+        raise Corrupt(path, base + at, "there is no block here any more")
+    return header
+
+
+def read_block(path: str, data: bytes, header: Header, base: int) -> Block:
+    """The block of this header, all of which is in the data. Raises Corrupt."""
+    stored = data[header.at + _HEADER.size : header.end]
+    if xxh3_64_intdigest(stored, seed=header.sequence) != header.check:
+        why = "the block is damaged: its checksum does not match"
+        raise Corrupt(path, base + header.at, why)
+    return _decode(path, base + header.at, stored)
+
+
+def _parse_header(data: bytes, at: int) -> Header | None:
     if at + _HEADER.size > len(data):
         return None
     magic, length, sequence, check, own_check = _HEADER.unpack_from(data, at)
     fields = data[at : at + _HEADER_FIELDS.size]
     if magic != _MAGIC or own_check != xxh3_64_intdigest(fields):
         return None
-    return _Header(length, sequence, check)
+    return Header(at, at + stored_size_bytes(length, at), sequence, check)
 
 
 def _judge_bad_header(path: str, data: bytes, at: int, used: int, sequence: int | None) -> None:

@@ -8,7 +8,12 @@ engine/base.py, applying in engine/applying.py, digests in engine/checking.py.)
 
 from __future__ import annotations
 
+from typing import TypeAlias
+
 from raftcache.errors import Fatal
+
+Seen: TypeAlias = tuple[int, str | None, int, int, int]
+"""The term and its leader, what is committed and applied, and the end of the log."""
 
 
 class Progress:
@@ -17,16 +22,14 @@ class Progress:
     def __init__(self) -> None:
         self._term = self._commit_index = self._applied_index = 0
         self._leader: str | None = None  # of that term, as soon as it is known
-        self._seen: tuple[object, ...] = ()
+        self._seen: Seen | None = None
 
-    def check(
-        self, term: int, leader: str | None, commit_index: int, applied_index: int, last_index: int
-    ) -> None:
+    def check(self, seen: Seen) -> None:
         """Before what was done leaves this node. Raises Fatal, with the numbers."""
-        seen = (term, leader, commit_index, applied_index, last_index)
         if seen == self._seen:
             return
         self._seen = seen
+        term, leader, commit_index, applied_index, last_index = seen
         if term < self._term:
             raise Fatal(f"the term went back from {self._term} to {term}")
         if commit_index < self._commit_index:

@@ -353,7 +353,7 @@ class Replica:
 
     def _conclude(self) -> None:
         """If all is as it must be, let messages and blocks leave."""
-        self._progress.check(*self._engine.progress)
+        self._progress.check(self._engine.progress)
         self._outbox.settle()
 
     def fail(self, error: Exception) -> None:

@@ -33,3 +33,8 @@ class HeldLane(PromptLane):
 
     def run_one(self) -> None:
         super().submit(*self.jobs.popleft())
+
+    def run_all(self) -> None:
+        """And what comes of it."""
+        while self.jobs:
+            self.run_one()

@@ -24,30 +24,8 @@ from raftcache.raft.stock import Node
 from raftcache.server.backup import PIECE_SIZE_BYTES, BackupRoutes
 from raftcache.server.routes import RouteTable
 from raftcache.state.machine import Machine
+from tests.support.lanes import HeldLane
 from tests.support.memory_disk import MemoryDisk
-
-
-class Lane:
-    """Does the work when the test says so."""
-
-    def __init__(self) -> None:
-        self.work: list[tuple[Callable[[], Any], Callable[..., None]]] = []
-
-    def submit(self, work: Callable[[], Any], done: Callable[..., None]) -> None:
-        self.work.append((work, done))
-
-    def step(self) -> None:
-        work, done = self.work.pop(0)
-        try:
-            result = work()
-        except OSError as error:
-            done(None, error)
-        else:
-            done(result, None)
-
-    def run(self) -> None:
-        while self.work:
-            self.step()
 
 
 class Timer:
@@ -61,7 +39,7 @@ class Timer:
 class Loop:
     """Its calls wait with the work of the lane."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: HeldLane) -> None:
         self._lane = lane
 
     def call_soon(self, callback: Callable[..., object], *args: Any) -> None:
@@ -77,7 +55,7 @@ class Bench:
     """A compactor over a machine of a few keys; index is the last entry applied."""
 
     def __init__(self) -> None:
-        self.disk, self.lane, self.machine = MemoryDisk(), Lane(), Machine()
+        self.disk, self.lane, self.machine = MemoryDisk(), HeldLane(), Machine()
         self.store = SnapshotStore(self.disk)
         self.fatal: list[Exception] = []
         self.index = 0
@@ -127,32 +105,32 @@ class Bench:
 def test_a_snapshot_that_is_new_enough_is_opened_and_no_other_is_taken() -> None:
     bench = Bench()
     bench.take()
-    bench.lane.run()
+    bench.lane.run_all()
     bench.open_from(bench.index)
-    bench.lane.run()
+    bench.lane.run_all()
     (snapshot,) = bench.got
     assert snapshot is not None
     assert (snapshot.meta.index, snapshot.meta.revision) == (20, 20)
     assert not bench.compactor.is_wanted
     snapshot.close()
-    bench.lane.run()
+    bench.lane.run_all()
     assert bench.disk.open_files == 0
 
 
 def test_one_that_is_too_old_waits_for_the_next() -> None:
     bench = Bench()
     bench.take()
-    bench.lane.step()
+    bench.lane.run_one()
     bench.write(5)
     bench.open_from(25)
-    bench.lane.run()  # the snapshot that was being taken is of index 20
+    bench.lane.run_all()  # the snapshot that was being taken is of index 20
     assert bench.got == []
     assert not bench.compactor.is_wanted, "not before the engine has heard of the end of the first"
     bench.compactor.checkSerializing()
     assert bench.compactor.is_wanted
     bench.take()
     assert not bench.compactor.is_wanted, "one is being taken"
-    bench.lane.run()
+    bench.lane.run_all()
     (snapshot,) = bench.got
     assert snapshot is not None
     assert snapshot.meta.index == 25
@@ -163,29 +141,29 @@ def test_one_that_is_too_old_waits_for_the_next() -> None:
 def test_an_open_snapshot_can_be_read_after_it_was_pruned() -> None:
     bench = Bench()
     bench.take()
-    bench.lane.run()
+    bench.lane.run_all()
     bench.open_from(20)
-    bench.lane.run()
+    bench.lane.run_all()
     (snapshot,) = bench.got
     assert snapshot is not None
     data = bench.disk.read(f"snapshots/{bench.names[0]}")
     bench.write(1)
     bench.take()
-    bench.lane.run()
+    bench.lane.run_all()
     assert len(bench.names) == 1
     assert bench.names[0] != snapshot.meta.name
     pieces: list[bytes | None] = []
     snapshot.read(100, 1000, lambda piece, _: pieces.append(piece))
-    bench.lane.run()
+    bench.lane.run_all()
     assert pieces == [data[100:1100]]
 
 
 def test_a_snapshot_that_fails_leaves_no_file_behind() -> None:
     bench = Bench()
     bench.take()
-    bench.lane.step()
+    bench.lane.run_one()
     bench.disk.fail("write", errno.ENOSPC)
-    bench.lane.run()
+    bench.lane.run_all()
     assert [e.errno for e in bench.fatal if isinstance(e, OSError)] == [errno.ENOSPC]
     assert bench.names == []
     assert bench.disk.open_files == 0
@@ -197,10 +175,10 @@ def test_stopping_half_way_closes_everything_and_tells_who_waits(steps: int) -> 
     bench.take()
     bench.open_from(bench.index + 1)
     for _ in range(steps):
-        bench.lane.step()
+        bench.lane.run_one()
     bench.compactor.stop()
     bench.open_from(1)
-    bench.lane.run()
+    bench.lane.run_all()
     assert bench.got == [None, None]
     assert bench.disk.open_files == 0
     assert not [name for name in bench.names if name.endswith(".tmp")]
@@ -211,16 +189,16 @@ def test_stopping_half_way_closes_everything_and_tells_who_waits(steps: int) -> 
 def test_a_transfer_that_ends_closes_its_file(steps: int) -> None:
     bench = Bench()
     bench.take()
-    bench.lane.run()
+    bench.lane.run_all()
     sender = Sender(bench.store, bench.lane, bench.fatal.append)
     chunks: list[dict[str, Any]] = []
     sender.send(Node("n2"), lambda node, chunk: chunks.append(chunk))
     for _ in range(min(steps, 2)):
-        bench.lane.step()
+        bench.lane.run_one()
     if steps == 3:
         sender.acknowledged(Node("n2"), 20, len(chunks[0]["data"]))
     sender.stop()
-    bench.lane.run()
+    bench.lane.run_all()
     assert bench.disk.open_files == 0
     assert bench.fatal == []
 

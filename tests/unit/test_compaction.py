@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -13,16 +12,10 @@ from raftcache.raft.compaction import PAUSE_S, Compactor
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.state.image import SLICE_KEYS_MAX
 from raftcache.state.machine import Machine
+from tests.support.lanes import PromptLane
 from tests.support.memory_disk import MemoryDisk
 
 SLICES = 5
-
-
-class _Now:
-    """A lane that does it at once."""
-
-    def submit(self, work: Callable[[], Any], done: Callable[[Any, Any], None]) -> None:
-        done(work(), None)
 
 
 class _Timers:
@@ -61,7 +54,7 @@ def begun() -> tuple[Compactor, _Timers, MemoryDisk]:
         raise error
 
     compactor = Compactor(
-        SnapshotStore(disk), _Now(), timers, machine, describe, 0, 0, lambda: None, fatal
+        SnapshotStore(disk), PromptLane(), timers, machine, describe, 0, 0, lambda: None, fatal
     )
     compactor.serialize((None, (b"", 9, 1), None, None), 9)
     return compactor, timers, disk

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -14,6 +12,7 @@ from raftcache.raft import log as log_module
 from raftcache.raft.entries import NO_OP, Block
 from raftcache.raft.log import Log
 from raftcache.raft.outbox import PROMISES, Outbox
+from tests.support.lanes import HeldLane
 
 PEER = Node("n2")
 PROMISE = {"type": "next_node_idx"}
@@ -38,34 +37,24 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self.flushes += 1
 
 
-class Lane:
-    """Work waits until it is let through."""
-
-    def __init__(self) -> None:
-        self.jobs: deque[tuple[Callable[[], Any], Callable[..., None]]] = deque()
-
-    def submit(self, work: Callable[[], Any], done: Callable[..., None]) -> None:
-        self.jobs.append((work, done))
-
-    def run_one(self, error: Exception | None = None) -> None:
-        work, done = self.jobs.popleft()
-        if error is None:
-            work()
-        done(None, error)
-
-
 class Bench:
     """An outbox, and everything around it."""
 
     def __init__(self, durable: bool = True) -> None:
-        self.links, self.lane, self.log = Links(), Lane(), Log()
+        self.links, self.lane, self.log = Links(), HeldLane(), Log()
         self.written: list[Block] = []
         self.durable_turns = 0
         self.fatal: list[Exception] = []
-        write = self.written.append if durable else None
+        self.disk_error: OSError | None = None
+        write = self._write if durable else None
         self.outbox = Outbox(
             self.links, self.log, write, self.lane, self._on_durable, self.fatal.append
         )
+
+    def _write(self, block: Block) -> None:
+        if self.disk_error is not None:
+            raise self.disk_error
+        self.written.append(block)
 
     def _on_durable(self) -> None:
         self.durable_turns += 1
@@ -180,9 +169,9 @@ def test_after_an_error_of_the_disk_nothing_leaves_any_more() -> None:
     bench.add_entry()
     bench.send(PROMISE)
     bench.outbox.settle()
-    error = OSError("no space")
-    bench.lane.run_one(error)
-    assert bench.fatal == [error]
+    bench.disk_error = OSError("no space")
+    bench.lane.run_one()
+    assert bench.fatal == [bench.disk_error]
     assert not bench.send(PING)
     bench.add_entry()
     bench.outbox.settle()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from raftcache.errors import Fatal
-from raftcache.raft.progress import Progress
+from raftcache.raft.progress import Progress, Seen
 from tests.support.sim_bench import Ours
 
 
@@ -30,22 +30,20 @@ def quiet() -> Iterator[None]:
         ((3, "n2", 5, 4, 6), "two leaders in term 3: n1 and n2"),
     ],
 )
-def test_what_cannot_be_stops_the_node(
-    after: tuple[int, str | None, int, int, int], why: str
-) -> None:
+def test_what_cannot_be_stops_the_node(after: Seen, why: str) -> None:
     progress = Progress()
-    progress.check(3, None, 5, 4, 6)
-    progress.check(3, "n1", 5, 4, 6)
+    progress.check((3, None, 5, 4, 6))
+    progress.check((3, "n1", 5, 4, 6))
     with pytest.raises(Fatal, match=why):
-        progress.check(*after)
+        progress.check(after)
 
 
 def test_what_can_be_does_not() -> None:
     progress = Progress()
-    progress.check(3, "n1", 5, 4, 6)
-    progress.check(3, None, 5, 5, 5)  # the leader is lost; a tail was truncated
-    progress.check(4, "n2", 9, 9, 9)
-    progress.check(4, "n2", 9, 9, 9)
+    progress.check((3, "n1", 5, 4, 6))
+    progress.check((3, None, 5, 5, 5))  # the leader is lost; a tail was truncated
+    progress.check((4, "n2", 9, 9, 9))
+    progress.check((4, "n2", 9, 9, 9))
 
 
 def _commit_goes_back(bench: Ours) -> None:

@@ -8,6 +8,7 @@ from raftcache.errors import NotLeader
 from raftcache.raft.engine import checking
 from raftcache.raft.engine.base import CANDIDATE, FOLLOWER, LEADER, Parts
 from raftcache.raft.messages import Message
+from raftcache.raft.progress import Seen
 from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
 _ASSERTS_TERM: Final = frozenset(("append_entries", "ping", "snapshot_chunk", "request_vote"))
@@ -71,11 +72,15 @@ class SyncObj(checking.SyncObj):
         return 0.0 if self.is_leader else self.__clock() - self.__heard_s
 
     @property
-    def progress(self) -> tuple[int, str | None, int, int, int]:
-        """The term and its leader, what is committed and applied, and the end of the log."""
-        leader, last_index = self.__raftLeader, self.__raftLog.last_index
-        indexes = self.__raftCommitIndex, self.__raftLastApplied, last_index
-        return self.__raftCurrentTerm, leader, *indexes
+    def progress(self) -> Seen:
+        """How far this node has come."""
+        return (
+            self.__raftCurrentTerm,
+            self.__raftLeader,
+            self.__raftCommitIndex,
+            self.__raftLastApplied,
+            self.__raftLog.last_index,
+        )
 
     @property
     def is_due(self) -> bool:
