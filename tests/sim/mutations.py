@@ -19,7 +19,7 @@ from raftcache.command.words import Evict
 from raftcache.ports import Disk
 from raftcache.raft import assembly, outbox, rounds, snapshots
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER
-from raftcache.raft.engine import base, installing, membership, reading, replication
+from raftcache.raft.engine import base, elections, installing, membership, reading, replication
 from raftcache.raft.log import Log
 from raftcache.raft.replica import Replica
 from raftcache.raft.rounds import Rounds
@@ -95,6 +95,11 @@ _set_term_rightly: Final = base.SyncObj._SyncObj__setCurrentTerm
 def _forgets_votes(log: Log, term: int, voted_for: str | None) -> None:
     """They are in no block of their own, so nothing waits for them."""
     log._term, log._voted_for = term, voted_for
+
+
+def _leads_at_once(self: Any) -> None:
+    if self._SyncObj__elects(self._SyncObj__votes):
+        self._SyncObj__onBecomeLeader()
 
 
 def _only_pings(self: Any, node: Any) -> None:
@@ -313,6 +318,13 @@ MUTATIONS: Final = (
         "calm",
         10,
         story=a_voter_restarts,
+    ),
+    Mutation(
+        "who is alone leads before its vote is on the disk",
+        lambda: mock.patch.object(elections.SyncObj, "_SyncObj__count_votes", _leads_at_once),
+        "single",
+        3,
+        first=330,
     ),
     Mutation(
         "a lease outlasts the election timeout",

@@ -55,6 +55,21 @@ def test_a_majority_of_the_nodes_elects() -> None:
     assert ours.is_leader
 
 
+def test_who_is_alone_leads_when_its_vote_for_itself_is_on_the_disk() -> None:
+    """Figure 2: currentTerm and votedFor are "updated on stable storage before responding". Nobody
+    asks the only voter, but what it sends as a leader a learner keeps: were its term lost, it could
+    lead the same term twice, with other entries.
+    """
+    ours = Ours(size=1)
+    ours.disk_works = False
+    ours.advance(2 * TIMING.election_max_s)
+    assert not ours.is_leader
+    ours.disk_works = True
+    ours.run()
+    assert ours.is_leader
+    assert (ours.commit_index, ours.applied_index) == (len(ours.terms) + 1,) * 2
+
+
 def test_a_candidate_that_could_not_win_does_not_raise_its_term() -> None:
     """Dissertation 9.6, Pre-Vote: "a candidate only increments its term if it first learns from a
     majority of the cluster that they would be willing to grant the candidate their votes".

@@ -220,7 +220,11 @@ class SyncObj(membership.SyncObj):
             self.__count_votes()
 
     def __count_votes(self) -> None:
-        if self.__elects(self.__votes):
+        """Its own counts when it is on the disk, as those of others do.
+
+        Who needs no other would else send entries of a term that its next life may lead again.
+        """
+        if self.__elects(self.__votes) and not self.__raftLog.has_pending:
             self.__onBecomeLeader()
 
     def __elects(self, granted: set[Node]) -> bool:
@@ -236,6 +240,7 @@ class SyncObj(membership.SyncObj):
 
     def __onBecomeLeader(self) -> None:
         self.__transfer_to, self.__transfer_until_s = None, 0.0  # of an earlier leadership
+        self.tick_due = True
         super().__onBecomeLeader()
 
     def __check_quorum(self, now_s: float) -> None:

@@ -7,7 +7,7 @@ from typing import Final
 
 from raftcache.errors import Fatal
 from raftcache.raft.engine import elections
-from raftcache.raft.engine.base import LEADER, Parts, last_stamp_ms
+from raftcache.raft.engine.base import CANDIDATE, LEADER, Parts, last_stamp_ms
 from raftcache.raft.entries import Entry
 from raftcache.raft.messages import Message
 from raftcache.raft.stock import Node, SyncObjConf
@@ -162,6 +162,8 @@ class SyncObj(elections.SyncObj):
         """More of the log is durable here."""
         if self.__raftState == LEADER:
             self.__advance_commit()
+        elif self.__raftState == CANDIDATE:
+            self.__count_votes()
 
     def __advance_commit(self) -> None:
         """Raft 5.3 and 5.4.2: a durable majority, in this term; the leader's own disk counts."""
