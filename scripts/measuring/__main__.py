@@ -12,6 +12,7 @@ from scripts.measuring.catalogue import SECTIONS, chosen
 from scripts.measuring.lab import Lab
 from scripts.measuring.model import Cell
 from scripts.measuring.report import Run
+from scripts.measuring.sweep import Sweep
 
 ROUNDS, SECONDS = 5, 1
 QUICK_ROUNDS, QUICK_SECONDS, QUICK_SCALE = 3, 1, 0.04
@@ -48,14 +49,15 @@ def _measured(args: argparse.Namespace, cells: list[Cell]) -> Run:
     with tempfile.TemporaryDirectory(prefix="raftcache-bench-") as name:
         scale = args.scale or (QUICK_SCALE if args.quick else 1.0)
         lab = Lab(Path(name), rounds, seconds, args.quick, scale)
+        sweep = Sweep(lab)
         systems = dict.fromkeys(name for cell in cells for name in (*cell.systems, *cell.starts))
         about = machine.described(lab.folder, systems)
         try:
-            lab.measure(cells)
+            sweep.measure(cells)
         except KeyboardInterrupt:
             lab.say("interrupted: everything is stopped, and what was found is told")
             lab.left_out["the other cells"] = "interrupted"
-    return Run(about, rounds, seconds, lab.rows, scale, lab.left_out, lab.failed)
+    return Run(about, rounds, seconds, sweep.rows, scale, lab.left_out, sweep.failed)
 
 
 def _tell(run: Run, args: argparse.Namespace) -> None:

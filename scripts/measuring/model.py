@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from scripts.measuring.lab import Lab
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-    from scripts.measuring.lab import Lab
 
 Row = dict[str, Any]
 """What one contender reached in one cell, ready for JSON: `cell` (set by the runner), `system` (as

@@ -53,7 +53,7 @@ def _call(system: System, operation: str) -> Call:
 
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
-    for system in lab.contending(cell):
+    for system in lab.contending(cell.systems):
         put = _call(system, "PUT")
         system.fill_once("grpc", partial(h2load.load, put, 1, 1, system.folder))
         call = _call(system, cell.options["operation"])

@@ -77,7 +77,7 @@ def at_half(lab: Lab, cell: Cell) -> list[Lane]:
 def in_closed_loops(lab: Lab, cell: Cell) -> list[tuple[System, Spec, float]]:
     """The rate that each system reached, with what asked it."""
     found = []
-    for system in lab.contending(cell):
+    for system in lab.contending(cell.systems):
         spec = closed_loop(system, cell, lab.seconds)
         load_all(spec.asks, spec.addresses[0])
         found.append((system, spec, run(spec).rate))

@@ -105,7 +105,7 @@ def _fill(system: System, size: int) -> None:
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     size, operation = cell.options["value_bytes"], cell.options["operation"]
     contenders = []
-    for system in lab.contending(cell):
+    for system in lab.contending(cell.systems):
         system.fill_once(f"http {size}", partial(_fill, system, size))
         nodes = system.nodes if cell.options["at"] == "all nodes" else [system.leader]
         script = system.folder / f"{cell.name}.lua"

@@ -53,7 +53,7 @@ def _load(system: System, options: Row, seconds: int, turn: int) -> Reading:
 
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
-    for system in lab.contending(cell):
+    for system in lab.contending(cell.systems):
         order = _order(system, "FILL", {"connections": 16}, 0, 0)
         system.fill_once(MARK, partial(exchange.load, order))
         contenders.append(Contender(system.name, system, partial(_load, system, cell.options)))

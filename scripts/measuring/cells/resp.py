@@ -52,7 +52,7 @@ def fill(system: System) -> None:
 
 def _measure(lab: Lab, cell: Cell) -> list[Row]:
     contenders = []
-    for system in lab.contending(cell):
+    for system in lab.contending(cell.systems):
         fill(system)
         places = {system.name: system.leader}
         if system.followers:
