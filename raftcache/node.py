@@ -226,7 +226,6 @@ class Node:
             self._replica,
             machine,
             core.time,
-            self._loop,
             limits.value_size_bytes_max,
             limits.reads_pending_max,
             memory if limits.memory_size_bytes_max else None,

@@ -46,6 +46,7 @@ from raftcache.server.refrains import (
     KEY_AT,
     KEY_PREFIX,
     LEARNT_MAX,
+    REFRAIN_SIZE_BYTES_MAX,
     is_plain_key,
 )
 from raftcache.server.replies import answer_error, closing
@@ -59,6 +60,9 @@ because it may count one too many: a request that the parent takes before its en
 
 UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
 """Answers of one connection that are ready and not written yet, before requests turn cold."""
+
+ALONE_SIZE_BYTES_MAX: Final = 4 + KEY_AT + KEY_SIZE_BYTES_MAX + 1 + REFRAIN_SIZE_BYTES_MAX
+"""A GET that is known is not longer."""
 
 LATE_BODY_SIZE_BYTES_MAX: Final = 64 << 10
 """A longer body is cold: the application reads it with flow control."""
@@ -107,6 +111,8 @@ class HotConnection(Connection):
         """As the parent's, but what can be answered at once is."""
         if self._force_close or self._close or self._deaf:
             return
+        if data.startswith(b"GET ") and len(data) <= ALONE_SIZE_BYTES_MAX and self._get_alone(data):
+            return
         if self._rest:
             data, self._rest = self._rest + data, b""
         at, size = 0, len(data)
@@ -127,6 +133,27 @@ class HotConnection(Connection):
             at = end
         if not self._buffer_paused and self._pipelined() >= PIPELINED_MAX:
             self._pause_reading_for_buffer()
+
+    def _get_alone(self, data: bytes) -> bool:
+        """Serve these bytes, if they are one GET whose refrain is known, and nothing else waits.
+
+        As _serve_known would, at half the cost; without pipelines most requests are of this kind.
+        """
+        if self._slots or self._rest or self._busy or self._held or self._body is not None:
+            return False
+        words = data.split(b" ", 2)
+        if len(words) < 3 or not self._steps.between:
+            return False
+        target, refrain = words[1], self._port.refrains.known.get(words[2])
+        if refrain is None or refrain.method != b"GET" or not target.startswith(KEY_PREFIX):
+            return False
+        key = target[KEY_AT:]
+        if not (key.isalnum() and len(key) <= KEY_SIZE_BYTES_MAX) and not is_plain_key(key):
+            return False
+        self._request_count += 1
+        self._partial = False
+        self._get(key)
+        return True
 
     def _serve_known(self, data: bytes, at: int) -> int:
         """Serve the requests from here on whose refrain is known; where the first other begins.
@@ -161,12 +188,9 @@ class HotConnection(Connection):
         return at
 
     def _get(self, key: bytes) -> None:
-        slot = Slot(self._port, self, "GET", None, parsed=False)
+        slot = Slot(self._port, self, "GET", None, False)
         self._slots.append(slot)
-        try:
-            self._port.door.get(key, slot.found)
-        except Exception as error:
-            slot.fill(answer_error(error, write=False))
+        self._port.gets.add((key, slot))
 
     def _put(self, put: Put) -> None:
         slot = Slot(self._port, self, "PUT", put, parsed=False)
@@ -262,9 +286,23 @@ class HotConnection(Connection):
     # Out.
 
     def filled(self, slot: Slot) -> None:
-        """The slot has its reply; it leaves when its turn has come."""
+        """The slot has its reply; it leaves when its turn has come.
+
+        At once, if nothing else waits: nearly always, without pipelines.
+        """
+        transport = self.transport
+        if transport is None:
+            return
+        if len(self._slots) == 1 and not (
+            slot.parsed or self._held or self._deaf or self._ends or self._buffer_paused
+        ):
+            self._slots.clear()
+            transport.write(slot.reply)
+            if self._drained is not None:
+                self._all_sent()
+            return
         self._unsent_size_bytes += len(slot.reply)
-        if not self._dirty and self.transport is not None and self._slots[0] is slot:
+        if not self._dirty and self._slots[0] is slot:
             self._dirty = True
             self._port.flush_soon(self)
 

@@ -51,7 +51,7 @@ class HttpServer:
         """
         self._leader_url = leader_url
         self._config, self._clock, self._rooms = config, clock, rooms
-        self._counters = counters
+        self._counters, self._kv = counters, kv
         limits = config.limits
         self._door = KvDoor(kv, vivifier, config.name, limits.value_size_bytes_max)
         times_s = limits.header_timeout_s, limits.keepalive_timeout_s
@@ -63,7 +63,7 @@ class HttpServer:
         """Listen. Raises BadConfig when the address cannot be had."""
         assert self._runner is None, "started twice"
         loop = asyncio.get_running_loop()
-        self._port = port = HotPort(loop, self._config.limits, self._counters, self._door)
+        self._port = port = HotPort(loop, self._config.limits, self._counters, self._door, self._kv)
         self._runner = web.AppRunner(self._application(), handle_signals=False)
         await self._runner.setup()
         manager = self._runner.server
@@ -98,12 +98,12 @@ class HttpServer:
     def _application(self) -> web.Application:
         application = web.Application(client_max_size=self._config.limits.value_size_bytes_max)
         table = RouteTable(application.router)
-        table.add_path(KEY_ROUTES, self._kv, self._expect)
+        table.add_path(KEY_ROUTES, self._handle_key, self._expect)
         for add_to in (*self._rooms, DocumentRoutes().add_to):
             add_to(table)
         return application
 
-    async def _kv(self, request: web.Request) -> web.StreamResponse:
+    async def _handle_key(self, request: web.Request) -> web.StreamResponse:
         """A request for a key that was not hot: gather its body, then ask the same door."""
         self._check_length(request)
         body = await request.read()

@@ -47,7 +47,7 @@ from raftcache.server.replies import (
     refusal,
     reply_problem,
 )
-from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, ReadDone
+from raftcache.service.kv import Kv, Outcome
 from raftcache.service.vivify import Role, Vivified, Vivifier, Wish
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
@@ -80,10 +80,10 @@ class KvDoor:
         self._leader_url = url
         served_by = f"X-Raftcache-Served-By: {self._node}\r\n"
         hint = f"X-Raftcache-Leader: {url}\r\n" if url else ""
-        self._served_by = (served_by + hint).encode("ascii")
+        self.served_by = (served_by + hint).encode("ascii")
         # Built once: a cache is asked for much that it does not have.
         missing = REFUSED[Status.MISSING]
-        self._missing = problem(*missing, REASONS[Status.MISSING], headers=self._served_by)
+        self._missing = problem(*missing, REASONS[Status.MISSING], headers=self.served_by)
 
     def handle(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
         """Answer one request; send is called exactly once, later or at once, on the loop.
@@ -103,16 +103,12 @@ class KvDoor:
 
     # The plain ones, parsed by nobody: see refrains.py. What they answer is worded below, too.
 
-    def get(self, key: bytes, done: ReadDone) -> None:
-        """A linearizable read; `found` words its outcome."""
-        self._kv.read(key, LINEARIZABLE, done)
-
     def put(self, put: Put, done: Callable[[Outcome], None]) -> None:
         """A write; `written` words its outcome."""
         self._kv.write(put, done)
 
     def found(self, found: Item | RaftcacheError | None) -> Answer:
-        """What came of a `get`. Raises nothing."""
+        """What came of a plain read. Raises nothing."""
         try:
             return self._found(found, None)
         except Exception as error:
@@ -184,7 +180,7 @@ class KvDoor:
             return self._typed(found)
         if known is not None and is_known(f'"{found.mod_revision}"', known):
             lines = b'ETag: "%d"\r\n' % found.mod_revision
-            return Answer(304, lines + self._served_by)
+            return Answer(304, lines + self.served_by)
         lines = (
             b'Content-Type: %b\r\nETag: "%d"\r\nX-Raftcache-Create-Revision: %d\r\n'
             b"X-Raftcache-Version: %d\r\n%b%b%b"
@@ -195,7 +191,7 @@ class KvDoor:
             found.version,
             self._ttl_line(found.deadline_ms) if found.deadline_ms else b"",
             b"X-Raftcache-Lease: %d\r\n" % found.lease if found.lease else b"",
-            self._served_by,
+            self.served_by,
         )
         return Answer(200, lines, found.value)
 
@@ -204,7 +200,7 @@ class KvDoor:
         assert isinstance(found, Collection)
         detail = f"the key holds a {found.type}: read it with the commands of the Redis protocol"
         status, title = REFUSED[Status.WRONG_TYPE]
-        return problem(status, title, detail, headers=self._served_by, value_type=found.type)
+        return problem(status, title, detail, headers=self.served_by, value_type=found.type)
 
     def _ttl_line(self, deadline_ms: int) -> bytes:
         return b"X-Raftcache-TTL-Ms: %d\r\n" % self._left_ms(deadline_ms)
@@ -223,7 +219,7 @@ class KvDoor:
             outcome.revision,
             self._ttl_line(outcome.deadline_ms) if outcome.deadline_ms else b"",
             b"Idempotency-Replayed: true\r\n" if outcome.replayed else b"",
-            self._served_by,
+            self.served_by,
         )
         if isinstance(command, _PUTS):  # first, and no other kind of command: most writes
             body = b'{"revision":%d,"version":%d}' % (outcome.revision, outcome.version)
@@ -250,11 +246,11 @@ class KvDoor:
     def _refused(self, command: Command, reply: Reply) -> Answer:
         if reply.status not in _WITH_REVISION:
             more = quota_of(reply, getattr(command, "key", b""))
-            return reply_problem(reply, None, self._served_by, **more)
+            return reply_problem(reply, None, self.served_by, **more)
         revision, detail = reply.revision, None
         if reply.status is Status.PRECONDITION:
             detail = f"the key is at revision {revision}" if revision else "there is no such key"
-        lines = (b'ETag: "%d"\r\n' % revision if revision else b"") + self._served_by
+        lines = (b'ETag: "%d"\r\n' % revision if revision else b"") + self.served_by
         return reply_problem(reply, detail, lines, revision=revision)
 
 

@@ -145,6 +145,11 @@ def render(answer: Answer, date: bytes, *, bare: bool = False, close: bool = Fal
     return b"%b%b%bContent-Length: %d\r\n\r\n%b" % (line, date, answer.headers, len(body), shown)
 
 
+def head_of(status: int, date: bytes) -> bytes:
+    """What a rendered answer begins with; what follows is the same whenever it is given."""
+    return _STATUS_LINES[status] + date
+
+
 def closing(reply: bytes) -> bytes:
     """A rendered answer that now is to be the last."""
     return reply.replace(b"\r\n", b"\r\n" + _CLOSE, 1)

@@ -7,8 +7,10 @@ of its own for each GET costs more than looking up its key.
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Generic, TypeVar
 
 from raftcache.command.calls import CALLS_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
@@ -20,6 +22,13 @@ from raftcache.service.wording import failure_of
 from raftcache.state.machine import Machine
 
 ValuesDone = Callable[[list[Value]], None]
+
+Glance = Callable[[Sequence[bytes | None]], bool]
+"""Answers by what is stored under the keys (see Kv.stored), or not: then it returns False."""
+PlainValues = Callable[[Sequence[bytes | None]], list[bytes] | None]
+"""The values of strings that do not end, by what is stored; None if any is another thing."""
+
+R = TypeVar("R")
 
 logger = logging.getLogger("raftcache.redis")
 
@@ -67,10 +76,38 @@ def _share(shares: list[tuple[int, ValuesDone]], values: list[Value]) -> None:
         at += count
 
 
-class Reading:
-    """Looks up keys for many callers: all that ask in one turn share one read round."""
+class Reading(ABC, Generic[R]):
+    """Those who come to read in one turn of the loop share one read round, and one call."""
 
-    __slots__ = ("_asked", "_kv", "_look_closer", "_loop", "_machine", "_note_read")
+    __slots__ = ("_asked", "_kv", "_loop")
+
+    def __init__(self, loop: Loop, kv: Kv) -> None:
+        self._loop, self._kv = loop, kv
+        self._asked: list[R] = []
+
+    def add(self, reader: R) -> None:
+        """Answer this one later, by what a linearizable read finds."""
+        self._asked.append(reader)
+        if len(self._asked) == 1:
+            self._loop.call_soon(self._begin)
+
+    def _begin(self) -> None:
+        """Who asks from here on has to wait for the next round: this one may be too old."""
+        asked, self._asked = self._asked, []
+        self._kv.when_fresh(LINEARIZABLE, partial(self._answer, asked), len(asked))
+
+    @abstractmethod
+    def _answer(self, readers: list[R], refused: RaftcacheError | None) -> None:
+        """The state is fresh enough for these, or is not, and why. One's fault is not another's."""
+
+
+class ReadingValues(Reading[tuple[Sequence[bytes], ValuesDone, Glance | None]]):
+    """Looks up keys for many callers, who are told what a linearizable GET of each answers.
+
+    Each has keys, what is called with their values, and a glance that may come before that.
+    """
+
+    __slots__ = ("_look_closer", "_machine", "_note_read")
 
     def __init__(
         self,
@@ -82,35 +119,29 @@ class Reading:
     ) -> None:
         """look_closer: does it for keys that have more to them than a value. note_read: told of
         the other keys that are read."""
-        self._loop, self._kv, self._machine = loop, kv, machine
+        super().__init__(loop, kv)
+        self._machine = machine
         self._look_closer, self._note_read = look_closer, note_read
-        self._asked: list[tuple[Sequence[bytes], ValuesDone]] = []
 
-    def add(self, keys: Sequence[bytes], done: ValuesDone) -> None:
-        """done: called later with what a linearizable GET of each key answers."""
-        if not self._asked:
-            self._loop.call_soon(self._begin)
-        self._asked.append((keys, done))
-
-    def _begin(self) -> None:
-        """Who asks from here on has to wait for the next round: this one may be too old."""
-        asked, self._asked = self._asked, []
-        self._kv.when_fresh(LINEARIZABLE, partial(self._fresh, asked), len(asked))
-
-    def _fresh(
-        self, asked: list[tuple[Sequence[bytes], ValuesDone]], refused: RaftcacheError | None
+    def _answer(
+        self,
+        readers: list[tuple[Sequence[bytes], ValuesDone, Glance | None]],
+        refused: RaftcacheError | None,
     ) -> None:
         failure = None if refused is None else failure_of(refused)
-        strings, now_ms = self._machine.strings, self._kv.now_ms()
-        for keys, done in asked:
+        stored, strings, now_ms = self._machine.stored, self._machine.strings, self._kv.now_ms()
+        for keys, done, glance in readers:
             try:
                 if failure is not None:
                     done([failure] * len(keys))
-                elif (values := strings(keys, now_ms)) is None:
-                    self._look_closer(keys, done)
-                else:
-                    if self._note_read is not None:
-                        list(map(self._note_read, keys))
+                    continue
+                if glance is None or not glance(stored(keys)):
+                    values = strings(keys, now_ms)
+                    if values is None:
+                        self._look_closer(keys, done)
+                        continue
                     done(values)
+                if self._note_read is not None:
+                    list(map(self._note_read, keys))
             except Exception:  # one caller's fault must not silence the others
                 logger.exception("unexpected error")

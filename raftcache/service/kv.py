@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import Final, Protocol, TypeAlias
@@ -15,10 +15,10 @@ from raftcache.command.calls import Calls
 from raftcache.command.replies import Item, Reply
 from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
-from raftcache.ports import Loop
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
 from raftcache.service.memory import Memory
+from raftcache.state.items import read_plain
 from raftcache.state.machine import Machine
 
 Outcome: TypeAlias = Reply | RaftcacheError
@@ -65,6 +65,22 @@ class Kv(Protocol):
         """The key at the asked freshness; done is called exactly once, later or at once."""
         ...
 
+    def stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """What is under these keys as of the last entry applied, for those who know it is fresh.
+
+        Where two are the same bytes they are the same item; see plain. None: there is nothing.
+        """
+        ...
+
+    def plain(self, stored: bytes) -> Item | None:
+        """The item of which nothing else need be known; None if time or a lease may end it, or it
+        is a collection: then it is for `find`."""
+        ...
+
+    def find(self, key: bytes, done: ReadDone) -> None:
+        """What a read answers, for those who know that the state is fresh; as read."""
+        ...
+
     def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         """done(None) once the local state is as fresh as asked, or done(why it cannot be).
 
@@ -90,7 +106,6 @@ class KvService:
         replica: Replica,
         machine: Machine,
         time: ClusterTime,
-        loop: Loop,
         value_size_bytes_max: int,
         reads_pending_max: int,
         memory: Memory | None = None,
@@ -99,9 +114,6 @@ class KvService:
         """memory: the limit that writes must fit in. note_read: told of keys that are read."""
         self._memory, self._note_read = memory, note_read
         self._replica, self._machine, self._time = replica, machine, time
-        self._loop = loop
-        self._reads: list[tuple[bytes, ReadDone]] = []
-        """Of this turn of the loop: they ask the replica together, with one callback for all."""
         self._value_size_bytes_max = value_size_bytes_max
         self._reads_pending_max = reads_pending_max
         self._reads_pending = 0
@@ -144,20 +156,9 @@ class KvService:
         )
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
-        """See Kv. A linearizable read shares its round with all that arrive in the same turn."""
         if self._note_read is not None:
             self._note_read(key)
-        if (
-            want.level is not Level.LINEARIZABLE
-            or self._reads_pending >= self._reads_pending_max
-            or self._replica.expelled
-        ):
-            self.when_fresh(want, partial(self._look, key, want, done))
-            return
-        self._reads_pending += 1
-        if not self._reads:
-            self._loop.call_soon(self._confirm)
-        self._reads.append((key, done))
+        self.when_fresh(want, partial(self._look, key, want, done))
 
     def _look(self, key: bytes, want: Want, done: ReadDone, refused: RaftcacheError | None) -> None:
         if refused is not None:
@@ -165,22 +166,16 @@ class KvService:
         elif want.level is Level.STALE:
             done(self._machine.get(key))
         else:
-            self._answer(key, done)
+            self.find(key, done)
 
-    def _confirm(self) -> None:
-        reads, self._reads = self._reads, []
-        self._replica.read_index(partial(self._confirmed, reads))
+    def stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        if self._note_read is not None:
+            for key in keys:
+                self._note_read(key)
+        return self._machine.stored(keys)
 
-    def _confirmed(self, reads: list[tuple[bytes, ReadDone]], index: int | None) -> None:
-        self._reads_pending -= len(reads)
-        for key, done in reads:
-            try:
-                if index is None:
-                    done(_unconfirmed())
-                else:
-                    self._answer(key, done)
-            except Exception:  # one reader's fault must not silence the others
-                logger.exception("unexpected error")
+    def plain(self, stored: bytes) -> Item | None:
+        return read_plain(stored)
 
     def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         if self._replica.expelled:
@@ -199,7 +194,7 @@ class KvService:
         self._reads_pending -= readers
         try:
             done(_unconfirmed() if index is None else None)
-        except Exception:  # as above: the replica tells others with the same round
+        except Exception:  # the replica tells others with the same round
             logger.exception("unexpected error")
 
     def tick(self, done: Callable[[Outcome], None]) -> None:
@@ -211,8 +206,8 @@ class KvService:
             return NotLeader(f"the state here may be {age_ms:.0f} ms old")
         return None
 
-    def _answer(self, key: bytes, done: ReadDone) -> None:
-        """From the local state, fresh enough by now; an overdue key waits for the log to say so."""
+    def find(self, key: bytes, done: ReadDone) -> None:
+        """See Kv. An overdue key waits for the log to say so."""
         item = self._machine.get(key)
         if item is not None and item.deadline_ms and item.deadline_ms <= self._time.now_ms():
             self._replica.propose(codec.TICK, lambda outcome: self._after_tick(key, outcome, done))

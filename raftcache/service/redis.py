@@ -16,10 +16,11 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
-from raftcache.service.gathering import Reading, ValuesDone, Writing
+from raftcache.service.gathering import Glance, ReadingValues, ValuesDone, Writing
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
 from raftcache.service.pipeline import Alone, Pipeline, Wrote
 from raftcache.service.wording import failure_of, once_of, values_of
+from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
 
 _DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
@@ -51,8 +52,15 @@ class Redis(Protocol):
         """
         ...
 
-    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
-        """As a run of a GET of each key, on a shorter way, and without an end to the wait."""
+    def get(self, keys: Sequence[bytes], done: ValuesDone, glance: Glance | None = None) -> None:
+        """As a run of a GET of each key, on a shorter way, and without an end to the wait.
+
+        glance: may answer instead of done; called once before it, if the state can be read.
+        """
+        ...
+
+    def plain_values(self, stored: Sequence[bytes | None]) -> list[bytes] | None:
+        """See PlainValues."""
         ...
 
     def write(
@@ -113,7 +121,7 @@ class RedisService:
         self.alone = alone
         self._receivers = receivers
         self._writing = Writing(loop, self._write) if gathers else None
-        self._reading = Reading(loop, kv, machine, self._get_slowly, note_read)
+        self._reading = ReadingValues(loop, kv, machine, self._get_slowly, note_read)
 
     def run(
         self,
@@ -159,8 +167,11 @@ class RedisService:
 
         when_current(self.kv, self.machine, LINEARIZABLE, fresh)
 
-    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
-        self._reading.add(keys, done)
+    def get(self, keys: Sequence[bytes], done: ValuesDone, glance: Glance | None = None) -> None:
+        self._reading.add((keys, done, glance))
+
+    def plain_values(self, stored: Sequence[bytes | None]) -> list[bytes] | None:
+        return plain_values(stored)
 
     def _get_slowly(self, keys: Sequence[bytes], done: ValuesDone) -> None:
         """With a round of its own, which may have to wait for what is overdue to be gone."""

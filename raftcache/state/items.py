@@ -160,15 +160,21 @@ def plain_value(packed: bytes) -> bytes | None:
     return None if end or kind != STRING else packed[_HEADER_SIZE_BYTES + size :]
 
 
-def plain_values(found: Sequence[bytes]) -> list[bytes] | None:
+def plain_values(found: Sequence[bytes | None]) -> list[bytes] | None:
     """The values of strings that do not end and have no content type; None if any is another thing.
 
     plain_value of each, in three quarters of the time.
     """
-    ends = list(map(_unpack_end, found))
+    first = found[0]
+    if first is None or _unpack_end(first) != _PLAIN:
+        return None  # where one is another thing, most are
+    try:
+        ends = list(map(_unpack_end, found))  # type: ignore[arg-type]
+    except TypeError:  # of None
+        return None
     if ends.count(_PLAIN) != len(ends):
         return None
-    return [packed[_HEADER_SIZE_BYTES:] for packed in found]
+    return [packed[_HEADER_SIZE_BYTES:] for packed in found]  # type: ignore[index]
 
 
 def is_sound_plain(packed: bytes, revision: int) -> bool:
@@ -244,6 +250,15 @@ def read(packed: bytes, now_ms: int) -> Item | None:
     return Item(
         packed[value_at:], content_type, create_revision, mod_revision, version, deadline_ms, lease
     )
+
+
+def read_plain(packed: bytes) -> Item | None:
+    """The item, if these bytes are all that there is to know of it: a string without an end.
+
+    None if it has a deadline or a lease, or is a collection.
+    """
+    end, kind, _ = _unpack_end(packed)
+    return read(packed, 0) if kind == STRING and not end else None
 
 
 def read_without_value(packed: bytes, now_ms: int) -> Item | None:

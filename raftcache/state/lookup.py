@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, cast
+from typing import Final
 
 from raftcache.command.replies import Item
 from raftcache.command.values import Value
@@ -30,10 +30,9 @@ def strings(state: State, keys: Sequence[bytes], now_ms: int) -> list[Value] | N
     found = list(map(state.keyspace.packed, keys))
     if len(keys) > 1 and sum(map(len, filter(None, found))) > TURN_SIZE_BYTES:
         return None
-    if None not in found:
-        plain = plain_values(cast("list[bytes]", found))
-        if plain is not None:
-            return plain
+    plain = plain_values(found)
+    if plain is not None:
+        return plain
     values: list[Value] = [None if packed is None else plain_value(packed) for packed in found]
     if None in values:
         for place, packed in enumerate(found):

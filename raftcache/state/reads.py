@@ -41,6 +41,10 @@ class Reads:
         """The key as of the last entry applied; an overdue one is absent."""
         return self._state.keyspace.get(key, self._state.now_ms)
 
+    def stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        """The keys as of the last entry applied, packed and unread; overdue ones among them."""
+        return list(map(self._state.keyspace.packed, keys))
+
     def strings(self, keys: Sequence[bytes], now_ms: int) -> list[Value] | None:
         """What a GET of each key answers; None if that is for `call` to say. See lookup.strings."""
         return lookup.strings(self._state, keys, now_ms)

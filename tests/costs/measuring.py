@@ -13,7 +13,7 @@ from tests.costs.cluster import HISTORY_EVENTS_MAX, RESP_PORT, Cluster, serving
 from tests.costs.counting import Function, Instructions, Kept, no_collector
 from tests.costs.operations import KEYS, OPERATIONS, Applying, Asking, resp_set
 
-WARM_MIN: Final = 320
+WARM_MIN: Final = KEYS
 """Operations before counting begins: caches fill, and lists that are kept free for the next use."""
 COUNTED: Final = 640
 ROUNDS_MIN, ROUNDS_MAX = 1, 64

@@ -314,7 +314,7 @@ class Member(Host):
         )
         self.log, self.engine = restored.log, self.replica._engine
         loop: Any = self
-        self._kv = KvService(self.replica, self.machine, time, loop, VALUE_SIZE_BYTES_MAX, 10_000)
+        self._kv = KvService(self.replica, self.machine, time, VALUE_SIZE_BYTES_MAX, 10_000)
         self.redis = RedisService(
             self._kv, self.machine, self.world.dice, loop, ELEMENT_SIZE_BYTES_MAX, {}
         )

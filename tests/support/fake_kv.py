@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from raftcache.command import codec
+from raftcache.command.replies import Item
 from raftcache.command.words import Command, Tick
 from raftcache.errors import RaftcacheError
 from raftcache.service.kv import FreshDone, Outcome, ReadDone, Want
+from raftcache.state.items import read_plain
 from raftcache.state.machine import Machine
 
 
@@ -37,6 +39,15 @@ class FakeKv:
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
         self.wants.append(want)
         self._end(partial(self._look_up, key, done))
+
+    def stored(self, keys: Sequence[bytes]) -> list[bytes | None]:
+        return self.machine.stored(keys)
+
+    def plain(self, stored: bytes) -> Item | None:
+        return read_plain(stored)
+
+    def find(self, key: bytes, done: ReadDone) -> None:
+        done(self.machine.get(key))
 
     def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         self.wants.append(want)

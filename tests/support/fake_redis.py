@@ -8,9 +8,9 @@ from itertools import chain
 
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.service.gathering import Glance, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Want
 from raftcache.service.pipeline import Wrote
-from raftcache.service.redis import ValuesDone
 
 
 class FakeRedis:
@@ -55,8 +55,11 @@ class FakeRedis:
         self._held.append(end)
         return partial(self._cancel, end)
 
-    def get(self, keys: Sequence[bytes], done: ValuesDone) -> None:
+    def get(self, keys: Sequence[bytes], done: ValuesDone, glance: Glance | None = None) -> None:
         self.run([(b"GET", key) for key in keys], done)
+
+    def plain_values(self, stored: Sequence[bytes | None]) -> list[bytes] | None:
+        return None
 
     def write(
         self,

@@ -179,7 +179,7 @@ class Member:
             on_fatal=self.fatal.append,
         )
         self.machine = machine
-        self._kv = KvService(self.replica, machine, cluster_time, loop, 1 << 20, 10_000)
+        self._kv = KvService(self.replica, machine, cluster_time, 1 << 20, 10_000)
         await links.start()
         self._undo.push_async_callback(links.stop)
         self.replica.start()

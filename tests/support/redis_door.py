@@ -11,6 +11,7 @@ from typing import Any
 
 from raftcache.config import Address, Config, Limits
 from raftcache.metrics import RespCounters
+from raftcache.server.kept import Kept
 from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.greetings import Greetings
@@ -35,6 +36,7 @@ class Door:
     pubsub: PubSub
     tracking: Tracking
     clients: Clients
+    kept: Kept
 
     @property
     def machine(self) -> Machine:
@@ -64,6 +66,8 @@ async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]
     server = RespServer(redis, config, HandClock(), RespCounters(), clients, rooms)
     await server.start()
     try:
-        yield Door(server.listening.port, kv, pubsub, tracking, clients)
+        assert server._port is not None
+        kept = server._port.glances.kept
+        yield Door(server.listening.port, kv, pubsub, tracking, clients, kept)
     finally:
         await server.stop(1.0)

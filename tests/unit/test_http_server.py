@@ -416,9 +416,11 @@ def test_answers_of_one_turn_leave_in_one_write(monkeypatch: pytest.MonkeyPatch)
     async def test() -> None:
         async with serving() as served:
             client = await served.connect()
+            await client.ask(request("GET", "/v1/kv/a"))  # which is parsed, the others are known
+            before = flushes
             await client.send(request("GET", "/v1/kv/a") * 20)
             assert [r.status for r in await answers(client, ["GET"] * 20)] == [404] * 20
-            assert flushes == 1
+            assert flushes == before + 1
 
     run(test())
 

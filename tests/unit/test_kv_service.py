@@ -13,7 +13,7 @@ from raftcache.errors import NotLeader, Overloaded
 from raftcache.service.kv import LINEARIZABLE, KvService, Level, Want
 from raftcache.state.machine import Machine
 from tests.support.fake_kv import FakeKv
-from tests.support.watching import FakeReplica, HandLoop
+from tests.support.watching import FakeReplica
 
 LEASE = Want(Level.LEASE)
 READS_PENDING_MAX = 3
@@ -44,20 +44,15 @@ class Bench:
     """The service, and what is under it."""
 
     def __init__(self) -> None:
-        self.replica, self.loop, store = Replica(), HandLoop(), FakeKv()
+        self.replica, store = Replica(), FakeKv()
         store.write(Put(b"a", b"1"), lambda outcome: None)
         machine: Machine = store.machine
         below = cast("Any", self.replica), machine, cast("Any", store)
-        self.kv = KvService(*below, self.loop, 1 << 20, READS_PENDING_MAX)
+        self.kv = KvService(*below, 1 << 20, READS_PENDING_MAX)
         self.answers: list[object] = []
 
     def read(self, want: Want = LINEARIZABLE) -> None:
         self.kv.read(b"a", want, self.answers.append)
-
-    def turn(self) -> None:
-        """What was left for the end of the turn is done."""
-        while self.loop.soon:
-            self.loop.soon.popleft()()
 
     @property
     def values(self) -> list[bytes]:
@@ -74,11 +69,10 @@ def fails(answer: object) -> None:
     raise ValueError("a mistake in what a reader does with its answer")
 
 
-def test_reads_of_one_turn_share_a_round(bench: Bench) -> None:
+def test_a_read_waits_until_the_state_is_known_to_be_fresh(bench: Bench) -> None:
     bench.read()
     bench.read()
-    bench.turn()
-    assert (bench.replica.asked, bench.answers) == (1, [])
+    assert (bench.replica.asked, bench.answers) == (2, [])
     bench.replica.confirm()
     assert bench.values == [b"1", b"1"]
 
@@ -89,7 +83,6 @@ def test_a_reader_that_fails_takes_no_answer_from_the_others(
     bench.read()
     bench.kv.read(b"a", LINEARIZABLE, fails)
     bench.read()
-    bench.turn()
     bench.replica.confirm()
     assert bench.values == [b"1", b"1"]
     assert [record.message for record in caplog.records] == ["unexpected error"]
@@ -107,7 +100,6 @@ def test_one_that_waits_for_a_fresh_state_and_fails_takes_none_either(
 
 def test_nobody_can_confirm_it(bench: Bench) -> None:
     bench.read()
-    bench.turn()
     bench.replica.confirm(None)
     (refusal,) = bench.answers
     assert isinstance(refusal, NotLeader)
@@ -121,10 +113,8 @@ def test_more_than_may_wait_are_refused_until_some_are_answered(bench: Bench) ->
     bench.kv.when_fresh(LINEARIZABLE, bench.answers.append)
     assert isinstance(bench.answers.pop(), Overloaded)
     bench.answers.clear()
-    bench.turn()
     bench.replica.confirm()
     bench.read()
-    bench.turn()
     bench.replica.confirm()
     assert bench.values == [b"1"] * (READS_PENDING_MAX + 1)
 
@@ -144,7 +134,6 @@ def test_a_lease_answers_at_once_and_without_one_there_is_a_round(bench: Bench) 
     assert (bench.replica.asked, bench.values) == (0, [b"1"])
     bench.replica.holds = False
     bench.read(LEASE)
-    bench.turn()
     assert (bench.replica.asked, bench.values) == (1, [b"1"])
     bench.replica.confirm()
     assert bench.values == [b"1", b"1"]

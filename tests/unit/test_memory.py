@@ -217,7 +217,6 @@ def test_the_service_refuses_before_the_log_hears_of_it(full: Machine) -> None:
         _Replica(full),  # type: ignore[arg-type]
         full,
         None,  # type: ignore[arg-type]
-        None,  # type: ignore[arg-type]
         1 << 20,
         10,
         memory_of(full),

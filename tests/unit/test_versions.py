@@ -269,7 +269,7 @@ def test_a_newer_kind_of_command_waits_until_every_voter_knows_it(
 ) -> None:
     monkeypatch.setitem(words.INTRODUCED, Touch, 2)
     replica, outcomes = _Replica(known), list[object]()
-    kv = KvService(replica, Machine(), None, None, 1 << 20, 10)  # type: ignore[arg-type]
+    kv = KvService(replica, Machine(), None, 1 << 20, 10)  # type: ignore[arg-type]
     kv.write(Put(b"key", b"value"), outcomes.append)
     assert replica.proposed == 1
     kv.write(Touch(b"key"), outcomes.append)

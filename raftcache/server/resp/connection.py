@@ -18,6 +18,7 @@ from raftcache.config import Limits
 from raftcache.metrics import RespCounters
 from raftcache.server.flushing import Flushing
 from raftcache.server.resp.client import Clients
+from raftcache.server.resp.glances import Glances
 from raftcache.server.resp.quick import cut_gets, cut_sets
 from raftcache.server.resp.session import Session
 from raftcache.server.resp.table import CallTable
@@ -59,6 +60,7 @@ class Port(Flushing["Connection"]):
         super().__init__(loop, logger)
         self.limits, self.counters = limits, counters
         self.redis, self.table, self.clients = redis, table, clients
+        self.glances = Glances(redis.plain_values)
         self.has_password = has_password
         self.now_s = 0.0
         """As of the last sweep."""
@@ -87,6 +89,7 @@ class Port(Flushing["Connection"]):
         if elapsed_s > 0:
             counters.calls_per_s = max(0, counters.calls - self._calls_before) / elapsed_s
         self.now_s, self._calls_before = now_s, counters.calls
+        self.glances.kept.sweep()
         for connection, transport in list(self.connections.items()):
             connection.check(transport, now_s)
 
@@ -151,7 +154,7 @@ class Connection(asyncio.Protocol):
         _keep_alive(transport)
         addresses = _shown(transport, "peername"), _shown(transport, "sockname")
         id = port.clients.new_id()
-        session = Session(self, id, addresses, port.redis, port.table, port.counters)
+        session = Session(self, id, addresses, port.redis, port.table, port.counters, port.glances)
         session.is_trusted = self._parser.trusted = not port.has_password
         session.came_s = session.active_s = self._since_s = port.now_s
         self.session = session

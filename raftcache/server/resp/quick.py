@@ -23,6 +23,7 @@ _END: Final = b"\r\n"
 _MARK_SIZE_BYTES: Final = len(b"*2\r\n$3\r\nGET\r\n$")
 _DIGITS: Final = {size: b"%d" % size for size in range(1, KEY_SIZE_BYTES_MAX + 1)}
 """How the sizes of keys are written. One of no bytes is for the parser: no piece may be empty."""
+_SIZES: Final = {digits: size for size, digits in _DIGITS.items()}
 
 
 def _alone(mark: bytes) -> dict[int, bytes]:
@@ -49,6 +50,13 @@ def cut_gets(data: bytes) -> list[bytes] | None:
         return [data[len(head) : -2]]
     if not data.endswith(_END):
         return None
+    at = data.find(_END, _MARK_SIZE_BYTES)
+    size_text = data[_MARK_SIZE_BYTES:at]
+    size = _SIZES.get(size_text)
+    if size is not None:  # perhaps all keys are as long as the first
+        keys = data[at + 2 : -2].split(b"%b%b\r\n" % (between, size_text), CALLS_MAX)
+        if list(map(len, keys)).count(size) == len(keys) <= CALLS_MAX:
+            return keys
     pieces = data[_MARK_SIZE_BYTES:-2].split(between, CALLS_MAX)
     digits = _DIGITS.get
     parts = [piece.partition(_END) for piece in pieces]
