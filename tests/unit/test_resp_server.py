@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import struct
 from dataclasses import replace
 from typing import cast
 
@@ -16,7 +18,7 @@ from raftcache.server.resp.client import Client
 from raftcache.server.resp.connection import INBOX_SIZE_BYTES_MAX, Connection
 from raftcache.server.resp.reference import BULK_SIZE_BYTES_MAX, Request
 from raftcache.server.resp.server import RespServer
-from raftcache.server.resp.session import PIPELINE_CALLS_MAX
+from raftcache.server.resp.session import PIPELINE_CALLS_MAX, Session
 from raftcache.server.resp.table import NO_REPLY, CallTable
 from tests.support.raw_http import run, until
 from tests.support.raw_resp import RespClient, ServedResp, serving_resp
@@ -445,6 +447,36 @@ def test_stopping_has_an_end() -> None:
             served.redis.release()  # nobody is there to be told
 
     run(test())
+
+
+@pytest.mark.parametrize("holding", [False, True], ids=["answered", "answered later"])
+def test_a_client_that_has_gone_leaves_nothing_to_the_collector(holding: bool) -> None:
+    at_once = struct.pack("ii", 1, 0)  # a client that only closes gets what it is owed before
+
+    def alive() -> int:
+        return sum(type(one) in (Connection, Session) for one in gc.get_objects())
+
+    async def test() -> None:
+        async with serving_resp() as served:
+            client = await served.connect()
+            await client.call("SET", "a", "1", answer=b"+OK\r\n")
+            assert alive() == 2
+            served.redis.holding = holding
+            await client.send(packed([b"INCR", b"n"]))
+            await until(lambda: served.redis.held == 1 or not holding)
+            end: socket.socket = client.writer.get_extra_info("socket")
+            end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+            await client.close()
+            await until(lambda: not served.port.connections)
+            served.redis.release()
+            await until(lambda: alive() == 0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        run(test())
+    finally:
+        gc.enable()
 
 
 def test_an_address_that_is_taken() -> None:

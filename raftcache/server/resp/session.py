@@ -16,7 +16,7 @@ from typing import Final
 from raftcache.command.calls import Call
 from raftcache.command.values import Failure, Value
 from raftcache.metrics import RespCounters
-from raftcache.server.resp.client import Client, Mute, Outlet
+from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
 from raftcache.server.resp.encode import encode_all
 from raftcache.server.resp.glances import Glances
 from raftcache.server.resp.judging import judge
@@ -159,7 +159,9 @@ class Session(Client):
         self.is_busy = False
         if self._is_waiting and self._cancel is not None:
             self._cancel()
+        self._cancel = None
         self.end()
+        self.outlet = NOWHERE
 
     def unblock(self, value: Value) -> bool:
         if not self.is_blocked or self._cancel is None or not self._cancel():
