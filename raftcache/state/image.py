@@ -24,7 +24,7 @@ from raftcache.command import versions
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
 from raftcache.errors import Corrupt
 from raftcache.state import items, rows
-from raftcache.state.keyspace import Pass
+from raftcache.state.passes import Pass
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX
 from raftcache.state.state import Part, State
 from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
@@ -79,7 +79,7 @@ def _slices(state: State) -> Generator[bytes, None, None]:
         state.now_ms,
     )
     rows_header = _ROWS.pack(state.rows.next_id, len(state.rows))
-    walk = keyspace.begin_pass()
+    walk = keyspace.begin_pass(state.revision)
     try:
         walk_rows = state.rows.begin_pass()
         yield b""  # for dump()

@@ -22,6 +22,8 @@ _unpack_header: Final = _HEADER.unpack_from
 _unpack_end: Final = struct.Struct("<16xQ8xBB").unpack_from
 """Of the header only what tells a plain string: deadline or lease, kind, size of content type."""
 
+_unpack_revision: Final = struct.Struct("<Q").unpack_from
+
 _PLAIN_HEADER: Final = struct.Struct("<QQ8xQBB")
 _AFTER_REVISION: Final = struct.Struct("<8xQQQB")
 assert _PLAIN_HEADER.size == _HEADER_SIZE_BYTES
@@ -189,6 +191,12 @@ def is_sound_plain(packed: bytes, revision: int) -> bool:
         return False
     is_sound: bool = 1 <= created <= modified <= revision and 1 <= version <= modified - created + 1
     return is_sound
+
+
+def revision_of(packed: bytes) -> int:
+    """Of the write that made it."""
+    revision: int = _unpack_revision(packed)[0]
+    return revision
 
 
 def version_of(packed: bytes) -> int:

@@ -10,16 +10,17 @@ from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Final
 
-from sortedcontainers import SortedDict, SortedList
+from sortedcontainers import SortedList
 from xxhash import xxh3_64_intdigest
 
 from raftcache.command.replies import Item
 from raftcache.state import items
 from raftcache.state.items import STRING, Stored
 from raftcache.state.leases import Leases
+from raftcache.state.passes import Pass, pass_over_all
 from raftcache.state.quotas import Quotas
 from raftcache.state.runs import PlainWrite, Run
-from raftcache.state.spread import PARTS, TOGETHER_MAX, Spread
+from raftcache.state.spread import SLOTS, TOGETHER_MAX, Spread
 
 _DEADLINE_SIZE_BYTES: Final = 8
 
@@ -139,21 +140,21 @@ class Keyspace:
         a deadline or a lease, or is no string. One loop in one function, and what it changes in
         local names: calls and attributes were more than half of such a write.
         """
-        current, parts, pack_header = self._items, self._settled_parts, items.pack_plain_header
+        current, slots, pack_header = self._items, self._settled_slots, items.pack_plain_header
         save = None if self._pass is None else self._pass.save
         run = Run(revision, [], [], [])
         versions: list[int] = []
         add_key, add_packed, add_old = run.keys.append, run.packed.append, run.previous.append
         digest = size_bytes = 0
         for key, type_size_bytes, content in writes:
-            if parts is not None:
-                current = parts[hash(key) % PARTS]
+            if slots is not None:
+                current = slots[hash(key) % SLOTS]
             old, seed = current.get(key), xxh3_64_intdigest(key)
             if old is None:
                 created, version = revision + 1, 1
                 size_bytes += len(key)
                 self._add(key)
-                if parts is None:
+                if slots is None:
                     current = self._items  # it may be another one now
             else:
                 created, end, version, kind = items.unpack_after_revision(old)
@@ -177,7 +178,7 @@ class Keyspace:
         return run, versions
 
     @property
-    def _settled_parts(self) -> list[dict[bytes, bytes]] | None:
+    def _settled_slots(self) -> list[dict[bytes, bytes]] | None:
         current = self._items
         return current.settled if type(current) is Spread else None
 
@@ -279,15 +280,15 @@ class Keyspace:
                 self._deadlines.pop()
         return self.leases.shed(count_max) or bool(self._order)
 
-    def begin_pass(self) -> Pass:
-        """Walk the keys as they are now, while they change; one pass at a time."""
+    def begin_pass(self, revision: int) -> Pass:
+        """Walk the keys as they are now, at this revision, while they change; one at a time."""
         assert self._pass is None, "a dump is already under way"
-        self._pass = self.walk(b"", b"")
+        self._pass = pass_over_all(lambda: self._items, self._order, revision)
         return self._pass
 
-    def walk(self, start: bytes, end: bytes) -> Pass:
-        """Walk the keys of [start, end); whoever does tells it what changes meanwhile."""
-        return Pass(lambda: self._items, self._order, start, end)
+    def walk(self, start: bytes, end: bytes, revision: int) -> Pass:
+        """Walk the keys of [start, end) as of a revision; to be told what changed since."""
+        return Pass(lambda: self._items, self._order, start, end, revision)
 
     def end_pass(self) -> None:
         """Stop saving old items for the pass."""
@@ -296,62 +297,3 @@ class Keyspace:
 
 def _due(deadline_ms: int, key: bytes) -> bytes:
     return deadline_ms.to_bytes(_DEADLINE_SIZE_BYTES, "big") + key
-
-
-class Pass:
-    """One walk over a part of a keyspace, in key order, as it was at one moment.
-
-    Nothing is copied beforehand: the first change since then to a key that was not passed yet
-    saves what the key held, so a pass costs only what changes while it lasts.
-    """
-
-    __slots__ = ("_current", "_end", "_next", "_order", "_saved", "done")
-
-    def __init__(
-        self,
-        current: Callable[[], dict[bytes, bytes] | Spread],
-        order: Iterable[bytes],
-        start: bytes,
-        end: bytes,
-    ) -> None:
-        """current: where the items are now."""
-        self._current = current
-        self._order: SortedList = order
-        self._next = start  # no key below was not passed
-        self._end = end or None
-        # key -> its packed item at that moment, None if it had none
-        self._saved = SortedDict()
-        self.done = False
-
-    def save(self, key: bytes, old: bytes | None) -> None:
-        """A key changes: keep the packed item it held, unless it was passed or saved before."""
-        if key >= self._next and (self._end is None or key < self._end):
-            self._saved.setdefault(key, old)
-
-    def take(self, keys_max: int, size_bytes_max: int) -> list[tuple[bytes, bytes]]:
-        """The next keys with their packed items; ends with the first that passes a limit.
-
-        Empty also when it met nothing but keys younger than the pass: `done` tells the end.
-        """
-        keys = self._next_keys(keys_max + 1)  # one more shows whether this is the end
-        saved, current = self._saved, self._current()
-        taken: list[tuple[bytes, bytes]] = []
-        size_bytes = 0
-        for key in keys[:keys_max]:
-            packed = saved.pop(key) if key in saved else current[key]
-            self._next = key + b"\0"
-            if packed is not None:  # else it is younger than the pass
-                taken.append((key, packed))
-                size_bytes += len(key) + len(packed)
-                if size_bytes >= size_bytes_max:
-                    break
-        else:
-            self.done = len(keys) <= keys_max
-        return taken
-
-    def _next_keys(self, count: int) -> list[bytes]:
-        """The next keys, present now or saved, in order; fewer than asked for if these are all."""
-        span = {"minimum": self._next, "maximum": self._end, "inclusive": (True, False)}
-        keys = list(islice(self._order.irange(**span), count))
-        saved = list(islice(self._saved.irange(**span), count))
-        return sorted({*keys, *saved})[:count] if saved else keys

@@ -54,7 +54,7 @@ class Listing:
         self._position = position
         self._start = start
         self._stop = self._keyspace.key_from(start, WINDOW_KEYS, self._end)
-        self._walk = self._keyspace.walk(start, self._stop)
+        self._walk = self._keyspace.walk(start, self._stop, self._revision)
 
     @property
     def done(self) -> bool:

@@ -81,7 +81,7 @@ class Reads:
 
     def items(self) -> Iterator[tuple[bytes, Item]]:
         """All keys in order, without those overdue; nothing may be applied meanwhile."""
-        walk = self._state.keyspace.begin_pass()
+        walk = self._state.keyspace.begin_pass(self._state.revision)
         try:
             while not walk.done:
                 for key, packed in walk.take(SLICE_KEYS_MAX, SLICE_SIZE_BYTES):

@@ -16,7 +16,7 @@ from sortedcontainers import SortedList
 from xxhash import xxh3_64_intdigest
 
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
-from raftcache.state.keyspace import Pass
+from raftcache.state.passes import Pass, pass_over_all
 from raftcache.state.spread import TOGETHER_MAX, Spread
 
 ID_SIZE_BYTES: Final = 8
@@ -163,7 +163,7 @@ class Rows:
     def begin_pass(self) -> Pass:
         """Walk the rows as they are now, while they change; one pass at a time."""
         assert self._pass is None, "a dump is already under way"
-        self._pass = Pass(lambda: self._items, self._order, b"", b"")
+        self._pass = pass_over_all(lambda: self._items, self._order)
         return self._pass
 
     def end_pass(self) -> None:

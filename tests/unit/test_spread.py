@@ -5,13 +5,14 @@ from __future__ import annotations
 import random
 import sys
 import tracemalloc
+from bisect import bisect_left
 
 import pytest
 
 from raftcache.state import items, keyspace, rows, spread
 from raftcache.state.keyspace import Keyspace
 from raftcache.state.rows import Rows
-from raftcache.state.spread import MOVED_PER_NAME, Spread
+from raftcache.state.spread import MOVED_PER_NAME, PARTS, SLOTS, Spread
 
 
 def name_of(i: int) -> bytes:
@@ -50,6 +51,24 @@ def test_it_answers_as_the_dictionary_would() -> None:
         del tested[absent]
 
 
+def test_few_of_its_parts_grow_at_a_time() -> None:
+    """Those of one third grow while a fifth of the names come; none twice while they double."""
+    tested, names, grown = Spread({}), 1 << 19, list[int]()
+    sizes = {id(part): sys.getsizeof(part) for part in tested._slots}
+    assert len(sizes) == PARTS
+    for i in range(names):
+        name = name_of(i)
+        tested[name] = b""
+        part = tested._slots[hash(name) % SLOTS]
+        if sys.getsizeof(part) != sizes[id(part)]:
+            sizes[id(part)] = sys.getsizeof(part)
+            grown.append(i)
+    late = [i for i in grown if i >= names // 2]
+    assert PARTS / 2 < len(late) < PARTS * 3 / 2
+    at_once = max(bisect_left(late, i + names // 64) - at for at, i in enumerate(late))
+    assert at_once < PARTS // 4
+
+
 def test_a_step_moves_few_names_and_none_is_lost_meanwhile() -> None:
     names = [name_of(i) for i in range(100)]
     tested = Spread(dict.fromkeys(names, b"old"))
@@ -68,18 +87,31 @@ def test_the_table_of_what_has_moved_is_freed() -> None:
     assert sys.getsizeof(tested._rest) == sys.getsizeof({})
 
 
+def test_a_part_that_is_emptied_frees_its_table() -> None:
+    """Those of ten million names take 400 MB: to free all of them at once took 25 ms."""
+    tested, names = Spread({}), [name_of(i) for i in range(10_000)]
+    for name in names:
+        tested[name] = b""
+    for name in names:
+        del tested[name]
+        part = tested._slots[hash(name) % SLOTS]
+        assert part or sys.getsizeof(part) == sys.getsizeof({})
+    assert set(map(sys.getsizeof, tested._slots)) == {sys.getsizeof({})}
+
+
 def test_keys_become_many_while_they_are_walked(few_together: int) -> None:
     def packed(i: int) -> bytes:
-        return items.pack(1, 1, 0, 1, b"", b"%d" % i)
+        """Younger than the walk if it is negative."""
+        return items.pack(1 if i >= 0 else 2, 1, 0, 1, b"", b"%d" % i)
 
     kept, count = Keyspace(), 4 * few_together
     for i in range(few_together):
         kept.put_plain(name_of(2 * i), packed(i), kept.packed(name_of(2 * i)))
-    walk = kept.begin_pass()
+    walk = kept.begin_pass(1)
     first = walk.take(10, 1 << 20)
     for i in range(count):
-        kept.put_plain(name_of(i), packed(-i), kept.packed(name_of(i)))
-    kept.remove(name_of(100), items.read_header(packed(-100)))
+        kept.put_plain(name_of(i), packed(-i - 1), kept.packed(name_of(i)))
+    kept.remove(name_of(100), items.read_header(packed(-101)))
     assert type(kept._items) is Spread
     seen = first
     while not walk.done:
@@ -89,7 +121,7 @@ def test_keys_become_many_while_they_are_walked(few_together: int) -> None:
     fresh = Keyspace()
     for i in range(count):
         if i != 100:
-            fresh.put(name_of(i), packed(-i), 0, None)
+            fresh.put(name_of(i), packed(-i - 1), 0, None)
     assert (kept.digest, kept.size_bytes, len(kept)) == (fresh.digest, fresh.size_bytes, count - 1)
     assert list(kept.span(b"", b"")) == list(fresh.span(b"", b""))
     assert kept.find(name_of(100)) is None
