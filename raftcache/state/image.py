@@ -300,8 +300,8 @@ class Loader:
             raise self._corrupt(f"a row of collection {collection}, which never was")
         if collection not in self._collections:  # its key is gone
             gone = self._state.rows.gone
-            if gone[-1:] != [collection]:
-                gone.append(collection)
+            if not gone or gone[-1] != collection:
+                gone.add(collection)
         self._state.rows.put(name, value)
 
     def _record(self, view: memoryview, at: int) -> int | None:

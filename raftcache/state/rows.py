@@ -7,7 +7,6 @@ without a key are freed afterwards, some by each entry. Ids rise and are never u
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator
 from itertools import islice
 from typing import Final
@@ -48,7 +47,8 @@ def id_of(name: bytes) -> int:
 class Rows:
     """All rows; digest is the sum of a hash over each (see Keyspace).
 
-    next_id: of the next collection. gone: ids without a key, whose rows are to be freed.
+    next_id: of the next collection. gone: ids without a key, whose rows are to be freed, in order;
+        millions of them once millions of keys have expired.
     """
 
     __slots__ = ("_items", "_order", "_pass", "_size_bytes", "digest", "gone", "next_id")
@@ -58,7 +58,7 @@ class Rows:
         self._order = SortedList()
         self._pass: Pass | None = None
         self.next_id = next_id
-        self.gone: list[int] = []
+        self.gone = SortedList()
         self._size_bytes = 0
         self.digest = 0
 
@@ -131,13 +131,11 @@ class Rows:
 
     def discard(self, collection: int) -> None:
         """Its key is gone: free its rows by and by."""
-        insort(self.gone, collection)
+        self.gone.add(collection)
 
     def restore(self, collection: int) -> None:
         """It has a key again, if it had lost it."""
-        place = bisect_left(self.gone, collection)
-        if self.gone[place : place + 1] == [collection]:
-            del self.gone[place]
+        self.gone.discard(collection)
 
     def free(self, count_max: int = ROWS_FREED_PER_ENTRY) -> None:
         """Free rows of collections without keys, the oldest collection first."""

@@ -149,6 +149,22 @@ def test_rows_become_many(few_together: int) -> None:
     assert len(kept) == 0
 
 
+def test_many_collections_are_gone() -> None:
+    """No list of them becomes long: to take the first of a million from one moved all others."""
+    kept, count = Rows(), 10_000
+    for i in range(1, count + 1):
+        kept.put(rows.prefix_of(i) + b"field", b"value")
+        kept.discard(i)
+    assert max(map(len, kept.gone._lists)) <= 2000
+    kept.restore(5000)
+    kept.free(10)
+    assert len(kept) == count - 5, "a collection counts as much as its one row"
+    assert (kept.gone[0], len(kept.gone)) == (6, count - 6)
+    while kept.gone:
+        kept.free()
+    assert list(kept.names(0, 2)) == [rows.prefix_of(5000) + b"field"]
+
+
 @pytest.mark.parametrize(
     ("together_max", "size_bytes_max"),
     [(spread.TOGETHER_MAX, 220), (2000, 240)],
