@@ -46,7 +46,7 @@ from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links
 from raftcache.service.eviction.accesses import Accesses
 from raftcache.service.eviction.evictor import Evictor
-from raftcache.service.eviction.policies import policy_of
+from raftcache.service.eviction.shares import policy_of
 from raftcache.service.expiry import Expiry
 from raftcache.service.kv import KvService
 from raftcache.service.memory import Memory, history_size_bytes_max

@@ -19,7 +19,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from raftcache.config import Eviction
-from raftcache.service.eviction.policies import Policy, policy_of
+from raftcache.service.eviction.policies import Policy
+from raftcache.service.eviction.shares import policy_of
 
 SHARES = (0.01, 0.1)
 POLICIES = (Eviction.ALLKEYS_LRU, Eviction.ALLKEYS_LFU, Eviction.ALLKEYS_SIEVE)
@@ -111,7 +112,7 @@ import gc, sys
 from raftcache.command import codec
 from raftcache.command.words import Put
 from raftcache.config import Eviction
-from raftcache.service.eviction.policies import policy_of
+from raftcache.service.eviction.shares import policy_of
 from raftcache.state.machine import Machine
 def resident():
     lines = open("/proc/self/status").read().splitlines()

@@ -8,21 +8,31 @@ names a look-up waits for memory, not for the interpreter (docs/benchmarks/growt
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, TypeVar
 
 TOGETHER_MAX: Final = 1 << 18
 """Names in one dictionary: it grew last at 175,000, in 6 ms."""
 
-PARTS: Final = 408
-"""Of 21,845 names one takes 1 to 3 ms to grow, of 43,690 4 to 8, and so for 18,000,000 in all. A
-third of them each have 16, 17 and 18 of SLOTS, by the hash of a name: else all would grow within
-a twentieth of the names, ten and more of them in one entry. At a million names the fullest are
-just about to grow, so there they take the least memory."""
+PARTS: Final = 816
+"""Of 10,922 names one takes 1 to 2 ms to grow, of 21,845 up to 3, of 43,690 up to 8: for nine, 18
+and 36 million in all. A third of them each have 16, 17 and 18 of SLOTS, by the hash of a name: else
+all would grow within a twentieth of the names, ten and more of them in one entry. At a million
+names the fullest are just about to grow, so there they take the least memory. With twice as many
+parts the list of slots is too large for the nearer caches: 6 % of a SET."""
 
 SLOTS: Final = PARTS // 3 * (16 + 17 + 18)
 
 MOVED_PER_NAME: Final = 2
 """Names moved from where all were together, by each one that is set."""
+
+
+T = TypeVar("T")
+
+
+def slots_of(parts: list[T]) -> list[T]:
+    """Each part as many times as it has slots."""
+    assert len(parts) == PARTS
+    return [part for i, part in enumerate(parts) for _ in range(16 + i % 3)]
 
 
 class Spread:
@@ -34,9 +44,7 @@ class Spread:
     __slots__ = ("_rest", "_slots")
 
     def __init__(self, together: dict[bytes, bytes]) -> None:
-        parts: list[dict[bytes, bytes]] = [{} for _ in range(PARTS)]
-        self._slots = [part for i, part in enumerate(parts) for _ in range(16 + i % 3)]
-        assert len(self._slots) == SLOTS
+        self._slots: list[dict[bytes, bytes]] = slots_of([{} for _ in range(PARTS)])
         self._rest = together
 
     @property

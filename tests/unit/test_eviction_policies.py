@@ -9,7 +9,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raftcache.config import Eviction
-from raftcache.service.eviction.policies import Lfu, Lru, Policy, Sieve, policy_of
+from raftcache.service.eviction.policies import Lfu, Lru, Policy, Sieve
+from raftcache.service.eviction.shares import policy_of
 
 HOLDING = [Eviction.ALLKEYS_LRU, Eviction.ALLKEYS_LFU, Eviction.ALLKEYS_SIEVE]
 

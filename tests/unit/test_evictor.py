@@ -14,7 +14,7 @@ from raftcache.config import Eviction
 from raftcache.errors import NotLeader
 from raftcache.service.eviction.accesses import NOTES_MAX, Accesses
 from raftcache.service.eviction.evictor import REPORT_BEATS, Evictor
-from raftcache.service.eviction.policies import policy_of
+from raftcache.service.eviction.shares import policy_of
 from raftcache.service.memory import Memory, history_size_bytes_max
 from raftcache.state.machine import Machine
 from tests.unit.test_machine import at, do

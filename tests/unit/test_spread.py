@@ -53,7 +53,7 @@ def test_it_answers_as_the_dictionary_would() -> None:
 
 def test_few_of_its_parts_grow_at_a_time() -> None:
     """Those of one third grow while a fifth of the names come; none twice while they double."""
-    tested, names, grown = Spread({}), 1 << 19, list[int]()
+    tested, names, grown = Spread({}), 1 << 20, list[int]()
     sizes = {id(part): sys.getsizeof(part) for part in tested._slots}
     assert len(sizes) == PARTS
     for i in range(names):

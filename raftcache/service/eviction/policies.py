@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections import OrderedDict
 from typing import ClassVar, Final, Protocol
 
-from raftcache.config import Eviction
-
 
 class Policy(Protocol):
     """Shape of an order of eviction."""
 
-    KEY_COST_BYTES: ClassVar[int]
+    @property
+    def KEY_COST_BYTES(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -211,16 +210,3 @@ _READS_BITS: Final = 20
 _READS_MASK: Final = (1 << _READS_BITS) - 1
 
 assert 1 << Lfu.LEVELS_MAX < _READS_MASK
-
-
-def policy_of(eviction: Eviction) -> Policy | None:
-    """The order that a setting stands for; None if it needs no memory of what was used."""
-    match eviction:
-        case Eviction.ALLKEYS_LRU:
-            return Lru()
-        case Eviction.ALLKEYS_LFU:
-            return Lfu()
-        case Eviction.ALLKEYS_SIEVE:
-            return Sieve()
-        case Eviction.NOEVICTION | Eviction.VOLATILE_TTL:
-            return None
