@@ -148,3 +148,16 @@ def test_a_stale_read_has_its_bound(bench: Bench) -> None:
     (refusal,) = bench.answers
     assert isinstance(refusal, NotLeader)
     assert "200 ms old" in refusal.detail
+
+
+def test_who_counts_accesses_is_told_of_keys_whose_stored_bytes_are_asked_for() -> None:
+    store, noted = FakeKv(), list[bytes]()
+    below = cast("Any", Replica()), store.machine, cast("Any", store)
+    kv = KvService(*below, 1 << 20, READS_PENDING_MAX, None, noted.append)
+    store.write(Put(b"a", b"1"), lambda outcome: None)
+    (packed, nothing) = kv.stored([b"a", b"b"])
+    assert nothing is None
+    assert packed is not None
+    assert (found := kv.plain(packed)) is not None
+    assert found.value == b"1"
+    assert noted == [b"a", b"b"]

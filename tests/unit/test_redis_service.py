@@ -396,6 +396,28 @@ async def test_gets_that_are_refused(kv: FakeKv) -> None:
 
 
 @on_loop
+async def test_a_glance_may_answer_by_what_is_stored(kv: FakeKv) -> None:
+    noted: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, noted.append)
+    await run(redis, "SET a 1", "SET b 2")
+    noted.clear()
+    glances: list[list[bytes] | None] = []
+    answers: list[list[Value]] = []
+
+    def glance(stored: Sequence[bytes | None]) -> bool:
+        glances.append(redis.plain_values(stored))
+        return glances[-1] is not None
+
+    for names in (b"ab", b"ac"):
+        redis.get([names[:1], names[1:]], answers.append, glance)
+    await asyncio.sleep(0)
+    assert glances == [[b"1", b"2"], None]
+    assert answers == [[b"1", None]], "there was nothing to see of the second"
+    assert noted == [b"a", b"b", b"a", b"c"]
+
+
+@on_loop
 async def test_one_who_cannot_bear_its_answer_does_not_keep_others_from_theirs(kv: FakeKv) -> None:
     loop = asyncio.get_running_loop()
     redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, gathers=True)

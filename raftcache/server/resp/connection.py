@@ -298,8 +298,16 @@ class Connection(asyncio.Protocol):
             return
         if self._out:
             self._out.append(data)
-        else:
-            self._send(data)
+            return
+        transport = self._transport
+        self._written_size_bytes += len(data)
+        self._port.counters.sent_size_bytes += len(data)
+        transport.write(data)
+        if self.is_paused:
+            unsent = transport.get_write_buffer_size()
+            if unsent > self._port.limits.resp_output_size_bytes_max:
+                self._port.counters.connections_cut_off += 1
+                self.cut_off(f"{unsent} bytes wait to be read by it")
 
     def write_soon(self, data: bytes) -> None:
         """See Outlet."""
@@ -317,19 +325,7 @@ class Connection(asyncio.Protocol):
         out = self._out
         if out:
             self._out = []
-            self._send(b"".join(out))
-
-    def _send(self, data: bytes) -> None:
-        """To the transport: a call of the system each time, and the dearest part of a reply."""
-        transport = self._transport
-        self._written_size_bytes += len(data)
-        self._port.counters.sent_size_bytes += len(data)
-        transport.write(data)
-        if self.is_paused:
-            unsent = transport.get_write_buffer_size()
-            if unsent > self._port.limits.resp_output_size_bytes_max:
-                self._port.counters.connections_cut_off += 1
-                self.cut_off(f"{unsent} bytes wait to be read by it")
+            self.write(b"".join(out))
 
     @property
     def unsent_size_bytes(self) -> int:
