@@ -45,7 +45,7 @@ BUDGETS: Final = {
     "HTTP GET, 1 client": Spent(2_554, 514, 0.1, 0),
     "HTTP GET, 64 clients": Spent(327, 9, 0.1, 0.1),
     "GET, 1 client": Spent(2_599, 514, 0.1, 0),
-    "GET, 64 clients": Spent(432, 9, 0.1, 0),
+    "GET, 64 clients": Spent(397, 9, 0.1, 0),
     "GET, pipeline of 32": Spent(84, 17, 0.1, 0),
     "GET, 64 clients, pipeline of 32": Spent(16, 1, 0, 0),
     "apply PUT": Spent(240, 0, 0.1, 0),

@@ -226,6 +226,15 @@ class Connection(asyncio.Protocol):
         port.counters.received_size_bytes += len(data)
         session.active_s = port.now_s
         if not session.is_busy:
+            if (
+                data.startswith(b"*2")
+                and session.is_usual
+                and not self._parser.is_midway
+                and (keys := cut_gets(data)) is not None
+            ):  # as _take would, with two calls more
+                self._taken += 1
+                session.take_gets(keys)
+                return
             self._take(data)
             if not session.is_busy:
                 self.idle()

@@ -26,29 +26,23 @@ _DIGITS: Final = {size: b"%d" % size for size in range(1, KEY_SIZE_BYTES_MAX + 1
 _SIZES: Final = {digits: size for size, digits in _DIGITS.items()}
 
 
-def _alone(mark: bytes) -> dict[int, bytes]:
-    """What stands before the key of one GET, by the size of the whole request."""
-    heads = {size: b"%b%b\r\n" % (mark, digits) for size, digits in _DIGITS.items()}
-    return {len(head) + size + len(_END): head for size, head in heads.items()}
-
-
-_GETS: Final = {
-    mark: (_alone(mark), _END + mark) for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")
-}
+_GETS: Final = {mark: _END + mark for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")}
+_HEADS: Final = {size: b"*2\r\n$3\r\nGET\r\n$%b\r\n" % digits for size, digits in _DIGITS.items()}
+_ALONE: Final = {len(head) + size + len(_END): head for size, head in _HEADS.items()}
+"""What stands before the key of one GET, by the size of the whole request."""
 _SETS: Final = {mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n$3\r\nset\r\n$")}
 """By what a pipeline begins with, up to the first key's size: what stands between two requests."""
 
 
 def cut_gets(data: bytes) -> list[bytes] | None:
     """The keys, if these bytes are whole GETs of one key each, as many as may be done at once."""
-    forms = _GETS.get(data[:_MARK_SIZE_BYTES])
-    if forms is None:
-        return None
-    alone, between = forms
-    head = alone.get(len(data))
-    if head is not None and data.startswith(head) and data.endswith(_END):
-        return [data[len(head) : -2]]
     if not data.endswith(_END):
+        return None
+    head = _ALONE.get(len(data))
+    if head is not None and data.startswith(head):
+        return [data[len(head) : -2]]
+    between = _GETS.get(data[:_MARK_SIZE_BYTES])
+    if between is None:
         return None
     at = data.find(_END, _MARK_SIZE_BYTES)
     size_text = data[_MARK_SIZE_BYTES:at]
