@@ -31,8 +31,8 @@ def recover(data_dir: Path, members: dict[str, Any], yes: bool, as_json: bool) -
     """Make a stopped node's data a cluster of that node alone, when the majority is lost for good.
 
     \b
-    What may be lost: every write that this node had not received.
-    What may appear:  writes it had received that were never acknowledged.
+    What may be lost: every write that is not on this node's disk.
+    What may appear:  writes on its disk that were never acknowledged, or refused since.
 
     Take the surviving node with the highest term and, among those, the highest last index. The new
     cluster has an id of its own. The others join it with empty directories (serve --join);

@@ -1,8 +1,9 @@
 """When the majority is lost for good: one node's data becomes a new cluster of that node alone.
 
 Deliberate, and never by itself: what only the lost members had is lost. Everything in this node's
-log counts from then on, acknowledged or not. The new cluster has an id of its own, and the node a
-new one in it, so that whoever of the old one comes back is refused, and has to join with nothing.
+log counts from then on, acknowledged or not, also what was refused where this node did not hear of
+it. The new cluster has an id of its own, and the node a new one in it, so that whoever of the old
+one comes back is refused, and has to join with nothing.
 """
 
 from __future__ import annotations

@@ -280,8 +280,11 @@ def read_segment(number: int, data: bytes, sequence: int | None, is_last: bool) 
 
 
 def segment_numbers(disk: Disk) -> list[int]:
-    """The segments there are, oldest first; Corrupt if one is missing between them."""
-    names = disk.names(WAL_FOLDER)
+    """The segments there are, oldest first; Corrupt if one is missing between them.
+
+    One that is being made, or was when a process ended, holds nothing yet and is none.
+    """
+    names = [n for n in disk.names(WAL_FOLDER) if f"{WAL_FOLDER}/{n}" != _TEMPORARY]
     for name in names:
         if not _NAME.fullmatch(name):
             raise Corrupt(f"{WAL_FOLDER}/{name}", 0, "this is not a segment of the log")

@@ -3,7 +3,8 @@
 The parts under test are the real ones, put together by the same code that the node uses; simulated
 are clocks, chance, links, disks, worker threads, crashes and clients. One seed is one run: the
 same seed gives the same trace, on any machine. A run has a *safety* phase with faults, then it
-*heals*, and then must become *live*: one leader, equal replicas, and an end to every call.
+*heals*, and then must become *live*: one leader, equal replicas, and an end to every call. A
+cluster may also end for good, and another one begin with what is left of it.
 
     world       one run: makes the parts, keeps the verdict
     schedule    virtual time: the queue of events, drifting clocks, the loop a node is given
@@ -20,13 +21,15 @@ same seed gives the same trace, on any machine. A run has a *safety* phase with 
     audit       what must hold of them
     redis_*     Redis clients: how they ask (clients), what for (asks), step by step (steps), and
                 what must hold of it all (audit)
+    epochs      a cluster ends, and another begins with the data of one node, or with a backup
+    saving      who takes backups; by coroutines, which run on virtual time (coroutines)
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed
     stock       the engine as shipped, under the same faults: the simulator must find it wanting
     editions    members of two versions: what an older one does not know
     stories     what random faults hardly ever come to, brought about on purpose
-    mutations   ours with one rule taken out: the simulator must notice; those of membership and of
-                Redis' commands are in mutations_of_members and mutations_of_redis
+    mutations   ours with one rule taken out (mutation): the simulator must notice; those of one
+                subject are in mutations_of_backlog, _epochs, _members and _redis
     play        one run, as a worker process plays it
     campaign    many runs, counted
 

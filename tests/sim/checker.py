@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from raftcache.command.replies import Reply
+from raftcache.command.words import Command
 from raftcache.raft.engine.base import LEADER
 from raftcache.raft.entries import FORGOTTEN
 from raftcache.raft.members import NOBODY, Configuration
@@ -21,6 +24,21 @@ _Change: TypeAlias = tuple[int, int, Configuration]
 
 _NO_CHANGE: Final = (0, 0, NOBODY)
 """Some went, and none came."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heritage:
+    """What a cluster begins with of one before it, as far as its nodes show it.
+
+    entries: index -> term, command, term before. applied: index -> cluster time, batch, digest.
+    done: what sessions asked for under a token, and the reply.
+    """
+
+    index: int
+    entries: dict[int, tuple[int, bytes, int]]
+    applied: dict[int, tuple[Any, ...]]
+    stamp_ms: int
+    done: list[tuple[Command, Reply]]
 
 
 def _standing(engine: Any) -> tuple[object, ...]:
@@ -66,7 +84,7 @@ class Checker:
         self.committed_at: dict[int, int] = {}
         """uid of a proposal -> the index it was committed at"""
         self.refused: dict[int, str] = {}
-        self.last_committed = 1
+        self.last_committed = self._begins_at = 1
         self._first_of_term: dict[int, int] = {}  # term -> the first index committed of it
         self._undecided: dict[int, list[Configuration]] = {}  # index -> above the last committed
         self.configurations: list[tuple[int, Configuration]] = []
@@ -75,7 +93,34 @@ class Checker:
     def fail(self, what: str, detail: str) -> None:
         self._world.fail(what, detail)
 
+    def goes_on(self, left: Heritage, kind: type[Member], same_members: bool) -> None:
+        """These entries are committed, by decree.
+
+        same_members: what they say of members counts, until the new cluster says otherwise.
+        """
+        self.last_committed = self._begins_at = left.index
+        self._stamp_ms, self._applied = left.stamp_ms, left.applied
+        for index, (term, command, prev_term) in left.entries.items():
+            self._entries[index, term] = command, prev_term
+            self._committed[index] = term, command, term
+            self.committed_at |= dict.fromkeys(kind.uids_of(command), index)
+            configuration = kind.configuration_of(command)
+            if same_members and configuration is not None:
+                self.configurations.append((index, configuration))
+
+    def path_to(self, index: int, term: int) -> dict[int, tuple[int, bytes, int]]:
+        """All entries up to this one; index -> term, command, term before."""
+        path = {}
+        while index > 1:
+            command, prev_term = self._entries[index, term]
+            path[index] = term, command, prev_term
+            index, term = index - 1, prev_term
+        return dict(reversed(path.items()))
+
     def started(self, member: Member) -> None:
+        known = self._applied.get(member.applied_index)
+        if known is not None and known[-1] != member.digest:
+            self.fail("states differ", f"{member.name} starts at {member.applied_index}")
         self._seen[member.name] = seen = _Seen(member)
         seen.configuration = self._base_of(seen) or seen.first
 
@@ -234,11 +279,12 @@ class Checker:
                 known := self._undecided.setdefault(index, [])
             ):
                 known.append(configuration)
-            if before is not None and len(before.voters ^ configuration.voters) > 1:
+            begins = index <= self._begins_at + 1  # with whom a cluster begins is decreed
+            if before and len(before.voters ^ configuration.voters) > 1 and not begins:
                 detail = f"{sorted(before.voters)} to {sorted(configuration.voters)} at {index}"
                 self.fail("more than one voter changed", detail)
             early = term not in self._first_of_term or self._first_of_term[term] > index
-            if member.is_leader and term == member.term and early and index > 2:
+            if member.is_leader and term == member.term and early and not begins:
                 self.fail("changed before a commit in its term", f"{member.name} at {index}")
             seen.changes.append((index, configuration))
             before = configuration
@@ -259,7 +305,7 @@ class Checker:
         return seen.first if seen.first is self._world.bootstrap else None
 
     def _check_expelled(self, member: Member, seen: _Seen) -> None:
-        if member.expelled and not seen.is_expelled:
+        if member.expelled and not seen.is_expelled and not self._world.is_over:
             seen.is_expelled = True
             self._world.note("{0} is out: {1}", member.name, member.expelled)
             self._world.count["expelled"] += 1

@@ -46,6 +46,19 @@ class Clients:
                     member.later(0, self._read_by_lease, member)
         world.schedule.after(world.chance.expovariate(1 / world.profile.client_gap_s), self.begin)
 
+    def goes_on(self, before: Clients, index: int) -> None:
+        """With other numbers than before; all must see at least this index."""
+        self._last_uid, self._floor = before._last_uid, index
+
+    @property
+    def floor(self) -> int:
+        """What every read that begins now must see."""
+        return self._floor
+
+    @property
+    def last_uid(self) -> int:
+        return self._last_uid
+
     def crashed(self, name: str) -> None:
         """Whoever asked this member will never be told."""
         self._waiting = {u: n for u, n in self._waiting.items() if n != name}

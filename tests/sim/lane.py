@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from raftcache.errors import Fatal
@@ -23,9 +23,14 @@ class PowerCut(BaseException):
     """Not an error that anyone may handle: the code that runs into it is gone."""
 
 
-def do_some(work: Callable[[], object], disk: MemoryDisk, chance: random.Random) -> None:
-    """Do work that is cut short after some of its changes to the disk: none, a few, or all."""
-    left = chance.choice((0, 1, 2, 3, 1000))
+def do_some(
+    work: Callable[[], object],
+    disk: MemoryDisk,
+    chance: random.Random,
+    changes: Sequence[int] = (0, 1, 2, 3, 1000),
+) -> None:
+    """Do work that is cut short after some of its changes to the disk: so many, at most."""
+    left = chance.choice(changes)
 
     def hook(operation: str, path: str) -> None:
         nonlocal left

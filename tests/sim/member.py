@@ -33,7 +33,6 @@ from tests.support.memory_disk import MemoryDisk
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-CLUSTER_ID = "simulated"
 TIMING = Timing(request_timeout_s=2.0)
 TRANSFER_TIMEOUT_S = 1.0
 ELEMENT_SIZE_BYTES_MAX = 1000
@@ -121,6 +120,8 @@ class Host:
     def _receive(self, sender: str, epoch: int, message: Message) -> None:
         self.world.note("{0} > {1} {2}", sender, self.name, message)
         if self.links.receive(sender, epoch, message):
+            if self.world.network.hosts[sender].world is not self.world:
+                self.world.fail("heard a node of another cluster", f"{self.name}: {message}")
             self.heed()
 
     def link_up(self, hello: Greeting, epoch: int) -> None:
@@ -156,6 +157,7 @@ class Host:
     def start(self) -> None:
         """Begin a life, if what is on the disk allows it."""
         assert not self.alive
+        self._take_its_address()
         self.life += 1
         self.paused_until_s = self.clock.ahead_s = 0.0
         self.links = SimLinks(self.world.network, self.name)
@@ -175,6 +177,13 @@ class Host:
         self.links.started = True
         self.leave()
         self.world.network.dial_all(self.name)
+
+    def _take_its_address(self) -> None:
+        """Whoever had it, a node of another cluster, has ended, or does so now."""
+        hosts = self.world.network.hosts
+        if hosts[self.name] is not self:
+            hosts[self.name].crash()
+            hosts[self.name] = self
 
     def crash(self) -> None:
         if self.alive:
@@ -227,7 +236,7 @@ class Member(Host):
         self._lost: dict[str, Durable] = {}  # data id -> what it held, until its disk was lost
         self._lanes: list[SimLane] = []
         p = world.profile
-        self._storage = Storage(
+        self.storage = Storage(
             segment_size_bytes=p.segment_size_bytes,
             snapshot_entries=p.snapshot_entries,
             snapshot_log_size_bytes=1 << 20,
@@ -237,9 +246,9 @@ class Member(Host):
     def boot(self) -> None:
         world = self.world
         try:
-            identity = open_data_dir(self.disk, self.name, CLUSTER_ID, self.data_id)
+            identity = open_data_dir(self.disk, self.name, world.cluster_id, self.data_id)
             self.machine = WatchedMachine(self)
-            restored = restore(self.disk, self.machine, self._storage)
+            restored = restore(self.disk, self.machine, self.storage)
         except (OSError, Fatal) as error:
             self._give_up(error)
         assert identity.incarnation > self._incarnation
@@ -279,11 +288,15 @@ class Member(Host):
         """
         assert not self.alive
         self._lost[self.data_id] = self.durable
-        self.data_number += 1
-        self.data_id = f"{self.name}-data{self.data_number}"
+        self.begin_data(self.data_number + 1)
         self.disk, self.durable, self._incarnation = MemoryDisk(), Durable(), 0
         self.joins = joins
         self.first = NOBODY if joins else self.world.bootstrap
+
+    def begin_data(self, number: int) -> str:
+        """What will be on its disk has this id."""
+        self.data_number, self.data_id = number, f"{self.name}-data{number}"
+        return self.data_id
 
     def upgrade(self) -> None:
         """From its next life on it is the newer one."""
@@ -302,7 +315,7 @@ class Member(Host):
             self.machine,
             self.links,
             TIMING,
-            self._storage,
+            self.storage,
             10_000,
             clock=self.clock,
             dice=self.world.dice,

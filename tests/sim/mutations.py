@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from typing import Any, Final
 from unittest import mock
 
@@ -32,12 +31,12 @@ from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions, stories
 from tests.sim import mutations_of_backlog as old_entries
+from tests.sim import mutations_of_epochs as lost
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
-from tests.sim.member import Host, Member
+from tests.sim.mutation import Mutation
 from tests.sim.stock import StockMember, as_installed
-from tests.sim.stories import Story, a_voter_restarts
-from tests.sim.world import Result, Tell, World
+from tests.sim.stories import a_voter_restarts
 
 _parent_receives: Final = private_copy.SyncObj._SyncObj__onMessageReceived
 
@@ -175,41 +174,6 @@ _queue_rightly: Final = Locks.waiting
 
 def _private(owner: Any, name: str, new: Callable[..., Any]) -> AbstractContextManager[Any]:
     return mock.patch.object(owner.SyncObj, f"_SyncObj__{name}", new)
-
-
-@dataclass(frozen=True, slots=True)
-class Mutation:
-    """What is taken out, and where and how soon that shows.
-
-    word: how the command line calls it, if not by its name.
-    make: the nodes; ours, or those with the engine as shipped.
-    story: what brings it about, where random faults hardly ever do.
-    """
-
-    name: str
-    apply: Callable[[], AbstractContextManager[Any]]
-    profile: str
-    seeds: int
-    first: int = 1
-    word: str = ""
-    make: type[Host] = Member
-    story: Story = lambda world: None
-
-    @property
-    def switch(self) -> str:
-        return self.word or self.name.replace(" ", "-")
-
-    @property
-    def range(self) -> range:
-        """The seeds within which it must be caught."""
-        return range(self.first, self.first + self.seeds)
-
-    def run(self, seed: int, profile: str, tell: Tell | None = None) -> Result:
-        """Play one seed without this rule."""
-        with self.apply():
-            world = World(seed, profile, self.make, tell)
-            self.story(world)
-            return world.run()
 
 
 MUTATIONS: Final = (
@@ -398,6 +362,12 @@ MUTATIONS: Final = (
     Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
     Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 23),
     Mutation("calls are used before every voter knows them", redis.used_too_early, "redis", 5, 3),
+    Mutation("any cluster is heard", lost.any_cluster_is_heard, "restore", 5, word="any-cluster"),
+    Mutation("who was lost is heard", lost.the_lost_are_heard, "recover", 5, word="lost-members"),
+    Mutation("recovery drops the last entry", lost.the_tail_is_dropped, "recover", 3, word="tail"),
+    Mutation("alone before it has a new id", lost.members_before_the_name, "recover", 10, 10),
+    Mutation("a backup has no round", lost.backup_of_what_is_here, "restore", 5, word="old-backup"),
+    Mutation("a backup is of two moments", lost.torn_image, "restore", 5, word="torn-backup"),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),

@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 from pysyncobj.transport import Transport
 
+from raftcache.raft import frames
 from raftcache.raft.members import Configuration
 from raftcache.raft.members import Member as MemberRecord
-from raftcache.raft.peer import Refusal
+from raftcache.raft.peer import Identity, Refusal
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node
 from tests.sim import editions
@@ -41,6 +42,8 @@ class Greeting(NamedTuple):
     member: MemberRecord
     members_version: int
     """Of the latest configuration it knows."""
+    frame: Message
+    """All of it, as peer.py has it."""
 
     @property
     def claim(self) -> tuple[str, str, int]:
@@ -106,10 +109,15 @@ class SimLinks(Transport):
 
     def refusal(self, hello: Greeting, accepted: bool) -> Refusal | None:
         """Why not to talk to who says this; accepted: this end did not dial."""
-        refusal = self.roll.refusal(*hello.claim)
-        if refusal is not Refusal.REMOVED and hello.member.name not in self.peers:
-            return None if accepted and self.takes_guests() else Refusal.UNKNOWN
-        return refusal
+        dialled = None if accepted else hello.member.name
+        me = self._network.identity(self._name)
+        refusal = me.refusal(hello.frame, dialled, self.peers)
+        by_roll = self.roll.refusal(*hello.claim)
+        if by_roll is Refusal.REMOVED:
+            return by_roll
+        if refusal is Refusal.UNKNOWN and accepted and self.takes_guests():
+            return None
+        return by_roll if refusal in (None, Refusal.DIRECTION) else refusal
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -170,6 +178,8 @@ class Network:
     def __init__(self, world: World, names: list[str]) -> None:
         self._world, self._names = world, names
         self.nodes = {name: Node(name) for name in names}
+        self.hosts: dict[str, Host] = {}
+        """Whose process has each address, or had it last."""
         self._blocked: set[tuple[str, str]] = set()
         self._rejected: set[tuple[str, str]] = set()
         self._links: dict[tuple[str, str], _Link] = {}
@@ -179,13 +189,21 @@ class Network:
 
     def record(self, name: str) -> MemberRecord:
         """As this member greets."""
-        member = self._world.members[name]
+        member = self.hosts[name]
         addresses = f"{name}:7500", f"{name}:7400"
         version, resp = member.commands_version, editions.address(member)
         return MemberRecord(name, member.data_id, *addresses, False, version, resp)
 
-    def greeting(self, name: str) -> Greeting:
-        return Greeting(self.record(name), self._world.members[name].links.roll.version)
+    def identity(self, name: str) -> Identity:
+        me, host = self.record(name), self.hosts[name]
+        addresses = me.raft, me.http, me.commands_version, me.resp
+        return Identity(name, host.world.cluster_id, host.life, me.id, *addresses)
+
+    def greeting(self, name: str, to: str) -> Greeting:
+        version = self.hosts[name].links.roll.version
+        frame = self.identity(name).hello(to, version)
+        said = frames.decode(frame[frames.HEADER_SIZE_BYTES :])
+        return Greeting(self.record(name), version, said)
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -194,12 +212,12 @@ class Network:
         if link.epoch != epoch:
             return
         chance, profile = world.chance, world.profile
-        message = world.members[sender].on_wire(message)
+        message = self.hosts[sender].on_wire(message)
         delay_s_max = profile.delay_s_max if world.faulty else CALM_DELAY_S_MAX
         delay_s = chance.uniform(LATENCY_S_MIN, delay_s_max)
         if world.faulty and chance.random() < profile.spike_chance:
             delay_s += chance.uniform(0, 1)
-        departure_s = world.schedule.now_s + world.members[sender].clock.ahead_s
+        departure_s = world.schedule.now_s + self.hosts[sender].clock.ahead_s
         link.arrival_s[to] = max(link.arrival_s[to], departure_s + delay_s)
         args = (link, sender, to, epoch, message)
         world.schedule.at(link.arrival_s[to], self._arrive, *args)
@@ -211,7 +229,7 @@ class Network:
             link.held[to].append((sender, epoch, message))
         else:
             self._world.count["messages"] += 1
-            self._world.members[to].receive(sender, epoch, message)
+            self.hosts[to].receive(sender, epoch, message)
 
     # -- cuts ------------------------------------------------------------------------------------
 
@@ -243,16 +261,16 @@ class Network:
 
     def _notice(self, link: _Link, me: str, peer: str, epoch: int) -> None:
         world = self._world
-        world.members[me].link_down(peer, epoch)
+        self.hosts[me].link_down(peer, epoch)
         world.schedule.after(world.chance.uniform(0, PROBE_S_MAX), self._probe, me, peer)
         self._dial(link)
 
     def _probe(self, me: str, peer: str) -> None:
         refused = (me, peer) in self._rejected
         if not refused and not self._blocked & {(me, peer), (peer, me)}:
-            refused = not self._world.members[peer].alive
+            refused = not self.hosts[peer].alive
         if refused:
-            self._world.members[me].peer_gone(peer)
+            self.hosts[me].peer_gone(peer)
 
     def _dial(self, link: _Link, delay_s: float = 0.0) -> None:
         if not link.dialling:
@@ -262,7 +280,7 @@ class Network:
 
     def _connect(self, link: _Link) -> None:
         link.dialling = False
-        a, b = (self._world.members[end] for end in link.ends)
+        a, b = (self.hosts[end] for end in link.ends)
         if not (a.alive and b.alive):
             return  # whoever starts will dial
         epochs = (a.links.epochs.get(b.name), b.links.epochs.get(a.name))
@@ -279,16 +297,18 @@ class Network:
             return
         link.epoch += 1
         link.arrival_s = dict.fromkeys(link.ends, self._world.schedule.now_s)
-        a.link_up(self.greeting(b.name), link.epoch)
-        b.link_up(self.greeting(a.name), link.epoch)
+        a.link_up(self.greeting(b.name, a.name), link.epoch)
+        b.link_up(self.greeting(a.name, b.name), link.epoch)
 
     def _greet(self, dialler: Host, acceptor: Host) -> bool:
         """Each says who it is; whoever is refused for good is told so."""
         refused = dialler
-        refusal = acceptor.links.refusal(self.greeting(dialler.name), accepted=True)
+        said = self.greeting(dialler.name, acceptor.name)
+        refusal = acceptor.links.refusal(said, accepted=True)
         if refusal is None:
             refused = acceptor
-            refusal = dialler.links.refusal(self.greeting(acceptor.name), accepted=False)
+            said = self.greeting(acceptor.name, dialler.name)
+            refusal = dialler.links.refusal(said, accepted=False)
         if refusal in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self._world.note("{0} is refused: {1}", refused.name, refusal)
             refused.later(0, refused.links.removed, refusal)

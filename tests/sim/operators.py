@@ -148,6 +148,14 @@ class Operators:
         if spare:
             self.begin_anew(self._chance.choice(spare))
 
+    def grow_to(self, voters: int) -> None:
+        """Whatever is the next step to so many."""
+        names = {m.name for m in self._members.members} | self._joining
+        if len(names) < voters:
+            self._grow()
+        elif len(self._members.voters) < voters:
+            self._promote()
+
     def _promote(self) -> None:
         learners = [m.name for m in self._members.members if self._may_be_promoted(m)]
         if learners:

@@ -7,8 +7,9 @@ import logging
 import time
 from dataclasses import dataclass
 
+from tests.sim.epochs import run
 from tests.sim.mutations import BY_SWITCH
-from tests.sim.world import Result, Tell, World
+from tests.sim.world import Result, Tell
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,5 +30,5 @@ def play(job: tuple[str, int], control: str = "", tell: Tell | None = None) -> P
     if control:
         result = BY_SWITCH[control].run(seed, profile, tell)
     else:
-        result = World(seed, profile, tell=tell).run()
+        result = run(seed, profile, tell=tell)
     return Played(profile, result, time.process_time() - begun_s)

@@ -64,6 +64,9 @@ class Profile:
     upgrades_to: int = versions.COMMANDS + 1
     # keys are evicted, limited and refilled (see keeping.py)
     keeps: bool = False
+    # how it ends: "", or its nodes are lost for good, and a new cluster begins (see epochs.py):
+    # recover, of one of them; restore, of a backup
+    ends: str = ""
     # sizes that are tiny here, so that their limits are met
     snapshot_entries: int = NEVER
     trailing_entries: int = 0
@@ -140,6 +143,27 @@ def _membership(p: Profile, pick: Pick) -> Profile:
     )
 
 
+def _ends(p: Profile, pick: Pick, how: str) -> Profile:
+    """Until it ends nothing heals."""
+    end_s = pick((3.0, 4.5, 6.0, 9.0)) + 1.5 * (how == "restore")  # backups take their time
+    times = dict.fromkeys(("heal_at_s", "quiet_from_s"), NEVER)
+    return replace(
+        p,
+        ends=how,
+        duration_s=end_s,
+        late_crash=False,
+        sessions=3,
+        snapshot_entries=pick((15, 60, NEVER)),
+        crash_rate=pick((0.15, 0.5)),
+        partition_rate=pick((0.2, 0.5, 1.0)),
+        client_gap_s=pick((0.05, 0.1)),
+        wall_jump_ms=20_000,
+        pool=7,
+        change_rate=pick((0.0, 0.0, 1.0)),
+        **times,
+    )
+
+
 def _upgrades(p: Profile, pick: Pick) -> Profile:
     """Members of two versions, upgraded one by one, while some come and go."""
     return replace(
@@ -188,6 +212,8 @@ _PROFILES: Final = {
         upgrade_rate=pick((0.0, 0.0, 1.0)),
         upgrades_to=versions.COMMANDS,
     ),
+    "recover": lambda p, pick: _ends(p, pick, "recover"),
+    "restore": lambda p, pick: _ends(p, pick, "restore"),
     "bursts": lambda p, pick: replace(
         p, burst_chance=0.3, burst=60, client_gap_s=0.03, chunk_size_bytes=1 << 16
     ),

@@ -30,6 +30,10 @@ class Schedule:
         self._asked += 1
         heapq.heappush(self._queue, (self.now_s + max(delay_s, 0.0), self._asked, act, args))
 
+    def clear(self) -> None:
+        """Forget what was to happen."""
+        self._queue.clear()
+
     def run(self, until_s: float, steps_max: int) -> bool:
         """Let everything happen that is due by then, unless it is over; False: there was more."""
         queue = self._queue

@@ -64,6 +64,11 @@ class Sessions:
         self._last = 0
         self._calls: dict[bytes, list[Call[Word]]] = defaultdict(list)
         self._under_way: dict[int, _Op] = {}
+        self._first: dict[bytes, int] = {}  # what registers held in the beginning, if not 0
+
+    def goes_on(self, before: Sessions, registers: dict[bytes, int]) -> None:
+        """With other numbers than before, from what the registers hold."""
+        self._last, self._first = before._last, registers
 
     def begin(self) -> None:
         """One session: the next call, some time after the last one."""
@@ -134,7 +139,7 @@ class Sessions:
         for key, calls in sorted(self._calls.items()):
             self._world.count["calls judged"] += len(calls)
             try:
-                last = first_inexplicable(calls, 0, step)
+                last = first_inexplicable(calls, self._first.get(key, 0), step)
             except Undecided:
                 self._world.count["histories undecided"] += 1
                 continue

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.sim.__main__ import main
-from tests.sim.mutations import BY_SWITCH, MUTATIONS, Mutation
+from tests.sim.mutation import Mutation
+from tests.sim.mutations import BY_SWITCH, MUTATIONS
 from tests.sim.stories import a_voter_restarts
 from tests.sim.world import World
 
@@ -43,6 +44,11 @@ def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_th
         "own-dice",
         "no-watch",
         "wall-clock",
+        "any-cluster",
+        "lost-members",
+        "tail",
+        "old-backup",
+        "torn-backup",
         "stock",
     ],
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from raftcache.raft.entries import Block
+from raftcache.raft.entries import Block, Position
 from raftcache.raft.log import Log
 from raftcache.raft.places import Place
 from raftcache.raft.wal import Wal
@@ -47,6 +47,10 @@ class Durable:
             return True
         at = index - self._base - 1
         return at < len(self._terms) and self._terms[at] == term
+
+    def begins_at(self, base: Position) -> None:
+        """With the state there, and no vote."""
+        self._base, self._terms, self._vote = base.index, [], (base.term, None)
 
     def recovered(self, log: Log, snapshot_index: int) -> None:
         """The node has started: it must have found this, or this and the block being written."""

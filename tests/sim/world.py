@@ -6,7 +6,7 @@ import random
 import traceback
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
@@ -72,30 +72,47 @@ class Result:
 class World:
     """Everything in one run; the parts find each other through it."""
 
+    cluster_id = "simulated"
+    is_over = False
+    """Another world has come after it; what is left of this one is judged by what was."""
+
     def __init__(
-        self, seed: int, profile: str | Profile, make: type[Host] = Member, tell: Tell | None = None
+        self,
+        seed: int,
+        profile: str | Profile,
+        make: type[Host] = Member,
+        tell: Tell | None = None,
+        before: World | None = None,
+        names: Sequence[str] = (),
     ) -> None:
-        self.chance = chance_of(seed)
+        """before: the world that this one comes after, in the same time and with the same dice.
+
+        names: who is there from the beginning, if not the first ones.
+        """
+        self.chance = chance_of(seed) if before is None else before.chance
         self.dice = SeededDice(self.chance)
-        self.seed, self._tell = seed, tell
+        self.seed, self._tell = seed, tell if before is None else before._tell
         drawn = (
             profiles.of_seed(seed, profile, self.chance) if isinstance(profile, str) else profile
         )
         self.profile = drawn
-        self.schedule = Schedule()
-        self.count: Counter[str] = Counter()
+        self.schedule = Schedule() if before is None else before.schedule
+        self.count: Counter[str] = Counter() if before is None else before.count
         self.faulty = True
         self.verdict: Verdict | None = None
-        self.trace = 0
+        self.trace = 0 if before is None else before.trace
         pool = [f"n{i + 1}" for i in range(max(drawn.size, drawn.pool))]
-        self.names = pool[: drawn.size]
+        self.names = list(names) or pool[: drawn.size]
         """Who is there from the beginning."""
+        self.late: set[str] = set()
+        """Those of them that somebody else starts."""
         self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
         self.sessions, self.store, self.redis = Sessions(self), Store(self), RedisClients(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
+        self.network.hosts |= self.members
 
     def _clock(self) -> DriftingClock:
         drift, chance = self.profile.drift, self.chance
@@ -105,11 +122,29 @@ class World:
         return DriftingClock(self.schedule, rate, chance.uniform(0, 1000), wall_ms)
 
     def run(self) -> Result:
-        """Play it to the end, or to the first violation."""
+        """Play it to the end, or to the first violation, and judge it."""
+        self.play()
+        if self.verdict is None:
+            self.judge()
+        virtual_s = self.schedule.now_s
+        return Result(self.seed, len(self.names), self.verdict, self.count, virtual_s, self.trace)
+
+    def judge(self) -> None:
+        """How it has ended."""
+        self._check_liveness()
+        self.sessions.judge()
+        if self.profile.store:
+            self.store.judge()
+        if self.profile.redis and self.verdict is None:
+            self.redis.judge()
+
+    def play(self) -> None:
+        """Let it happen."""
         self.note("{0}", self.profile)
         with self._small_limits():
             for name in self.names:
-                self.members[name].start()
+                if name not in self.late:
+                    self.members[name].start()
             self.schedule.at(FIRST_REQUEST_S, self.clients.begin)
             for _ in range(self.profile.sessions):
                 self.schedule.at(FIRST_REQUEST_S, self.sessions.begin)
@@ -127,15 +162,6 @@ class World:
                 self.schedule.at(self.profile.quiet_from_s + 1, self.nemesis.crash_late)
             if not self.schedule.run(self.profile.duration_s, STEPS_MAX):
                 self.fail("runaway", f"{STEPS_MAX} steps")
-        if self.verdict is None:
-            self._check_liveness()
-            self.sessions.judge()
-            if self.profile.store:
-                self.store.judge()
-            if self.profile.redis and self.verdict is None:
-                self.redis.judge()
-        virtual_s = self.schedule.now_s
-        return Result(self.seed, len(self.names), self.verdict, self.count, virtual_s, self.trace)
 
     @contextmanager
     def _small_limits(self) -> Iterator[None]:
@@ -231,8 +257,3 @@ class World:
         members = [m for m in self.members.values() if m.alive]
         indexes = {m.name: (m.term, m.commit_index, m.applied_index) for m in members}
         return f"term and indexes {indexes}, members {self.checker.configuration.members}"
-
-
-def run(seed: int, profile: str | Profile = "mixed", make: type[Host] = Member) -> Result:
-    """Play one seed."""
-    return World(seed, profile, make).run()

@@ -17,6 +17,7 @@ from raftcache.raft.assembly import restore
 from raftcache.raft.datadir import cluster_id_of, open_data_dir, read_identity
 from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES
 from raftcache.raft.entries import NO_OP, START, Block, Entry, Position
+from raftcache.raft.inspection import read_log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.wal import Wal
@@ -136,6 +137,18 @@ def test_a_crash_half_way_is_recovered_again(seed: int) -> None:
     assert plan.keys == 6
     new = recovery.recover(disk, plan, ADDRESSES, "second-data")
     assert read_identity(disk) == new
+
+
+def test_a_segment_that_was_being_made_when_the_process_ended_is_no_damage() -> None:
+    disk = NODES["a log"]()
+    disk.put("wal/new.tmp", b"half of a head")
+    plan = recovery.plan(disk)
+    assert plan.last == Position(9, 2)
+    report = read_log(disk)
+    assert report.damage is None
+    assert [segment.path for segment in report.segments] == ["wal/0000000000000001.seg"]
+    recovery.recover(disk, plan, ADDRESSES, "new-data")
+    assert restore(disk, Machine(), Storage()).log.last_index == 10
 
 
 def test_damage_is_no_ground_to_build_on() -> None:

@@ -1,0 +1,393 @@
+"""Epochs: a cluster ends under load and faults, and another one begins with what is left of it.
+
+By *recover*: all nodes but a minority are lost for good, and the data of one of these becomes a
+cluster of this node alone, which grows again to three. By *restore*: a backup, taken at some moment
+before, becomes the data of a new cluster. Both by the code that the commands run.
+
+Each epoch is a World with checker, clients and members of its own; they share the time and the
+network. What the second one begins with is worked out from what the checker of the first one saw,
+and not from what a node says. Nodes of the first one come back at their old addresses, with their
+data: they belong to its World, and nobody of the second one may hear them.
+"""
+
+from __future__ import annotations
+
+import copy
+import zlib
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from random import Random
+from typing import Any, Final
+
+from msgspec.structs import replace as replace_fields
+
+from raftcache.cluster import backup_file, recovery
+from raftcache.command.codec import decode
+from raftcache.command.replies import Reply
+from raftcache.command.words import Command
+from raftcache.errors import Corrupt
+from raftcache.raft.assembly import restore
+from raftcache.raft.datadir import cluster_id_of, read_identity
+from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES
+from raftcache.raft.entries import Block, Entry, Position
+from raftcache.raft.inspection import remember
+from raftcache.raft.log import Log
+from raftcache.raft.snapshot_format import SnapshotMeta
+from raftcache.state.machine import Machine
+from tests.sim.checker import Heritage
+from tests.sim.lane import do_some
+from tests.sim.member import Host, Member
+from tests.sim.profile import Profile
+from tests.sim.saving import Saved, Savings
+from tests.sim.sessions import PREFIX, REGISTERS
+from tests.sim.world import Result, Tell, Verdict, World
+from tests.support.memory_disk import MemoryDisk
+
+AGAIN: Final = 100
+"""Data with this number, or a higher one, are of the second epoch."""
+MISTAKEN: Final = 200
+"""And these of what an operator began by mistake."""
+HEAL_S: Final = 7.0
+QUIET_S: Final = 11.5
+END_S: Final = 15.5
+BACK_S_MAX: Final = 6.0
+"""By then whoever comes back has come, and whoever is late."""
+GROW_S: Final = 0.7
+AGAIN_S: Final = 0.5
+SIZE: Final = 3
+INTERRUPTED: Final = 0.4
+"""How often a command is,"""
+CHANGES: Final = range(20)
+"""after so many changes to the disk; it makes fewer."""
+
+
+def run(
+    seed: int, profile: str | Profile = "mixed", make: type[Host] = Member, tell: Tell | None = None
+) -> Result:
+    """Play one seed."""
+    return to_the_end(World(seed, profile, make, tell))
+
+
+def to_the_end(world: World) -> Result:
+    """Play a world, and the one that comes after it if it ends."""
+    return Epochs(world).run() if world.profile.ends else world.run()
+
+
+class Epochs:
+    """Two worlds, one after the other."""
+
+    def __init__(self, first: World, left: Sequence[str] = ()) -> None:
+        """left: the nodes that are not lost, if not a random minority."""
+        self._first, self._chance = first, first.chance
+        self._left, self._worlds = left, [first]
+        self._savings = Savings(first) if first.profile.ends == "restore" else None
+
+    def run(self) -> Result:
+        """How it all ended."""
+        first = self._first
+        first.play()
+        first.sessions.judge()
+        second = None
+        if first.verdict is None:
+            self._lose_all()
+            second = self._second()
+        if second is not None and self._verdict is None:
+            second.play()
+            if self._verdict is None:
+                second.judge()
+                self._judge(second)
+        trace = zlib.crc32(repr([w.trace for w in self._worlds]).encode())
+        now_s = first.schedule.now_s
+        return Result(first.seed, len(first.names), self._verdict, first.count, now_s, trace)
+
+    @property
+    def _verdict(self) -> Verdict | None:
+        """What was violated first; then everything is over."""
+        return next((w.verdict for w in self._worlds if w.verdict is not None), None)
+
+    def _lose_all(self) -> None:
+        """Every process ends, with or without what its disk was not told to keep."""
+        first = self._first
+        for member in first.members.values():
+            member.crash()
+        if self._savings is not None:
+            self._savings.end()
+        first.schedule.clear()
+        first.is_over = True
+
+    def _second(self) -> World | None:
+        try:
+            if self._savings is None:
+                return self._recovered()
+            if self._savings.saved:
+                return self._restored(self._savings.saved)
+            self._first.count["never backed up"] += 1
+        except Exception as error:
+            self._first.fail_by(self._first.members[self._first.names[0]], error)
+        return None
+
+    def _judge(self, second: World) -> None:
+        """At the end of it all, beside what holds at every end."""
+        configuration = second.checker.configuration
+        names = {member.name for member in configuration.members}
+        back = [m for m in self._first.members.values() if m.alive and m.links.peers & names]
+        back = [m for m in back if m.data_id in configuration.removed]
+        if unaware := [m.name for m in back if not m.expelled]:
+            second.fail("liveness: lost, and does not know it", f"{unaware}")
+        if len(configuration.voters) != SIZE:
+            second.fail("liveness: it did not grow", f"{configuration}")
+
+    # -- what one epoch leaves to the next ---------------------------------------------------------
+
+    def _begin(self, names: list[str], data_number: int) -> World:
+        """A world of these nodes, with nothing on their disks."""
+        first, now_s = self._first, self._first.schedule.now_s
+        profile = replace(
+            first.profile,
+            ends="",
+            size=len(names),
+            pool=max(len(first.members), SIZE + 2),
+            change_rate=0.0,
+            heal_at_s=now_s + HEAL_S,
+            quiet_from_s=now_s + QUIET_S,
+            duration_s=now_s + END_S,
+        )
+        world = World(first.seed, profile, before=first, names=names)
+        for member in world.members.values():
+            member.begin_data(data_number)
+        self._worlds.append(world)
+        return world
+
+    def _left_at(self, last: Position, more: Sequence[Entry] = ()) -> tuple[Heritage, Machine]:
+        """All up to an entry of the first epoch, and these behind it; and the state then."""
+        entries, at = self._first.checker.path_to(*last), last
+        for command, index, term in more:
+            entries[index], at = (term, command, at.term), Position(index, term)
+        machine, stamp_ms = Machine(), 0
+        applied, done = {}, []
+        for index, (_, command, _) in entries.items():
+            batch = command[1 + STAMP_SIZE_BYTES :]
+            if command[:1] == REGULAR:
+                stamp_ms = Member.stamp_ms_of(command)
+                replies = machine.apply(stamp_ms, batch)
+                done += [pair for pair in zip(decode(batch), replies, strict=True) if _once(*pair)]
+            applied[index] = stamp_ms, batch, machine.digest
+        return Heritage(at.index, entries, applied, stamp_ms, done), machine
+
+    def _go_on(self, second: World, heritage: Heritage, machine: Machine) -> None:
+        """Its checker and its clients begin with this; what is left of others is on its network."""
+        first, checker = self._first, second.checker
+        checker.goes_on(heritage, Member, same_members=self._savings is None)
+        second.clients.goes_on(first.clients, heritage.index)
+        registers = {
+            key: machine.get(key) for key in (PREFIX + b"%d" % i for i in range(REGISTERS))
+        }
+        values = {key: int(item.value) for key, item in registers.items() if item is not None}
+        second.sessions.goes_on(first.sessions, values)
+        for world in self._worlds:
+            world.network = second.network
+        before, kept, count = first.checker, checker.committed_at, first.count
+        lost = set(range(1, first.clients.last_uid + 1)) - kept.keys()
+        checker.refused |= dict.fromkeys(lost, "lost with the cluster before")
+        if heritage.done:
+            second.schedule.after(AGAIN_S, self._ask_again, second, heritage.done)
+        count["committed, and lost"] += len(before.committed_at.keys() & lost)
+        count["not committed, and kept"] += len(kept.keys() - before.committed_at.keys())
+        count["refused, and kept"] += len(kept.keys() & before.refused.keys())
+
+    def _ask_again(self, second: World, done: Sequence[tuple[Command, Reply]]) -> None:
+        """Under its token: what was done before is not done again, and answered alike."""
+        command, before = self._chance.choice(done)
+
+        def answered(outcome: object) -> None:
+            if isinstance(outcome, Reply):
+                second.count["asked again"] += 1
+                if outcome != replace_fields(before, replayed=True):
+                    second.fail("done again in the next cluster", f"{command}: {outcome}")
+
+        awake = [m for m in second.members.values() if m.alive]
+        if awake:
+            member = self._chance.choice(awake)
+            member.later(0, member.submit, command, answered)
+        if second.schedule.now_s < second.profile.quiet_from_s:
+            second.schedule.after(AGAIN_S, self._ask_again, second, done)
+
+    def _come_back(self, lost: Member, second: World) -> None:
+        """With its data, at its address, if nobody else has had that since."""
+        if lost.life and second.members[lost.name].life == 0 and not lost.alive:
+            lost.world.count["came back"] += 1
+            lost.start()
+
+    def _back_in_time(self, lost: Member, second: World) -> None:
+        after_s = self._chance.uniform(0, BACK_S_MAX)
+        second.schedule.after(after_s, self._come_back, lost, second)
+
+    # -- recover -----------------------------------------------------------------------------------
+
+    def _recovered(self) -> World:
+        """A minority is left; the node that has most becomes a cluster."""
+        first, chance = self._first, self._chance
+        members = first.checker.configuration.members
+        names = [m.name for m in members if first.members[m.name].durable.last_index]
+        minority = chance.randint(1, max(1, (len(members) - 1) // 2))
+        names = list(self._left) or sorted(chance.sample(names, minority))
+        left = [first.members[name] for name in names]
+        last_of = {m.name: recovery.plan(m.disk).last for m in left}
+        survivor = max(left, key=lambda m: (last_of[m.name].term, last_of[m.name].index))
+        last = _last(_settled(survivor))
+        first.note("{0} is left, at {1}", survivor.name, last)
+        second = self._begin([survivor.name], AGAIN)
+        member = second.members[survivor.name]
+        member.disk, member.durable = survivor.disk, copy.deepcopy(survivor.durable)
+        more = self._recover(member, last, self._left_at(last)[1])
+        self._go_on(second, *self._left_at(last, more))
+        second.schedule.after(GROW_S, self._grow, second)
+        second.schedule.after(GROW_S, first.clients.begin)
+        for lost in first.members.values():
+            if lost is not survivor and chance.random() < 0.8:
+                self._back_in_time(lost, second)
+        return second
+
+    def _recover(self, member: Member, last: Position, machine: Machine) -> list[Entry]:
+        """By the command, which may be interrupted, and is run again then.
+
+        last and machine: what there is. Returns what interrupted ones have left in the log.
+        """
+        disk, chance, world = member.disk, self._chance, member.world
+        addresses = {member.name: f"{member.name}:7500"}
+        while True:
+            log, plan = _settled(member), recovery.plan(disk)
+            found = plan.last, plan.revision, plan.keys
+            there_is = _last(log), machine.revision, machine.count
+            if found != there_is:
+                world.fail("recovery drops, or invents", f"{found}, there is {there_is}")
+            member_id = member.begin_data(member.data_number + 1)
+            work = partial(recovery.recover, disk, plan, addresses, member_id)
+            # Of what it writes the account needs index and term alone.
+            entry = Entry(b"", plan.last.index + 1, plan.term + 1)
+            member.durable.writing = Block(entry.term, None, False, plan.last, [entry])
+            if chance.random() >= INTERRUPTED:
+                break
+            world.count["recoveries interrupted"] += 1
+            do_some(work, disk, chance, CHANGES)
+            _crash(disk, chance)
+            self._check_half(member)
+        work()
+        member.durable.wrote(member.durable.writing)
+        _crash(disk, chance)
+        world.cluster_id = _cluster_id(disk, addresses)
+        return [entry for entry in log[:] if entry.index > last.index]
+
+    def _check_half(self, member: Member) -> None:
+        """With the old id it must not be alone: it could lead, beside others of that id."""
+        found = remember(member.disk, Machine())
+        assert found.identity is not None
+        is_old = found.identity.cluster_id == self._first.cluster_id
+        voters = frozenset() if found.configuration is None else found.configuration.voters
+        if is_old and voters == {member.name}:
+            member.world.fail("alone under the id of the cluster before", f"{found}")
+
+    def _grow(self, second: World) -> None:
+        if second.schedule.now_s < second.profile.duration_s - 1:
+            second.operators.grow_to(SIZE)
+            second.schedule.after(GROW_S, self._grow, second)
+
+    # -- restore -----------------------------------------------------------------------------------
+
+    def _restored(self, backups: Sequence[Saved]) -> World:
+        """All of a list of members, one of them late; somebody may be in its place meanwhile."""
+        first, chance = self._first, self._chance
+        saved = chance.choice(backups)
+        meta = saved.meta
+        heritage, machine = self._left_at(Position(meta.index, meta.term))
+        there_is = machine.revision, machine.digest, machine.now_ms
+        if (meta.revision, meta.digest, meta.now_ms) != there_is:
+            first.fail("a backup is not of its index", f"{meta}: {there_is}")
+        names = sorted(chance.sample(sorted(first.members), SIZE))
+        first.note("a backup is restored by {0}: {1}", names, meta)
+        second = self._begin(names, AGAIN)
+        for name in names:
+            self._restore(second.members[name], saved)
+        late = chance.choice(names)
+        second.late = {late}
+        second.schedule.after(chance.uniform(0, BACK_S_MAX), second.members[late].start)
+        if chance.random() < 0.5:
+            self._mistake(second, late, chance.choice([None, *backups]), meta)
+        self._go_on(second, heritage, machine)
+        for lost in first.members.values():
+            if lost.name == late or lost.name not in names:
+                self._back_in_time(lost, second)
+        return second
+
+    def _restore(self, member: Member, saved: Saved) -> None:
+        """By the command, which may be interrupted: then the directory is emptied first."""
+        chance, world = self._chance, member.world
+        addresses = {name: f"{name}:7500" for name in world.names}
+        with saved.file() as path:
+            while True:
+                disk = member.disk = MemoryDisk()
+                args = path, disk, member.name, addresses, member.data_id
+                if chance.random() >= INTERRUPTED:
+                    backup_file.restore(*args)
+                    _crash(disk, chance)
+                    break
+                world.count["restores interrupted"] += 1
+                do_some(partial(backup_file.restore, *args), disk, chance, CHANGES)
+                _crash(disk, chance)
+                if self._is_whole(disk):
+                    break
+        member.durable.begins_at(Position(saved.meta.index, saved.meta.term))
+        world.cluster_id = _cluster_id(disk, addresses)
+
+    def _is_whole(self, disk: MemoryDisk) -> bool:
+        """What was restored half way is refused, or looks like nothing."""
+        try:
+            return read_identity(disk) is not None
+        except Corrupt:
+            return False
+
+    def _mistake(self, second: World, name: str, other: Saved | None, meta: SnapshotMeta) -> None:
+        """Somebody is started there who was not restored, or from another backup."""
+        if other is not None and backup_file.origin_of(other.meta) == backup_file.origin_of(meta):
+            return
+        world = self._begin(second.names, MISTAKEN)
+        world.is_over = True
+        world.cluster_id = cluster_id_of({n: f"{n}:7500" for n in second.names})
+        if other is not None:
+            heritage, _ = self._left_at(Position(other.meta.index, other.meta.term))
+            world.checker.goes_on(heritage, Member, same_members=False)
+            self._restore(world.members[name], other)
+        self._back_in_time(world.members[name], second)
+
+
+def _once(command: Any, reply: Reply) -> bool:
+    """Whether a session asked for it the first time."""
+    of_session = bool(getattr(command, "key", b"").startswith(PREFIX))
+    return of_session and not reply.replayed
+
+
+def _cluster_id(disk: MemoryDisk, addresses: dict[str, str]) -> str:
+    """As a node that is started with this list works it out, and finds it on its disk."""
+    identity = read_identity(disk)
+    assert identity is not None
+    return cluster_id_of(addresses, identity.origin)
+
+
+def _last(log: Log) -> Position:
+    return Position(log.last_index, log[-1].term)
+
+
+def _settled(member: Member) -> Log:
+    """What a node would find on its disk, which must be all that it must have."""
+    restored = restore(copy.deepcopy(member.disk), Machine(), member.storage)
+    member.durable.recovered(restored.log, restored.applied_index)
+    return restored.log
+
+
+def _crash(disk: MemoryDisk, chance: Random) -> None:
+    """The machine, or the process alone."""
+    if chance.random() < 0.5:
+        disk.crash(chance)
+    else:
+        disk.kill()

@@ -1,0 +1,87 @@
+"""Recovery and backups with one rule taken out; see mutations.py."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Final
+from unittest import mock
+
+from msgspec.structs import replace
+
+from raftcache.cluster import recovery
+from raftcache.cluster.backup import Backups
+from raftcache.raft import inspection
+from raftcache.raft.entries import Entry, Recovered
+from raftcache.raft.peer import Identity
+from raftcache.raft.roll import Roll
+from raftcache.state import image
+from raftcache.state.machine import Machine
+
+_refusal_rightly: Final = Identity.refusal
+_recover_rightly: Final = recovery.recover
+_configuration_rightly: Final = recovery._configuration
+_entries_rightly: Final = inspection._entries_after
+
+
+def _of_this_cluster(self: Identity, hello: Any, *args: Any) -> Any:
+    return _refusal_rightly(self, hello | {"cluster_id": self.cluster_id}, *args)
+
+
+def any_cluster_is_heard() -> AbstractContextManager[Any]:
+    """Whoever has the name of a member is taken for it, whatever cluster it is of."""
+    return mock.patch.object(Identity, "refusal", _of_this_cluster)
+
+
+@contextmanager
+def the_lost_are_heard() -> Iterator[None]:
+    """The same, and a recovered node does not know whose data is of no member any more."""
+
+    def forgetful(*args: Any) -> Any:
+        return replace(_configuration_rightly(*args), removed=())
+
+    with (
+        any_cluster_is_heard(),
+        mock.patch.object(recovery, "_configuration", forgetful),
+        mock.patch.object(Roll, "is_other", return_value=False),
+    ):
+        yield
+
+
+def the_tail_is_dropped() -> AbstractContextManager[Any]:
+    """Recovery leaves out the last entry, as if what is not known to be committed were nothing."""
+
+    def entries(log: Recovered, *args: Any) -> list[Entry]:
+        return _entries_rightly(log, *args)[:-1]
+
+    return mock.patch.object(inspection, "_entries_after", entries)
+
+
+def members_before_the_name() -> AbstractContextManager[Any]:
+    """Recovery makes the node the only voter, and then gives the cluster another id."""
+
+    def recover(disk: Any, *args: Any) -> Any:
+        with mock.patch.object(recovery, "write_identity"):
+            identity = _recover_rightly(disk, *args)
+        recovery.write_identity(disk, identity)
+        return identity
+
+    return mock.patch.object(recovery, "recover", recover)
+
+
+def backup_of_what_is_here() -> AbstractContextManager[Any]:
+    """A backup is of what this node has, or had when it took its last snapshot."""
+
+    async def read_index(self: Backups) -> int:
+        return 0
+
+    return mock.patch.object(Backups, "_read_index", read_index)
+
+
+def torn_image() -> AbstractContextManager[Any]:
+    """The state is captured when the first part of the image is read, not when it was asked for."""
+
+    def dump(self: Machine) -> Iterator[bytes]:
+        return image._slices(self._state)
+
+    return mock.patch.object(Machine, "dump", dump)
