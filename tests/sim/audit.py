@@ -60,6 +60,11 @@ class Audit:
         self.places: dict[bytes, list[int]] = {name: [] for name in LOCKS}
         """In the queue of each lock, as clients were told of them."""
 
+    def goes_on(self, before: Audit) -> None:
+        """In another cluster, whose nodes may come to what clients of this one asked for."""
+        self.victims |= before.victims
+        self.let_go |= before.let_go
+
     def look(self, member: Member) -> None:
         """At all that a reader could see there now, and at what led to it."""
         machine = member.machine

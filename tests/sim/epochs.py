@@ -41,6 +41,7 @@ from tests.sim.member import Host, Member
 from tests.sim.profile import Profile
 from tests.sim.saving import Saved, Savings
 from tests.sim.sessions import PREFIX, REGISTERS
+from tests.sim.watched import Durable
 from tests.sim.world import Result, Tell, Verdict, World
 from tests.support.memory_disk import MemoryDisk
 
@@ -185,6 +186,7 @@ class Epochs:
         }
         values = {key: int(item.value) for key, item in registers.items() if item is not None}
         second.sessions.goes_on(first.sessions, values)
+        second.store.audit.goes_on(first.store.audit)
         for world in self._worlds:
             world.network = second.network
         before, kept, count = first.checker, checker.committed_at, first.count
@@ -235,13 +237,14 @@ class Epochs:
         left = [first.members[name] for name in names]
         last_of = {m.name: recovery.plan(m.disk).last for m in left}
         survivor = max(left, key=lambda m: (last_of[m.name].term, last_of[m.name].index))
-        last = _last(_settled(survivor))
-        first.note("{0} is left, at {1}", survivor.name, last)
+        first.note("{0} is left, at {1}", survivor.name, last_of[survivor.name])
         second = self._begin([survivor.name], AGAIN)
-        member = second.members[survivor.name]
-        member.disk, member.durable = survivor.disk, copy.deepcopy(survivor.durable)
-        more = self._recover(member, last, self._left_at(last)[1])
-        self._go_on(second, *self._left_at(last, more))
+        member, account = second.members[survivor.name], survivor.durable
+        member.disk = survivor.disk
+        accounts = [account]
+        if account.writing is not None:
+            accounts.append(account.with_block(account.writing))
+        self._go_on(second, *self._recover(member, accounts))
         second.schedule.after(GROW_S, self._grow, second)
         second.schedule.after(GROW_S, first.clients.begin)
         for lost in first.members.values():
@@ -249,15 +252,21 @@ class Epochs:
                 self._back_in_time(lost, second)
         return second
 
-    def _recover(self, member: Member, last: Position, machine: Machine) -> list[Entry]:
+    def _recover(self, member: Member, accounts: list[Durable]) -> tuple[Heritage, Machine]:
         """By the command, which may be interrupted, and is run again then.
 
-        last and machine: what there is. Returns what interrupted ones have left in the log.
+        What was written and not synced may be found at one time, and be gone at the next: it counts
+        when the command has ended. accounts: what may be found. Returns what the cluster begins
+        with.
         """
         disk, chance, world = member.disk, self._chance, member.world
         addresses = {member.name: f"{member.name}:7500"}
+        written: list[Position] = []
         while True:
-            log, plan = _settled(member), recovery.plan(disk)
+            log, plan = _settled(member, accounts), recovery.plan(disk)
+            more = [entry for entry in log[:] if (entry.index, entry.term) in written]
+            last = _last(log) if not more else _before(log, more[0])
+            heritage, machine = self._left_at(last, more)
             found = plan.last, plan.revision, plan.keys
             there_is = _last(log), machine.revision, machine.count
             if found != there_is:
@@ -266,18 +275,20 @@ class Epochs:
             work = partial(recovery.recover, disk, plan, addresses, member_id)
             # Of what it writes the account needs index and term alone.
             entry = Entry(b"", plan.last.index + 1, plan.term + 1)
-            member.durable.writing = Block(entry.term, None, False, plan.last, [entry])
+            done = member.durable.with_block(Block(entry.term, None, False, plan.last, [entry]))
             if chance.random() >= INTERRUPTED:
                 break
             world.count["recoveries interrupted"] += 1
+            accounts.append(done)
+            written.append(Position(entry.index, entry.term))
             do_some(work, disk, chance, CHANGES)
             _crash(disk, chance)
             self._check_half(member)
         work()
-        member.durable.wrote(member.durable.writing)
+        member.durable = done
         _crash(disk, chance)
         world.cluster_id = _cluster_id(disk, addresses)
-        return [entry for entry in log[:] if entry.index > last.index]
+        return heritage, machine
 
     def _check_half(self, member: Member) -> None:
         """With the old id it must not be alone: it could lead, beside others of that id."""
@@ -378,10 +389,19 @@ def _last(log: Log) -> Position:
     return Position(log.last_index, log[-1].term)
 
 
-def _settled(member: Member) -> Log:
-    """What a node would find on its disk, which must be all that it must have."""
+def _before(log: Log, entry: Entry) -> Position:
+    before = log[entry.index - 1 - log.first_index]
+    return Position(before.index, before.term)
+
+
+def _settled(member: Member, accounts: Sequence[Durable]) -> Log:
+    """What a node would find on its disk: what one of these accounts says, the latest that fits."""
     restored = restore(copy.deepcopy(member.disk), Machine(), member.storage)
-    member.durable.recovered(restored.log, restored.applied_index)
+    found = restored.log, restored.applied_index
+    fitting = [account for account in accounts if account.fits(*found)]
+    assert fitting, "recovery lost, or invented, durable entries or votes"
+    member.durable = copy.deepcopy(fitting[-1])
+    member.durable.recovered(*found)
     return restored.log
 
 

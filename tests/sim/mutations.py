@@ -365,7 +365,7 @@ MUTATIONS: Final = (
     Mutation("any cluster is heard", lost.any_cluster_is_heard, "restore", 5, word="any-cluster"),
     Mutation("who was lost is heard", lost.the_lost_are_heard, "recover", 5, word="lost-members"),
     Mutation("recovery drops the last entry", lost.the_tail_is_dropped, "recover", 3, word="tail"),
-    Mutation("alone before it has a new id", lost.members_before_the_name, "recover", 10, 10),
+    Mutation("alone before it has a new id", lost.members_before_the_name, "recover", 10, 15),
     Mutation("a backup has no round", lost.backup_of_what_is_here, "restore", 5, word="old-backup"),
     Mutation("a backup is of two moments", lost.torn_image, "restore", 5, word="torn-backup"),
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),

@@ -160,6 +160,7 @@ def _ends(p: Profile, pick: Pick, how: str) -> Profile:
         wall_jump_ms=20_000,
         pool=7,
         change_rate=pick((0.0, 0.0, 1.0)),
+        store=pick((0, 2)),
         **times,
     )
 

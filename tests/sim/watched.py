@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING, Any
 
 from raftcache.raft.entries import Block, Position
@@ -48,21 +49,29 @@ class Durable:
         at = index - self._base - 1
         return at < len(self._terms) and self._terms[at] == term
 
+    def with_block(self, block: Block) -> Durable:
+        """What it is when this is written, too."""
+        after = copy.copy(self)
+        after._terms, after.writing = list(self._terms), block
+        after.wrote(block)
+        return after
+
     def begins_at(self, base: Position) -> None:
         """With the state there, and no vote."""
         self._base, self._terms, self._vote = base.index, [], (base.term, None)
 
     def recovered(self, log: Log, snapshot_index: int) -> None:
         """The node has started: it must have found this, or this and the block being written."""
-        if not self._matches(log, snapshot_index):
+        if not self.fits(log, snapshot_index):
             assert self.writing is not None, "recovery lost, or invented, durable entries or votes"
             self._apply(self.writing)
-            assert self._matches(log, snapshot_index), "recovery found neither before nor after"
+            assert self.fits(log, snapshot_index), "recovery found neither before nor after"
         self.writing = None
         # Where a snapshot covers all that was being written, both fit: what was found tells.
         self._base, self._terms = log.first_index - 1, [entry.term for entry in log]
 
-    def _matches(self, log: Log, snapshot_index: int) -> bool:
+    def fits(self, log: Log, snapshot_index: int) -> bool:
+        """Whether this is what was found."""
         if (log.getCurrentTerm(), log.getVotedForNodeId()) != self._vote:
             return False
         if snapshot_index < self._base and self._base > 1:
