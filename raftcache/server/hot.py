@@ -27,7 +27,7 @@ import asyncio
 from collections import deque
 from typing import Final
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import EMPTY_PAYLOAD, StreamReader
@@ -40,7 +40,7 @@ from aiohttp.web_protocol import (
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.words import Put
 from raftcache.server.connection import Connection
-from raftcache.server.kv_routes import PREFIX
+from raftcache.server.plain import is_plain
 from raftcache.server.refrains import (
     HEAD_END,
     KEY_AT,
@@ -63,9 +63,6 @@ UNSENT_SIZE_BYTES_MAX: Final = 1 << 20
 
 ALONE_SIZE_BYTES_MAX: Final = 4 + KEY_AT + KEY_SIZE_BYTES_MAX + 1 + REFRAIN_SIZE_BYTES_MAX
 """A GET that is known is not longer."""
-
-LATE_BODY_SIZE_BYTES_MAX: Final = 64 << 10
-"""A longer body is cold: the application reads it with flow control."""
 
 
 class HotConnection(Connection):
@@ -222,7 +219,7 @@ class HotConnection(Connection):
             self._partial = not messages
         for message, payload in messages:
             self._request_count += 1
-            if not self._is_plain(message, payload):
+            if not is_plain(message, payload):
                 self._queue(message, payload)
                 continue
             if is_head and self._learnt < LEARNT_MAX:
@@ -233,16 +230,6 @@ class HotConnection(Connection):
                 self._late, self._body = message, payload
         if tail:
             self._message_tail = tail
-
-    def _is_plain(self, message: RawRequestMessage, payload: StreamReader) -> bool:
-        """Whether the request, once it is complete, can be answered past the parent."""
-        return (
-            message.path.startswith(PREFIX)
-            and not message.should_close
-            and not message.upgrade
-            and message.version is HttpVersion11
-            and (payload is EMPTY_PAYLOAD or _is_plain_body(message, payload))
-        )
 
     def _serve_or_queue(self, message: RawRequestMessage, payload: StreamReader) -> None:
         """A plain request is hot if rule 1 and the size of what waits allow it."""
@@ -406,14 +393,3 @@ class HotConnection(Connection):
         self._slots.clear()  # what is committed stays so; there is only nobody left to tell
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
-
-
-def _is_plain_body(message: RawRequestMessage, payload: StreamReader) -> bool:
-    """Complete, or short and of known length; and nobody waits for a 100 Continue."""
-    headers = message.headers
-    if hdrs.EXPECT in headers:
-        return False
-    if payload.is_eof():
-        return True
-    length = headers.get(hdrs.CONTENT_LENGTH)
-    return length is not None and int(length) <= LATE_BODY_SIZE_BYTES_MAX

@@ -14,12 +14,12 @@ from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.server import hot
 from raftcache.server.hot import (
-    LATE_BODY_SIZE_BYTES_MAX,
     PIPELINED_MAX,
     UNSENT_SIZE_BYTES_MAX,
     HotConnection,
 )
 from raftcache.server.http import HttpServer
+from raftcache.server.plain import LATE_BODY_SIZE_BYTES_MAX
 from tests.support.raw_http import Client, Response, Served, request, run, serving, until
 
 MIB = 1 << 20

@@ -16,8 +16,8 @@ from raftcache.command.values import Failure, Value
 from raftcache.config import Config, Durability
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.connection import KEEP_ALIVE_S
 from raftcache.server.resp.reference import BULK_SIZE_BYTES_MAX, Request
+from raftcache.server.resp.sockets import KEEP_ALIVE_S
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import SYNTAX, as_text, help_lines
 

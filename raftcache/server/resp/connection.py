@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import socket
 from collections.abc import Callable
 from typing import Final, cast
 
@@ -21,6 +20,7 @@ from raftcache.server.resp.client import Clients
 from raftcache.server.resp.glances import Glances
 from raftcache.server.resp.quick import cut_gets, cut_sets
 from raftcache.server.resp.session import Session
+from raftcache.server.resp.sockets import keep_alive, shown
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.wire import RequestParser
 from raftcache.service.redis import Redis
@@ -34,9 +34,6 @@ WRITES_AT_ONCE: Final = 256
 
 PROGRESS_SIZE_BYTES: Final = 16 << 10
 """What a slow client must send or read in every header_timeout_s, while it owes us any."""
-
-KEEP_ALIVE_S: Final = 300
-"""Of silence, after which the kernel asks whether the client's machine is there."""
 
 FULL: Final = b"-ERR max number of clients reached\r\n"
 
@@ -151,8 +148,8 @@ class Connection(asyncio.Protocol):
             transport.write(FULL)
             transport.close()
             return
-        _keep_alive(transport)
-        addresses = _shown(transport, "peername"), _shown(transport, "sockname")
+        keep_alive(transport)
+        addresses = shown(transport, "peername"), shown(transport, "sockname")
         id = port.clients.new_id()
         session = Session(self, id, addresses, port.redis, port.table, port.counters, port.glances)
         session.is_trusted = self._parser.trusted = not port.has_password
@@ -383,23 +380,3 @@ class Connection(asyncio.Protocol):
         """Whether nothing is to come but the client's next call."""
         session = self.session
         return not (session.is_busy or session.listens)
-
-
-def _keep_alive(transport: asyncio.Transport) -> None:
-    """Find out when the client's machine has gone without a word, as Redis does."""
-    stream: socket.socket | None = transport.get_extra_info("socket")
-    if stream is not None and stream.family in (socket.AF_INET, socket.AF_INET6):
-        stream.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, "TCP_KEEPIDLE"):
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEP_ALIVE_S)
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEP_ALIVE_S // 3)
-            stream.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
-
-
-def _shown(transport: asyncio.Transport, end: str) -> str:
-    """host:port of one end."""
-    name = transport.get_extra_info(end)
-    if not isinstance(name, tuple):
-        return "?:0"
-    host, port = name[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
