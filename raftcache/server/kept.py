@@ -13,27 +13,39 @@ from typing import Final
 KEPT_MAX: Final = 1 << 14
 """Answers that a door keeps; when it has so many, none is added until all are let go."""
 
-KEPT_SIZE_BYTES_MAX: Final = 1 << 10
-"""Of one of them: to write a longer one down is little beside sending it."""
+KEPT_SIZE_BYTES_MAX: Final = 16 << 20
+"""Of all of them, with what is stored: the same holds for it."""
+
+ANSWER_SIZE_BYTES_MAX: Final = 4 << 10
+"""Of one that is kept: to write a longer one down is little beside sending it."""
 
 
 class Kept:
     """Of one door. get: the answer for what is stored, if it is kept; None is nothing stored."""
 
-    __slots__ = ("_by_stored", "get")
+    __slots__ = ("_by_stored", "_is_full", "_size_bytes", "get")
 
     def __init__(self) -> None:
         self._by_stored: dict[bytes | None, bytes] = {}
         self.get: Final = self._by_stored.get
+        self._size_bytes = 0
+        self._is_full = False
 
     def add(self, stored: bytes | None, answer: bytes) -> None:
         """Keep what is answered, if there is room."""
-        if len(answer) <= KEPT_SIZE_BYTES_MAX and len(self._by_stored) < KEPT_MAX:
-            self._by_stored[stored] = answer
+        if self._is_full or stored is None or len(answer) > ANSWER_SIZE_BYTES_MAX:
+            return
+        self._by_stored[stored] = answer
+        self._size_bytes += len(stored) + len(answer)
+        self._is_full = (
+            len(self._by_stored) >= KEPT_MAX
+            or self._size_bytes >= KEPT_SIZE_BYTES_MAX - 3 * ANSWER_SIZE_BYTES_MAX
+        )
 
     def clear(self) -> None:
         """Let all go, which takes a millisecond at most."""
         self._by_stored.clear()
+        self._size_bytes, self._is_full = 0, False
 
     def sweep(self) -> None:
         """Make room, if there is none; to be called now and then.
@@ -41,5 +53,5 @@ class Kept:
         So who asks for more keys than are kept pays little for it: those that are asked for most
         are back soonest.
         """
-        if len(self._by_stored) == KEPT_MAX:
+        if self._is_full:
             self.clear()

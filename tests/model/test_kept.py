@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from raftcache.command.calls import Calls
 from raftcache.command.leasing import LeaseGrant
 from raftcache.command.words import Command, Delete, Expire, LeasedPut, Persist, Put, Tick
-from raftcache.server.kept import KEPT_MAX, KEPT_SIZE_BYTES_MAX, Kept
+from raftcache.server.kept import ANSWER_SIZE_BYTES_MAX, KEPT_MAX, KEPT_SIZE_BYTES_MAX, Kept
 from tests.support.fake_kv import FakeKv
 from tests.support.raw_http import Client, Served, request, run, serving
 from tests.support.redis_door import redis_door
@@ -25,7 +25,7 @@ LEASE, TTL_MS = 1, 1000
 TIME, SWEEP = "time passes", "what is kept is let go"
 
 keys = st.sampled_from(KEYS)
-values = st.sampled_from([b"1", b"22", b"v" * 64, b"v" * KEPT_SIZE_BYTES_MAX])
+values = st.sampled_from([b"1", b"22", b"v" * 64, b"v" * ANSWER_SIZE_BYTES_MAX])
 commands = st.one_of(
     st.builds(Put, keys, values, st.sampled_from(["", "text/plain"])),
     st.builds(Put, keys, values, st.just(""), st.just(TTL_MS)),
@@ -133,13 +133,25 @@ def test_no_more_are_kept_than_there_is_room_for() -> None:
     kept = Kept()
     for number in range(KEPT_MAX + 1):
         kept.add(b"%d" % number, b"answer")
-    kept.add(b"long", b"v" * (KEPT_SIZE_BYTES_MAX + 1))
     assert kept.get(b"%d" % (KEPT_MAX - 1)) == b"answer"
     assert kept.get(b"%d" % KEPT_MAX) is None
     kept.sweep()
     assert kept.get(b"0") is None
-    kept.add(b"long", b"v" * (KEPT_SIZE_BYTES_MAX + 1))
+    kept.add(b"long", b"v" * (ANSWER_SIZE_BYTES_MAX + 1))
     assert kept.get(b"long") is None
     kept.add(b"0", b"answer")
     kept.sweep()
     assert kept.get(b"0") == b"answer", "there was room"
+
+
+def test_no_more_bytes_are_kept_than_there_is_room_for() -> None:
+    kept, size_bytes, number = Kept(), 0, 0
+    answer = b"v" * ANSWER_SIZE_BYTES_MAX
+    kept.add(b"0", answer)
+    while kept.get(b"%d" % number) is not None:
+        size_bytes += len(b"%d" % number) + len(answer)
+        number += 1
+        kept.add(b"%d" % number, answer)
+    assert KEPT_SIZE_BYTES_MAX * 0.99 < size_bytes <= KEPT_SIZE_BYTES_MAX
+    kept.sweep()
+    assert kept.get(b"0") is None
