@@ -35,6 +35,8 @@ class Kept:
         """Keep what is answered, if there is room."""
         if self._is_full or stored is None or len(answer) > ANSWER_SIZE_BYTES_MAX:
             return
+        if stored in self._by_stored:  # of a pipeline in which another was not
+            return
         self._by_stored[stored] = answer
         self._size_bytes += len(stored) + len(answer)
         self._is_full = (
