@@ -78,18 +78,23 @@ class Accesses(TypedDict):
 # -- what engines say to each other --------------------------------------------------------------
 
 
-class AppendEntries(TypedDict):
-    """fresh: when nobody but the sender led, for sure; if unsaid, now (freshness.py).
+class Headed(TypedDict):
+    """What a leader puts into each message by which it leads.
+
+    fresh: when nobody but the sender led, for sure; if unsaid, now (freshness.py).
     lease: whether the sender counts on not being replaced; if unsaid, it may (rounds.py).
     """
 
-    type: Literal["append_entries"]
     term: Natural
     commit_index: Natural
     seq: Natural
     now: Natural
     fresh: NotRequired[Natural]
     lease: NotRequired[bool]
+
+
+class AppendEntries(Headed):
+    type: Literal["append_entries"]
     prevLogIdx: Natural
     prevLogTerm: Natural
     entries: list[Entry]
@@ -104,16 +109,10 @@ class NextNodeIdx(TypedDict):
     success: bool
 
 
-class Ping(TypedDict):
+class Ping(Headed):
     """answer: whether a pong is asked for; if unsaid, it is."""
 
     type: Literal["ping"]
-    term: Natural
-    commit_index: Natural
-    seq: Natural
-    now: Natural
-    fresh: NotRequired[Natural]
-    lease: NotRequired[bool]
     answer: NotRequired[bool]
 
 
@@ -162,14 +161,8 @@ class TimeoutNow(TypedDict):
     term: Natural
 
 
-class SnapshotChunk(TypedDict):
+class SnapshotChunk(Headed):
     type: Literal["snapshot_chunk"]
-    term: Natural
-    commit_index: Natural
-    seq: Natural
-    now: Natural
-    fresh: NotRequired[Natural]
-    lease: NotRequired[bool]
     index: Natural
     index_term: Natural
     offset: Natural
