@@ -16,7 +16,7 @@ LEAF_NAMES_MAX: Final = 512
 """To split or to sort so many takes a tenth of a millisecond."""
 
 
-class Kept:
+class Held:
     """What names held, in the order of the names: added anywhere, taken from the front.
 
     Leaves of few names, as in a B-tree, so that no step is long however many there are: to grow
@@ -90,7 +90,7 @@ class Pass:
         self._next = start  # no name below was not passed
         self._end = end or None
         self._revision = revision
-        self._kept = Kept()
+        self._kept = Held()
         self.done = False
 
     def save(self, name: bytes, old: bytes | None) -> None:

@@ -10,7 +10,7 @@ from sortedcontainers import SortedList
 
 from raftcache.state import items, passes
 from raftcache.state.keyspace import Keyspace
-from raftcache.state.passes import LEAF_NAMES_MAX, Kept, Pass
+from raftcache.state.passes import LEAF_NAMES_MAX, Held, Pass
 from raftcache.state.rows import Rows
 
 COUNT = 20 * LEAF_NAMES_MAX
@@ -44,7 +44,7 @@ def orders() -> list[list[int]]:
 
 @pytest.mark.parametrize("order", orders(), ids=["rising", "falling", "mixed"])
 def test_nothing_that_is_kept_becomes_large(order: list[int]) -> None:
-    tested = Kept()
+    tested = Held()
     for i in order:
         tested.add(name_of(i), b"%d" % i)
         tested.add(name_of(i), b"too late")
@@ -57,7 +57,7 @@ def test_nothing_that_is_kept_becomes_large(order: list[int]) -> None:
 
 @pytest.mark.parametrize("order", orders(), ids=["rising", "falling", "mixed"])
 def test_what_was_kept_is_freed_as_it_is_taken(order: list[int]) -> None:
-    tested = Kept()
+    tested = Held()
     for i in order:
         tested.add(name_of(i), b"%d" % i)
     front = tested.front(700)
