@@ -51,7 +51,7 @@ class HttpServer:
         """
         self._leader_url = leader_url
         self._config, self._clock, self._rooms = config, clock, rooms
-        self._counters, self._kv = counters, kv
+        self._counters = counters
         limits = config.limits
         self._door = KvDoor(kv, vivifier, config.name, limits.value_size_bytes_max)
         times_s = limits.header_timeout_s, limits.keepalive_timeout_s
@@ -63,7 +63,7 @@ class HttpServer:
         """Listen. Raises BadConfig when the address cannot be had."""
         assert self._runner is None, "started twice"
         loop = asyncio.get_running_loop()
-        self._port = port = HotPort(loop, self._config.limits, self._counters, self._door, self._kv)
+        self._port = port = HotPort(loop, self._config.limits, self._counters, self._door)
         self._runner = web.AppRunner(self._application(), handle_signals=False)
         await self._runner.setup()
         manager = self._runner.server

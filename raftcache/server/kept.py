@@ -23,13 +23,17 @@ ANSWER_SIZE_BYTES_MAX: Final = 4 << 10
 class Kept:
     """Of one door. get: the answer for what is stored, if it is kept; None is nothing stored."""
 
-    __slots__ = ("_by_stored", "_is_full", "_size_bytes", "get")
+    __slots__ = ("_by_stored", "_size_bytes", "get")
 
     def __init__(self) -> None:
         self._by_stored: dict[bytes | None, bytes] = {}
         self.get: Final = self._by_stored.get
         self._size_bytes = 0
-        self._is_full = False
+
+    @property
+    def _is_full(self) -> bool:
+        room = KEPT_SIZE_BYTES_MAX - 3 * ANSWER_SIZE_BYTES_MAX  # one more may be as long as that
+        return len(self._by_stored) >= KEPT_MAX or self._size_bytes >= room
 
     def add(self, stored: bytes | None, answer: bytes) -> None:
         """Keep what is answered, if there is room."""
@@ -39,15 +43,11 @@ class Kept:
             return
         self._by_stored[stored] = answer
         self._size_bytes += len(stored) + len(answer)
-        self._is_full = (
-            len(self._by_stored) >= KEPT_MAX
-            or self._size_bytes >= KEPT_SIZE_BYTES_MAX - 3 * ANSWER_SIZE_BYTES_MAX
-        )
 
     def clear(self) -> None:
         """Let all go, which takes a millisecond at most."""
         self._by_stored.clear()
-        self._size_bytes, self._is_full = 0, False
+        self._size_bytes = 0
 
     def sweep(self) -> None:
         """Make room, if there is none; to be called now and then.

@@ -67,7 +67,7 @@ class KvDoor:
     """Answers requests for keys; node is the name that answers show."""
 
     def __init__(self, kv: Kv, vivifier: Vivifier, node: str, value_size_bytes_max: int) -> None:
-        self._kv, self._vivifier = kv, vivifier
+        self.kv, self._vivifier = kv, vivifier
         self._value_size_bytes_max = value_size_bytes_max
         self._node = node
         self._leader_url: str | None = None
@@ -105,7 +105,7 @@ class KvDoor:
 
     def put(self, put: Put, done: Callable[[Outcome], None]) -> None:
         """A write; `written` words its outcome."""
-        self._kv.write(put, done)
+        self.kv.write(put, done)
 
     def found(self, found: Item | RaftcacheError | None) -> Answer:
         """What came of a plain read. Raises nothing."""
@@ -141,7 +141,7 @@ class KvDoor:
                 answer = answer_error(error, write=False)
             send(answer)
 
-        self._kv.read(key, want, done)
+        self.kv.read(key, want, done)
 
     def _vivify(self, key: bytes, wish: Wish, known: str | None, send: Send) -> None:
         def done(outcome: Vivified | RaftcacheError) -> None:
@@ -167,7 +167,7 @@ class KvDoor:
                 answer = answer_error(error, write=True)
             send(answer)
 
-        self._kv.write(command, done)
+        self.kv.write(command, done)
 
     # What outcomes look like.
 
@@ -206,7 +206,7 @@ class KvDoor:
         return b"X-Raftcache-TTL-Ms: %d\r\n" % self._left_ms(deadline_ms)
 
     def _left_ms(self, deadline_ms: int) -> int:
-        return max(0, deadline_ms - self._kv.now_ms())
+        return max(0, deadline_ms - self.kv.now_ms())
 
     def _written(self, command: Command, outcome: Outcome) -> Answer:
         if isinstance(outcome, RaftcacheError):

@@ -28,7 +28,7 @@ class Answering(Flushed, Protocol):
 
 
 class HotPort(Flushing[Answering], Port):
-    """A Port whose connections have the hot path; door and kv take what is hot."""
+    """A Port whose connections have the hot path; door takes what is hot."""
 
     def __init__(
         self,
@@ -36,13 +36,12 @@ class HotPort(Flushing[Answering], Port):
         limits: Limits,
         counters: HttpCounters,
         door: KvDoor,
-        kv: Kv,
     ) -> None:
         Port.__init__(self, loop, limits, counters)
         Flushing.__init__(self, loop, logger)
         self.door = door
         self.refrains = Refrains(limits.value_size_bytes_max)
-        self.gets = Gets(self, kv)
+        self.gets = Gets(self, door.kv)
 
     def sweep(self, now_s: float) -> None:
         super().sweep(now_s)
@@ -55,30 +54,30 @@ class Slot:
     put: what the request is, if it is a PUT that was not parsed. parsed: the parser knows of it.
     """
 
-    __slots__ = ("_put", "connection", "method", "parsed", "port", "reply")
+    __slots__ = ("_method", "_port", "_put", "connection", "parsed", "reply")
 
     def __init__(
         self, port: HotPort, connection: Answering, method: str, put: Put | None, parsed: bool
     ) -> None:
-        self.port, self.connection, self.method = port, connection, method
+        self._port, self.connection, self._method = port, connection, method
         self._put, self.parsed = put, parsed
         self.reply = b""
 
     def found(self, found: Item | RaftcacheError | None) -> None:
         """What came of a plain read."""
-        self.fill(self.port.door.found(found))
+        self.fill(self._port.door.found(found))
 
     def written(self, outcome: Outcome) -> None:
         """What came of `put`."""
         assert self._put is not None
-        self.fill(self.port.door.written(self._put, outcome))
+        self.fill(self._port.door.written(self._put, outcome))
 
     def fill(self, answer: Answer) -> None:
         """The answer; called once."""
         assert not self.reply, "a request was answered twice"
-        port = self.port
-        port.counters.answers[self.method, answer.status] += 1
-        self.reply = render(answer, port.date, bare=self.method == "HEAD")
+        port = self._port
+        port.counters.answers[self._method, answer.status] += 1
+        self.reply = render(answer, port.date, bare=self._method == "HEAD")
         self.connection.filled(self)
 
 

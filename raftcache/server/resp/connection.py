@@ -223,16 +223,8 @@ class Connection(asyncio.Protocol):
         port.counters.received_size_bytes += len(data)
         session.active_s = port.now_s
         if not session.is_busy:
-            if (
-                data.startswith(b"*2")
-                and session.is_usual
-                and not self._parser.is_midway
-                and (keys := cut_gets(data)) is not None
-            ):  # as _take would, with two calls more
-                self._taken += 1
-                session.take_gets(keys)
-                return
-            self._take(data)
+            if not self._take_quickly(data):
+                self._take(data)
             if not session.is_busy:
                 self.idle()
             return
@@ -255,7 +247,8 @@ class Connection(asyncio.Protocol):
             if self._heard:
                 data = b"".join(self._heard)
                 self._heard, self._heard_size_bytes = [], 0
-                self._take(data)
+                if not self._take_quickly(data):
+                    self._take(data)
             elif parser.trusted or not (parser.is_midway and self._take(b"")):
                 break
         if session.is_busy:
@@ -269,21 +262,26 @@ class Connection(asyncio.Protocol):
     def _take(self, data: bytes) -> bool:
         """Let the session do what data completes; False if that is nothing."""
         session, parser = self.session, self._parser
-        if session.is_usual and not parser.is_midway:
-            if (keys := cut_gets(data)) is not None:
-                self._taken += 1
-                session.take_gets(keys)
-                return True
-            if (sets := cut_sets(data)) is not None:
-                self._taken += 1
-                session.take_sets(sets, len(data))
-                return True
         parser.trusted = session.is_trusted
         calls = parser.feed(data)
         if calls:
             self._taken += 1
             session.take(calls)
         return bool(calls) or parser.error is not None
+
+    def _take_quickly(self, data: bytes) -> bool:
+        """The same if it is all GETs, or all SETs, and nothing is special; False if it is not."""
+        session = self.session
+        if not session.is_usual or self._parser.is_midway:
+            return False
+        if (keys := cut_gets(data)) is not None:
+            session.take_gets(keys)
+        elif (sets := cut_sets(data)) is not None:
+            session.take_sets(sets, len(data))
+        else:
+            return False
+        self._taken += 1
+        return True
 
     def soon(self, callback: Callable[[], None]) -> None:
         """See Outlet."""

@@ -25,11 +25,10 @@ _DIGITS: Final = {size: b"%d" % size for size in range(1, KEY_SIZE_BYTES_MAX + 1
 """How the sizes of keys are written. One of no bytes is for the parser: no piece may be empty."""
 _SIZES: Final = {digits: size for size, digits in _DIGITS.items()}
 
-
-_GETS: Final = {mark: _END + mark for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")}
 _HEADS: Final = {size: b"*2\r\n$3\r\nGET\r\n$%b\r\n" % digits for size, digits in _DIGITS.items()}
 _ALONE: Final = {len(head) + size + len(_END): head for size, head in _HEADS.items()}
 """What stands before the key of one GET, by the size of the whole request."""
+_GETS: Final = {mark: _END + mark for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")}
 _SETS: Final = {mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n$3\r\nset\r\n$")}
 """By what a pipeline begins with, up to the first key's size: what stands between two requests."""
 
@@ -47,7 +46,7 @@ def cut_gets(data: bytes) -> list[bytes] | None:
     at = data.find(_END, _MARK_SIZE_BYTES)
     size_text = data[_MARK_SIZE_BYTES:at]
     size = _SIZES.get(size_text)
-    if size is not None:  # perhaps all keys are as long as the first
+    if size is not None and not len(data) % (at + size + 4):  # as if all were as long as the first
         keys = data[at + 2 : -2].split(b"%b%b\r\n" % (between, size_text), CALLS_MAX)
         if list(map(len, keys)).count(size) == len(keys) <= CALLS_MAX:
             return keys
