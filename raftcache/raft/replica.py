@@ -91,6 +91,8 @@ class Replica:
         """Why this node is out of the cluster, if it is."""
         self.fenced = ""
         """Why its state must not be used, if so; then it is out of the cluster too."""
+        self.round_begun: Callable[[], None] = lambda: None
+        """Called when a round for reads is on its way."""
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -165,6 +167,13 @@ class Replica:
 
             self._rounds += 1
             self._engine.read_index(ready)
+            if self._rounds:
+                self.round_begun()
+
+    @property
+    def awaits_round(self) -> bool:
+        """Nothing is to be done here until a round for reads is answered."""
+        return self._rounds > 0 and self._outbox.is_idle
 
     def _end_reads(self, index: int | None) -> None:
         reads, self._reads = self._reads, []

@@ -15,8 +15,9 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Collection, Hashable
-from typing import Final, TypeAlias
+from typing import Final, TypeAlias, TypeVar, cast
 
+Peer = TypeVar("Peer", bound=Hashable)
 Ready: TypeAlias = Callable[[int | None], None]
 """Called with the read index, or None when this node cannot vouch for one any more."""
 
@@ -60,14 +61,14 @@ class Rounds:
         """Reads wait for answers."""
         return bool(self._waiting)
 
-    def quickest(self, peers: Collection[Hashable]) -> Collection[Hashable]:
+    def quickest(self, peers: Collection[Peer]) -> Collection[Peer]:
         """Whom to ask for a round: as many of the voters `peers` as it takes, the quickest ones.
 
-        All of them while it is not known who that is. Who was asked may not answer: after a moment
-        all should be.
+        Nobody while it is not known who that is. Who was asked may not answer: after a moment all
+        should be.
         """
-        quick = [peer for peer in self._quick if peer in peers][: _needed(len(peers))]
-        return quick if len(quick) == _needed(len(peers)) else peers
+        needed, quick = _needed(len(peers)), [peer for peer in self._quick if peer in peers]
+        return cast("list[Peer]", quick[:needed]) if len(quick) >= needed else ()
 
     def ask_all(self, seq: int) -> None:
         """Every voter is sent a message, from `seq` on: who answers first is quick."""

@@ -76,7 +76,7 @@ class Checker:
     def __init__(self, world: World) -> None:
         self._world = world
         self._seen: dict[str, _Seen] = {}
-        self._leaders: dict[int, str] = {}
+        self._leaders: dict[int, str] = {}  # each in one of its lives
         self._entries: dict[tuple[int, int], tuple[bytes, int]] = {}
         self._committed: dict[int, tuple[int, bytes, int]] = {}  # index -> term, command, in term
         self._applied: dict[int, tuple[Any, ...]] = {}
@@ -316,9 +316,10 @@ class Checker:
     # -- leaders -----------------------------------------------------------------------------------
 
     def _check_leader(self, member: Member, seen: _Seen) -> None:
-        term = member.term
-        if self._leaders.setdefault(term, member.name) != member.name:
-            self.fail("two leaders", f"{self._leaders[term]} and {member.name} in term {term}")
+        term, who = member.term, f"{member.name} in its life {member.life}"
+        first = self._leaders.setdefault(term, who)
+        if first != who:
+            self.fail("two leaders", f"{first}, and {who} in term {term}")
         if seen.led_term != term:
             seen.led_term = term
             self._world.count["elections"] += 1

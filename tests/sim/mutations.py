@@ -288,7 +288,7 @@ MUTATIONS: Final = (
         lambda: mock.patch.object(elections.SyncObj, "_SyncObj__count_votes", _leads_at_once),
         "single",
         3,
-        first=330,
+        story=stories.who_is_alone_crashes_as_it_leads,
     ),
     Mutation(
         "a lease outlasts the election timeout",
@@ -349,7 +349,7 @@ MUTATIONS: Final = (
         old_entries.truncated_comes_back,
         "partitions",
         40,
-        15,
+        5,
         story=stories.old_entries_are_read,
     ),
     Mutation("forgotten before it is applied", old_entries.forgotten_too_early, "mixed", 10),

@@ -55,6 +55,22 @@ def _watch(world: World, away: str, term: int) -> None:
     world.schedule.after(WATCH_S, _watch, world, away, term)
 
 
+def who_is_alone_crashes_as_it_leads(world: World) -> None:
+    """Again and again, on a slow disk: its vote for itself may be lost by then."""
+    world.profile = replace(world.profile, sync_s_max=0.05)
+    world.schedule.at(2.0, _crash_as_it_leads, world, 0)
+
+
+def _crash_as_it_leads(world: World, term: int) -> None:
+    """As soon as it leads in a later term."""
+    (member,) = world.members.values()
+    if member.alive and member.is_leader and member.term > term:
+        term = member.term
+        world.nemesis.crash_one(member.name, 0.05)
+    if world.schedule.now_s < world.profile.heal_at_s:
+        world.schedule.after(WATCH_S, _crash_as_it_leads, world, term)
+
+
 def old_entries_are_read(world: World) -> None:
     """Leaders come and go under load, no log is cut, and nothing of it is kept in memory."""
     world.profile = replace(

@@ -28,8 +28,7 @@ class SyncObj(applying.SyncObj):
     def read_index(self, ready: Ready) -> None:
         """ready(index) once the state here has everything acknowledged before this call."""
         if self.__raftState == LEADER:
-            self.__rounds.add(lambda index: self.__await_applied(index, ready))
-            self.__step_due = True
+            self.__ask_for(lambda index: self.__await_applied(index, ready))
         elif self.__raftLeader is None:
             ready(None)
         else:
@@ -98,8 +97,7 @@ class SyncObj(applying.SyncObj):
         elif self.__is_confirmed_by(node, message):
             reply(self.__raftCommitIndex)
         else:
-            self.__rounds.add(reply)
-            self.__step_due = True
+            self.__ask_for(reply)
 
     def __is_confirmed_by(self, node: Node, message: Message) -> bool:
         """Who asks has answered: it was in this term after the read had arrived there.

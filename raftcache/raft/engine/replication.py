@@ -10,6 +10,7 @@ from raftcache.raft.engine import elections
 from raftcache.raft.engine.base import CANDIDATE, LEADER, Parts, last_stamp_ms
 from raftcache.raft.entries import Entry
 from raftcache.raft.messages import Message
+from raftcache.raft.rounds import Ready
 from raftcache.raft.stock import Node, SyncObjConf
 from raftcache.raft.window import Window
 
@@ -192,24 +193,43 @@ class SyncObj(elections.SyncObj):
                 self.__feed(node)
             asked = node in pinged
             if node in self.__connectedNodes and (asked or self.__is_untold(node)):
-                self.__told[node] = self.__raftCommitIndex
-                self.__transport.send(node, self.__headed({"type": "ping", "answer": asked}))
+                self.__ping(node, asked)
 
     def __whom_to_ping(self, now_s: float) -> Collection[object]:
-        """Who is to answer: everybody at a heartbeat, and enough of the voters for reads."""
-        beat, voters = now_s >= self.__ping_due_s, self.__voters
+        """Everybody, at a heartbeat and for reads that were not asked for as they came."""
         if self.__rounds.wants_message and self.has_committed_in_term:
             self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
-            quick = self.__rounds.quickest(voters)
-            if quick is not voters and not beat and self.__connectedNodes.issuperset(quick):
-                self.__rounds.sent(self.__seq + 1, now_s)
-                return quick
-        elif not beat:
+        elif now_s < self.__ping_due_s:
             return ()
         self.__ping_due_s = now_s + self.__conf.appendEntriesPeriod
         self.__rounds.ask_all(self.__seq + 1)
         self.__rounds.sent(self.__seq + 1, now_s)
         return set(self.__otherNodes)
+
+    def __ask_for(self, ready: Ready) -> None:
+        """A read has come: ask as many voters as it takes, the quickest ones, without a step.
+
+        If it is not known who they are, or they are not there, the next step asks everybody.
+        """
+        self.__rounds.add(ready)
+        now_s, quick = self.__clock(), self.__rounds.quickest(self.__voters)
+        if (
+            quick
+            and now_s < self.__ping_due_s
+            and self.__connectedNodes.issuperset(quick)
+            and self.has_committed_in_term
+        ):
+            self.__rounds.begin(self.__seq + 1, self.__raftCommitIndex)
+            self.__rounds.sent(self.__seq + 1, now_s)
+            for node in quick:
+                self.__ping(node, True)
+        else:
+            self.__step_due = True
+
+    def __ping(self, node: Node, is_asked: bool) -> None:
+        """Say what is committed, and perhaps ask for an answer."""
+        self.__told[node] = self.__raftCommitIndex
+        self.__transport.send(node, self.__headed({"type": "ping", "answer": is_asked}))
 
     def ask_all(self) -> None:
         """Reads have waited a moment for who was asked: with the next step everybody is."""
