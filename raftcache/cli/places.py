@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import click
 
+from raftcache.command.limits import REVISION_BUMP, REVISION_BUMPED_MAX
 from raftcache.config.text import parse_members, parse_name
 
 
@@ -51,4 +52,14 @@ members_option = click.option(
     type=MEMBERS,
     required=True,
     help="All members of the new cluster: n1=host:port,n2=host:port,...",
+)
+bump_option = click.option(
+    "--bump-revision",
+    "bump",
+    metavar="N",
+    type=click.IntRange(0, REVISION_BUMPED_MAX),
+    default=REVISION_BUMP,
+    show_default=True,
+    help="Raise the revision by N, so that no revision, ETag or lock's token of a lost write is"
+    " given again; 0 only if nothing was lost.",
 )

@@ -11,7 +11,7 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.options import Duration, echo_json
-from raftcache.cli.places import MEMBERS, Parsed, existing_data_dir_option
+from raftcache.cli.places import MEMBERS, Parsed, bump_option, existing_data_dir_option
 from raftcache.client import SyncClient
 from raftcache.config.text import parse_name, parse_url
 from raftcache.errors import BadConfig, Corrupt, NotFound
@@ -25,9 +25,10 @@ _yes = click.option("--yes", is_flag=True, help="Do it; without, only say what w
 @click.option(
     "--members", type=MEMBERS, required=True, help="Who goes on: this node alone, n1=host:port."
 )
+@bump_option
 @_yes
 @_json
-def recover(data_dir: Path, members: dict[str, Any], yes: bool, as_json: bool) -> None:
+def recover(data_dir: Path, members: dict[str, Any], bump: int, yes: bool, as_json: bool) -> None:
     """Make a stopped node's data a cluster of that node alone, when the majority is lost for good.
 
     \b
@@ -37,6 +38,9 @@ def recover(data_dir: Path, members: dict[str, Any], yes: bool, as_json: bool) -
     Take the surviving node with the highest term and, among those, the highest last index. The new
     cluster has an id of its own. The others join it with empty directories (serve --join);
     whoever of the old cluster comes back with its data is refused.
+
+    Its revision is raised by --bump-revision, and what changed before is forgotten: watches and
+    listings that began before are told so (410).
     """
     from raftcache.cluster import recovery
     from raftcache.node import stopped
@@ -46,6 +50,7 @@ def recover(data_dir: Path, members: dict[str, Any], yes: bool, as_json: bool) -
     with stopped(data_dir) as disk:
         refuse_fenced(disk)
         plan = recovery.plan(disk)
+        raised = recovery.check(plan, addresses, bump)
         fields: dict[str, Any] = {
             "node": plan.identity.node,
             "old_cluster_id": plan.identity.cluster_id,
@@ -53,12 +58,12 @@ def recover(data_dir: Path, members: dict[str, Any], yes: bool, as_json: bool) -
             "last_term": plan.last.term,
             "term": plan.term,
             "revision": plan.revision,
+            "new_revision": raised,
             "keys": plan.keys,
             "lost_members": list(plan.lost),
         }
-        recovery.check(plan, addresses)
         if yes:
-            new = recovery.recover(disk, plan, addresses, secrets.token_hex(8))
+            new = recovery.recover(disk, plan, addresses, secrets.token_hex(8), bump)
             fields["cluster_id"] = new.cluster_id
     if as_json:
         echo_json({"done": yes} | fields)

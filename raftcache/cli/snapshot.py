@@ -12,7 +12,7 @@ from raftcache.cli import exits
 from raftcache.cli.files import bar, whole_file
 from raftcache.cli.lines import Line, is_left_out, only_strings_option, written
 from raftcache.cli.options import client_options, echo_json, open_client
-from raftcache.cli.places import data_dir_option, members_option, name_option
+from raftcache.cli.places import bump_option, data_dir_option, members_option, name_option
 from raftcache.cli.transfer import import_
 from raftcache.client import SyncClient
 from raftcache.command.replies import Collection
@@ -72,12 +72,16 @@ def verify(file: Path, as_json: bool) -> None:
 @data_dir_option
 @name_option
 @members_option
+@bump_option
 @_json
-def restore(file: Path, data_dir: Path, name: str, members: dict[str, Any], as_json: bool) -> None:
+def restore(
+    file: Path, data_dir: Path, name: str, members: dict[str, Any], bump: int, as_json: bool
+) -> None:
     """Make FILE the data of one member of a new cluster.
 
-    Do so once for each member, with the same FILE and the same --cluster; then start them all with
-    that --cluster. The new cluster has an id of its own: members of the old one cannot mix in.
+    Do so once for each member, with the same FILE, the same --cluster and the same
+    --bump-revision; then start them all with that --cluster. The new cluster has an id of its own:
+    members of the old one cannot mix in, nor who was restored otherwise.
     """
     from raftcache.cluster import backup_file
     from raftcache.node import stopped
@@ -85,8 +89,10 @@ def restore(file: Path, data_dir: Path, name: str, members: dict[str, Any], as_j
     if data_dir.exists() and any(p.name != "lock" for p in data_dir.iterdir()):
         raise BadRequest(f"{data_dir} is not empty: a backup is restored to a new directory")
     with stopped(data_dir) as disk:
-        identity = backup_file.restore(file, disk, name, members, secrets.token_hex(8))
-    _print({"data_dir": str(data_dir), "node": name, "cluster_id": identity.cluster_id}, as_json)
+        new_id = secrets.token_hex(8)
+        identity, revision = backup_file.restore(file, disk, name, members, new_id, bump)
+    fields = {"data_dir": str(data_dir), "node": name, "cluster_id": identity.cluster_id}
+    _print({**fields, "new_revision": revision}, as_json)
 
 
 @snapshot.command("export")

@@ -6,14 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from raftcache.cluster.beginning import begin, bumped
 from raftcache.errors import BadConfig, Corrupt
 from raftcache.ports import Disk
 from raftcache.raft import members
 from raftcache.raft.datadir import Identity, cluster_id_of, write_identity
-from raftcache.raft.entries import Block, Position
+from raftcache.raft.entries import Position
 from raftcache.raft.snapshot_format import SnapshotMeta, SnapshotReader
-from raftcache.raft.snapshots import SnapshotStore
-from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine
 
 READ_SIZE_BYTES: Final = 256 << 10
@@ -61,58 +60,38 @@ def verify(path: Path, on_progress: Progress = lambda _: None) -> tuple[Snapshot
     return meta, machine
 
 
-def origin_of(meta: SnapshotMeta) -> str:
+def origin_of(meta: SnapshotMeta, bump: int) -> str:
     """Names what a restored cluster begins with."""
-    return f"backup of {meta.cluster_id} at {meta.index}.{meta.term}, {meta.digest:016x}"
+    backup = f"backup of {meta.cluster_id} at {meta.index}.{meta.term}, {meta.digest:016x}"
+    return f"{backup}, revision raised by {bump}" if bump else backup
 
 
 def restore(
-    path: Path, disk: Disk, node: str, addresses: Mapping[str, object], member_id: str
-) -> Identity:
+    path: Path,
+    disk: Disk,
+    node: str,
+    addresses: Mapping[str, object],
+    member_id: str,
+    bump: int,
+) -> tuple[Identity, int]:
     """Make a verified backup the data of one member of a new cluster.
 
     addresses: name -> Raft address of all its members; each is to be restored from the same file
-    with the same list. Then all come to the same cluster id, which nobody else has. Raises
-    BadConfig, and changes nothing, if this is no member or the directory holds anything.
+    with the same list, and its revision raised by the same bump. Then all come to the same cluster
+    id, which nobody else has. Returns who it is now, and at which revision. Raises BadConfig, and
+    changes nothing, if this is no member, the directory holds anything, or the bump is too high.
     """
     if node not in addresses:
         raise BadConfig(f"{node} is not among the members: {', '.join(addresses)}")
     holds = [name for name in disk.names("") if name != "lock"]
     if holds:
         raise BadConfig(f"the data directory must be empty, and holds {', '.join(holds[:5])}")
-    meta, _ = verify(path)
+    meta, machine = verify(path)
+    revision = bumped(meta.revision, bump)
+    machine.raise_revision(bump)
     first = members.bootstrap({name: str(address) for name, address in addresses.items()})
-    origin = origin_of(meta)
+    origin = origin_of(meta, bump)
     identity = Identity(cluster_id_of(addresses, origin), node, 0, member_id, origin=origin)
-    meta = SnapshotMeta(
-        index=meta.index,
-        term=meta.term,
-        cluster_id=identity.cluster_id,
-        now_ms=meta.now_ms,
-        revision=meta.revision,
-        digest=meta.digest,
-        members=members.to_builtins(first),
-    )
-    _begin_log(disk, meta)
-    _copy(path, disk, meta)
+    begin(disk, machine, Position(meta.index, meta.term), identity.cluster_id, first)
     write_identity(disk, identity)  # last: until then the directory is refused
-    return identity
-
-
-def _begin_log(disk: Disk, meta: SnapshotMeta) -> None:
-    wal, _ = Wal.open(disk, READ_SIZE_BYTES, sync=True)
-    try:
-        wal.write(Block(meta.term, None, True, Position(meta.index, meta.term), []))
-    finally:
-        wal.close()
-
-
-def _copy(path: Path, disk: Disk, meta: SnapshotMeta) -> None:
-    """The image of a backup under another head."""
-    writer = SnapshotStore(disk).writer(meta)
-    try:
-        for part in image_of(path, SnapshotReader(str(path)), lambda _: None):
-            writer.write(part)
-        writer.finish()
-    finally:
-        writer.abort()
+    return identity, revision

@@ -199,6 +199,15 @@ class Machine(Reads):
         """Builds another state from an image; its install() puts it in place of this one."""
         return Loader(self._adopt)
 
+    def raise_revision(self, by: int) -> None:
+        """Go on with numbers so much higher; whatever is remembered of before is forgotten.
+
+        For the state that a cluster begins with, and no command: it must be the same on all nodes.
+        """
+        assert by >= 0, by
+        self._state.revision += by
+        self.history.begin_at(self._state.revision)
+
     def _adopt(self, state: State) -> None:
         self._replaced = [self._state.keyspace, self._state.rows, self.history]
         self._use(state)

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from raftcache.cli.local import HOST, LocalNode
 from raftcache.raft import datadir
 from raftcache.system import SystemDisk
 from tests.support.cluster import Cluster, running, until
-from tests.support.command_line import Ran, raftcache, succeeds
+from tests.support.command_line import raftcache, succeeds
+from tests.support.recovering import Alone, recover
 
 pytestmark = pytest.mark.cluster
 
@@ -26,25 +26,6 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
             cluster.write("n2", key, value)
         cluster.settled()
         yield cluster
-
-
-class Alone(Cluster):
-    """The same nodes; n1 is started as the only member, the others join it."""
-
-    def _command(self, node: LocalNode) -> list[str]:
-        command = super()._command(node)
-        at = command.index("--cluster")
-        if node.name == "n1":
-            command[at + 1] = f"n1={HOST}:{node.raft_port}"
-        else:
-            command[at : at + 2] = ["--join", self.nodes["n1"].url]
-        return command
-
-
-def recover(cluster: Cluster, name: str, *more: str) -> Ran:
-    node = cluster.nodes[name]
-    place = ("--data-dir", node.folder, "--members", f"{name}={HOST}:{node.raft_port}")
-    return raftcache("recover", *place, *more)
 
 
 def test_one_of_three_goes_on_alone_and_the_lost_cannot_come_back(
@@ -115,17 +96,20 @@ def test_only_the_node_itself_can_be_recovered(cluster: Cluster) -> None:
 
 
 def test_a_node_that_was_recovered_half_way_can_be_recovered_again(cluster: Cluster) -> None:
-    """A crash between the new identity and the new configuration."""
+    """A crash between the new identity and the new state."""
     for name in cluster.nodes:
         cluster.kill(name)
     folder = cluster.nodes["n1"].folder
     log = {path: path.read_bytes() for path in (folder / "wal").iterdir()}
     first = recover(cluster, "n1", "--yes", "--json").json
+    for path in (*(folder / "wal").iterdir(), *(folder / "snapshots").iterdir()):
+        path.unlink()
     for path, data in log.items():
         path.write_bytes(data)
     second = recover(cluster, "n1", "--yes", "--json").json
     assert second["old_cluster_id"] == first["cluster_id"]
     assert second["last_index"] == first["last_index"]
+    assert second["new_revision"] == first["new_revision"]
     assert second["cluster_id"] != first["cluster_id"]
 
 

@@ -27,6 +27,7 @@ from raftcache.command.leasing import (
     LockRelease,
     LockStay,
 )
+from raftcache.command.limits import REVISION_BUMP
 from raftcache.command.ranges import is_within
 from raftcache.command.replies import Item
 from raftcache.command.words import (
@@ -367,9 +368,35 @@ def test_quotas_and_refills_do_what_the_reference_does(log: Log) -> None:
     check_against_the_reference(log)
 
 
-def check_against_the_reference(log: Log) -> None:
-    machine = Machine()
-    reference = Reference(*LIMITS)
+@settings(max_examples=200, deadline=None)
+@given(logs, logs, st.sampled_from([0, 1, 1000, REVISION_BUMP]), st.booleans())
+def test_what_begins_with_a_raised_revision_does_what_the_reference_does(
+    before: Log, after: Log, bump: int, from_an_image: bool
+) -> None:
+    """Nothing but numbers changes, no number up to the raised one is given, none is looked up."""
+    machine, reference = check_against_the_reference(before)
+    machine.raise_revision(bump)
+    reference.revision += bump
+    raised = machine.revision
+    if from_an_image:
+        machine = restored(image_of(machine))
+    assert machine.digest == restored(image_of(machine)).digest
+    assert machine.history.position_after(raised) == machine.history.end
+    assert machine.history.position_after(raised - 1) is None
+    check_against_the_reference(after, machine, reference)
+    position = machine.history.position_after(raised)
+    assert position is not None
+    new = machine.history.read(position, 1 << 20)
+    assert new is not None
+    assert all(event.revision > raised for event in new)
+
+
+def check_against_the_reference(
+    log: Log, machine: Machine | None = None, reference: Reference | None = None
+) -> tuple[Machine, Reference]:
+    """From what these two come to already, or from nothing; and what they come to."""
+    machine = machine or Machine()
+    reference = reference or Reference(*LIMITS)
     for (now_ms, batch), (_, words) in zip(batches(log), log, strict=True):
         replies = machine.apply(now_ms, batch)
         assert [plain(reply) for reply in replies] == reference.apply(now_ms, words)
@@ -398,6 +425,7 @@ def check_against_the_reference(log: Log) -> None:
                     reference.deadline(entry),
                     entry.lease,
                 )
+    return machine, reference
 
 
 @settings(max_examples=300, deadline=None)

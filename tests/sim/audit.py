@@ -64,6 +64,7 @@ class Audit:
         """In another cluster, whose nodes may come to what clients of this one asked for."""
         self.victims |= before.victims
         self.let_go |= before.let_go
+        self._given |= before._given
 
     def look(self, member: Member) -> None:
         """At all that a reader could see there now, and at what led to it."""

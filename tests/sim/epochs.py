@@ -18,24 +18,24 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace as replace_fields
 
 from raftcache.cluster import backup_file, recovery
-from raftcache.command.codec import decode
+from raftcache.command.limits import REVISION_BUMP
 from raftcache.command.replies import Reply
 from raftcache.command.words import Command
 from raftcache.errors import Corrupt
 from raftcache.raft.assembly import restore
 from raftcache.raft.datadir import cluster_id_of, read_identity
-from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES
-from raftcache.raft.entries import Block, Entry, Position
+from raftcache.raft.entries import Position
 from raftcache.raft.inspection import remember
 from raftcache.raft.log import Log
 from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.state.machine import Machine
 from tests.sim.checker import Heritage
+from tests.sim.heritage import left_at, members_on, raised
 from tests.sim.lane import do_some
 from tests.sim.member import Host, Member
 from tests.sim.profile import Profile
@@ -160,26 +160,11 @@ class Epochs:
         self._worlds.append(world)
         return world
 
-    def _left_at(self, last: Position, more: Sequence[Entry] = ()) -> tuple[Heritage, Machine]:
-        """All up to an entry of the first epoch, and these behind it; and the state then."""
-        entries, at = self._first.checker.path_to(*last), last
-        for command, index, term in more:
-            entries[index], at = (term, command, at.term), Position(index, term)
-        machine, stamp_ms = Machine(), 0
-        applied, done = {}, []
-        for index, (_, command, _) in entries.items():
-            batch = command[1 + STAMP_SIZE_BYTES :]
-            if command[:1] == REGULAR:
-                stamp_ms = Member.stamp_ms_of(command)
-                replies = machine.apply(stamp_ms, batch)
-                done += [pair for pair in zip(decode(batch), replies, strict=True) if _once(*pair)]
-            applied[index] = stamp_ms, batch, machine.digest
-        return Heritage(at.index, entries, applied, stamp_ms, done), machine
-
     def _go_on(self, second: World, heritage: Heritage, machine: Machine) -> None:
         """Its checker and its clients begin with this; what is left of others is on its network."""
         first, checker = self._first, second.checker
         checker.goes_on(heritage, Member, same_members=self._savings is None)
+        second.revision_before = first.revision_reached
         second.clients.goes_on(first.clients, heritage.index)
         registers = {
             key: machine.get(key) for key in (PREFIX + b"%d" % i for i in range(REGISTERS))
@@ -190,6 +175,8 @@ class Epochs:
         for world in self._worlds:
             world.network = second.network
         before, kept, count = first.checker, checker.committed_at, first.count
+        lost_revisions = first.revision_reached - machine.revision % REVISION_BUMP
+        count["lost revisions"] += max(0, lost_revisions)
         lost = set(range(1, first.clients.last_uid + 1)) - kept.keys()
         checker.refused |= dict.fromkeys(lost, "lost with the cluster before")
         if heritage.done:
@@ -245,6 +232,9 @@ class Epochs:
         if account.writing is not None:
             accounts.append(account.with_block(account.writing))
         self._go_on(second, *self._recover(member, accounts))
+        second.checker.configurations.append(
+            (second.checker.last_committed, members_on(member.disk))
+        )
         second.schedule.after(GROW_S, self._grow, second)
         second.schedule.after(GROW_S, first.clients.begin)
         for lost in first.members.values():
@@ -261,34 +251,35 @@ class Epochs:
         """
         disk, chance, world = member.disk, self._chance, member.world
         addresses = {member.name: f"{member.name}:7500"}
-        written: list[Position] = []
+        began: dict[Position, tuple[Position, int]] = {}  # what with, and how often it was raised
         while True:
             log, plan = _settled(member, accounts), recovery.plan(disk)
-            more = [entry for entry in log[:] if (entry.index, entry.term) in written]
-            last = _last(log) if not more else _before(log, more[0])
-            heritage, machine = self._left_at(last, more)
+            last, times = began.get(_last(log), (_last(log), 0))
+            left = left_at(last, self._first.checker)
+            if times:
+                left = raised(left, _last(log), times)
             found = plan.last, plan.revision, plan.keys
-            there_is = _last(log), machine.revision, machine.count
+            there_is = _last(log), left[1].revision, left[1].count
             if found != there_is:
                 world.fail("recovery drops, or invents", f"{found}, there is {there_is}")
             member_id = member.begin_data(member.data_number + 1)
-            work = partial(recovery.recover, disk, plan, addresses, member_id)
-            # Of what it writes the account needs index and term alone.
-            entry = Entry(b"", plan.last.index + 1, plan.term + 1)
-            done = member.durable.with_block(Block(entry.term, None, False, plan.last, [entry]))
+            work = partial(recovery.recover, disk, plan, addresses, member_id, REVISION_BUMP)
+            at = Position(plan.last.index + 1, plan.term + 1)
             if chance.random() >= INTERRUPTED:
                 break
             world.count["recoveries interrupted"] += 1
-            accounts.append(done)
-            written.append(Position(entry.index, entry.term))
+            # The snapshot is there, and the log not begun anew, or both are.
+            accounts += [member.durable.covered_up_to(at), Durable()]
+            accounts[-1].begins_at(at)
+            began[at] = last, times + 1
             do_some(work, disk, chance, CHANGES)
             _crash(disk, chance)
             self._check_half(member)
         work()
-        member.durable = done
+        member.durable.begins_at(at)
         _crash(disk, chance)
         world.cluster_id = _cluster_id(disk, addresses)
-        return heritage, machine
+        return raised(left, at)
 
     def _check_half(self, member: Member) -> None:
         """With the old id it must not be alone: it could lead, beside others of that id."""
@@ -311,7 +302,8 @@ class Epochs:
         first, chance = self._first, self._chance
         saved = chance.choice(backups)
         meta = saved.meta
-        heritage, machine = self._left_at(Position(meta.index, meta.term))
+        position = Position(meta.index, meta.term)
+        heritage, machine = left_at(position, first.checker)
         there_is = machine.revision, machine.digest, machine.now_ms
         if (meta.revision, meta.digest, meta.now_ms) != there_is:
             first.fail("a backup is not of its index", f"{meta}: {there_is}")
@@ -319,26 +311,26 @@ class Epochs:
         first.note("a backup is restored by {0}: {1}", names, meta)
         second = self._begin(names, AGAIN)
         for name in names:
-            self._restore(second.members[name], saved)
+            self._restore(second.members[name], saved, REVISION_BUMP)
         late = chance.choice(names)
         second.late = {late}
         second.schedule.after(chance.uniform(0, BACK_S_MAX), second.members[late].start)
         if chance.random() < 0.5:
-            self._mistake(second, late, chance.choice([None, *backups]), meta)
-        self._go_on(second, heritage, machine)
+            self._mistake(second, late, chance.choice([None, saved, *backups]), meta)
+        self._go_on(second, *raised((heritage, machine), position))
         for lost in first.members.values():
             if lost.name == late or lost.name not in names:
                 self._back_in_time(lost, second)
         return second
 
-    def _restore(self, member: Member, saved: Saved) -> None:
+    def _restore(self, member: Member, saved: Saved, bump: int) -> None:
         """By the command, which may be interrupted: then the directory is emptied first."""
         chance, world = self._chance, member.world
         addresses = {name: f"{name}:7500" for name in world.names}
         with saved.file() as path:
             while True:
                 disk = member.disk = MemoryDisk()
-                args = path, disk, member.name, addresses, member.data_id
+                args = path, disk, member.name, addresses, member.data_id, bump
                 if chance.random() >= INTERRUPTED:
                     backup_file.restore(*args)
                     _crash(disk, chance)
@@ -359,23 +351,21 @@ class Epochs:
             return False
 
     def _mistake(self, second: World, name: str, other: Saved | None, meta: SnapshotMeta) -> None:
-        """Somebody is started there who was not restored, or from another backup."""
-        if other is not None and backup_file.origin_of(other.meta) == backup_file.origin_of(meta):
-            return
+        """Somebody is started there who was not restored, or from another backup.
+
+        Or from the same one, with its revision raised by another bump.
+        """
         world = self._begin(second.names, MISTAKEN)
         world.is_over = True
         world.cluster_id = cluster_id_of({n: f"{n}:7500" for n in second.names})
         if other is not None:
-            heritage, _ = self._left_at(Position(other.meta.index, other.meta.term))
+            is_same = backup_file.origin_of(other.meta, 0) == backup_file.origin_of(meta, 0)
+            position = Position(other.meta.index, other.meta.term)
+            heritage, _ = left_at(position, self._first.checker)
             world.checker.goes_on(heritage, Member, same_members=False)
-            self._restore(world.members[name], other)
+            self._first.count["restored with another bump"] += is_same
+            self._restore(world.members[name], other, 0 if is_same else REVISION_BUMP)
         self._back_in_time(world.members[name], second)
-
-
-def _once(command: Any, reply: Reply) -> bool:
-    """Whether a session asked for it the first time."""
-    of_session = bool(getattr(command, "key", b"").startswith(PREFIX))
-    return of_session and not reply.replayed
 
 
 def _cluster_id(disk: MemoryDisk, addresses: dict[str, str]) -> str:
@@ -387,11 +377,6 @@ def _cluster_id(disk: MemoryDisk, addresses: dict[str, str]) -> str:
 
 def _last(log: Log) -> Position:
     return Position(log.last_index, log[-1].term)
-
-
-def _before(log: Log, entry: Entry) -> Position:
-    before = log[entry.index - 1 - log.first_index]
-    return Position(before.index, before.term)
 
 
 def _settled(member: Member, accounts: Sequence[Durable]) -> Log:

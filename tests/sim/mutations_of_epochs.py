@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count
 from typing import Any, Final
 from unittest import mock
 
@@ -11,6 +12,7 @@ from msgspec.structs import replace
 
 from raftcache.cluster import recovery
 from raftcache.cluster.backup import Backups
+from raftcache.command.limits import REVISION_BUMP
 from raftcache.raft import inspection
 from raftcache.raft.entries import Entry, Recovered
 from raftcache.raft.peer import Identity
@@ -22,6 +24,7 @@ _refusal_rightly: Final = Identity.refusal
 _recover_rightly: Final = recovery.recover
 _configuration_rightly: Final = recovery._configuration
 _entries_rightly: Final = inspection._entries_after
+_raise_rightly: Final = Machine.raise_revision
 
 
 def _of_this_cluster(self: Identity, hello: Any, *args: Any) -> Any:
@@ -67,6 +70,32 @@ def members_before_the_name() -> AbstractContextManager[Any]:
         return identity
 
     return mock.patch.object(recovery, "recover", recover)
+
+
+def revisions_go_on() -> AbstractContextManager[Any]:
+    """The new cluster's revision is the one that is left: what was lost had higher ones."""
+    return mock.patch.object(Machine, "raise_revision")
+
+
+def raised_by_the_name() -> AbstractContextManager[Any]:
+    """A second try of a recovery takes it that the first one has raised the revision already."""
+
+    def recover(disk: Any, plan: Any, *args: Any) -> Any:
+        *others, bump = args
+        is_second = plan.identity.origin.startswith("recovered")
+        return _recover_rightly(disk, plan, *others, 0 if is_second else bump)
+
+    return mock.patch.object(recovery, "recover", recover)
+
+
+def each_by_its_own() -> AbstractContextManager[Any]:
+    """Each member of a restored cluster raises the revision by what it thinks is enough."""
+    numbers = count(REVISION_BUMP)
+
+    def raise_revision(self: Machine, by: int) -> None:
+        _raise_rightly(self, next(numbers))
+
+    return mock.patch.object(Machine, "raise_revision", raise_revision)
 
 
 def backup_of_what_is_here() -> AbstractContextManager[Any]:

@@ -15,7 +15,13 @@ from tests.sim.world import World
 SEEDS = {"recover": (2, 5, 12, 18, 19), "restore": range(1, 6)}
 HAPPENED = {
     "recover": ("recoveries interrupted", "committed, and lost", "not committed, and kept"),
-    "restore": ("restores interrupted", "committed, and lost", "backups", "backups refused"),
+    "restore": (
+        "restores interrupted",
+        "restored with another bump",
+        "committed, and lost",
+        "backups",
+        "backups refused",
+    ),
 }
 
 
@@ -29,6 +35,7 @@ def test_a_cluster_that_begins_with_what_is_left_keeps_its_word(how: str) -> Non
         count += result.count
     for event in (
         *HAPPENED[how],
+        "lost revisions",
         "came back",
         "asked again",
         "calls judged",

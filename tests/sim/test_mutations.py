@@ -47,6 +47,7 @@ def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_th
         "any-cluster",
         "lost-members",
         "tail",
+        "no-bump",
         "old-backup",
         "torn-backup",
         "stock",

@@ -60,6 +60,12 @@ class Durable:
         """With the state there, and no vote."""
         self._base, self._terms, self._vote = base.index, [], (base.term, None)
 
+    def covered_up_to(self, at: Position) -> Durable:
+        """What it is with a snapshot up to there, behind its end, and the same vote."""
+        covered = Durable()
+        covered._base, covered._vote = at.index, self._vote
+        return covered
+
     def recovered(self, log: Log, snapshot_index: int) -> None:
         """The node has started: it must have found this, or this and the block being written."""
         if not self.fits(log, snapshot_index):
@@ -94,7 +100,9 @@ class WatchedMachine(Machine):
         member = self._member
         if member.world.profile.upgrade_rate:
             editions.meets(member, batch)
+        before = self.revision
         replies = super().apply(now_ms, batch)
+        member.world.given(member, before, self.revision)
         index = member.applied_index + 1
         member.world.checker.applied(member, index, (now_ms, batch, self.digest))
         if member.world.profile.store:

@@ -99,6 +99,10 @@ class World:
         self.schedule = Schedule() if before is None else before.schedule
         self.count: Counter[str] = Counter() if before is None else before.count
         self.faulty = True
+        self.revision_reached = 0
+        """No node of this world has come to a higher one, and no client was told of one."""
+        self.revision_before = 0
+        """The same, of the world before."""
         self.verdict: Verdict | None = None
         self.trace = 0 if before is None else before.trace
         pool = [f"n{i + 1}" for i in range(max(drawn.size, drawn.pool))]
@@ -190,6 +194,13 @@ class World:
         self.trace = zlib.crc32(line.encode(), self.trace)
         if self._tell is not None:
             self._tell(line)
+
+    def given(self, member: Host, before: int, after: int) -> None:
+        """A node applied what took all revisions between the two; its tokens are among these."""
+        self.revision_reached = max(self.revision_reached, after)
+        if before < min(after, self.revision_before):
+            detail = f"{before + 1} at {member.name}, {self.revision_before} was before"
+            self.fail("a revision of what was lost is given again", detail)
 
     def fail(self, kind: str, detail: str) -> None:
         """Something did not hold; the first time counts."""
