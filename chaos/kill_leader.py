@@ -1,5 +1,6 @@
 """Kill the leader again and again under load: nothing acknowledged is lost, nothing done twice.
 
+    \b
     python -m chaos.kill_leader [--kills 10] [--seed N] [--json]     starts a cluster of its own
     python -m chaos.kill_leader --demo ./.raftcache                  uses a running `raftcache demo`
 

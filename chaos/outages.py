@@ -1,5 +1,6 @@
 """How long there are no writes when the leader is killed, stands still, or is cut off.
 
+    \b
     python -m chaos.outages [--times 10] [--nodes 3] [--seed N] [--json]
 
 One fault at a time, on a cluster of its own. Writers write through every node all the time, so the

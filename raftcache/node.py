@@ -106,10 +106,17 @@ def disk_of(data_dir: Path) -> Disk:
 async def _serve(config: Config) -> int:
     node = Node(config)
     loop = asyncio.get_running_loop()
+    starting = loop.create_task(node.start())
+
+    def end() -> None:
+        node.ask_to_stop()
+        starting.cancel()  # nothing, once it has started; who joins may wait for a minute
+
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, node.ask_to_stop)
+        loop.add_signal_handler(number, end)
     try:
-        await node.start()
+        with contextlib.suppress(asyncio.CancelledError):
+            await starting
         error = await node.wait()
     finally:
         await node.stop()

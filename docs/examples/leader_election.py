@@ -74,6 +74,8 @@ async def run(
 
 
 async def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     name = sys.argv[1]
 
     async def work(term: Term) -> None:

@@ -42,6 +42,8 @@ class RateLimiter:
 
 
 def main() -> None:
+    if len(sys.argv) != 2:
+        sys.exit(__doc__)
     with SyncClient() as client:
         limiter = RateLimiter(client, limit=5, window_ms=10_000)
         for number in range(1, 9):

@@ -8,6 +8,8 @@
 3  refused, in conflict with what is under way, or unavailable: nothing happened
 4  outcome unknown: it may have happened, or may yet
 5  the lock was lost while it was held; else `lock` and `elect` exit as their command did
+70 of `serve`: it could not start, or had to stop; its last lines say why
+74 a file, or the output, could not be read or written
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ USAGE: Final = 2
 REFUSED: Final = 3
 UNKNOWN: Final = 4
 LOST: Final = 5
+FILES: Final = 74
+"""As sysexits.h has it."""
 
 
 def exit_code(error: RaftcacheError) -> int:

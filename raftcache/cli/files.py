@@ -19,6 +19,8 @@ def whole_file(file: Path, force: bool) -> Iterator[IO[bytes]]:
     """A file to write to, which becomes FILE, durably, when the block ends; BadRequest."""
     if file.exists() and not force:
         raise BadRequest(f"{file} is there already: --force replaces it")
+    if file.exists() and not file.is_file():
+        raise BadRequest(f"{file} is no file")  # a device would be gone
     partial = file.with_name(f"{file.name}.partial")
     try:
         with partial.open("wb") as target:

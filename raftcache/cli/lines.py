@@ -117,7 +117,7 @@ def read(number: int, text: bytes) -> Line:
         if not isinstance(content_type, str):
             raise ValueError("content_type is no text")
         return Line(_bytes(fields, "key"), _bytes(fields, "value"), content_type, ttl_ms)
-    except (ValueError, TypeError) as e:
+    except (ValueError, TypeError, RecursionError) as e:
         raise BadRequest(f"line {number} is not as `export` writes it: {e}") from None
 
 

@@ -13,7 +13,14 @@ from typing import Any, Final
 import click
 
 from raftcache.cli.keys import Bytes
-from raftcache.cli.options import Duration, client_options, echo_json, open_client
+from raftcache.cli.options import (
+    Duration,
+    client_options,
+    echo_json,
+    open_async_client,
+    open_client,
+    run_until_interrupted,
+)
 from raftcache.client import BlockingHeld, HeldLock, LockState, escaped
 
 KILL_AFTER_S: Final = 10.0
@@ -93,12 +100,17 @@ def elect(
     """
     if observe == bool(command):
         raise click.UsageError("give either a command or --observe")
+    if observe:
+        run_until_interrupted(_observe(name, endpoints, timeout_s, as_json))
+        return
     with open_client(endpoints, timeout_s) as client:
-        if observe:
-            for state in client.observe(name):
-                _print(state, as_json)
-            return
         _exit(_run(client.elect(name, value, round(ttl * 1000)), command))
+
+
+async def _observe(name: bytes, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+    async with open_async_client(endpoints, timeout_s) as client:
+        async for state in client.observe(name):
+            _print(state, as_json)
 
 
 @click.command()

@@ -89,7 +89,14 @@ def recover(data_dir: Path, members: dict[str, Any], bump: int, yes: bool, as_js
     help="The URL of a healthy node of the cluster.",
 )
 @click.option("--name", type=Parsed("name", parse_name), help="Where the data cannot tell.")
-@click.option("--timeout", "timeout_s", type=Duration(), default="10s", show_default=True)
+@click.option(
+    "--timeout",
+    "timeout_s",
+    type=Duration(),
+    default="10s",
+    show_default=True,
+    help="For what the others are asked first.",
+)
 @_json
 def rebuild(data_dir: Path, source: str, name: str | None, timeout_s: float, as_json: bool) -> None:
     """Give a stopped node its data anew from the others: one that was fenced, or is damaged.
@@ -97,7 +104,7 @@ def rebuild(data_dir: Path, source: str, name: str | None, timeout_s: float, as_
     Removes its data and makes it a learner under its own name and addresses. Then start it as
     usual; when it has caught up, `raftcache member promote NAME` lets it vote again.
     """
-    from raftcache.cluster.joining import join
+    from raftcache.cluster.joining import TIMEOUT_S, join
     from raftcache.node import stopped
     from raftcache.raft.datadir import Identity, read_identity, wipe, write_identity
     from raftcache.raft.members import Member
@@ -123,6 +130,7 @@ def rebuild(data_dir: Path, source: str, name: str | None, timeout_s: float, as_
                 f" {source} to {status.cluster_id}"
             )
         myself = Member(name, secrets.token_hex(8), known.raft, known.http or "", False)
+        click.echo(f"asking {source} to let {name} begin anew, for up to {TIMEOUT_S:g} s", err=True)
         cluster_id, _ = asyncio.run(join(source, myself))  # from here on the old data is no member
         wipe(disk)
         write_identity(disk, Identity(cluster_id, name, 0, myself.id, joined=True))

@@ -31,6 +31,12 @@ class _Root(click.Group):
         except RaftcacheError as e:
             click.echo(f"raftcache: {e.title}: {e.detail}", err=True)
             raise click.exceptions.Exit(exits.exit_code(e)) from None
+        except BrokenPipeError:
+            raise  # who reads has seen enough: click says nothing
+        except OSError as e:
+            where = "" if e.filename is None else f"{e.filename}: "
+            click.echo(f"raftcache: {where}{e.strerror or e}", err=True)
+            raise click.exceptions.Exit(exits.FILES) from None
 
 
 @click.group(cls=_Root, epilog=exits.__doc__)

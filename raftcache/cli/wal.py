@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import click
 from raftcache.cli import exits
 from raftcache.cli.options import echo_json
 from raftcache.cli.places import existing_data_dir_option
-from raftcache.errors import Corrupt, RaftcacheError
+from raftcache.errors import BadConfig, Corrupt, RaftcacheError
 
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -32,8 +33,13 @@ def inspect(data_dir: Path, with_entries: bool, as_json: bool) -> None:
     """Show segments, terms, vote and, if asked, entries; as far as they can be read."""
     from raftcache.node import disk_of
     from raftcache.raft import inspection
+    from raftcache.raft.datadir import read_identity
 
-    report = inspection.read_log(disk_of(data_dir))
+    disk = disk_of(data_dir)
+    with contextlib.suppress(Corrupt):  # the log can be shown all the same
+        if read_identity(disk) is None:
+            raise _nothing(data_dir)
+    report = inspection.read_log(disk)
     entries = report.recovered.entries if with_entries else []
     lines = [
         {"index": e.index, "term": e.term, "size_bytes": len(e.command)}
@@ -79,10 +85,12 @@ def verify(data_dir: Path, as_json: bool) -> None:
         else:
             click.echo(f"raftcache: {e.title}: {why}", err=True)
         raise click.exceptions.Exit(exits.NOT_SO) from None
+    if found.identity is None:
+        raise _nothing(data_dir)
     fields: dict[str, Any] = {
         "ok": True,
-        "node": None if found.identity is None else found.identity.node,
-        "cluster_id": None if found.identity is None else found.identity.cluster_id,
+        "node": found.identity.node,
+        "cluster_id": found.identity.cluster_id,
         "last_index": found.last.index,
         "term": found.term,
         "revision": machine.revision,
@@ -94,6 +102,10 @@ def verify(data_dir: Path, as_json: bool) -> None:
     else:
         for name, value in fields.items():
             click.echo(f"{name}: {value}")
+
+
+def _nothing(data_dir: Path) -> BadConfig:
+    return BadConfig(f"{data_dir} holds no data of a node")
 
 
 def _fields(report: Any) -> dict[str, Any]:  # noqa: ANN401 - a LogReport; its room is slow to load

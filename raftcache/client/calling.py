@@ -22,7 +22,7 @@ from raftcache.client.attempts import (
     attempt_at,
     new_session,
 )
-from raftcache.client.endpoints import endpoints_from
+from raftcache.client.endpoints import endpoint_from, endpoints_from
 from raftcache.client.replies import Answer, refused
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
@@ -71,7 +71,8 @@ class Calling:
         prefers_leader: bool = False,
         dice: Dice | None = None,
     ) -> None:
-        self.endpoints = list(endpoints or endpoints_from(None, os.environ))
+        self.endpoints = [endpoint_from(each) for each in endpoints or ()]
+        self.endpoints = self.endpoints or endpoints_from(None, os.environ)
         self._timeout_s = _checked(timeout_s)
         self._prefers_leader = prefers_leader
         self._dice = dice or SystemDice()
@@ -117,7 +118,8 @@ class Calling:
 
     @property
     def _http(self) -> aiohttp.ClientSession:
-        assert self._session is not None, "open the client with `async with`"
+        if self._session is None:
+            raise RuntimeError("the client is not open: use it within `with`, or `async with`")
         return self._session
 
     # --- what parts call with -------------------------------------------------------------------
@@ -132,8 +134,11 @@ class Calling:
         wait_s: float = 0.0,
     ) -> Answer:
         """The answer of any endpoint to a write that is applied once."""
-        token = idempotency_key or self._dice.token(16).hex()
+        token = self._dice.token(16).hex() if idempotency_key is None else idempotency_key
         all_headers = {**(headers or {}), "Idempotency-Key": token}
+        for name, value in all_headers.items():
+            if not (value.isascii() and value.isprintable()):
+                raise BadRequest(f"{name} {value!a} is no printable ASCII")
         return await self._call(Request(method, path_qs, body, all_headers, wait_s=wait_s))
 
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:

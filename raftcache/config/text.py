@@ -10,6 +10,7 @@ from decimal import Decimal
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from typing import Final
+from urllib.parse import urlsplit
 
 from raftcache.config.shape import Address
 
@@ -93,9 +94,18 @@ def parse_folder(text: str) -> Path:
 
 def parse_url(text: str) -> str:
     """The HTTP address of a member, without a path."""
-    if not re.fullmatch(r"https?://[^/?#\s]+/?", text):
+    if not (re.fullmatch(r"https?://[^/?#\s]+/?", text) and _names_a_place(text)):
         raise ValueError("must be a member's URL, for example http://127.0.0.1:7401")
     return text.rstrip("/")
+
+
+def _names_a_place(url: str) -> bool:
+    """A host, and no port that there is not."""
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False
 
 
 def parse_address(text: str) -> Address:

@@ -126,6 +126,8 @@ class KvDoor:
         key = read_key(path)
         if body:
             raise BadRequest("a read takes no body")
+        if hdrs.IF_MATCH in headers:  # not to be ignored: RFC 9110, 13.1.1
+            raise BadRequest("If-Match goes with writes only")
         known = list_header(headers, hdrs.IF_NONE_MATCH)
         if query and (wish := read_wish(query)) is not None:
             if method != "GET":

@@ -135,6 +135,9 @@ def _check_body(headers: Headers, body: bytes, value_size_bytes_max: int) -> Non
         raise UnsupportedEncoding(
             f"Content-Encoding {shown(encoding)} would not be kept with the value"
         )
+    transfer = headers.get(hdrs.TRANSFER_ENCODING, "chunked")
+    if transfer.lower() != "chunked":
+        raise BadRequest(f"Transfer-Encoding {shown(transfer)}: only chunked is undone here")
 
 
 def _put(

@@ -167,7 +167,8 @@ GET_KEY: Final = Route(
     KEYS,
     "Read a key",
     """
-The value as it was stored. `HEAD` answers the same without the value.
+The value as it was stored. `HEAD` answers the same without the value. (`If-Match` goes with writes
+only: a read refuses it.)
 
 With `vivify=30s` a read that finds no key, or one that expires within `early`, asks for the right
 to refill it. Exactly one reader in the cluster wins it, is told so by `X-Raftcache-Vivify: won`

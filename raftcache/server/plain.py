@@ -21,16 +21,14 @@ def is_plain(message: RawRequestMessage, payload: StreamReader) -> bool:
         and not message.should_close
         and not message.upgrade
         and message.version is HttpVersion11
+        and hdrs.EXPECT not in message.headers  # whoever waits for a 100 Continue, or for tea
         and (payload is EMPTY_PAYLOAD or _is_plain_body(message, payload))
     )
 
 
 def _is_plain_body(message: RawRequestMessage, payload: StreamReader) -> bool:
-    """Complete, or short and of known length; and nobody waits for a 100 Continue."""
-    headers = message.headers
-    if hdrs.EXPECT in headers:
-        return False
+    """Complete, or short and of known length."""
     if payload.is_eof():
         return True
-    length = headers.get(hdrs.CONTENT_LENGTH)
+    length = message.headers.get(hdrs.CONTENT_LENGTH)
     return length is not None and int(length) <= LATE_BODY_SIZE_BYTES_MAX

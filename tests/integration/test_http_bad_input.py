@@ -139,8 +139,9 @@ def test_an_unknown_expectation() -> None:
     async def test() -> None:
         async with serving() as served:
             for target, status in (("/v1/kv/a", 417), ("/nothing", 417)):
-                response = await served.ask("PUT", target, b"v", {"Expect": "tea"})
-                check_problem(response, status)
+                for method, body in (("PUT", b"v"), ("PUT", b""), ("GET", b""), ("DELETE", b"")):
+                    response = await served.ask(method, target, body, {"Expect": "tea"})
+                    check_problem(response, status)
 
     run(test())
 

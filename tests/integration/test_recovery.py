@@ -176,6 +176,14 @@ def test_the_log_can_be_looked_at_while_its_node_runs(cluster: Cluster) -> None:
     assert cluster.put("n1", "still", "served").status == 201
 
 
+def test_a_folder_that_is_no_nodes_is_not_called_well(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("something else")
+    for command in ("verify", "inspect"):
+        said = raftcache("wal", command, "--data-dir", tmp_path)
+        assert (said.code, said.out) == (2, b"")
+        assert said.err == f"raftcache: bad configuration: {tmp_path} holds no data of a node\n"
+
+
 def test_a_damaged_log_is_refused_with_file_and_offset(cluster: Cluster) -> None:
     cluster.kill("n1")
     folder = cluster.nodes["n1"].folder

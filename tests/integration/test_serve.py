@@ -272,3 +272,17 @@ def test_a_node_that_waits_for_the_others_can_be_stopped(tmp_path: Path, number:
         assert cluster.get("n2", "key").status == 503
         cluster.send("n2", signal.Signals(number))
         assert cluster.exit_code("n2") == 0
+
+
+def test_a_node_that_waits_to_join_can_be_stopped(free: LocalNode) -> None:
+    alone = flags(free, cluster="", join="http://127.0.0.1:1")
+    command = [sys.executable, "-m", "raftcache", "serve", *alone]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        assert "waiting to join" in said
+        process.send_signal(signal.SIGTERM)
+        said += process.stderr.read()
+        assert process.wait() == 0, said
+    assert said.count("waiting to join") < 20, "it went on asking"
+    assert said.splitlines()[-1].split()[2] == "stopped"

@@ -177,6 +177,24 @@ def test_exit_4_unknown(nodes: list[FakeNode]) -> None:
     assert result.stderr.startswith("raftcache: outcome unknown: it may have happened")
 
 
+def test_exit_74_what_cannot_be_written(nodes: list[FakeNode], tmp_path: Path) -> None:
+    nowhere = tmp_path / "none" / "keys"
+    result = run("export", str(nowhere))
+    assert (result.exit_code, result.stderr) == (
+        74,
+        f"raftcache: {nowhere}.partial: No such file or directory\n",
+    )
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "raftcache", "status"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (74, "raftcache: No space left on device\n")
+
+
 def test_it_fails_over_by_itself(nodes: list[FakeNode]) -> None:
     nodes[0].always = breaks_off
     assert out("set", "a", "1") == "created, revision 1\n"

@@ -9,6 +9,7 @@ import click
 
 from raftcache.cli import exits
 from raftcache.cli.root import main
+from raftcache.node import EXIT_FATAL, EXIT_STOPPED
 
 WITHOUT_JSON = {"serve", "snapshot export"}
 """A server's log has a format of its own; an export is JSON lines anyway."""
@@ -38,5 +39,6 @@ def test_who_asks_a_cluster_is_told_where_and_for_how_long() -> None:
 def test_every_exit_code_is_in_the_table() -> None:
     assert exits.__doc__
     codes = {value for name, value in vars(exits).items() if name.isupper()}
-    assert {int(code) for code in re.findall(r"^(\d)  ", exits.__doc__, re.M)} == codes | {0}
+    codes |= {EXIT_STOPPED, EXIT_FATAL}
+    assert {int(code) for code in re.findall(r"^(\d+) ", exits.__doc__, re.M)} == codes
     assert main.epilog == exits.__doc__

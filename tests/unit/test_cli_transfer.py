@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -74,6 +75,14 @@ def test_a_file_that_is_there_is_not_replaced_unasked(tmp_path: Path) -> None:
     assert file.read_text().count("\n") == 2
 
 
+def test_what_is_no_file_is_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    done = run("export", str(pipe), "--force")
+    assert (done.exit_code, pipe.is_fifo()) == (exits.USAGE, True)
+    assert "is no file" in done.stderr
+
+
 def test_nothing_is_left_of_what_cannot_be_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -102,6 +111,7 @@ def test_nothing_is_left_of_what_cannot_be_whole(
         ('{"key": "k", "value": "v", "content_type": 1}', "content_type is no text"),
         ('{"key": "", "value": "v"}', "lines 1 to 3: a key must not be empty"),
         ('{"key": "k", "value": "v", "ttl_ms": 0}', "lines 1 to 3: "),
+        ("[" * 100_000, "line 3 is not as `export` writes it"),
     ],
 )
 def test_a_line_that_is_none_is_named(line: str, why: str) -> None:

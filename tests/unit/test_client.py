@@ -286,6 +286,32 @@ def test_the_caller_may_bring_the_idempotency_key() -> None:
     run(scenario)
 
 
+def test_an_idempotency_key_that_is_empty_is_not_taken_for_none() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        await client.put(b"a", b"1", idempotency_key="")
+        assert nodes[0].seen[0].headers["Idempotency-Key"] == ""  # which a real node refuses
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "a\rb", "\ud800"])
+def test_what_no_header_can_say_is_a_mistake_and_never_sent(text: str) -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        with pytest.raises(BadRequest):
+            await client.put(b"a", b"1", idempotency_key=text)
+        with pytest.raises(BadRequest):
+            await client.put(b"a", b"1", content_type=text)
+        assert not nodes[0].seen
+        assert (await client.put(b"a", b"1")).revision == 1, "it serves on"
+
+    run(scenario)
+
+
+def test_a_client_that_is_not_open_says_so() -> None:
+    with pytest.raises(RuntimeError, match="not open: use it within `with`"):
+        asyncio.run(RaftcacheClient([NOBODY]).get(b"a"))
+
+
 def test_retries_go_round_until_a_leader_is_there() -> None:
     async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
         for node in nodes:
@@ -397,7 +423,22 @@ def test_endpoints_come_from_the_argument_the_environment_or_the_demo() -> None:
     assert endpoints_from(None, {}) == [f"http://127.0.0.1:740{i}" for i in (1, 2, 3)]
 
 
-@pytest.mark.parametrize("said", ["127.0.0.1:7401", "http://a:1,", "http://a/x", "ftp://a:1"])
+@pytest.mark.parametrize(
+    "said",
+    [
+        *("127.0.0.1:7401", "http://a:1,", "http://a/x", "ftp://a:1"),
+        *("http://a:99999", "http://a:0", "http://[::1:7401", "http://:7401"),
+    ],
+)
 def test_endpoints_that_are_none_are_named(said: str) -> None:
     with pytest.raises(BadConfig, match="must be the URL of a node"):
         endpoints_from(said, {})
+    with pytest.raises(BadConfig, match="must be the URL of a node"):
+        RaftcacheClient(said.split(","))
+
+
+def test_a_slash_at_the_end_of_an_endpoint_is_not_the_begin_of_a_path() -> None:
+    assert RaftcacheClient(["http://a:1/", "http://[::1]:2"]).endpoints == [
+        "http://a:1",
+        "http://[::1]:2",
+    ]

@@ -211,6 +211,8 @@ def test_a_bad_value_names_the_setting_the_value_and_where_it_came_from() -> Non
         ("http-advertise", "http://x:1", "must be host:port"),
         ("join", "127.0.0.1:7401", "must be a member's URL"),
         ("join", "http://x/y", "must be a member's URL"),
+        ("join", "http://x:99999", "must be a member's URL"),
+        ("join", "http://[::1:7401", "must be a member's URL"),
         ("insecure", "yes", "must be true or false"),
         ("log-format", "xml", "must be one of human, json"),
         ("log-level", "loud", "must be one of debug, info, warning, error"),
