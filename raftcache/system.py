@@ -53,12 +53,10 @@ class SystemFile:
     def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
         return os.pread(self._fd, size_bytes, offset_bytes)
 
-    def write_at(self, offset_bytes: int, data: bytes) -> None:
-        view = memoryview(data)
-        while view:  # pwrite may write less than asked, for instance when the disk fills up
-            written = os.pwrite(self._fd, view, offset_bytes)
-            offset_bytes += written
-            view = view[written:]
+    def write_at(self, offset_bytes: int, data: bytes | memoryview) -> None:
+        written = os.pwrite(self._fd, data, offset_bytes)
+        if written < len(data):  # for instance when the disk fills up
+            self.write_at(offset_bytes + written, memoryview(data)[written:])
 
     def sync(self) -> None:
         os.fdatasync(self._fd)

@@ -130,9 +130,7 @@ def place_payload(payload: bytes, offset_bytes: int, sequence: int) -> bytes:
     stored = _MARK.join(parts)
     check = xxh3_64_intdigest(stored, seed=sequence)
     fields = _HEADER_FIELDS.pack(_MAGIC, len(payload), sequence, check)
-    data = fields + xxh3_64_intdigest(fields).to_bytes(8, "little") + stored
-    assert len(data) == stored_size_bytes(len(payload), offset_bytes)
-    return data
+    return fields + xxh3_64_intdigest(fields).to_bytes(8, "little") + stored
 
 
 def align(offset_bytes: int) -> int:

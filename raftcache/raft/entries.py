@@ -34,11 +34,18 @@ START: Final = Position(0, 0)
 
 def first_of(rows: list[Entry], at: int, size_bytes_max: int) -> list[Entry]:
     """Rows from this place on, whose commands together are no larger; one at least."""
+    if at + 1 == len(rows):  # nearly always
+        return rows[at:]
     end, size_bytes = at, 0
     while end < len(rows) and (end == at or size_bytes + len(rows[end].command) <= size_bytes_max):
         size_bytes += len(rows[end].command)
         end += 1
     return rows[at:end]
+
+
+def commands_size_bytes(rows: list[Entry]) -> int:
+    """Of all their commands together."""
+    return sum([len(command) for command, _, _ in rows])
 
 
 class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

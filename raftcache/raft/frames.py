@@ -92,6 +92,8 @@ class FrameDecoder:
     def feed(self, data: bytes) -> list[Message]:
         """The messages that end in this piece. Raises BadFrame."""
         if not self._pending:
+            if self._greeted and self._is_one_frame(data):  # nearly always
+                return [self._admit(decode(memoryview(data)[HEADER_SIZE_BYTES:]))]
             messages, used = self._split(data)
             if used < len(data):
                 self._pending += memoryview(data)[used:]
@@ -100,6 +102,12 @@ class FrameDecoder:
             messages, used = self._split(self._pending)
             del self._pending[:used]
         return messages
+
+    @staticmethod
+    def _is_one_frame(data: bytes) -> bool:
+        size_bytes = len(data) - HEADER_SIZE_BYTES
+        is_size = 0 < size_bytes <= FRAME_SIZE_BYTES_MAX
+        return is_size and data.startswith(_header.pack(size_bytes))
 
     def _split(self, data: bytes | bytearray) -> tuple[list[Message], int]:
         """The messages at the start of data, and the size of their frames."""
@@ -112,20 +120,21 @@ class FrameDecoder:
             end = body + size_bytes
             if end > end_max:
                 break
-            message = decode(view[body:end])
-            if not self._greeted or message["type"] == "hello":
-                self._greet(message["type"])
-            messages.append(message)
+            messages.append(self._admit(decode(view[body:end])))
             start = end
         view.release()  # what is pending can shrink again
         return messages, start
 
-    def _greet(self, kind: str) -> None:
+    def _admit(self, message: Message) -> Message:
+        kind = message["type"]
         if self._greeted:
-            raise BadFrame("a second hello")
-        if kind not in GREETINGS:
+            if kind == "hello":
+                raise BadFrame("a second hello")
+        elif kind not in GREETINGS:
             raise BadFrame(f"{kind} before the greeting")
-        self._greeted, self._size_bytes_max = True, FRAME_SIZE_BYTES_MAX
+        else:
+            self._greeted, self._size_bytes_max = True, FRAME_SIZE_BYTES_MAX
+        return message
 
 
 assert HELLO_SIZE_BYTES_MAX < FRAME_SIZE_BYTES_MAX

@@ -31,14 +31,15 @@ from raftcache.raft.entries import (
     Entry,
     Position,
     Recovered,
+    commands_size_bytes,
     first_of,
 )
 from raftcache.raft.outline import Outline
 from raftcache.raft.places import Place, Places, Stretch
 
 BLOCK_COMMANDS_SIZE_BYTES_MAX: Final = 8 << 20
-"""A block is closed when it reaches this, so that one write never takes long; it exceeds it by
-one entry at most."""
+"""Of the commands in a block, so that one write never takes long; one above it is alone in its
+block."""
 
 TAIL_SIZE_BYTES_MAX: Final = 8 << 20
 """Commands that are kept in memory although they are durable and applied: twice what may be on its
@@ -77,8 +78,10 @@ class Log:
             self._entries.insert(0, Entry(NO_OP, *was.base))
         self._places = places or Places()
         self._first_index = self._kept_index = self._entries[0].index if self._entries else 1
+        self.last_index = self._end()
+        """The index of the last entry; 0 if the log is empty."""
         self._term, self._voted_for = was.term, was.voted_for
-        self._size_bytes = _size_bytes(self._entries)
+        self._size_bytes = commands_size_bytes(self._entries)
         self._memory_peak_bytes = 0
         self._taken_index = self._durable_index = self.last_index
         self._restarted = False  # since the last block taken
@@ -129,11 +132,7 @@ class Log:
 
     def _next_entries(self) -> list[Entry]:
         start = self._taken_index + 1 - self._kept_index if self._entries else 0
-        end, size_bytes = start, 0
-        while end < len(self._entries) and size_bytes < BLOCK_COMMANDS_SIZE_BYTES_MAX:
-            size_bytes += len(self._entries[end].command)
-            end += 1
-        return self._entries[start:end]
+        return first_of(self._entries, start, BLOCK_COMMANDS_SIZE_BYTES_MAX)
 
     def _cut_after(self, index: int) -> None:
         """What is in memory agrees with any block taken so far up to `index` only."""
@@ -156,11 +155,6 @@ class Log:
         return self._kept_index
 
     @property
-    def last_index(self) -> int:
-        """The index of the last entry; 0 if the log is empty."""
-        return self._entries[-1].index if self._entries else self._outline.last.index
-
-    @property
     def size_bytes(self) -> int:
         """Sum of the sizes of all its commands, those that are forgotten too."""
         return self._size_bytes
@@ -176,10 +170,13 @@ class Log:
     def _restart(self, entries: list[Entry]) -> None:
         self._cut_after(0)
         self._outline = Outline()
-        self._entries, self._size_bytes = entries, _size_bytes(entries)
+        self._entries, self._size_bytes = entries, commands_size_bytes(entries)
         self._first_index = self._kept_index = entries[0].index if entries else 1
-        self._taken_index = self.last_index  # the block's own prev
+        self._taken_index = self.last_index = self._end()  # the block's own prev
         self._restarted = self._changed = True
+
+    def _end(self) -> int:
+        return self._entries[-1].index if self._entries else self._outline.last.index
 
     def _position(self, index: int) -> Position:
         if index == 0:
@@ -190,9 +187,13 @@ class Log:
         """Of the entry of this index, or of the base."""
         if index < self._kept_index:
             return self._outline.term_at(index)
+        return self.kept_at(index).term
+
+    def kept_at(self, index: int) -> Entry:
+        """The entry of this index, whose command is in memory."""
         entry = self._entries[index - self._kept_index]
         assert entry.index == index
-        return entry.term
+        return entry
 
     def size_at(self, index: int) -> int:
         """Of the command of this entry, in bytes."""
@@ -255,17 +256,15 @@ class Log:
 
         In an empty log an index above 1 begins anew there: pysyncobj does so after a snapshot.
         """
-        entry = Entry(command, idx, term)
-        if self._entries:
-            _, last_index, last_term = self._entries[-1]
-        else:
-            last_index, last_term = self._outline.last
+        entry, last_index = Entry(command, idx, term), self.last_index
         if last_index == 0 and idx > 1:
             self._restart([entry])
             return
+        last_term = self._entries[-1].term if self._entries else self._outline.last.term
         assert idx == last_index + 1, f"entry {idx} cannot follow {last_index}"
         assert term >= last_term, "the term goes back"
         self._entries.append(entry)
+        self.last_index = idx
         self._size_bytes += len(command)
 
     def clear(self) -> None:
@@ -279,8 +278,9 @@ class Log:
         assert offset >= 1, "the base of the log cannot be truncated"
         start = offset - (self._kept_index - self._first_index)
         assert start >= 0, "what is forgotten was applied, and cannot be truncated"
-        self._size_bytes -= _size_bytes(self._entries[start:])
+        self._size_bytes -= commands_size_bytes(self._entries[start:])
         del self._entries[start:]
+        self.last_index = self._end()
         if self._taken_index > self.last_index:
             self._changed = True
         self._cut_after(self.last_index)
@@ -295,7 +295,7 @@ class Log:
         if offset <= 0:
             return
         count = max(0, self._first_index + offset - self._kept_index)  # of those in memory
-        self._size_bytes -= self._outline.size_bytes + _size_bytes(self._entries[:count])
+        self._size_bytes -= self._outline.size_bytes + commands_size_bytes(self._entries[:count])
         self._first_index += offset
         self._outline.drop_before(self._first_index)
         self._size_bytes += self._outline.size_bytes
@@ -352,7 +352,3 @@ class Log:
 
     def _destroy(self) -> None:
         """Nothing to release: the Wal is closed by whoever opened it."""
-
-
-def _size_bytes(entries: list[Entry]) -> int:
-    return sum(len(entry.command) for entry in entries)

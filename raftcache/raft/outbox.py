@@ -49,8 +49,8 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._writing: Block | None = None
         self._failed = False
         self.complete: Callable[[Node, Message], Message] = lambda node, message: message
+        """Of a message that promises something: what else it says, as of when it was made."""
         self.not_sent: Callable[[Node, Message], None] = lambda node, message: None
-        links.setOnMessageReceivedCallback(self._guarded(self._onMessageReceived))
         links.setOnNodeConnectedCallback(self._guarded(self._onNodeConnected))
         links.setOnNodeDisconnectedCallback(self._guarded(self._onNodeDisconnected))
 
@@ -60,6 +60,10 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def tryGetReady(self) -> None:
         pass
+
+    def setOnMessageReceivedCallback(self, callback: Callable[[Node, Message], None]) -> None:
+        """Straight from the links: it is called for every message."""
+        self._links.setOnMessageReceivedCallback(self._guarded(callback))
 
     def addNode(self, node: Node) -> None:
         self._links.addNode(node)
@@ -86,10 +90,11 @@ class Outbox(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         """Send now, or once what it promises is durable. False: it never left this node."""
         if self._failed:
             return False
-        message = self.complete(node, message)
-        if message["type"] in PROMISES and self._log.has_pending:
-            self._held.append((node, message))
-            return True
+        if message["type"] in PROMISES:
+            message = self.complete(node, message)
+            if self._log.has_pending:
+                self._held.append((node, message))
+                return True
         if self._links.send(node, message):
             return True
         self.not_sent(node, message)

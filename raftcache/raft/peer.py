@@ -224,7 +224,9 @@ class Connection(asyncio.Protocol):
         """Hand everything queued to the system, in one write."""
         if self._queue and self.is_open:
             assert self._transport is not None
-            self._transport.writelines(self._queue)
+            # One piece is sent now. uvloop keeps several until its round ends: by then the log's
+            # thread has been woken for a block, and waits for the interpreter.
+            self._transport.write(b"".join(self._queue))
             counters = self._counters
             counters.frames_sent += len(self._queue)
             counters.bytes_sent += self._queued_size_bytes

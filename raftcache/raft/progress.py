@@ -20,30 +20,26 @@ class Progress:
     """How far a node has come in this life."""
 
     def __init__(self) -> None:
-        self._term = self._commit_index = self._applied_index = 0
-        self._leader: str | None = None  # of that term, as soon as it is known
-        self._seen: Seen | None = None
+        self._seen: Seen = (0, None, 0, 0, 0)
+        self._leader: str | None = None  # of its term, as soon as it is known
 
     def check(self, seen: Seen) -> None:
         """Before what was done leaves this node. Raises Fatal, with the numbers."""
         if seen == self._seen:
             return
-        self._seen = seen
-        term, leader, commit_index, applied_index, last_index = seen
-        if term < self._term:
-            raise Fatal(f"the term went back from {self._term} to {term}")
-        if commit_index < self._commit_index:
-            raise Fatal(f"the commit index went back from {self._commit_index} to {commit_index}")
-        if applied_index < self._applied_index:
-            raise Fatal(
-                f"the applied index went back from {self._applied_index} to {applied_index}"
-            )
+        last_term, _, last_commit_index, last_applied_index, _ = self._seen
+        self._seen = term, leader, commit_index, applied_index, last_index = seen
+        if term < last_term:
+            raise Fatal(f"the term went back from {last_term} to {term}")
+        if commit_index < last_commit_index:
+            raise Fatal(f"the commit index went back from {last_commit_index} to {commit_index}")
+        if applied_index < last_applied_index:
+            raise Fatal(f"the applied index went back from {last_applied_index} to {applied_index}")
         if not applied_index <= commit_index <= last_index:
             raise Fatal(f"applied {applied_index}, committed {commit_index}, log to {last_index}")
-        if term > self._term:
-            self._term, self._leader = term, None
-        if leader is not None:
-            if self._leader not in (None, leader):
+        if term > last_term:
+            self._leader = None
+        if leader != self._leader and leader is not None:
+            if self._leader is not None:
                 raise Fatal(f"two leaders in term {term}: {self._leader} and {leader}")
             self._leader = leader
-        self._commit_index, self._applied_index = commit_index, applied_index

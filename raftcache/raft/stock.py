@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+from collections import deque
 from types import ModuleType
 from typing import Any, NoReturn
 
@@ -33,6 +34,24 @@ class Node(str, ShippedNode):  # type: ignore[misc]  # pysyncobj is untyped
     """
 
     __slots__ = ()
+
+
+class _Queue(deque[Any]):
+    """In place of the engine's queue of proposals: one thread needs no lock."""
+
+    def __init__(self, size_max: int) -> None:
+        super().__init__()
+        self._size_max = size_max
+
+    def put_nowait(self, item: object) -> None:
+        if 0 < self._size_max <= len(self):
+            raise engine.Queue.Full
+        self.append(item)
+
+    def get_nowait(self) -> object:
+        if not self:
+            raise engine.Queue.Empty
+        return self.popleft()
 
 
 class _NoPickle:
@@ -67,6 +86,7 @@ def _private_copy() -> ModuleType:
 
 engine: Any = _private_copy()
 engine.pickle = _NoPickle
+engine.FastQueue = _Queue
 engine.createPoller = lambda kind: _NoPoller()
 engine.createJournal = lambda log: log  # conf.journalFile holds our Log itself
 engine.Serializer = lambda compactor, *rest: compactor  # and conf.fullDumpFile our Compactor

@@ -71,6 +71,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._counters, self._on_activity = counters, on_activity
         self._peers: dict[str, Peer] = {}
         self._roll = Roll()
+        self._others: set[str] = set()  # linked, but with other data than the roll has
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
@@ -177,14 +178,20 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             link = peer.connection
             if link is None:
                 continue
+            self._compare(peer.node, link)
             refusal = self._roll.refusal(peer.node.id, link.member_id, link.members_version)
             if refusal is not None:
                 self._part(link, refusal)
 
     def is_other(self, node: Node) -> bool:
         """Whether the peer greeted with other data than the configuration has for it."""
-        link = self._connection_to(node)
-        return link is not None and self._roll.is_other(node.id, link.member_id)
+        return node in self._others
+
+    def _compare(self, node: Node, link: Connection) -> None:
+        if self._roll.is_other(node.id, link.member_id):
+            self._others.add(node)
+        else:
+            self._others.discard(node)
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         """Who comes with this data is told that it was removed."""
@@ -211,8 +218,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
     def send(self, node: Node, message: Message) -> bool:
         """Queue a message for the next flush. False: there is no link, and it will not be sent."""
-        connection = self._connection_to(node)
-        if connection is None:
+        peer = self._peers.get(node)
+        if peer is None or (connection := peer.connection) is None:
             return False
         self._unflushed.add(connection)
         return connection.queue(encode(message))
@@ -222,19 +229,17 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
         ACCESSES_REPORTED_MAX at most.
         """
-        connection = self._connection_to(Node(name))
+        peer = self._peers.get(name)
+        connection = None if peer is None else peer.connection
         if connection is not None and connection.version >= ACCESSES_SINCE:
             connection.send_now(encode({"type": "accesses", "keys": keys}))
 
     def flush(self) -> None:
         """Write what was queued since the last flush: one write for each peer."""
-        for connection in self._unflushed:
-            connection.flush()
-        self._unflushed.clear()
-
-    def _connection_to(self, node: Node) -> Connection | None:
-        peer = self._peers.get(node)
-        return None if peer is None else peer.connection
+        if self._unflushed:
+            for connection in self._unflushed:
+                connection.flush()
+            self._unflushed.clear()
 
     # -- what connections report -----------------------------------------------------------------
 
@@ -343,6 +348,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._half_open.pop(connection, None)
         connection.greeted_by(hello)
         peer.connection = connection
+        self._compare(peer.node, connection)
         self._counters.connects += 1
         fields = {"incarnation": connection.incarnation, "version": connection.version}
         logger.info("link up", extra={"peer": peer.node.id, **fields})
@@ -355,6 +361,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         peer = self._peers.get(connection.name or "")
         if peer is not None and peer.connection is connection:
             peer.connection = None
+            self._others.discard(peer.node)
             peer.lonely_beats = 0
             if peer.guest is not None:
                 del self._peers[peer.node.id]

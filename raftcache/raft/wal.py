@@ -111,13 +111,13 @@ class Wal:
         assert block.restart or block.prev.index <= self._last_index, "a block leaves a gap"
         payload = blocks.encode_payload(block)
         with self._fatal_if_it_fails():
-            end = self._end + blocks.stored_size_bytes(len(payload), self._end)
-            is_empty = self._segments[-1].is_empty
-            if end > self._file_size_bytes or (block.restart and not is_empty):
-                self._begin_segment(len(payload))
             data = blocks.place_payload(payload, self._end, self._sequence)
+            fits = self._end + len(data) <= self._file_size_bytes
+            if not fits or (block.restart and not self._segments[-1].is_empty):
+                self._begin_segment(len(payload))
+                data = blocks.place_payload(payload, self._end, self._sequence)
+                assert self._end + len(data) <= self._file_size_bytes
             assert self._file is not None
-            assert self._end + len(data) <= self._file_size_bytes
             self._file.write_at(self._end, data)
             if self._sync:
                 self._file.sync()

@@ -12,7 +12,7 @@ from tests.sim import profile as profiles
 from tests.sim.epochs import Epochs, run
 from tests.sim.world import World
 
-SEEDS = {"recover": (2, 5, 12, 18, 19), "restore": range(1, 6)}
+SEEDS = {"recover": (5, 9, 10, 11, 14), "restore": (2, 4, 7, 10, 11)}
 HAPPENED = {
     "recover": ("recoveries interrupted", "committed, and lost", "not committed, and kept"),
     "restore": (
@@ -44,7 +44,7 @@ def test_a_cluster_that_begins_with_what_is_left_keeps_its_word(how: str) -> Non
         assert count[event] > 0, f"{event}: {count}"
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [2, 3])
 def test_what_was_refused_may_appear_when_a_node_is_recovered_that_did_not_hear_of_it(
     seed: int,
 ) -> None:

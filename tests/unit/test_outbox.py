@@ -208,14 +208,14 @@ def test_what_could_not_leave_is_reported_even_when_it_was_held() -> None:
     assert lost == ["ping", "next_node_idx"]
 
 
-def test_a_message_is_completed_when_it_is_made_not_when_it_leaves() -> None:
-    """Its term and number are those of the moment it was promised."""
+def test_a_promise_is_completed_when_it_is_made_not_when_it_leaves() -> None:
+    """It says what was so at the moment it was promised."""
     bench = Bench()
     numbers = iter(range(10))
     bench.outbox.complete = lambda node, message: message | {"name": str(next(numbers))}
     bench.add_entry()
     bench.send(PROMISE)
-    bench.send(PING)
+    bench.send(PROMISE)
     bench.outbox.settle()
     bench.lane.run_one()
-    assert bench.links.sent == ["1", "0"]
+    assert bench.links.sent == ["0", "1"]

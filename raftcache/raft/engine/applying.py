@@ -11,7 +11,7 @@ from raftcache.raft.engine import replication
 from raftcache.raft.engine.base import LEADER, REGULAR, STAMP_SIZE_BYTES, Parts, stamp_ms_of
 from raftcache.raft.members import MEMBERSHIP
 from raftcache.raft.messages import Message
-from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf, engine
+from raftcache.raft.stock import FAIL_REASON, Node, SyncObjConf
 
 APPLY_SIZE_BYTES_MAX: Final = 256 << 10
 """Entries applied in one turn, so that a long log does not hold up heartbeats."""
@@ -44,11 +44,8 @@ class SyncObj(replication.SyncObj):
         In place of the parent's, which stops after a while: what it left would be stamped twice.
         """
         log, term, stamp = self.__raftLog, self.__raftCurrentTerm, b""
-        while True:
-            try:
-                command, callback = self.__commandsQueue.get_nowait()
-            except engine.Queue.Empty:
-                return
+        while self.__commandsQueue:
+            command, callback = self.__commandsQueue.popleft()
             stamp = stamp or self.__parts.time.stamp_ms().to_bytes(STAMP_SIZE_BYTES, "little")
             index = log.last_index + 1
             log.add(REGULAR + stamp + command[1:], index, term)
@@ -74,14 +71,9 @@ class SyncObj(replication.SyncObj):
     def __applyLogEntries(self) -> None:
         """Rule 8: applying is total, and what cannot be applied stops this node by its index."""
         log, size_bytes = self.__raftLog, 0
-        index_max = self.__raftLastApplied + APPLY_ENTRIES_MAX
-        while (
-            self.is_behind
-            and size_bytes < APPLY_SIZE_BYTES_MAX
-            and self.__raftLastApplied < index_max
-        ):
-            command, index, term = log[self.__raftLastApplied + 1 - log.first_index]
-            assert index == self.__raftLastApplied + 1
+        last = min(self.__raftCommitIndex, self.__raftLastApplied + APPLY_ENTRIES_MAX)
+        while self.__raftLastApplied < last and size_bytes < APPLY_SIZE_BYTES_MAX:
+            command, index, term = log.kept_at(self.__raftLastApplied + 1)
             replies = self.__apply(command, index)
             self.__raftLastApplied = index
             self.__parts.digests.note(index, self.__parts.machine.digest)
@@ -95,9 +87,9 @@ class SyncObj(replication.SyncObj):
                     callback(None, FAIL_REASON.DISCARDED)
 
     def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
-        if command[:1] == MEMBERSHIP:
-            self.__apply_configuration(index)
         if command[:1] != REGULAR:
+            if command[:1] == MEMBERSHIP:
+                self.__apply_configuration(index)
             return None
         stamp_ms = stamp_ms_of(command)
         self.__parts.time.applied(stamp_ms)

@@ -160,9 +160,6 @@ class SyncObj(_Base):
         """In a fixed order, so that one seed gives one trace."""
         return sorted(self.__otherNodes)
 
-    def __headed(self, message: Message) -> Message:
-        return message | {"term": self.__raftCurrentTerm, "commit_index": self.__raftCommitIndex}
-
     def __deleteEntriesFrom(self, fromIDx: int) -> None:
         if fromIDx <= self.__raftCommitIndex:
             raise Fatal(f"truncation at {fromIDx}, but committed to {self.__raftCommitIndex}")

@@ -101,10 +101,14 @@ class SyncObj(checking.SyncObj):
             self.__step(self.__clock())
 
     def apply(self) -> None:
-        """Only apply what is committed, and answer who waited for it; a step has to follow."""
-        self.__step_due = True
+        """Only apply what is committed, answer who waited for it, and tell who could apply it."""
         self.__applyLogEntries()
         self.__answer_reads()
+        if self.__raftState == LEADER:
+            self.__tell()
+            self.__step_due |= self.__rounds.wants_message  # for the first entry of this term
+        else:
+            self.__note_freshness()
 
     def peer_gone(self, node: Node) -> None:
         self.tick_due = True
@@ -127,11 +131,13 @@ class SyncObj(checking.SyncObj):
 
     def __step(self, now_s: float) -> None:
         self.__step_due = False
-        self.__applyLogEntries()
+        if self.is_behind:
+            self.__applyLogEntries()
         if self.__transfer_to is not None:
             self.__hand_over(now_s)
         elif self.__raftState != LEADER:
-            self._checkCommandsToApply()
+            if self.__commandsQueue:
+                self._checkCommandsToApply()
         elif self.configuration.version > 0:  # first of all the members' data become known
             self.__append_proposals()
         if self.__raftState == LEADER:
@@ -164,14 +170,7 @@ class SyncObj(checking.SyncObj):
             super().__onMessageReceived(node, message)
 
     def __complete(self, node: Node, message: Message) -> Message:
-        kind = message["type"]
-        if kind in ("append_entries", "ping", "snapshot_chunk"):
-            self.__seq += 1
-            message["seq"] = self.__seq
-            message["now"] = self.__parts.time.now_ms()
-            message["fresh"] = self.__fresh_ms(node, message["now"])
-            message["lease"] = self.__rounds.seeks_lease
-        elif kind == "request_vote":
+        if message["type"] == "request_vote":
             message["force"] = self.__forced
         return message
 

@@ -100,8 +100,7 @@ class SyncObj(reading.SyncObj):
 
     def __send_chunk(self, node: Node, chunk: Message) -> None:
         if self.__raftState == LEADER and node in self.__connectedNodes:
-            message = {"type": "snapshot_chunk"} | chunk
-            self.__transport.send(node, self.__headed(message))
+            self.__lead(node, {"type": "snapshot_chunk"} | chunk)
 
     def __on_snapshot_ack(self, node: Node, message: Message) -> None:
         if self.__is_current(node, message):

@@ -82,10 +82,9 @@ class SyncObj(applying.SyncObj):
         """After applying. A leader's state counts when all that it committed is in it."""
         if self.has_committed_in_term and not self.is_behind:
             self.__freshness.confirmed(self.__rounds.confirmed_s)
-        log = self.__raftLog
-        at = self.__raftLastApplied - log.first_index
-        if at >= 0:
-            self.__freshness.applied(self.__raftLastApplied, log[at][2])
+        log, index = self.__raftLog, self.__raftLastApplied
+        if index >= log.first_index:
+            self.__freshness.applied(index, log.term_at(index))
 
     def __on_read_index(self, node: Node, message: Message) -> None:
         def reply(index: int | None) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 from raftcache.errors import Fatal
 from raftcache.raft.engine import elections
 from raftcache.raft.engine.base import CANDIDATE, LEADER, Parts, last_stamp_ms
-from raftcache.raft.entries import Entry
+from raftcache.raft.entries import Entry, commands_size_bytes
 from raftcache.raft.messages import Message
 from raftcache.raft.rounds import Ready
 from raftcache.raft.stock import Node, SyncObjConf
@@ -48,33 +48,31 @@ class SyncObj(elections.SyncObj):
         last, first = prev + len(entries), log.first_index
         if prev < first:  # at and below the base everything is committed, hence equal
             entries = entries[first - prev :]
-            prev, prev_term = first, log[0][2]
-        at = prev - first
+            prev, prev_term = first, log.term_at(first)
         self.__answer = (message["seq"], last)
-        if at >= len(log):
+        if prev > log.last_index:
             self.__sendNextNodeIdx(node, reset=True)
-        elif log[at][2] != prev_term:
+        elif log.term_at(prev) != prev_term:
             self.__sendNextNodeIdx(node, reset=True, nextNodeIdx=prev)
         else:
-            appended = self.__append_new(at, entries)
+            appended = self.__append_new(prev, entries)
             self.__verified = max(self.__verified, last)
             self.__sendNextNodeIdx(node, success=True)
             self.__note_committed(min(message["commit_index"], self.__verified))
             self.__note_appended(appended)
 
-    def __append_new(self, at: int, entries: list[Entry]) -> list[Entry]:
-        """Rule 1: of what belongs behind log[at], append what is not there yet, and return it.
+    def __append_new(self, prev: int, entries: list[Entry]) -> list[Entry]:
+        """Rule 1: of what belongs behind this index, append what is not there yet, and return it.
 
         Delete only from the first entry whose term conflicts: a tail of our own that says nothing
         else is unverified, but may well be right.
         """
         log, new = self.__raftLog, 0
-        for entry in entries:
-            at += 1
-            if at >= len(log):
+        for _, index, term in entries:
+            if index > log.last_index:
                 break
-            if log[at][2] != entry[2]:
-                self.__deleteEntriesFrom(log[at][1])
+            if log.term_at(index) != term:
+                self.__deleteEntriesFrom(index)
                 break
             new += 1
         appended = entries[new:]
@@ -171,13 +169,12 @@ class SyncObj(elections.SyncObj):
         log = self.__raftLog
         if self.__raftCommitIndex == log.last_index:
             return
-        held = [self.__raftMatchIndex[n] for n in self.__known_voters]
-        held += [0] * (len(self.__voters) - len(held))
-        held.append(log.durable_index)  # a leader is a voter: see membership.py
+        # A leader is a voter: see membership.py.
+        held = [log.durable_index, *map(self.__raftMatchIndex.__getitem__, self.__known_voters)]
+        held += [0] * (len(self.__voters) + 1 - len(held))
         majority = sorted(held, reverse=True)[len(held) // 2]
         assert majority <= log.last_index
-        newer = majority > self.__raftCommitIndex
-        if newer and log[majority - log.first_index][2] == self.__raftCurrentTerm:
+        if majority > self.__raftCommitIndex and log.term_at(majority) == self.__raftCurrentTerm:
             self.__raftCommitIndex = majority
 
     # -- the leader's side: sending, bounded, probing, never rewinding ---------------------------
@@ -186,14 +183,19 @@ class SyncObj(elections.SyncObj):
         """Rule 15: what is due to each follower, within its window; else a ping if one is due."""
         if self.__raftState != LEADER:
             return
-        now_s, last_index = self.__clock(), self.__raftLog.last_index
-        pinged = self.__whom_to_ping(now_s)
+        asked, last_index = self.__whom_to_ping(self.__clock()), self.__raftLog.last_index
         for node in self.__sorted_others():
             if node in self.__connectedNodes and self.__raftNextIndex[node] <= last_index:
                 self.__feed(node)
-            asked = node in pinged
-            if node in self.__connectedNodes and (asked or self.__is_untold(node)):
-                self.__ping(node, asked)
+        self.__tell(asked)
+
+    def __tell(self, asked: Collection[object] = ()) -> None:
+        """Say what is committed, to followers that could apply more and those who are to answer."""
+        commit_index = self.__raftCommitIndex
+        for node in self.__sorted_others():
+            could_apply_more, is_asked = self.__told.get(node, 0) < commit_index, node in asked
+            if node in self.__connectedNodes and (could_apply_more or is_asked):
+                self.__ping(node, is_asked)
 
     def __whom_to_ping(self, now_s: float) -> Collection[object]:
         """Everybody, at a heartbeat and for reads that were not asked for as they came."""
@@ -229,46 +231,54 @@ class SyncObj(elections.SyncObj):
     def __ping(self, node: Node, is_asked: bool) -> None:
         """Say what is committed, and perhaps ask for an answer."""
         self.__told[node] = self.__raftCommitIndex
-        self.__transport.send(node, self.__headed({"type": "ping", "answer": is_asked}))
+        self.__lead(node, {"type": "ping", "answer": is_asked})
 
     def ask_all(self) -> None:
         """Reads have waited a moment for who was asked: with the next step everybody is."""
         self.__ping_due_s, self.__step_due = 0.0, True
 
+    def __lead(self, node: Node, message: Message) -> None:
+        """Send what only a leader says, with what it says each time."""
+        self.__seq += 1
+        now_ms = self.__parts.time.now_ms()
+        head = {
+            "term": self.__raftCurrentTerm,
+            "commit_index": self.__raftCommitIndex,
+            "seq": self.__seq,
+            "now": now_ms,
+            "fresh": self.__fresh_ms(node, now_ms),
+            "lease": self.__rounds.seeks_lease,
+        }
+        self.__transport.send(node, message | head)
+
     def __feed(self, node: Node) -> None:
-        log, window = self.__raftLog, self.__windows[node]
-        while window.is_open and self.__raftNextIndex[node] <= log.last_index:
-            at = self.__raftNextIndex[node] - log.first_index
-            if at <= 0:  # compacted away: send the snapshot, piece by piece
+        log, window, index = self.__raftLog, self.__windows[node], self.__raftNextIndex[node]
+        while index <= log.last_index and window.is_open:
+            if index <= log.first_index:  # compacted away: send the snapshot, piece by piece
                 self.__parts.sender.send(node, self.__send_chunk)
                 return
-            entries = self.__gather(node)
+            entries = self.__gather(node, index)
             if not entries:  # they are read back from the disk: another turn will send them
                 return
-            size_bytes = sum(len(e[0]) for e in entries)
             message = {
                 "type": "append_entries",
                 "entries": entries,
-                "prevLogIdx": log[at - 1][1],
-                "prevLogTerm": log[at - 1][2],
+                "prevLogIdx": index - 1,
+                "prevLogTerm": log.term_at(index - 1),
             }
-            self.__transport.send(node, self.__headed(message))
+            self.__lead(node, message)
             if node not in self.__connectedNodes:
                 return
-            self.__raftNextIndex[node] = entries[-1][1] + 1
+            window.sent(self.__seq, commands_size_bytes(entries))
+            index = self.__raftNextIndex[node] = entries[-1][1] + 1
             self.__told[node] = self.__raftCommitIndex
-            window.sent(self.__seq, size_bytes)
 
-    def __gather(self, node: Node) -> list[Entry]:
-        """What one message may hold of what this peer lacks."""
-        index, log = self.__raftNextIndex[node], self.__parts.log
+    def __gather(self, node: Node, index: int) -> list[Entry]:
+        """What one message may hold of what this peer lacks, from this entry on."""
+        log = self.__parts.log
         if index >= log.kept_index:
             return log.kept(index, APPEND_SIZE_BYTES_MAX)
         return self.__parts.backlog.take(node, index, APPEND_SIZE_BYTES_MAX)
-
-    def __is_untold(self, node: Node) -> bool:
-        """The follower could apply more than it knows of."""
-        return bool(self.__told.get(node, 0) < self.__raftCommitIndex)
 
     # -- changes of role and links -----------------------------------------------------------------
 
