@@ -47,9 +47,9 @@ class RespCounters:
     """Closed because more was waiting to be read by the client than may."""
     protocol_errors: int = 0
     received_size_bytes: int = 0
+    """As of the last second or so, like the next two."""
     sent_size_bytes: int = 0
     calls_per_s: float = 0.0
-    """In the last second or so."""
 
     def reset(self) -> None:
         """Begin to count anew; what is open stays so."""

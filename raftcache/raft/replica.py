@@ -351,14 +351,20 @@ class Replica:
         else:
             if self._engine.is_due:
                 self.wake()
-            if self._engine.awaits_answers and self._patience is None:
-                self._patience = self._loop.call_later(ASK_ALL_AFTER_S, self._lose_patience)
+            self._be_patient()
 
-    def _lose_patience(self) -> None:
+    def _be_patient(self) -> None:
+        """With who was asked for the round that is under way, if one is."""
+        if self._patience is None and (awaited := self._engine.awaited):
+            self._patience = self._loop.call_later(ASK_ALL_AFTER_S, self._lose_patience, awaited)
+
+    def _lose_patience(self, awaited: int) -> None:
         self._patience = None
-        if self._engine.awaits_answers:
+        if awaited == self._engine.awaited:
             self._engine.ask_all()
             self.wake()
+        else:
+            self._be_patient()
 
     def _conclude(self) -> None:
         """If all is as it must be, let messages and blocks leave."""

@@ -57,9 +57,9 @@ class Rounds:
         self._arrived = []
 
     @property
-    def is_waiting(self) -> bool:
-        """Reads wait for answers."""
-        return bool(self._waiting)
+    def awaited(self) -> int:
+        """The oldest message that reads wait for answers to; 0 if none do."""
+        return self._waiting[0][0] if self._waiting else 0
 
     def quickest(self, peers: Collection[Peer]) -> Collection[Peer]:
         """Whom to ask for a round: as many of the voters `peers` as it takes, the quickest ones.

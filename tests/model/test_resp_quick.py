@@ -17,10 +17,11 @@ from raftcache.metrics import RespCounters
 from raftcache.server.resp import connection as connections
 from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
-from raftcache.server.resp.connection import Connection, Port
+from raftcache.server.resp.connection import Connection
 from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.manners import Manners
-from raftcache.server.resp.quick import cut_gets, cut_sets
+from raftcache.server.resp.port import Port
+from raftcache.server.resp.quick import cut_get, cut_gets, cut_sets
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.transactions import Transactions
@@ -84,7 +85,8 @@ def test_what_is_cut_is_what_the_reference_reads(
     for place, byte in changes if changed else ():
         changed[place % len(changed)] = byte
     data = bytes(changed[:less] if less < 0 else changed)
-    keys, sets = cut_gets(data), cut_sets(data)
+    key, keys, sets = cut_get(data), cut_gets(data), cut_sets(data)
+    assert key is None or [key] == keys
     calls, error = read_by_reference(data)
     if keys is not None:
         assert ([[b"GET", key] for key in keys], None) == ([_upper(c) for c in calls], error)
@@ -105,6 +107,7 @@ def test_usual_gets_are_cut(word: bytes, count: int) -> None:
     keys = [key[:KEY_SIZE_BYTES_MAX] for key in keys]
     data = b"".join(packed([word, key]) for key in keys)
     assert cut_gets(data) == (keys if count <= CALLS_MAX else None)
+    assert cut_get(data) == (keys[0] if count == 1 and word == b"GET" else None)
     assert cut_sets(data) is None
 
 
@@ -260,6 +263,7 @@ def test_the_quick_way_changes_no_answer(
     pieces = cut(bytes(changed), places)
     quick = play(pieces, password, gathers=gathers)
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "cut_get", lambda data: None)
         patch.setattr(connections, "cut_gets", lambda data: None)
         patch.setattr(connections, "cut_sets", lambda data: None)
         assert play(pieces, password, gathers=gathers) == quick
@@ -279,12 +283,13 @@ def test_the_quick_way_is_taken() -> None:
     hello, subscribe = packed([b"HELLO", b"3"]), packed([b"SUBSCRIBE", b"c"])
     get, write = packed([b"GET", b"a"]), packed([b"SET", b"a", b"1"])
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(connections, "cut_get", noted(cut_get))
         patch.setattr(connections, "cut_gets", noted(cut_gets))
         patch.setattr(connections, "cut_sets", noted(cut_sets))
         # The first after anything else shows that all is usual.
         pieces = [hello, get, get, write, get * 3, subscribe, get, get]
         sent = play(pieces, "", gathers=True)[0]
-    assert taken == ["cut_gets", "cut_sets", "cut_gets"]
+    assert taken == ["cut_get", "cut_sets", "cut_gets"]
     assert sent.endswith(b"$1\r\n1\r\n" * 2)
 
 

@@ -12,7 +12,7 @@ from tests.sim import profile as profiles
 from tests.sim.epochs import Epochs, run
 from tests.sim.world import World
 
-SEEDS = {"recover": (5, 9, 10, 11, 14), "restore": (2, 4, 7, 10, 11)}
+SEEDS = {"recover": (5, 7, 32, 35, 52), "restore": (2, 7, 10, 11, 12)}
 HAPPENED = {
     "recover": ("recoveries interrupted", "committed, and lost", "not committed, and kept"),
     "restore": (

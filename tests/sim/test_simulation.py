@@ -21,7 +21,7 @@ from tests.sim.world import Result, World
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
 SEEDS_OF_MEMBERSHIP = range(1, 13)
-SEEDS_OF_UPGRADES = (1, 18, 29, 34)
+SEEDS_OF_UPGRADES = (2, 16, 26, 36)
 SEEDS_OF_REDIS = (1, 3, 6)
 """Two of them with members that do not know its commands yet."""
 SEEDS_OF_STOCK = range(4, 9)

@@ -8,7 +8,7 @@ from itertools import chain
 
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.service.gathering import Glance, ValuesDone
+from raftcache.service.gathering import Glance, Reader, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Want
 from raftcache.service.pipeline import Wrote
 
@@ -57,6 +57,10 @@ class FakeRedis:
 
     def get(self, keys: Sequence[bytes], done: ValuesDone, glance: Glance | None = None) -> None:
         self.run([(b"GET", key) for key in keys], done)
+
+    def get_one(self, asked: tuple[bytes, Reader]) -> None:
+        key, reader = asked
+        self.run([(b"GET", key)], reader.answered)
 
     def plain_values(self, stored: Sequence[bytes | None]) -> list[bytes] | None:
         return None

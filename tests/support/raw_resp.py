@@ -14,10 +14,10 @@ from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.commands import CommandCalls
 from raftcache.server.resp.configuration import ConfigurationCalls
-from raftcache.server.resp.connection import Port
 from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.people import People
+from raftcache.server.resp.port import Port
 from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.transactions import Transactions
 from tests.support.fake_redis import FakeRedis

@@ -446,6 +446,25 @@ def test_a_round_for_reads_asks_the_quickest_and_after_a_moment_all() -> None:
     assert reads == [2, 2]
 
 
+def test_rounds_that_follow_each_other_are_each_waited_for() -> None:
+    bench, reads = leading(), []
+    bench.advance(TIMING.heartbeat_s)
+    for peer in ("n3", "n2"):
+        bench.feed(peer, type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    asking(bench)
+    for _ in range(7):  # one is always under way, none of them for long
+        bench.replica.read_index(reads.append)
+        bench.run()
+        bench.advance(ASK_ALL_AFTER_S * 0.6)
+        bench.feed("n3", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+        bench.replica.read_index(reads.append)
+        bench.run()
+    assert len(reads) >= 7
+    assert set(asking(bench)) == {"n3"}
+    bench.advance(2 * ASK_ALL_AFTER_S)
+    assert asking(bench) == ["n2", "n3"], "the last one has taken too long"
+
+
 def test_a_message_is_heard_even_by_who_need_not_act_on_it() -> None:
     """A leader that is only heard is not stood against, and takes the place of one before it."""
     bench, outcomes = Ours(), []

@@ -454,7 +454,7 @@ def test_a_client_that_has_gone_leaves_nothing_to_the_collector(holding: bool) -
     at_once = struct.pack("ii", 1, 0)  # a client that only closes gets what it is owed before
 
     def alive() -> int:
-        return sum(type(one) in (Connection, Session) for one in gc.get_objects())
+        return sum(isinstance(one, (Connection, Session)) for one in gc.get_objects())
 
     async def test() -> None:
         async with serving_resp() as served:

@@ -38,9 +38,9 @@ class SyncObj(applying.SyncObj):
             self.__transport.send(self.__raftLeader, ask)
 
     @property
-    def awaits_answers(self) -> bool:
-        """Leader only: reads wait for other voters."""
-        return self.__rounds.is_waiting
+    def awaited(self) -> int:
+        """Leader only: the oldest message that reads wait for other voters to answer, or 0."""
+        return self.__rounds.awaited
 
     def holds_lease(self) -> bool:
         """The state here has everything that anyone was told, and no other leader can be.

@@ -31,6 +31,10 @@ class Outlet(Protocol):
         """All calls that were taken are answered."""
         ...
 
+    def answer(self, data: bytes) -> None:
+        """Send what answers the last of them: as write and idle, in one."""
+        ...
+
     def soon(self, callback: Callable[[], None]) -> None:
         """Call it in the next turn of the loop."""
         ...
@@ -67,6 +71,9 @@ class Nowhere:
         pass
 
     def idle(self) -> None:
+        pass
+
+    def answer(self, data: bytes) -> None:
         pass
 
     def soon(self, callback: Callable[[], None]) -> None:

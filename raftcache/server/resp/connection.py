@@ -1,4 +1,4 @@
-"""One connection of the Redis protocol: its bytes, its pace and its end; and what all share.
+"""One connection of the Redis protocol: its bytes, its pace and its end.
 
 A client that does not read costs nobody else anything: while the transport says that its buffer is
 full, none of its calls is done and none of its bytes is read. What cannot wait (messages of
@@ -13,17 +13,11 @@ import logging
 from collections.abc import Callable
 from typing import Final, cast
 
-from raftcache.config import Limits
-from raftcache.metrics import RespCounters
-from raftcache.server.flushing import Flushing
-from raftcache.server.resp.client import Clients
-from raftcache.server.resp.glances import Glances
-from raftcache.server.resp.quick import cut_gets, cut_sets
-from raftcache.server.resp.session import Session
+from raftcache.server.resp.port import Port
+from raftcache.server.resp.quick import cut_get, cut_gets, cut_sets
+from raftcache.server.resp.quickly import QuickSession
 from raftcache.server.resp.sockets import keep_alive, shown
-from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.wire import RequestParser
-from raftcache.service.redis import Redis
 
 INBOX_SIZE_BYTES_MAX: Final = 64 << 10
 """What is heard ahead of the calls under way; then the socket is not read. The last piece that the
@@ -38,57 +32,6 @@ PROGRESS_SIZE_BYTES: Final = 16 << 10
 FULL: Final = b"-ERR max number of clients reached\r\n"
 
 logger = logging.getLogger("raftcache.resp")
-
-
-class Port(Flushing["Connection"]):
-    """What all connections of one listening port share."""
-
-    def __init__(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        limits: Limits,
-        counters: RespCounters,
-        redis: Redis,
-        table: CallTable,
-        clients: Clients,
-        *,
-        has_password: bool = False,
-    ) -> None:
-        super().__init__(loop, logger)
-        self.limits, self.counters = limits, counters
-        self.redis, self.table, self.clients = redis, table, clients
-        self.glances = Glances(redis.plain_values)
-        self.has_password = has_password
-        self.now_s = 0.0
-        """As of the last sweep."""
-        self.connections: dict[Connection, asyncio.Transport] = {}
-        self._calls_before = 0
-        self._emptied: asyncio.Future[None] | None = None
-
-    def left(self) -> None:
-        """A connection has closed."""
-        if not self.connections and self._emptied is not None and not self._emptied.done():
-            self._emptied.set_result(None)
-
-    async def shut(self, timeout_s: float) -> None:
-        """Finish what is being done, then close all; after timeout_s in any case."""
-        for connection in list(self.connections):
-            connection.shut()
-        if self.connections:
-            self._emptied = self.loop.create_future()
-            await asyncio.wait((self._emptied,), timeout=timeout_s)
-        for transport in list(self.connections.values()):
-            transport.abort()  # its client reads nothing; closing would wait for it
-
-    def sweep(self, now_s: float) -> None:
-        """Close the connections whose time is over, and see how much there is to do."""
-        counters, elapsed_s = self.counters, now_s - self.now_s
-        if elapsed_s > 0:
-            counters.calls_per_s = max(0, counters.calls - self._calls_before) / elapsed_s
-        self.now_s, self._calls_before = now_s, counters.calls
-        self.glances.kept.sweep()
-        for connection, transport in list(self.connections.items()):
-            connection.check(transport, now_s)
 
 
 class Connection(asyncio.Protocol):
@@ -108,6 +51,7 @@ class Connection(asyncio.Protocol):
         "_received_size_bytes",
         "_since_s",
         "_taken",
+        "_told_size_bytes",
         "_transport",
         "_written_size_bytes",
         "is_paused",
@@ -118,12 +62,14 @@ class Connection(asyncio.Protocol):
         self._port = port
         self._transport: asyncio.Transport
         self._parser = RequestParser()
-        self.session: Session
+        self.session: QuickSession
         self._heard: list[bytes] = []
         """Bytes that came while the session was busy."""
         self._heard_size_bytes = 0
         self._received_size_bytes = self._written_size_bytes = self._taken = 0
         """All that ever came, all that was ever sent, and the pipelines between them."""
+        self._told_size_bytes = 0, 0
+        """What of both the port has counted."""
         self._out: list[bytes] = []
         """Messages of this turn, and what came after them."""
         self.is_paused = False
@@ -151,7 +97,9 @@ class Connection(asyncio.Protocol):
         keep_alive(transport)
         addresses = shown(transport, "peername"), shown(transport, "sockname")
         id = port.clients.new_id()
-        session = Session(self, id, addresses, port.redis, port.table, port.counters, port.glances)
+        session = QuickSession(
+            self, id, addresses, port.redis, port.table, port.counters, port.glances
+        )
         session.is_trusted = self._parser.trusted = not port.has_password
         session.came_s = session.active_s = self._since_s = port.now_s
         self.session = session
@@ -164,6 +112,7 @@ class Connection(asyncio.Protocol):
         port = self._port
         if port.connections.pop(self, None) is None:
             return  # it was turned away
+        self._tell()
         port.counters.connections_open = len(port.connections)
         port.clients.discard(self.session)
         self._is_over = True
@@ -218,11 +167,17 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        session, port = self.session, self._port
+        session = self.session
         self._received_size_bytes += len(data)
-        port.counters.received_size_bytes += len(data)
-        session.active_s = port.now_s
         if not session.is_busy:
+            if (
+                session.is_usual
+                and not self._parser.is_midway
+                and (key := cut_get(data)) is not None
+            ):
+                self._taken += 1
+                session.take_get(key)
+                return
             if not self._take_quickly(data):
                 self._take(data)
             if not session.is_busy:
@@ -262,6 +217,7 @@ class Connection(asyncio.Protocol):
     def _take(self, data: bytes) -> bool:
         """Let the session do what data completes; False if that is nothing."""
         session, parser = self.session, self._parser
+        session.active_s = self._port.now_s
         parser.trusted = session.is_trusted
         calls = parser.feed(data)
         if calls:
@@ -305,13 +261,20 @@ class Connection(asyncio.Protocol):
             return
         transport = self._transport
         self._written_size_bytes += len(data)
-        self._port.counters.sent_size_bytes += len(data)
         transport.write(data)
         if self.is_paused:
-            unsent = transport.get_write_buffer_size()
-            if unsent > self._port.limits.resp_output_size_bytes_max:
-                self._port.counters.connections_cut_off += 1
-                self.cut_off(f"{unsent} bytes wait to be read by it")
+            self._mind_unsent()
+
+    def answer(self, data: bytes) -> None:
+        """See Outlet: at once, for nearly always nothing else waits."""
+        if self._out or self._heard or self._ends or self._is_over or self._is_reading_paused:
+            self.write(data)
+            self.idle()
+            return
+        self._written_size_bytes += len(data)
+        self._transport.write(data)
+        if self.is_paused:
+            self._mind_unsent()
 
     def write_soon(self, data: bytes) -> None:
         """See Outlet."""
@@ -323,6 +286,13 @@ class Connection(asyncio.Protocol):
         out.append(data)
         if len(out) >= WRITES_AT_ONCE:
             self.flush()
+
+    def _mind_unsent(self) -> None:
+        """Cut the client off if it leaves too much unread."""
+        unsent = self._transport.get_write_buffer_size()
+        if unsent > self._port.limits.resp_output_size_bytes_max:
+            self._port.counters.connections_cut_off += 1
+            self.cut_off(f"{unsent} bytes wait to be read by it")
 
     def flush(self) -> None:
         """Hand what was gathered to the transport."""
@@ -360,6 +330,8 @@ class Connection(asyncio.Protocol):
         every header_timeout_s by PROGRESS_SIZE_BYTES, or by finishing it.
         """
         port, session = self._port, self.session
+        if self._tell():
+            session.active_s = now_s
         unread = transport.get_write_buffer_size()
         owes = unread > 0 or (not session.is_busy and self._parser.is_midway)
         step = PROGRESS_SIZE_BYTES
@@ -373,6 +345,14 @@ class Connection(asyncio.Protocol):
         elif self._is_idle() and 0 < port.limits.resp_idle_timeout_s <= now_s - session.active_s:
             port.counters.connections_idle += 1
             self.end()
+
+    def _tell(self) -> bool:
+        """Let the port count what came and went; whether anything has come since the last time."""
+        counters, (received, written) = self._port.counters, self._told_size_bytes
+        self._told_size_bytes = self._received_size_bytes, self._written_size_bytes
+        counters.received_size_bytes += self._received_size_bytes - received
+        counters.sent_size_bytes += self._written_size_bytes - written
+        return self._received_size_bytes > received
 
     def _is_idle(self) -> bool:
         """Whether nothing is to come but the client's next call."""

@@ -33,15 +33,18 @@ _SETS: Final = {mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n
 """By what a pipeline begins with, up to the first key's size: what stands between two requests."""
 
 
+def cut_get(data: bytes) -> bytes | None:
+    """The key, if these bytes are one GET."""
+    head = _ALONE.get(len(data))
+    if head is not None and data.startswith(head) and data.endswith(_END):
+        return data[len(head) : -2]
+    return None
+
+
 def cut_gets(data: bytes) -> list[bytes] | None:
     """The keys, if these bytes are whole GETs of one key each, as many as may be done at once."""
-    if not data.endswith(_END):
-        return None
-    head = _ALONE.get(len(data))
-    if head is not None and data.startswith(head):
-        return [data[len(head) : -2]]
     between = _GETS.get(data[:_MARK_SIZE_BYTES])
-    if between is None:
+    if between is None or not data.endswith(_END):
         return None
     at = data.find(_END, _MARK_SIZE_BYTES)
     size_text = data[_MARK_SIZE_BYTES:at]

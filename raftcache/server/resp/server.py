@@ -10,7 +10,8 @@ from raftcache.metrics import RespCounters
 from raftcache.ports import Clock
 from raftcache.server.listening import Listening
 from raftcache.server.resp.client import Clients
-from raftcache.server.resp.connection import Connection, Port
+from raftcache.server.resp.connection import Connection
+from raftcache.server.resp.port import Port
 from raftcache.server.resp.table import CallTable
 from raftcache.service.redis import Redis
 

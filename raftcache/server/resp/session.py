@@ -9,16 +9,14 @@ and no call costs a task or a future.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from operator import itemgetter
 from typing import Final
 
-from raftcache.command.calls import Call
 from raftcache.command.values import Failure, Value
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
 from raftcache.server.resp.encode import encode_all
-from raftcache.server.resp.glances import Glances
 from raftcache.server.resp.judging import judge
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
@@ -37,9 +35,6 @@ STEPS_AT_ONCE: Final = 256
 REPLIES_AT_ONCE: Final = 32
 """Replies that are written before looking whether the client still reads."""
 
-GLANCE_SIZE_BYTES_MAX: Final = 64 << 10
-"""The same for GETs that are answered at a glance: as much as a pipe to a client holds at least."""
-
 OF_HTTP: Final = frozenset((b"POST", b"HOST:"))
 """Who can make a browser send a request must not get further: here is the end, as in Redis."""
 
@@ -57,7 +52,6 @@ class Session(Client):
         "_cancel",
         "_checked",
         "_counters",
-        "_glances",
         "_is_going",
         "_is_gone",
         "_is_leaving",
@@ -78,12 +72,10 @@ class Session(Client):
         redis: Redis,
         table: CallTable,
         counters: RespCounters,
-        glances: Glances,
     ) -> None:
         """addresses: the client's and ours."""
         super().__init__(outlet, id, *addresses)
         self._redis, self._table, self._counters = redis, table, counters
-        self._glances = glances
         self._calls: list[Request] = []
         self._tokens: list[bytes] | None = None
         """Of the stage under way."""
@@ -122,28 +114,6 @@ class Session(Client):
         self._is_going = False
         if not self._is_waiting:
             self._go_on()
-
-    def take_gets(self, keys: list[bytes]) -> None:
-        """The same for a GET of each key; only while everything is usual."""
-        self._begin_quickly(b"GET", len(keys))
-        self._redis.get(keys, self._answered, self._glance)
-
-    def take_sets(self, calls: list[Call], size_bytes: int) -> None:
-        """The same for calls that write and fit into one proposal; size_bytes: theirs, or more."""
-        self._begin_quickly(calls[-1][0], len(calls))
-        self._is_going = True
-        self._redis.write(calls, size_bytes, self._answered)
-        self._is_going = False
-        if not self._is_waiting:  # it was answered at once: refused
-            self._go_on()
-
-    def _begin_quickly(self, name: bytes, count: int) -> None:
-        assert self.is_usual
-        assert not self.is_busy, "one pipeline at a time"
-        self.last_call = name
-        self._counters.calls += count
-        self._tokens = None
-        self.is_busy = self._is_waiting = True
 
     def resume(self) -> None:
         """The client reads again."""
@@ -314,34 +284,6 @@ class Session(Client):
         if self.after_reads is not None:  # EXEC reads, too
             self.after_reads()
         self.resume()
-
-    def _glance(self, stored: Sequence[bytes | None]) -> bool:
-        """Answer the GETs that were taken quickly by what is stored; False if that takes more."""
-        outlet = self.outlet
-        if self._is_going or self._is_gone or outlet.is_paused:
-            return False
-        data = self._glances.replies(stored)
-        if data is None or len(data) > GLANCE_SIZE_BYTES_MAX:
-            return False
-        self.is_busy = self._is_waiting = False
-        outlet.write(data)
-        outlet.idle()
-        return True
-
-    def _answered(self, values: list[Value]) -> None:
-        """The answers to what was taken quickly."""
-        outlet = self.outlet
-        if self._is_going or self._is_gone or outlet.is_paused or len(values) > REPLIES_AT_ONCE:
-            self._ended(values)
-            return
-        try:
-            data = encode_all(values, self.protocol)
-        except Exception:
-            self._ended(values)  # which says so
-            return
-        self.is_busy = self._is_waiting = False
-        outlet.write(data)
-        outlet.idle()
 
     def _ended(self, values: list[Value]) -> None:
         """The answers to a stage."""
