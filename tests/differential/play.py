@@ -65,7 +65,8 @@ class Differs:
 
     @property
     def is_meant(self) -> judge.Difference | None:
-        return judge.meant(self.step.call, self.redis, self.other)
+        before = [step.call for step in self.before]
+        return judge.meant(self.step.call, self.redis, self.other, before)
 
 
 def _words(call: Call) -> str:
