@@ -15,6 +15,7 @@ from raftcache.server.kept import Kept
 from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.greetings import Greetings
+from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.server import RespServer
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.transactions import Transactions
@@ -61,6 +62,7 @@ async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]
         Transactions(redis).add_to,
         Subscribing(pubsub).add_to,
         Caching(tracking, clients).add_to,
+        Manners().add_to,
         lambda table: table.add("CLIENT|ID", lambda client, call: client.id),
     )
     server = RespServer(redis, config, HandClock(), RespCounters(), clients, rooms)

@@ -15,7 +15,7 @@ from tests.support.raw_http import run, until
 from tests.support.redis_door import redis_door
 from tests.support.redis_server import redis_server
 from tests.support.resp_script import play
-from tests.support.resp_wire import RespWire, packed
+from tests.support.resp_wire import Reply, RespWire, packed
 
 SCRIPTS = {
     "channels": """
@@ -174,6 +174,40 @@ def test_subscribers_are_sent_what_redis_sends(redis: Path, name: str) -> None:
             await until(lambda: door.pubsub.gauges()["subscriptions"] == 0)
 
     run(test())
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        "CLIENT REPLY OFF/PING/SUBSCRIBE x x/UNSUBSCRIBE/PSUBSCRIBE x*/PUNSUBSCRIBE/SUNSUBSCRIBE",
+        "CLIENT REPLY SKIP/SUBSCRIBE x/PING",
+        "CLIENT REPLY SKIP/UNSUBSCRIBE/PING",
+        "HELLO 3/CLIENT REPLY OFF/SUBSCRIBE x/PING/UNSUBSCRIBE",
+        "CLIENT REPLY SKIP/RESET/PING",
+        "CLIENT REPLY OFF/RESET/PING",
+    ],
+)
+def test_confirmations_come_whatever_client_reply_said(redis: Path, calls: str) -> None:
+    async def test() -> None:
+        async with redis_door() as door:
+            heard = [
+                await asyncio.to_thread(_hear, address, calls.split("/"))
+                for address in (door.port, redis)
+            ]
+            assert heard[0] == heard[1]
+
+    run(test())
+
+
+def _hear(address: Path | int, calls: list[str]) -> list[Reply]:
+    """What is sent because of these calls, done as one pipeline; but for what HELLO says."""
+    with contextlib.closing(RespWire(address)) as wire:
+        last = ["RESET", "CLIENT REPLY ON", "ECHO end"]
+        wire.send(b"".join(packed(call.encode().split()) for call in (*calls, *last)))
+        heard: list[Reply] = []
+        while (reply := wire.read()) != ("$", b"end"):
+            heard.append(reply)
+        return [reply for reply in heard if "server" not in repr(reply)]
 
 
 def test_a_transaction_subscribes_to_nothing() -> None:

@@ -181,6 +181,7 @@ class Client:
         """Has said the password, if there is one."""
         self.is_blocked = False
         """The call under way waits for something to happen."""
+        self.mute = Mute.NO
         self.redirect = -1
         """Whom invalidations go to: an id, 0 for itself, -1 for nobody."""
         self.forget()
@@ -189,7 +190,8 @@ class Client:
         """As after connecting; for RESET. Who is connected stays, and its password is not asked."""
         self.protocol = RESP2
         self.name = b""
-        self.mute = Mute.NO
+        if self.mute is not Mute.THIS:  # the RESET itself is what is not to be answered
+            self.mute = Mute.NO
         self.want: Want = LINEARIZABLE
         self.watched: dict[bytes, int] = {}
         """WATCH: keys, and their revisions then."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from raftcache.command.integers import integer_or_none
-from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.values import NIL_ARRAY, Failure, Value, Verbatim
 from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.greetings import BAD_NAME, DEFAULT_USER
 from raftcache.server.resp.reference import Request
@@ -102,7 +102,7 @@ class People:
         table.add("CLIENT|HELP", lambda client, call: help_lines(_HELP))
 
     def _info(self, client: Client, call: Request) -> Value:
-        return self._line(client)
+        return Verbatim(self._line(client))
 
     def _list(self, client: Client, call: Request) -> Value:
         found: Iterable[Client | None] = self._clients
@@ -119,7 +119,7 @@ class People:
             found = [self._clients.get(id) for id in ids if id is not None]
         elif options:
             return SYNTAX
-        return b"".join(self._line(each) for each in found if each is not None)
+        return Verbatim(b"".join(self._line(each) for each in found if each is not None))
 
     def _line(self, client: Client) -> bytes:
         """As Redis 7.0 has it, with the library at the end as 7.2; zeros for what is not kept."""

@@ -16,7 +16,7 @@ from typing import Final
 from raftcache.command.values import Failure, Value
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
-from raftcache.server.resp.encode import encode_all
+from raftcache.server.resp.encode import Pushes, encode_all
 from raftcache.server.resp.judging import judge
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
@@ -314,10 +314,9 @@ class Session(Client):
         self.resume()
 
     def _answer(self, value: Value) -> None:
-        if self.mute is Mute.NO:
+        if self.mute is Mute.NO or type(value) is Pushes:  # these answer nothing by themselves
             self._replies.append(value)
-        else:
-            self._unmute()
+        self._unmute()
 
     def _unmute(self) -> None:
         if self.mute is Mute.THIS:
