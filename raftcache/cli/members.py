@@ -10,7 +10,9 @@ import click
 
 from raftcache.cli import table
 from raftcache.cli.options import echo_json, open_client, operator_options
+from raftcache.cli.places import Parsed
 from raftcache.client import Member, Members, NodeStatus, SyncClient
+from raftcache.config.text import parse_name
 from raftcache.errors import Conflict, NotFound, RaftcacheError, Refused, Unknown
 
 POLL_S: Final = 0.5
@@ -19,7 +21,8 @@ POLL_S: Final = 0.5
 F = TypeVar("F", bound=Callable[..., Any])
 Ask = Callable[[SyncClient], Members]
 
-name_argument = click.argument("name")
+_NAME: Final = Parsed("name", parse_name)
+name_argument = click.argument("name", type=_NAME)
 if_version_option = click.option(
     "--if-version",
     type=click.IntRange(min=0),
@@ -170,12 +173,12 @@ def show(endpoints: str | None, timeout_s: float, as_json: bool) -> None:
 
 
 @leader.command()
-@click.argument("name", default="")
+@click.argument("name", type=_NAME, required=False)
 @operator_options
-def transfer(name: str, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
+def transfer(name: str | None, endpoints: str | None, timeout_s: float, as_json: bool) -> None:
     """Let NAME lead, or whichever voter has most; no request in flight is refused."""
     with open_client(endpoints, timeout_s) as client:
-        now = client.transfer_leadership(name)
+        now = client.transfer_leadership(name or "")
     _echo({"leader": now}, as_json, f"{now} leads")
 
 

@@ -144,6 +144,9 @@ def test_exit_1_the_condition_does_not_hold(nodes: list[FakeNode]) -> None:
         ("serve",),
         ("serve", "--heartbeat", "fast"),
         ("demo", "--nodes", "10"),
+        ("member", "remove", ""),
+        ("member", "promote", "a/b"),
+        ("leader", "transfer", ""),
     ],
 )
 def test_exit_2_usage(nodes: list[FakeNode], args: tuple[str, ...]) -> None:
