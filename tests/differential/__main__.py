@@ -6,6 +6,7 @@ Exits 1 if there was one that docs/REDIS.md does not list.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 import tempfile
 from collections import Counter
@@ -23,6 +24,7 @@ DIFFERENCES_MAX = 50
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = _arguments(argv)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: no server is left
     failed, meant = 0, Counter[str]()
     with tempfile.TemporaryDirectory() as folder, servers(Path(folder), args.peer) as pair:
         compared = Listening(*pair) if args.events else pair
