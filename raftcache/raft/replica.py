@@ -81,6 +81,7 @@ class Replica:
         self._loop = loop
         self._batches = Batches(self._give, self.wake, clock, loop, timing.request_timeout_s)
         self._reads: list[Callable[[int | None], None]] = []
+        self._gathering: list[Callable[[], None]] = []
         self._rounds = 0
         self._progress = Progress()
         self._turn_due = False
@@ -137,13 +138,25 @@ class Replica:
     def read_index(self, ready: Callable[[int | None], None]) -> None:
         """ready(index) once this node's state has everything acknowledged before this call.
 
-        ready(None) if nobody can vouch for that now. All calls of one turn share one round.
+        ready(None) if nobody can vouch for that now. All calls of one turn share one round, and so
+        do those that come while one is under way.
         """
         if self._stopped:
             ready(None)
             return
         self._reads.append(ready)
-        self.wake()
+        if self._rounds < READ_ROUNDS_MAX:
+            self.wake()
+
+    def before_round(self, begin: Callable[[], None]) -> None:
+        """begin() when it costs no time any more to ask for a read index: in a later call.
+
+        That is at the end of this turn of the loop, or when the round under way has ended.
+        """
+        if self._rounds < READ_ROUNDS_MAX or self._stopped:
+            self._loop.call_soon(begin)
+        else:
+            self._gathering.append(begin)
 
     def holds_lease(self) -> bool:
         """This node is the leader, and nobody else can have become it."""
@@ -160,6 +173,8 @@ class Replica:
 
             def ready(index: int | None) -> None:
                 self._rounds -= 1
+                if self._gathering:
+                    self._end_gathering()
                 for read in reads:
                     read(index)
                 if self._reads:
@@ -175,7 +190,13 @@ class Replica:
         """Nothing is to be done here until a round for reads is answered."""
         return self._rounds > 0 and self._outbox.is_idle
 
+    def _end_gathering(self) -> None:
+        gathering, self._gathering = self._gathering, []
+        for begin in gathering:
+            begin()
+
     def _end_reads(self, index: int | None) -> None:
+        self._end_gathering()
         reads, self._reads = self._reads, []
         for read in reads:
             read(index)

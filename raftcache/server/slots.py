@@ -87,7 +87,7 @@ class Gets(Reading[tuple[bytes, Slot]]):
     __slots__ = ("_port", "_served_by", "kept")
 
     def __init__(self, port: HotPort, kv: Kv) -> None:
-        super().__init__(port.loop, kv)
+        super().__init__(kv)
         self._port = port
         self.kept = Kept()
         self._served_by = b""

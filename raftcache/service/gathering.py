@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 from raftcache.command.calls import CALLS_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
@@ -42,6 +42,10 @@ class Reader(Protocol):
 
 
 R = TypeVar("R")
+
+GATHERED_MAX: Final = 1024
+"""Readers of one kind that gather under a round before they count among those that wait, of whom
+there may be reads_pending_max."""
 
 logger = logging.getLogger("raftcache.redis")
 
@@ -90,25 +94,29 @@ def _share(shares: list[tuple[int, ValuesDone]], values: list[Value]) -> None:
 
 
 class Reading(ABC, Generic[R]):
-    """Those who come to read in one turn of the loop share one read round, and one call."""
+    """Those who come to read before a round begins share it, and one call."""
 
-    __slots__ = ("_asked", "_kv", "_loop")
+    __slots__ = ("_asked", "_kv")
 
-    def __init__(self, loop: Loop, kv: Kv) -> None:
-        self._loop, self._kv = loop, kv
+    def __init__(self, kv: Kv) -> None:
+        self._kv = kv
         self._asked: list[R] = []
 
     def add(self, reader: R) -> None:
         """Answer this one later, by what a linearizable read finds."""
         asked = self._asked
-        if not asked:
-            self._loop.call_soon(self._begin)
         asked.append(reader)
+        count = len(asked)
+        if count == 1:
+            self._kv.before_round(self._begin)
+        elif count == GATHERED_MAX:
+            self._begin()
 
     def _begin(self) -> None:
         """Who asks from here on has to wait for the next round: this one may be too old."""
         asked, self._asked = self._asked, []
-        self._kv.when_fresh(LINEARIZABLE, partial(self._answer, asked), len(asked))
+        if asked:
+            self._kv.when_fresh(LINEARIZABLE, partial(self._answer, asked), len(asked))
 
     @abstractmethod
     def _answer(self, readers: list[R], refused: RaftcacheError | None) -> None:
@@ -125,7 +133,6 @@ class ReadingValues(Reading[tuple[Sequence[bytes], ValuesDone, Glance | None]]):
 
     def __init__(
         self,
-        loop: Loop,
         kv: Kv,
         machine: Machine,
         look_closer: Callable[[Sequence[bytes], ValuesDone], None],
@@ -133,7 +140,7 @@ class ReadingValues(Reading[tuple[Sequence[bytes], ValuesDone, Glance | None]]):
     ) -> None:
         """look_closer: does it for keys that have more to them than a value. note_read: told of
         the other keys that are read."""
-        super().__init__(loop, kv)
+        super().__init__(kv)
         self._machine = machine
         self._look_closer, self._note_read = look_closer, note_read
 
@@ -175,7 +182,6 @@ class ReadingEach(Reading[tuple[bytes, Reader]]):
 
     def __init__(
         self,
-        loop: Loop,
         kv: Kv,
         machine: Machine,
         look: Callable[[Sequence[bytes], ValuesDone], None],
@@ -183,7 +189,7 @@ class ReadingEach(Reading[tuple[bytes, Reader]]):
     ) -> None:
         """look: does it for those who cannot answer by what is stored. note_read: told of the
         other keys."""
-        super().__init__(loop, kv)
+        super().__init__(kv)
         self._machine, self._look, self._note_read = machine, look, note_read
 
     def _answer(self, readers: list[tuple[bytes, Reader]], refused: RaftcacheError | None) -> None:

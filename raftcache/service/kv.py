@@ -89,6 +89,13 @@ class Kv(Protocol):
         """
         ...
 
+    def before_round(self, begin: Callable[[], None]) -> None:
+        """begin() in a later call, when a round for reads may begin.
+
+        Until then more of those may gather who will wait for it together.
+        """
+        ...
+
     def tick(self, done: Callable[[Outcome], None]) -> None:
         """Commit an entry that says nothing but the time: then what is overdue counts as gone."""
         ...
@@ -120,6 +127,9 @@ class KvService:
 
     def now_ms(self) -> int:
         return self._time.now_ms()
+
+    def before_round(self, begin: Callable[[], None]) -> None:
+        self._replica.before_round(begin)
 
     def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
         if isinstance(command, _SETS) and len(command.value) > self._value_size_bytes_max:

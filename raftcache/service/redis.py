@@ -133,8 +133,8 @@ class RedisService:
         self.alone = alone
         self._receivers = receivers
         self._writing = Writing(loop, self._write) if gathers else None
-        self._reading = ReadingValues(loop, kv, machine, self._get_slowly, note_read)
-        self.get_one = ReadingEach(loop, kv, machine, self._reading.look, note_read).add
+        self._reading = ReadingValues(kv, machine, self._get_slowly, note_read)
+        self.get_one = ReadingEach(kv, machine, self._reading.look, note_read).add
 
     def run(
         self,

@@ -166,6 +166,7 @@ def play(pieces: list[bytes], password: str, *, gathers: bool) -> tuple[Any, ...
         CallTable(),
     )
     loop = cast("asyncio.AbstractEventLoop", hand)
+    kv.loop = hand
     redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, gathers=gathers)
     pubsub, tracking = PubSub(kv, kv.machine, loop, ""), Tracking(kv.machine, loop)
     tracking.start()

@@ -51,7 +51,7 @@ def reads_without_a_round() -> AbstractContextManager[Any]:
 
     def begin(reading: Reading) -> None:
         asked, reading._asked = reading._asked, []
-        reading._fresh(asked, None)
+        reading._answer(asked, None)
 
     return mock.patch.object(Reading, "_begin", begin)
 
@@ -79,4 +79,8 @@ def goes_on_unanswered() -> AbstractContextManager[Any]:
 
 def used_too_early() -> AbstractContextManager[Any]:
     """As if no voter were of an older version."""
-    return mock.patch.object(SyncObj, "commands_version", return_value=versions.COMMANDS)
+
+    def commands_version(engine: SyncObj) -> int:
+        return versions.COMMANDS
+
+    return mock.patch.object(SyncObj, "commands_version", commands_version)

@@ -15,11 +15,16 @@ from tests.sim.mutations import BY_SWITCH, MUTATIONS
 from tests.sim.stories import a_voter_restarts
 from tests.sim.world import World
 
+MISTAKES = ("AttributeError", "ImportError", "NameError", "TypeError", "UnboundLocalError")
+"""Of a control, not of what it removes."""
+
 
 @pytest.mark.parametrize("mutation", MUTATIONS, ids=lambda m: m.name.replace(" ", "-"))
 def test_a_missing_rule_is_noticed(mutation: Mutation) -> None:
     for seed in mutation.range:
-        if mutation.run(seed, mutation.profile).verdict is not None:
+        verdict = mutation.run(seed, mutation.profile).verdict
+        if verdict is not None:
+            assert verdict.kind not in MISTAKES, f"the control does not work: {verdict}"
             return
     pytest.fail(f"{mutation.seeds} seeds of {mutation.profile} did not notice: {mutation.name}")
 

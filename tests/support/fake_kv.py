@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
@@ -9,6 +10,7 @@ from raftcache.command import codec
 from raftcache.command.replies import Item
 from raftcache.command.words import Command, Tick
 from raftcache.errors import RaftcacheError
+from raftcache.ports import Loop
 from raftcache.service.kv import FreshDone, Outcome, ReadDone, Want
 from raftcache.state.items import read_plain
 from raftcache.state.machine import Machine
@@ -25,6 +27,8 @@ class FakeKv:
         self.time_ms = time_ms
         self.holding = False
         self.error: RaftcacheError | None = None
+        self.loop: Loop | None = None
+        """In place of asyncio's."""
         self.commands: list[Command] = []
         self.wants: list[Want] = []
         self._held: list[Callable[[], None]] = []
@@ -52,6 +56,9 @@ class FakeKv:
     def when_fresh(self, want: Want, done: FreshDone, readers: int = 1) -> None:
         self.wants.append(want)
         self._end(lambda: done(self.error))
+
+    def before_round(self, begin: Callable[[], None]) -> None:
+        (self.loop or asyncio.get_running_loop()).call_soon(begin)
 
     def tick(self, done: Callable[[Outcome], None]) -> None:
         self.write(Tick(), done)

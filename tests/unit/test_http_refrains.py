@@ -140,7 +140,7 @@ class Door:
         assert runner is not None
         assert runner.server is not None
         connection, wire = HotConnection(port, runner.server), Wire()
-        port.gets._loop = AT_ONCE  # as what is parsed is answered: then they can be compared
+        self.served.kv.loop = AT_ONCE  # as what is parsed is answered: then they can be compared
         if not self.quick:
             connection._steps.lose()
         connection.connection_made(wire)

@@ -21,6 +21,7 @@ from raftcache.errors import (
     RaftcacheError,
     Unknown,
 )
+from raftcache.service.gathering import GATHERED_MAX
 from raftcache.service.kv import Want
 from raftcache.service.pipeline import TOO_MUCH
 from raftcache.service.redis import RedisService
@@ -393,6 +394,59 @@ async def test_gets_that_are_refused(kv: FakeKv) -> None:
     await asyncio.sleep(0)
     why = Failure("CLUSTERDOWN nobody leads")
     assert answers == {"a b": [why, why], "c": [why]}
+
+
+class Alone:
+    """A reader of one key, who finds what begins with the sign."""
+
+    def __init__(self) -> None:
+        self.found_all: list[bytes | None] = []
+        self.answers: list[list[Value]] = []
+
+    def found(self, stored: bytes | None) -> bool:
+        if stored is None:
+            return False
+        if stored.endswith(b"!"):
+            raise ValueError("a reader's own fault")
+        self.found_all.append(stored)
+        return True
+
+    def answered(self, values: list[Value]) -> None:
+        self.answers.append(values)
+
+
+@on_loop
+async def test_readers_of_one_key_are_answered_each_in_its_way(kv: FakeKv) -> None:
+    noted: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, noted.append)
+    await run(redis, "SET a 1", "SET b 2!")
+    noted.clear()
+    reader = Alone()
+    for key in (b"b", b"a", b"none"):
+        redis.get_one((key, reader))
+    await asyncio.sleep(0)
+    assert reader.found_all == kv.stored([b"a"]), "one's fault is not another's"
+    assert reader.answers == [[None]], "there was nothing to find"
+    assert noted == [b"a", b"none"]
+    kv.error = NotLeader("nobody leads")
+    redis.get_one((b"a", reader))
+    await asyncio.sleep(0)
+    assert reader.answers[1:] == [[Failure("CLUSTERDOWN nobody leads")]]
+
+
+@on_loop
+async def test_so_many_gather_before_they_count_among_those_that_wait(kv: FakeKv) -> None:
+    redis, reader = service(kv, asyncio.get_running_loop()), Alone()
+    await run(redis, "SET a 1")
+    kv.wants.clear()
+    for _ in range(GATHERED_MAX + 1):
+        redis.get_one((b"a", reader))
+    assert (len(kv.wants), len(reader.found_all)) == (1, GATHERED_MAX)
+    await asyncio.sleep(0)
+    assert (len(kv.wants), len(reader.found_all)) == (2, GATHERED_MAX + 1)
+    await asyncio.sleep(0)
+    assert len(kv.wants) == 2, "nobody has come since"
 
 
 @on_loop

@@ -236,6 +236,33 @@ def test_reads_that_arrive_under_a_round_share_the_next_one() -> None:
     assert bench.last_seq - before == 2 * rounds
 
 
+def test_who_gathers_under_a_round_is_told_when_the_next_may_begin() -> None:
+    bench, told = leading(), list[str]()
+    bench.turn()
+
+    def gather(name: str) -> None:
+        bench.replica.before_round(lambda: told.append(name))
+        assert name not in told, "in a later call"
+
+    gather("no round")
+    bench.run()
+    assert told == ["no round"]
+    bench.replica.read_index(lambda index: told.append(f"read {index}"))
+    bench.turn()
+    gather("under one")
+    bench.run()
+    assert told == ["no round"], "the round is under way"
+    bench.feed(bench.peers[0], type="pong", term=bench.term, seq=bench.last_seq)
+    assert told == ["no round", "under one", "read 2"]
+    bench.replica.read_index(lambda index: told.append(f"read {index}"))
+    bench.turn()
+    gather("at the end")
+    bench.replica.stop()
+    gather("after it")
+    bench.run()
+    assert {*told[3:]} == {"at the end", "read None", "after it"}
+
+
 def test_an_error_stops_the_node_once_and_ends_everything() -> None:
     bench, outcomes, reads = leading(), [], []
     bench.replica.propose(put(), outcomes.append)
