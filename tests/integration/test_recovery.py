@@ -187,14 +187,14 @@ def test_a_folder_that_is_no_nodes_is_not_called_well(tmp_path: Path) -> None:
 def test_a_damaged_log_is_refused_with_file_and_offset(cluster: Cluster) -> None:
     cluster.kill("n1")
     folder = cluster.nodes["n1"].folder
-    segment = next((folder / "wal").iterdir())
+    segment = min(path for path in (folder / "wal").iterdir() if path.name != "new.tmp")
     data = bytearray(segment.read_bytes())
-    data[700] ^= 4
+    data[550] ^= 4  # in the first block: what lies between two means nothing
     segment.write_bytes(data)
     said = raftcache("wal", "verify", "--data-dir", folder, "--json")
     assert said.code == 1
     assert said.json["file"] == f"wal/{segment.name}"
-    assert 512 <= said.json["offset"] <= 700
+    assert said.json["offset"] == 512
     assert "join" in said.json["why"]
     seen = succeeds("wal", "inspect", "--data-dir", folder, "--json").json
     assert f"offset {said.json['offset']}" in seen["damage"]
