@@ -28,6 +28,15 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
         yield cluster
 
 
+def damage(folder: Path) -> Path:
+    """Flip a bit in the first block: what lies between two blocks means nothing. The segment."""
+    segment = min((folder / "wal").glob("*.seg"))
+    data = bytearray(segment.read_bytes())
+    data[550] ^= 4
+    segment.write_bytes(data)
+    return segment
+
+
 def test_one_of_three_goes_on_alone_and_the_lost_cannot_come_back(
     cluster: Cluster, tmp_path: Path
 ) -> None:
@@ -119,10 +128,7 @@ def test_a_damaged_node_is_rebuilt_from_the_others(cluster: Cluster) -> None:
     source = ("--from", cluster.nodes[leader].url)
     assert "in use by another process" in raftcache(*place, *source).err
     cluster.kill(broken)
-    segment = next((cluster.nodes[broken].folder / "wal").iterdir())
-    data = bytearray(segment.read_bytes())
-    data[600] ^= 1
-    segment.write_bytes(data)
+    segment = damage(cluster.nodes[broken].folder)
     cluster.start(broken)
     assert cluster.exit_code(broken) == 70
     assert "join the cluster again" in cluster.said(broken)
@@ -187,10 +193,8 @@ def test_a_folder_that_is_no_nodes_is_not_called_well(tmp_path: Path) -> None:
 def test_a_damaged_log_is_refused_with_file_and_offset(cluster: Cluster) -> None:
     cluster.kill("n1")
     folder = cluster.nodes["n1"].folder
-    segment = min(path for path in (folder / "wal").iterdir() if path.name != "new.tmp")
-    data = bytearray(segment.read_bytes())
-    data[550] ^= 4  # in the first block: what lies between two means nothing
-    segment.write_bytes(data)
+    segment = damage(folder)
+    data = segment.read_bytes()
     said = raftcache("wal", "verify", "--data-dir", folder, "--json")
     assert said.code == 1
     assert said.json["file"] == f"wal/{segment.name}"
