@@ -53,10 +53,11 @@ class SystemFile:
     def read_at(self, offset_bytes: int, size_bytes: int) -> bytes:
         return os.pread(self._fd, size_bytes, offset_bytes)
 
-    def write_at(self, offset_bytes: int, data: bytes | memoryview) -> None:
+    def write_at(self, offset_bytes: int, data: bytes) -> None:
         written = os.pwrite(self._fd, data, offset_bytes)
-        if written < len(data):  # for instance when the disk fills up
-            self.write_at(offset_bytes + written, memoryview(data)[written:])
+        while written < len(data):  # for instance when the disk fills up
+            rest = memoryview(data)[written:]
+            written += os.pwrite(self._fd, rest, offset_bytes + written)
 
     def sync(self) -> None:
         os.fdatasync(self._fd)

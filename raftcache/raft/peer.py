@@ -177,6 +177,8 @@ class Connection(asyncio.Protocol):
         self.name: str | None = None
         self.incarnation = self.version = self.members_version = 0
         self.member_id = ""
+        self.is_other = False
+        """Its data is not what the configuration says; whoever knows that says so here."""
         self.is_open = False
         self.why = "closed by the peer"
         self.closed = asyncio.Event()

@@ -71,7 +71,6 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._counters, self._on_activity = counters, on_activity
         self._peers: dict[str, Peer] = {}
         self._roll = Roll()
-        self._others: set[str] = set()  # linked, but with other data than the roll has
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
@@ -178,20 +177,15 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             link = peer.connection
             if link is None:
                 continue
-            self._compare(peer.node, link)
+            link.is_other = self._roll.is_other(peer.node.id, link.member_id)
             refusal = self._roll.refusal(peer.node.id, link.member_id, link.members_version)
             if refusal is not None:
                 self._part(link, refusal)
 
     def is_other(self, node: Node) -> bool:
         """Whether the peer greeted with other data than the configuration has for it."""
-        return node in self._others
-
-    def _compare(self, node: Node, link: Connection) -> None:
-        if self._roll.is_other(node.id, link.member_id):
-            self._others.add(node)
-        else:
-            self._others.discard(node)
+        link = self._connection_to(node)
+        return link is not None and link.is_other
 
     def set_removed(self, member_ids: Collection[str]) -> None:
         """Who comes with this data is told that it was removed."""
@@ -229,8 +223,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
 
         ACCESSES_REPORTED_MAX at most.
         """
-        peer = self._peers.get(name)
-        connection = None if peer is None else peer.connection
+        connection = self._connection_to(name)
         if connection is not None and connection.version >= ACCESSES_SINCE:
             connection.send_now(encode({"type": "accesses", "keys": keys}))
 
@@ -240,6 +233,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             for connection in self._unflushed:
                 connection.flush()
             self._unflushed.clear()
+
+    def _connection_to(self, name: str) -> Connection | None:
+        peer = self._peers.get(name)
+        return None if peer is None else peer.connection
 
     # -- what connections report -----------------------------------------------------------------
 
@@ -348,7 +345,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._half_open.pop(connection, None)
         connection.greeted_by(hello)
         peer.connection = connection
-        self._compare(peer.node, connection)
+        connection.is_other = self._roll.is_other(peer.node.id, connection.member_id)
         self._counters.connects += 1
         fields = {"incarnation": connection.incarnation, "version": connection.version}
         logger.info("link up", extra={"peer": peer.node.id, **fields})
@@ -361,7 +358,6 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         peer = self._peers.get(connection.name or "")
         if peer is not None and peer.connection is connection:
             peer.connection = None
-            self._others.discard(peer.node)
             peer.lonely_beats = 0
             if peer.guest is not None:
                 del self._peers[peer.node.id]

@@ -396,6 +396,16 @@ async def test_gets_that_are_refused(kv: FakeKv) -> None:
     assert answers == {"a b": [why, why], "c": [why]}
 
 
+async def noting(kv: FakeKv, *before: str) -> tuple[RedisService, list[bytes]]:
+    """A service that has done these calls, and the keys that are read from then on."""
+    noted: list[bytes] = []
+    loop = asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, noted.append)
+    await run(redis, *before)
+    noted.clear()
+    return redis, noted
+
+
 class Alone:
     """A reader of one key, who finds what begins with the sign."""
 
@@ -417,11 +427,7 @@ class Alone:
 
 @on_loop
 async def test_readers_of_one_key_are_answered_each_in_its_way(kv: FakeKv) -> None:
-    noted: list[bytes] = []
-    loop = asyncio.get_running_loop()
-    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, noted.append)
-    await run(redis, "SET a 1", "SET b 2!")
-    noted.clear()
+    redis, noted = await noting(kv, "SET a 1", "SET b 2!")
     reader = Alone()
     for key in (b"b", b"a", b"none"):
         redis.get_one((key, reader))
@@ -451,11 +457,7 @@ async def test_so_many_gather_before_they_count_among_those_that_wait(kv: FakeKv
 
 @on_loop
 async def test_a_glance_may_answer_by_what_is_stored(kv: FakeKv) -> None:
-    noted: list[bytes] = []
-    loop = asyncio.get_running_loop()
-    redis = RedisService(kv, kv.machine, Dice(), loop, 1000, {}, noted.append)
-    await run(redis, "SET a 1", "SET b 2")
-    noted.clear()
+    redis, noted = await noting(kv, "SET a 1", "SET b 2")
     glances: list[list[bytes] | None] = []
     answers: list[list[Value]] = []
 

@@ -450,40 +450,44 @@ def asking(bench: Ours) -> list[str]:
     return asked
 
 
+def answer(bench: Ours, *peers: str) -> None:
+    """These answer what they were sent last."""
+    for peer in peers:
+        bench.feed(peer, type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+
+
 def test_a_round_for_reads_asks_the_quickest_and_after_a_moment_all() -> None:
     bench, reads = leading(), []
     asking(bench)
     bench.advance(TIMING.heartbeat_s)
     assert set(asking(bench)) == {"n2", "n3"}, "a heartbeat is for everybody"
-    for peer in ("n3", "n2"):
-        bench.feed(peer, type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    answer(bench, "n3", "n2")
     bench.replica.read_index(reads.append)
     bench.run()
     assert asking(bench) == ["n3"]
     bench.advance(ASK_ALL_AFTER_S)
     assert asking(bench) == ["n2", "n3"]
-    bench.feed("n2", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    answer(bench, "n2")
     assert reads == [2]
     bench.replica.read_index(reads.append)
     bench.run()
     assert asking(bench) == ["n2"], "it has answered first now"
     bench.disconnect("n2")
     bench.advance(ASK_ALL_AFTER_S)
-    bench.feed("n3", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    answer(bench, "n3")
     assert reads == [2, 2]
 
 
 def test_rounds_that_follow_each_other_are_each_waited_for() -> None:
     bench, reads = leading(), []
     bench.advance(TIMING.heartbeat_s)
-    for peer in ("n3", "n2"):
-        bench.feed(peer, type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+    answer(bench, "n3", "n2")
     asking(bench)
     for _ in range(7):  # one is always under way, none of them for long
         bench.replica.read_index(reads.append)
         bench.run()
         bench.advance(ASK_ALL_AFTER_S * 0.6)
-        bench.feed("n3", type="pong", term=bench.term, seq=bench.engine._SyncObj__seq)
+        answer(bench, "n3")
         bench.replica.read_index(reads.append)
         bench.run()
     assert len(reads) >= 7

@@ -170,15 +170,12 @@ class Connection(asyncio.Protocol):
         session = self.session
         self._received_size_bytes += len(data)
         if not session.is_busy:
-            if (
-                session.is_usual
-                and not self._parser.is_midway
-                and (key := cut_get(data)) is not None
-            ):
+            is_quick = session.is_usual and not self._parser.is_midway
+            if is_quick and (key := cut_get(data)) is not None:
                 self._taken += 1
                 session.take_get(key)
                 return
-            if not self._take_quickly(data):
+            if not (is_quick and self._take_quickly(data)):
                 self._take(data)
             if not session.is_busy:
                 self.idle()
@@ -202,7 +199,8 @@ class Connection(asyncio.Protocol):
             if self._heard:
                 data = b"".join(self._heard)
                 self._heard, self._heard_size_bytes = [], 0
-                if not self._take_quickly(data):
+                is_quick = session.is_usual and not parser.is_midway
+                if not (is_quick and self._take_quickly(data)):
                     self._take(data)
             elif parser.trusted or not (parser.is_midway and self._take(b"")):
                 break
@@ -226,10 +224,11 @@ class Connection(asyncio.Protocol):
         return bool(calls) or parser.error is not None
 
     def _take_quickly(self, data: bytes) -> bool:
-        """The same if it is all GETs, or all SETs, and nothing is special; False if it is not."""
+        """The same if it is all GETs, or all SETs; False if it is not.
+
+        Only while everything is usual, and no part of a request waits for its end.
+        """
         session = self.session
-        if not session.is_usual or self._parser.is_midway:
-            return False
         if (keys := cut_gets(data)) is not None:
             session.take_gets(keys)
         elif (sets := cut_sets(data)) is not None:
