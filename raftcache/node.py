@@ -42,7 +42,6 @@ from raftcache.raft.datadir import (
 from raftcache.raft.members import NOBODY, Configuration, Member, bootstrap
 from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
-from raftcache.raft.polling import BusyPoll
 from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links
 from raftcache.service.eviction.accesses import Accesses
@@ -219,8 +218,7 @@ class Node:
             release=give_memory_back,
             on_fatal=self._fail,
         )
-        replica = self._replica
-        replica.round_begun = BusyPoll(self._loop, clock, lambda: replica.awaits_round).begin
+        self._replica.poll_for_rounds()
         await self._links.start()
         self._undo.push_async_callback(self._links.stop)
         self._replica.start()

@@ -2,14 +2,14 @@
 
 A replica owns one engine and drives it on the node's event loop: whatever happens (a message, a
 finished write to disk, a proposal, a timer) is done at once, or asks for a turn, and one turn does
-everything that is due. Proposals are committed in groups: see batches.py.
+everything that is due. Proposals go in batches (batches.py), and reads in rounds (reads.py).
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Sequence
-from typing import Any, Final
+from typing import Any
 
 from msgspec import Struct
 
@@ -23,15 +23,11 @@ from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
 from raftcache.raft.members import Change, Configuration
 from raftcache.raft.outbox import Outbox
+from raftcache.raft.polling import BusyPoll
 from raftcache.raft.progress import Progress
+from raftcache.raft.reads import Reads
+from raftcache.raft.rounds import Ready
 from raftcache.raft.stock import FAIL_REASON
-
-ASK_ALL_AFTER_S: Final = 0.002
-"""A round for reads asks the quickest voters, as many as it takes; if it takes longer, all."""
-
-READ_ROUNDS_MAX: Final = 1
-"""Rounds for reads that this node has under way: what arrives meanwhile shares the next one. More
-of them only make each smaller: a fifth more work for a GET, and a tenth fewer of them."""
 
 logger = logging.getLogger("raftcache.raft")
 
@@ -80,20 +76,15 @@ class Replica:
         self._release, self._on_fatal = release, on_fatal
         self._loop = loop
         self._batches = Batches(self._give, self.wake, clock, loop, timing.request_timeout_s)
-        self._reads: list[Callable[[int | None], None]] = []
-        self._gathering: list[Callable[[], None]] = []
-        self._rounds = 0
+        self._reads = Reads(engine, self.wake, loop)
         self._progress = Progress()
         self._turn_due = False
         self._timer: Timer | None = None
-        self._patience: Timer | None = None  # with who was asked for a round
         self._stopped = False
         self.expelled = ""
         """Why this node is out of the cluster, if it is."""
         self.fenced = ""
         """Why its state must not be used, if so; then it is out of the cluster too."""
-        self.round_begun: Callable[[], None] = lambda: None
-        """Called when a round for reads is on its way."""
 
     # -- life ------------------------------------------------------------------------------------
 
@@ -103,11 +94,10 @@ class Replica:
     def stop(self) -> None:
         """Take no more turns; everything still waiting ends as unknown."""
         self._stopped = True
-        for timer in (self._timer, self._patience):
-            if timer is not None:
-                timer.cancel()
+        if self._timer is not None:
+            self._timer.cancel()
         self._batches.stop()
-        self._end_reads(None)
+        self._reads.stop()
         self._engine.close()
 
     # -- proposals -------------------------------------------------------------------------------
@@ -135,28 +125,28 @@ class Replica:
 
     # -- reads -----------------------------------------------------------------------------------
 
-    def read_index(self, ready: Callable[[int | None], None]) -> None:
+    def read_index(self, ready: Ready) -> None:
         """ready(index) once this node's state has everything acknowledged before this call.
 
         ready(None) if nobody can vouch for that now. All calls of one turn share one round, and so
         do those that come while one is under way.
         """
-        if self._stopped:
-            ready(None)
-            return
-        self._reads.append(ready)
-        if self._rounds < READ_ROUNDS_MAX:
-            self.wake()
+        self._reads.add(ready)
 
     def before_round(self, begin: Callable[[], None]) -> None:
         """begin() when it costs no time any more to ask for a read index: in a later call.
 
         That is at the end of this turn of the loop, or when the round under way has ended.
         """
-        if self._rounds < READ_ROUNDS_MAX or self._stopped:
-            self._loop.call_soon(begin)
-        else:
-            self._gathering.append(begin)
+        self._reads.before_round(begin)
+
+    def poll_for_rounds(self) -> None:
+        """From now on, while nothing but a round is awaited, the loop does not go to sleep."""
+
+        def is_awaited() -> bool:
+            return self._reads.under_way and self._outbox.is_idle
+
+        self._reads.begun = BusyPoll(self._loop, self._clock, is_awaited).begin
 
     def holds_lease(self) -> bool:
         """This node is the leader, and nobody else can have become it."""
@@ -166,40 +156,6 @@ class Replica:
     def state_age_s(self) -> float:
         """The state here has everything that was acknowledged anywhere so many seconds ago."""
         return self._engine.state_age_s
-
-    def _begin_reads(self) -> None:
-        if self._reads and self._rounds < READ_ROUNDS_MAX and not self._hands_over:
-            reads, self._reads = self._reads, []
-
-            def ready(index: int | None) -> None:
-                self._rounds -= 1
-                if self._gathering:
-                    self._end_gathering()
-                for read in reads:
-                    read(index)
-                if self._reads:
-                    self.wake()
-
-            self._rounds += 1
-            self._engine.read_index(ready)
-            if self._rounds:
-                self.round_begun()
-
-    @property
-    def awaits_round(self) -> bool:
-        """Nothing is to be done here until a round for reads is answered."""
-        return self._rounds > 0 and self._outbox.is_idle
-
-    def _end_gathering(self) -> None:
-        gathering, self._gathering = self._gathering, []
-        for begin in gathering:
-            begin()
-
-    def _end_reads(self, index: int | None) -> None:
-        self._end_gathering()
-        reads, self._reads = self._reads, []
-        for read in reads:
-            read(index)
 
     def open_snapshot(self, index: int, done: Opened) -> None:
         """A stored snapshot of a read index or a later one, taken if there is none; done once."""
@@ -361,7 +317,8 @@ class Replica:
         if self._stopped:
             return
         try:
-            self._begin_reads()
+            if self._reads.are_due and not self._hands_over:
+                self._reads.launch()
             if not self._hands_over:
                 self._batches.launch()
             if self._engine.is_due:
@@ -372,20 +329,7 @@ class Replica:
         else:
             if self._engine.is_due:
                 self.wake()
-            self._be_patient()
-
-    def _be_patient(self) -> None:
-        """With who was asked for the round that is under way, if one is."""
-        if self._patience is None and (awaited := self._engine.awaited):
-            self._patience = self._loop.call_later(ASK_ALL_AFTER_S, self._lose_patience, awaited)
-
-    def _lose_patience(self, awaited: int) -> None:
-        self._patience = None
-        if awaited == self._engine.awaited:
-            self._engine.ask_all()
-            self.wake()
-        else:
-            self._be_patient()
+            self._reads.be_patient()
 
     def _conclude(self) -> None:
         """If all is as it must be, let messages and blocks leave."""

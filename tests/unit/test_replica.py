@@ -22,7 +22,7 @@ from raftcache.raft.batches import (
 )
 from raftcache.raft.compaction import PAUSE_S
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, applying
-from raftcache.raft.replica import ASK_ALL_AFTER_S
+from raftcache.raft.reads import ASK_ALL_AFTER_S
 from raftcache.state.image import SLICE_KEYS_MAX
 from tests.support.sim_bench import STORAGE, TIMING, Ours
 
