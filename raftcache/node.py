@@ -39,8 +39,8 @@ from raftcache.raft.datadir import (
     read_identity,
     refuse_fenced,
 )
+from raftcache.raft.greetings import Identity as PeerIdentity
 from raftcache.raft.members import NOBODY, Configuration, Member, bootstrap
-from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.replica import Replica
 from raftcache.raft.transport import Links

@@ -8,8 +8,8 @@ from typing import Any
 
 from raftcache.errors import Conflict, NotLeader, RaftcacheError, Unknown
 from raftcache.raft import members
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.members import Change, Configuration, StillLeads
-from raftcache.raft.peer import Refusal
 from raftcache.raft.replica import Replica
 
 

@@ -22,10 +22,10 @@ from raftcache.raft.datadir import WAL_FOLDER, Identity
 from raftcache.raft.digests import Digests
 from raftcache.raft.engine import Parts, SyncObj, last_stamp_ms
 from raftcache.raft.entries import Block, Recovered
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
-from raftcache.raft.peer import Refusal
 from raftcache.raft.places import Place
 from raftcache.raft.replica import Replica
 from raftcache.raft.shipping import Receiving, Sender

@@ -14,9 +14,10 @@ from typing import Any
 from raftcache.config import Address
 from raftcache.ports import Dice
 from raftcache.raft.complaints import Complaints
+from raftcache.raft.greetings import Identity
 from raftcache.raft.members import Member
 from raftcache.raft.pace import Backoff, Pace
-from raftcache.raft.peer import Connection, Identity, LinkCounters, Owner
+from raftcache.raft.peer import Connection, LinkCounters, Owner
 from raftcache.raft.probe import nobody_listens
 from raftcache.raft.stock import Node
 

@@ -1,4 +1,4 @@
-"""One connection to a peer, and the rule of whom to talk to. `transport.py` owns connections.
+"""One connection to a peer. `transport.py` owns connections.
 
 A connection is dialled or accepted, greeted (each side has said who it is), and then carries
 frames in order until it is closed. It decides nothing: what arrives goes to its owner.
@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Container
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Final, Protocol, cast
 
-from raftcache.command import versions
 from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
 from raftcache.raft.frames import BadFrame, FrameDecoder, encode
-from raftcache.raft.members import Member
-from raftcache.raft.messages import MAGIC, Message
+from raftcache.raft.greetings import Refusal, common_version
+from raftcache.raft.messages import Message
 
 PEER_BUFFER_SIZE_BYTES_MAX: Final = 32 << 20
 """What may wait for one peer: two frames of the largest size. A peer that is further behind is cut
@@ -46,104 +43,6 @@ class LinkCounters:
     silences: int = 0
     """Links cut because nothing was heard in time, greetings included."""
     half_open_evictions: int = 0
-
-
-class Refusal(StrEnum):
-    """Why a link is refused, as said to the peer and to the log."""
-
-    VERSION = "no common protocol version"
-    CLUSTER = "another cluster"
-    ITSELF = "this node itself"
-    ADDRESSEE = "meant for another node"
-    UNKNOWN = "not a member"
-    DIRECTION = "there is a link already"
-    STALE = "an earlier life of a connected node"
-    OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
-    REMOVED = "removed from the cluster: to come back it must join again, with an empty folder"
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who a node says it is.
-
-    member_id: of its data. raft, http, resp: the addresses it says it can be reached at.
-    incarnation: grows with every start of the node; a link of an earlier one never replaces one
-        of a later one.
-    commands_version: the kinds of commands it can apply (command/versions.py).
-    """
-
-    name: str
-    cluster_id: str
-    incarnation: int
-    member_id: str = ""
-    raft: str = ""
-    http: str = ""
-    commands_version: int = versions.COMMANDS
-    resp: str = ""
-
-    def hello(self, to: str, members_version: int = 0) -> bytes:
-        """The greeting for the peer that this node means to reach, as a frame."""
-        return encode(
-            {
-                "type": "hello",
-                "magic": MAGIC,
-                "version_min": versions.PROTOCOL_MIN,
-                "version_max": versions.PROTOCOL_MAX,
-                "commands_version": self.commands_version,
-                "cluster_id": self.cluster_id,
-                "name": self.name,
-                "incarnation": self.incarnation,
-                "members_version": members_version,
-                "member_id": self.member_id,
-                "raft": self.raft,
-                "http": self.http,
-                "resp": self.resp,
-                "to": to,
-            }
-        )
-
-    def dials(self, peer: str) -> bool:
-        """Of every two nodes the one with the higher name dials, so that there is one link."""
-        return self.name > peer
-
-    def refusal(self, hello: Message, dialled: str | None, known: Container[str]) -> Refusal | None:
-        """Why not to talk to who sent this hello; None if it is the peer it should be.
-
-        dialled: whom this node meant to reach; None on a connection that it accepted.
-        """
-        name = hello["name"]
-        if common_version(hello) is None:
-            return Refusal.VERSION
-        if hello["cluster_id"] != self.cluster_id:
-            return Refusal.CLUSTER
-        if name == self.name:
-            return Refusal.ITSELF
-        if hello["to"] != self.name or dialled not in (None, name):
-            return Refusal.ADDRESSEE
-        if name not in known:
-            return Refusal.UNKNOWN
-        if dialled is None and self.dials(name):
-            return Refusal.DIRECTION
-        return None
-
-
-def common_version(hello: Message) -> int | None:
-    """The version both sides speak: the lower of the two highest, None if one is too old."""
-    version: int = min(versions.PROTOCOL_MAX, hello["version_max"])
-    return version if version >= max(versions.PROTOCOL_MIN, hello["version_min"]) else None
-
-
-def member_of(hello: Message) -> Member:
-    """Who greets, by its own word."""
-    return Member(
-        name=hello["name"],
-        id=hello["member_id"],
-        raft=hello["raft"],
-        http=hello["http"],
-        voter=False,
-        commands_version=hello["commands_version"],
-        resp=hello.get("resp", ""),
-    )
 
 
 class Owner(Protocol):

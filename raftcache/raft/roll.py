@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.members import Configuration
-from raftcache.raft.peer import Refusal
 
 
 class Roll:

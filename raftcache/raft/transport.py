@@ -17,26 +17,19 @@ from raftcache.errors import BadConfig
 from raftcache.ports import Clock, Dice
 from raftcache.raft.complaints import Complaints
 from raftcache.raft.dialling import Dialler, Peer
+from raftcache.raft.doorkeeper import Doorkeeper
 from raftcache.raft.frames import BadFrame, encode
-from raftcache.raft.members import MEMBERS_MAX, Configuration, Member
+from raftcache.raft.greetings import Identity, Refusal, member_of
+from raftcache.raft.members import Configuration, Member
 from raftcache.raft.messages import ACCESSES_SINCE, Message
 from raftcache.raft.pace import USUAL, Pace
-from raftcache.raft.peer import (
-    Connection,
-    Identity,
-    LinkCounters,
-    Refusal,
-    member_of,
-)
+from raftcache.raft.peer import Connection, LinkCounters
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node, Transport
 
 HALF_OPEN_MAX: Final = 64
 """Accepted connections that have not greeted yet; the oldest goes when there is one more, so that
 strangers who say nothing cannot keep peers out."""
-
-GUESTS_MAX: Final = MEMBERS_MAX
-"""Links at a time to nodes that are not known as members; one of them may be the leader."""
 
 _ALIVE = encode({"type": "alive"})
 
@@ -71,6 +64,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._counters, self._on_activity = counters, on_activity
         self._peers: dict[str, Peer] = {}
         self._roll = Roll()
+        self._doorkeeper = Doorkeeper(identity, self._roll, self._peers)
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
@@ -248,7 +242,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if not self.ready:
             connection.abort("stopping")
         elif connection.dialled is not None:
-            connection.send_now(self._hello(connection.dialled))
+            connection.send_now(self._doorkeeper.hello(connection.dialled))
         else:
             self._half_open[connection] = None
             if len(self._half_open) > HALF_OPEN_MAX:
@@ -303,39 +297,18 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if hello["type"] == "refused":
             self._refused(connection, hello)
             return
-        refusal, name = self._refusal(connection, hello), hello["name"]
+        refusal = self._doorkeeper.refusal(hello, connection.dialled, self.takes_guests())
         if refusal is not None:
             self._refuse(connection, hello, refusal)
             return
+        name = hello["name"]
         if connection.dialled is None:
-            connection.send_now(self._hello(name))
+            connection.send_now(self._doorkeeper.hello(name))
         member = member_of(hello)
         peer = self._peers.get(name) or Peer(Node(name), guest=member)
         if peer.guest is None:
             self.greeted(member)
         self._join(connection, peer, hello)
-
-    def _hello(self, to: str) -> bytes:
-        return self._identity.hello(to, self._roll.version)
-
-    def _refusal(self, connection: Connection, hello: Message) -> Refusal | None:
-        """Why not to talk to who sent this hello; None if it may be a peer."""
-        refusal = self._identity.refusal(hello, connection.dialled, self._peers)
-        name = hello["name"]
-        by_roll = self._roll.refusal(name, hello["member_id"], hello["members_version"])
-        if by_roll is Refusal.REMOVED:
-            return by_roll
-        if refusal is Refusal.UNKNOWN and connection.dialled is None and self.takes_guests():
-            guests = sum(peer.guest is not None for peer in self._peers.values())
-            return None if guests < GUESTS_MAX else refusal
-        if refusal not in (None, Refusal.DIRECTION):
-            return refusal
-        if by_roll is not None:
-            return by_roll
-        current = self._peers[name].connection
-        if current is None:
-            return None  # whoever dials: there must be a link
-        return Refusal.STALE if current.incarnation > hello["incarnation"] else refusal
 
     def _join(self, connection: Connection, peer: Peer, hello: Message) -> None:
         """This is the link to the peer from now on; an older one may be half dead."""

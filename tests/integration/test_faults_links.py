@@ -17,8 +17,8 @@ from raftcache.command.replies import Reply
 from raftcache.command.words import Put
 from raftcache.raft.engine.replication import APPEND_SIZE_BYTES_MAX
 from raftcache.raft.frames import FrameDecoder, encode
+from raftcache.raft.greetings import Identity
 from raftcache.raft.messages import Message
-from raftcache.raft.peer import Identity
 from raftcache.raft.window import WINDOW_SIZE_BYTES_MAX
 from tests.support.members import PATIENCE_S, Member, led, level, soon, started
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from raftcache.raft.peer import Refusal
+from raftcache.raft.greetings import Refusal
 from tests.support.cluster import until
 from tests.support.growing import Growing, growing
 

@@ -15,7 +15,7 @@ from raftcache.cluster.backup import Backups
 from raftcache.command.limits import REVISION_BUMP
 from raftcache.raft import inspection
 from raftcache.raft.entries import Entry, Recovered
-from raftcache.raft.peer import Identity
+from raftcache.raft.greetings import Identity
 from raftcache.raft.roll import Roll
 from raftcache.state import image
 from raftcache.state.machine import Machine

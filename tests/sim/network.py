@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 from pysyncobj.transport import Transport
 
 from raftcache.raft import frames
+from raftcache.raft.greetings import Identity, Refusal
 from raftcache.raft.members import Configuration
 from raftcache.raft.members import Member as MemberRecord
-from raftcache.raft.peer import Identity, Refusal
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node
 from tests.sim import editions
@@ -43,7 +43,7 @@ class Greeting(NamedTuple):
     members_version: int
     """Of the latest configuration it knows."""
     frame: Message
-    """All of it, as peer.py has it."""
+    """All of it, as greetings.py has it."""
 
     @property
     def claim(self) -> tuple[str, str, int]:

@@ -22,9 +22,9 @@ from raftcache.config import Address, Storage, Timing
 from raftcache.errors import RaftcacheError
 from raftcache.raft.assembly import assemble, restore
 from raftcache.raft.datadir import cluster_id_of, open_data_dir
+from raftcache.raft.greetings import Identity as PeerIdentity
 from raftcache.raft.members import Member as ClusterMember
 from raftcache.raft.members import bootstrap
-from raftcache.raft.peer import Identity as PeerIdentity
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.transport import Links
 from raftcache.service.kv import LINEARIZABLE, KvService, Outcome

@@ -21,12 +21,10 @@ import uvloop
 from raftcache.command import versions
 from raftcache.config import Address
 from raftcache.raft.frames import FrameDecoder, encode
+from raftcache.raft.greetings import Identity
 from raftcache.raft.messages import Message
 from raftcache.raft.pace import Pace
-from raftcache.raft.peer import (
-    Identity,
-    LinkCounters,
-)
+from raftcache.raft.peer import LinkCounters
 from raftcache.raft.stock import Node
 from raftcache.raft.transport import Links
 

@@ -18,8 +18,8 @@ from raftcache.errors import BadRequest, Conflict, NotFound, NotLeader, Raftcach
 from raftcache.raft import members
 from raftcache.raft.datadir import open_data_dir
 from raftcache.raft.engine.membership import PROMOTE_LAG_ENTRIES_MAX
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.members import Change, Configuration, Member, StillLeads
-from raftcache.raft.peer import Refusal
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.wal import Wal
 from raftcache.state.machine import Machine

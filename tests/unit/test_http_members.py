@@ -23,8 +23,8 @@ from raftcache.errors import (
 )
 from raftcache.raft import members
 from raftcache.raft.engine.membership import ChangeDone
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.members import Change, Configuration, Member, StillLeads
-from raftcache.raft.peer import Refusal
 from tests.support.raw_http import Response, Served, run, serving
 
 MEMBERS = "/v1/cluster/members"

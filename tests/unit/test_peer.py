@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from raftcache.raft.frames import encode
+from raftcache.raft.greetings import common_version
 from raftcache.raft.pace import Backoff, Pace
-from raftcache.raft.peer import Connection, LinkCounters, common_version
+from raftcache.raft.peer import Connection, LinkCounters
 from tests.unit.seats import SeededDice, hello
 
 

@@ -16,16 +16,15 @@ from raftcache.config import Address
 from raftcache.errors import BadConfig
 from raftcache.raft import dialling
 from raftcache.raft.complaints import LOG_AGAIN_S
+from raftcache.raft.doorkeeper import GUESTS_MAX
 from raftcache.raft.frames import encode
+from raftcache.raft.greetings import Refusal
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.messages import Message
 from raftcache.raft.pace import Pace
-from raftcache.raft.peer import (
-    PEER_BUFFER_SIZE_BYTES_MAX,
-    Refusal,
-)
+from raftcache.raft.peer import PEER_BUFFER_SIZE_BYTES_MAX
 from raftcache.raft.stock import Node
-from raftcache.raft.transport import GUESTS_MAX, HALF_OPEN_MAX
+from raftcache.raft.transport import HALF_OPEN_MAX
 from tests.unit.seats import (
     DEADLINE_S,
     HASTY,

@@ -27,8 +27,8 @@ from raftcache.raft.assembly import restore
 from raftcache.raft.datadir import read_identity
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES
 from raftcache.raft.engine.base import stamp_ms_of
+from raftcache.raft.greetings import Refusal, common_version
 from raftcache.raft.members import Change, Configuration, Member
-from raftcache.raft.peer import Refusal, common_version
 from raftcache.raft.shipping import Receiving
 from raftcache.raft.snapshots import SnapshotStore
 from raftcache.raft.stock import Node
