@@ -96,10 +96,7 @@ class Connection(asyncio.Protocol):
             return
         keep_alive(transport)
         addresses = shown(transport, "peername"), shown(transport, "sockname")
-        id = port.clients.new_id()
-        session = QuickSession(
-            self, id, addresses, port.redis, port.table, port.counters, port.glances
-        )
+        session = QuickSession(self, port.clients.new_id(), addresses, port)
         session.is_trusted = self._parser.trusted = not port.has_password
         session.came_s = session.active_s = self._since_s = port.now_s
         self.session = session

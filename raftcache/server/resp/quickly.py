@@ -11,13 +11,10 @@ from typing import Final
 
 from raftcache.command.calls import Call
 from raftcache.command.values import Value
-from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Outlet
 from raftcache.server.resp.encode import encode_all
-from raftcache.server.resp.glances import Glances
+from raftcache.server.resp.port import Port
 from raftcache.server.resp.session import REPLIES_AT_ONCE, Session
-from raftcache.server.resp.table import CallTable
-from raftcache.service.redis import Redis
 
 GLANCE_SIZE_BYTES_MAX: Final = 64 << 10
 """Of replies that are written without looking whether the client still reads: as much as a pipe to
@@ -29,19 +26,10 @@ class QuickSession(Session):
 
     __slots__ = ("_get_one", "_glances", "_kept")
 
-    def __init__(
-        self,
-        outlet: Outlet,
-        id: int,
-        addresses: tuple[str, str],
-        redis: Redis,
-        table: CallTable,
-        counters: RespCounters,
-        glances: Glances,
-    ) -> None:
-        super().__init__(outlet, id, addresses, redis, table, counters)
-        self._get_one = redis.get_one
-        self._glances, self._kept = glances, glances.kept.get
+    def __init__(self, outlet: Outlet, id: int, addresses: tuple[str, str], port: Port) -> None:
+        super().__init__(outlet, id, addresses, port)
+        self._get_one = port.redis.get_one
+        self._glances, self._kept = port.glances, port.glances.kept.get
 
     def take_get(self, key: bytes) -> None:
         """Do one GET. This, and the others, only when not busy and while everything is usual."""

@@ -14,16 +14,15 @@ from operator import itemgetter
 from typing import Final
 
 from raftcache.command.values import Failure, Value
-from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
 from raftcache.server.resp.encode import Pushes, encode_all
 from raftcache.server.resp.judging import judge
 from raftcache.server.resp.perform import perform
+from raftcache.server.resp.port import Port
 from raftcache.server.resp.reference import Request
-from raftcache.server.resp.table import NO_REPLY, CallTable, Entry
+from raftcache.server.resp.table import NO_REPLY, Entry
 from raftcache.server.resp.transactions import queued, refused
 from raftcache.service.kv import LINEARIZABLE
-from raftcache.service.redis import Redis
 from raftcache.service.wording import is_open
 
 PIPELINE_CALLS_MAX: Final = 1024
@@ -64,18 +63,10 @@ class Session(Client):
         "is_usual",
     )
 
-    def __init__(
-        self,
-        outlet: Outlet,
-        id: int,
-        addresses: tuple[str, str],
-        redis: Redis,
-        table: CallTable,
-        counters: RespCounters,
-    ) -> None:
+    def __init__(self, outlet: Outlet, id: int, addresses: tuple[str, str], port: Port) -> None:
         """addresses: the client's and ours."""
         super().__init__(outlet, id, *addresses)
-        self._redis, self._table, self._counters = redis, table, counters
+        self._redis, self._table, self._counters = port.redis, port.table, port.counters
         self._calls: list[Request] = []
         self._tokens: list[bytes] | None = None
         """Of the stage under way."""
