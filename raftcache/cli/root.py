@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from typing import Any
+
 import click
 
 from raftcache.cli import exits
@@ -25,18 +28,17 @@ from raftcache.errors import RaftcacheError
 
 
 class _Root(click.Group):
-    def invoke(self, ctx: click.Context) -> object:
+    def main(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401 (as click has it)
+        """Around everything: what prints help, or the version, invokes no command."""
         try:
-            return super().invoke(ctx)
+            return super().main(*args, **options)
         except RaftcacheError as e:
             click.echo(f"raftcache: {e.title}: {e.detail}", err=True)
-            raise click.exceptions.Exit(exits.exit_code(e)) from None
-        except BrokenPipeError:
-            raise  # who reads has seen enough: click says nothing
-        except OSError as e:
+            sys.exit(exits.exit_code(e))
+        except OSError as e:  # but for a broken pipe: who reads has seen enough, and click exits
             where = "" if e.filename is None else f"{e.filename}: "
             click.echo(f"raftcache: {where}{e.strerror or e}", err=True)
-            raise click.exceptions.Exit(exits.FILES) from None
+            sys.exit(exits.FILES)
 
 
 @click.group(cls=_Root, epilog=exits.__doc__)

@@ -18,6 +18,7 @@ from typing import Final, Protocol, cast
 from aiohttp import web
 from aiohttp.http_exceptions import HttpProcessingError, LineTooLong
 from aiohttp.http_parser import RawRequestMessage
+from aiohttp.http_writer import HttpVersion11
 from aiohttp.streams import StreamReader
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from multidict import CIMultiDict
@@ -251,6 +252,8 @@ class Connection(RequestHandler):
         write = request.method in WRITES
         if not isinstance(exc, HttpProcessingError | RequestPayloadError):
             return to_response(answer_error(exc or RuntimeError(message), write=write))
+        if isinstance(exc, HttpProcessingError):
+            request._version = HttpVersion11  # the parent takes what it could not parse for 1.0
         detail = (message or str(exc)).partition("\n")[0].rstrip(":")
         return to_response(http_refusal(_status_of(exc), detail, write=write))
 

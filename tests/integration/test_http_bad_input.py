@@ -181,6 +181,7 @@ def test_garbage_is_a_400_and_the_end(data: bytes, status: int) -> None:
             client = await served.connect()
             response = await client.ask(data)
             check_problem(response, status)
+            assert (response.version, response.headers["connection"]) == ("HTTP/1.1", "close")
             assert await client.is_closed()
             assert served.kv.machine.revision == 0
             await check_unhurt(served)

@@ -86,6 +86,7 @@ class Response:
     status: int
     headers: dict[str, str]
     body: bytes
+    version: str = "HTTP/1.1"
 
     @property
     def json(self) -> Any:
@@ -118,9 +119,9 @@ class Client:
             name, _, value = text.partition(": ")
             assert name.lower() not in headers, f"{name} is there twice"
             headers[name.lower()] = value
-        status = int(line.split(" ")[1])
+        version, status = line.split(" ")[0], int(line.split(" ")[1])
         size = 0 if bare or status in (100, 304) else int(headers["content-length"])
-        return Response(status, headers, await self.reader.readexactly(size))
+        return Response(status, headers, await self.reader.readexactly(size), version)
 
     async def ask(self, data: bytes, *, bare: bool = False) -> Response:
         await self.send(data)

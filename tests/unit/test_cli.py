@@ -187,9 +187,14 @@ def test_exit_74_what_cannot_be_written(nodes: list[FakeNode], tmp_path: Path) -
         74,
         f"raftcache: {nowhere}.partial: No such file or directory\n",
     )
+
+
+@pytest.mark.parametrize("args", [["status"], ["status", "--help"], ["--help"], ["--version"]])
+@pytest.mark.usefixtures("nodes")
+def test_exit_74_an_output_that_is_full(args: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "raftcache", "status"],
+            [sys.executable, "-m", "raftcache", *args],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
