@@ -13,7 +13,14 @@ from typing import Any, Final
 import click
 
 from raftcache.cli import exits
-from raftcache.cli.local import LocalCluster, LocalNode, anywhere, planned
+from raftcache.cli.local import (
+    NODES_MAX,
+    LocalCluster,
+    LocalNode,
+    anywhere,
+    planned,
+    refuse_another,
+)
 from raftcache.cli.once import CheckFailed, run_once, start
 from raftcache.cli.show import Show
 from raftcache.client import RaftcacheClient
@@ -29,7 +36,7 @@ LOOK_S: Final = 1.0
 
 @click.command()
 @click.option("--once", is_flag=True, help="Check writes, a failover and a recovery, then stop.")
-@click.option("--nodes", "size", type=click.IntRange(1, 9), default=3, show_default=True)
+@click.option("--nodes", "size", type=click.IntRange(1, NODES_MAX), default=3, show_default=True)
 @click.option(
     "--dir",
     "folder",
@@ -72,6 +79,7 @@ def demo(
     show = Show(as_json)
     with _folder(folder, once) as path:
         nodes = _nodes(path, size, (base_http, base_raft, base_resp), free=once)
+        refuse_another(path, nodes)
         work = _checked(path, nodes, show) if once else _stay(path, nodes, show, not no_restart)
         try:
             finished = asyncio.run(_until_signal(work))

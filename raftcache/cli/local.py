@@ -19,10 +19,11 @@ from itertools import combinations
 from pathlib import Path
 from typing import Final
 
-from raftcache.errors import BadConfig
+from raftcache.errors import BadConfig, Corrupt
 
 HOST: Final = "127.0.0.1"
 STATE_FILE: Final = "demo.json"
+NODES_MAX: Final = 9
 PORT_MIN: Final = 20_000
 PORT_MAX: Final = 32_000
 STOP_TIMEOUT_S: Final = 15.0
@@ -118,6 +119,34 @@ def _check_free(port: int, what: str, option: str) -> None:
                 f"port {port}, {what}, cannot be used: {e.strerror or e}; "
                 f"choose others with {option.split()[0]}"
             ) from None
+
+
+def refuse_another(folder: Path, nodes: Sequence[LocalNode]) -> None:
+    """Raise BadConfig if the folder holds another cluster than that of these nodes."""
+    from raftcache.node import disk_of
+    from raftcache.raft.datadir import cluster_id_of, read_identity
+
+    def id_of(raft_ports: Sequence[int], origin: str) -> str:
+        """Clusters differ by the names and addresses that they begin with."""
+        addresses = {f"n{i}": f"{HOST}:{port}" for i, port in enumerate(raft_ports, 1)}
+        return cluster_id_of(addresses, origin)
+
+    ports = [node.raft_port for node in nodes]
+    in_a_row = range(ports[0], ports[0] + NODES_MAX)
+    for node in nodes:
+        try:
+            held = read_identity(disk_of(node.folder))
+        except Corrupt as e:
+            raise BadConfig(f"{node.folder}: {e.detail}") from None
+        if held is None or held.joined or held.cluster_id == id_of(ports, held.origin):
+            continue  # who joined asks the others who they are
+        sizes = range(1, NODES_MAX + 1)
+        size = next((n for n in sizes if held.cluster_id == id_of(in_a_row[:n], held.origin)), 0)
+        began = f"with --nodes {size}" if size else "at other ports (--base-raft)"
+        raise BadConfig(
+            f"{folder} holds a cluster that began {began}:"
+            " say so, or take another folder with --dir, or remove this one"
+        )
 
 
 class LocalCluster:

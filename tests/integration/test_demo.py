@@ -56,15 +56,19 @@ def alive(pid: int) -> bool:
     return True
 
 
+def demo_in(folder: Path, *options: str, base: int, size: int = 3) -> list[str]:
+    """The command for a demo of so many nodes, with ports from base on."""
+    command = [*DEMO, "--dir", str(folder), "--nodes", str(size), *options]
+    for i, what in enumerate(("--base-raft", "--base-http", "--base-resp")):
+        command += [what, str(base + i * size)]
+    return command
+
+
 @contextmanager
-def running_demo(folder: Path, *options: str) -> Iterator[subprocess.Popen[str]]:
-    base = base_port(9)
-    command = [*DEMO, "--dir", str(folder), "--base-http", str(base), "--base-raft", str(base + 3)]
-    command += ["--base-resp", str(base + 6)]
+def running_demo(folder: Path, *options: str, base: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = demo_in(folder, *options, base=base or base_port(9))
     with (folder / "out").open("w") as out:
-        demo = subprocess.Popen(
-            [*command, *options], stdout=out, stderr=out, text=True, start_new_session=True
-        )
+        demo = subprocess.Popen(command, stdout=out, stderr=out, text=True, start_new_session=True)
     try:
         yield demo
     finally:
@@ -145,6 +149,26 @@ def test_a_node_that_dies_is_started_again(tmp_path: Path) -> None:
         assert "n2 ended with -9" in printed(tmp_path)
         assert {**after, "n2": 0} == {**before, "n2": 0}
         eventually(lambda: "n2 is started again" in printed(tmp_path))
+
+
+def test_a_folder_of_another_cluster_is_refused_in_one_line(tmp_path: Path) -> None:
+    base = base_port(15)
+
+    def refused(base: int, size: int) -> str:
+        command = demo_in(tmp_path, base=base, size=size)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S)
+        assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1), done.stderr
+        return done.stderr
+
+    with running_demo(tmp_path, base=base):
+        eventually(lambda: "DIGEST" in printed(tmp_path))
+    before = {*tmp_path.iterdir()}
+    for size in (5, 2):
+        assert f"{tmp_path} holds a cluster that began with --nodes 3: say so," in refused(
+            base, size
+        )
+    assert "at other ports (--base-raft): say so, or take another folder" in refused(base + 1, 3)
+    assert {*tmp_path.iterdir()} == before
 
 
 def _output(command: list[str]) -> str:
