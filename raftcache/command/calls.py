@@ -41,3 +41,16 @@ class Calls(Struct, array_like=True, tag=25, frozen=True):
     watched: tuple[tuple[bytes, int], ...] = ()
     dice: int = 0
     once: Once | None = None
+
+
+class CallsSince(Calls, array_like=True, tag=26, frozen=True):
+    """Calls that depend on keys which were absent at a revision: they were not there after it.
+
+    Those are the watched ones with 0. It may be answered FAILED though none of them was there, if
+    others went that were.
+    """
+
+    since: int = 0
+
+
+CALLS: Final = (Calls, CallsSince)

@@ -11,6 +11,7 @@ from raftcache.command.calls import (
     DICE_MAX,
     WATCHED_MAX,
     Calls,
+    CallsSince,
 )
 from raftcache.command.leasing import (
     LeaseGrant,
@@ -311,6 +312,12 @@ def _check_calls(command: Calls) -> str | None:
     return None
 
 
+def _check_calls_since(command: CallsSince) -> str | None:
+    if not 0 <= command.since <= INTEGER_MAX:
+        return f"keys were absent at a revision, {command.since} is none"
+    return _check_calls(command)
+
+
 def _check_number(what: str, number: int) -> str | None:
     fits = 1 <= number <= INTEGER_MAX
     return None if fits else f"{what} is 1 to {INTEGER_MAX}, not {number}"
@@ -390,4 +397,5 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     Vivify: _check_vivify,
     Refill: _check_refill,
     Calls: _check_calls,
+    CallsSince: _check_calls_since,
 }

@@ -20,19 +20,20 @@ SNAPSHOT: Final = 1
 SEGMENT: Final = 1
 """A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most."""
 
-IMAGE: Final = 3
+IMAGE: Final = 4
 """The state as bytes (state/image.py). It is written in the lowest format that can say it, so that
 older nodes read it until commands that they cannot apply are used: 2 has replies to transactions
 among what is remembered, and tables before the keys: quotas, and rights to refill; 3 has keys whose
-values are no strings, their rows, and remembered replies to Redis commands."""
+values are no strings, their rows, and remembered replies to Redis commands; 4 has tombstones."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 2
 """What is said between nodes (raft/messages.py): a link speaks the highest that both sides know. 2
 has reports of which keys were read."""
 
-COMMANDS: Final = 3
-"""The kinds of commands this node can apply (command/words.py); 3 has Redis' ones. A kind is used
+COMMANDS: Final = 4
+"""The kinds of commands this node can apply (command/words.py); 3 has Redis' ones, 4 those
+that depend on keys which were absent. A kind is used
 only when every voter knows it: the members' versions are replicated (raft/members.py)."""
 
 COMMANDS_FIRST: Final = 1

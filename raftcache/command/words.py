@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Calls, CallsSince
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.once import Once as Once
 
@@ -244,7 +244,10 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
 Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
 """Commands about what is kept, and refilled."""
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calls
+Calling: TypeAlias = Calls | CallsSince
+"""Commands of Redis."""
+
+Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calling
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -262,6 +265,7 @@ INTRODUCED: Final[dict[type, int]] = {
     **dict.fromkeys(get_args(Locking), 2),
     **dict.fromkeys(get_args(Keeping), 2),
     Calls: 3,
+    CallsSince: 4,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 

@@ -11,7 +11,7 @@ from typing import Final, Protocol, TypeAlias
 from msgspec import Struct
 
 from raftcache.command import checks, codec, versions
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Calls, CallsSince
 from raftcache.command.replies import Item, Reply
 from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
@@ -96,6 +96,11 @@ class Kv(Protocol):
         """
         ...
 
+    @property
+    def commands_version(self) -> int:
+        """The kinds of commands that may be used: see raft/members.py."""
+        ...
+
     def tick(self, done: Callable[[Outcome], None]) -> None:
         """Commit an entry that says nothing but the time: then what is overdue counts as gone."""
         ...
@@ -128,6 +133,10 @@ class KvService:
     def now_ms(self) -> int:
         return self._time.now_ms()
 
+    @property
+    def commands_version(self) -> int:
+        return self._replica.commands_version
+
     def before_round(self, begin: Callable[[], None]) -> None:
         self._replica.before_round(begin)
 
@@ -152,7 +161,9 @@ class KvService:
             except RaftcacheError as error:
                 done(error)
                 return
-        weight = len(command.calls) if type(command) is Calls else 1
+        weight = 1
+        if type(command) is Calls or type(command) is CallsSince:
+            weight = len(command.calls)
         self._replica.propose(codec.encode(command), done, weight)
 
     def _too_new(self, needed: int, known: int) -> RaftcacheError:

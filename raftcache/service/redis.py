@@ -9,10 +9,13 @@ import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol
 
+from msgspec.structs import replace
+
 from raftcache.command.call_table import keys_of
-from raftcache.command.calls import DICE_MAX, Call, Calls
+from raftcache.command.calls import DICE_MAX, Call, Calls, CallsSince
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.words import INTRODUCED
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
@@ -97,11 +100,15 @@ class Redis(Protocol):
         token: bytes = b"",
         wrote: Wrote | None = None,
     ) -> None:
-        """EXEC: a list of values, NIL_ARRAY if a watched key has another revision, or Failure."""
+        """EXEC: a list of values, NIL_ARRAY if a watched key is not as it was, or Failure.
+
+        watched: what `revisions` said of each; 0 of one that must be absent, whatever it was.
+        """
         ...
 
     def revisions(self, keys: Sequence[bytes], done: Callable[[list[int] | Failure], None]) -> None:
-        """WATCH: the modification revisions that the keys have now, 0 for absent ones."""
+        """WATCH: how the keys are now: their modification revisions; what is less than 0 says at
+        which revision the key was absent."""
         ...
 
 
@@ -159,7 +166,7 @@ class RedisService:
         if not calls and not watched:
             done([])
             return
-        word = self._word(calls, atomic=True, watched=tuple(watched.items()))
+        word = self._transaction(calls, watched)
 
         def ended(outcome: Outcome) -> None:
             if not isinstance(outcome, CallsReply):
@@ -176,7 +183,8 @@ class RedisService:
             if refused is not None:
                 done(failure_of(refused))
             else:
-                done([self.machine.revision_of(key) for key in keys])
+                absent = ~self.machine.revision
+                done([self.machine.revision_of(key) or absent for key in keys])
 
         when_current(self.kv, self.machine, LINEARIZABLE, fresh)
 
@@ -236,6 +244,16 @@ class RedisService:
         dice = self.throw(calls)
         return Calls(tuple(calls), self._value_size_bytes_max, atomic, watched, dice)
 
+    def _transaction(self, calls: Sequence[Call], watched: Mapping[bytes, int]) -> Calls:
+        """EXEC as a command. Keys that were absent must have been so since the first one was."""
+        modified = tuple((key, max(0, revision)) for key, revision in watched.items())
+        word = self._word(calls, atomic=True, watched=modified)
+        absent = [~revision for revision in watched.values() if revision < 0]
+        if not absent or self.kv.commands_version < INTRODUCED[CallsSince]:
+            return word
+        limit, dice = word.size_bytes_max, word.dice
+        return CallsSince(word.calls, limit, True, modified, dice, since=min(absent))
+
     def throw(self, calls: Sequence[Call]) -> int:
         """Dice for the calls; 0 if none of them needs any."""
         if not _DICED.isdisjoint([call[0] for call in calls]):
@@ -252,5 +270,4 @@ class RedisService:
 
 def _marked(word: Calls, token: bytes) -> Calls:
     """To be applied once: the token stands for just these calls."""
-    once = once_of(token, word.calls, atomic=word.atomic)
-    return Calls(word.calls, word.size_bytes_max, word.atomic, word.watched, word.dice, once)
+    return replace(word, once=once_of(token, word.calls, atomic=word.atomic))

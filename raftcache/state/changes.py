@@ -182,6 +182,7 @@ class Changes:
         if self._before is None:
             state.revision += 1
             self._note(Event(state.revision, kind, key, None, self._past(found)))
+            state.tombstones.note(key, found.mod_revision)
         else:
             self._join(key, found, kind)
         state.keyspace.remove(key, found)
@@ -235,8 +236,11 @@ class Changes:
         """The changes since begin stay."""
         assert self._before is not None
         find, revision = self.state.keyspace.find, self.state.revision
+        note_gone = self.state.tombstones.note
         for key, (old, kind) in self._before.items() if self._keys else ():
             new = find(key)
+            if new is None:
+                note_gone(key, revision if old is None else old.mod_revision)
             if new is None and old is None:
                 continue  # it came and went
             if new is not None and old is not None and new.packed == old.packed:

@@ -2,7 +2,7 @@
 
     image  = header, [tables,] item*, [rows,] record*, footer   integers little-endian
     header = "raftcach", format u32, items u64, records u64, first record u64, revision u64, now u64
-    tables = count u64 of each table, then their records        from format 2: see State.tables
+    tables = count u64 of each table, then their records        from format 2: see TABLES
     item   = key size u16, packed size u32, key, packed item    in key order
     rows   = next id u64, count u64, row*                       from format 3, in the order of names
     row    = name size u32, value size u32, name, value
@@ -32,6 +32,9 @@ from raftcache.state.table import TIME_MS_MAX, pack
 
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
+
+TABLES: Final = {2: 4, 3: 4, 4: 5}
+"""How many of State.tables an image of each format has; 1 has none."""
 
 SLICE_KEYS_MAX: Final = 500
 """Keys looked at for one slice: about half a millisecond, most of it spent waiting for memory."""
@@ -69,6 +72,8 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     tables = [table.records() for table in state.tables()]
     version = 2 if state.sessions.transactions or any(tables) else 1
     version = 3 if has_rows else version
+    version = 4 if state.tombstones.are_kept else version
+    del tables[TABLES.get(version, 0) :]
     header = _HEADER.pack(
         _MAGIC,
         version,
@@ -132,6 +137,7 @@ class Loader:
         self._offset_bytes = 0  # of the first pending byte in the image
         self._stage: _Stage = self._header
         self._state = State()
+        self._version = 0
         self._last_key = b""
         self._tables: list[tuple[int, Part]] = []  # those not read yet, with records left of each
         self._items_left = self._rows_left = self._records_left = 0
@@ -178,6 +184,7 @@ class Loader:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
         self._has_rows = version > 2
+        self._version = version
         if version > 1:
             self._stage = self._counts
         else:
@@ -185,7 +192,7 @@ class Loader:
         return end
 
     def _counts(self, view: memoryview, at: int) -> int | None:
-        tables = self._state.tables()
+        tables = self._state.tables()[: TABLES[self._version]]
         end = at + _COUNT.size * len(tables)
         if end > len(view):
             return None

@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import Calls
+from raftcache.command.calls import CALLS, Calls, CallsSince
 from raftcache.command.checks import check
 from raftcache.command.codec import decode
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
@@ -83,6 +83,7 @@ class Machine(Reads):
             Txn: transactions.execute,
             DeleteRange: transactions.delete_range,
             Calls: self._calls.execute,
+            CallsSince: self._calls.execute_since,
             **self._leases.executors,
             **self._locks.executors,
             **self._keeping.executors,
@@ -132,7 +133,7 @@ class Machine(Reads):
         """As _answer; calls make their notes themselves, and of a flush there is only one."""
         position = self.history.end
         reply = self._answer(command)
-        if type(command) is not Calls and command != _FLUSH:
+        if type(command) not in CALLS and command != _FLUSH:
             for event in self.history.read(position, self.history.end - position) or ():
                 self.notes.note_change(event)
         return reply

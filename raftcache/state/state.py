@@ -15,6 +15,7 @@ from raftcache.state.locks import Locks
 from raftcache.state.refills import Refills
 from raftcache.state.rows import Rows
 from raftcache.state.sessions import Sessions
+from raftcache.state.tombstones import STRETCHES, Tombstones
 
 _MOMENT: Final = struct.Struct("<QQQ")
 _NEXT_ID: Final = struct.Struct("<Q")
@@ -44,6 +45,7 @@ class State:
         "revision",
         "rows",
         "sessions",
+        "tombstones",
     )
 
     def __init__(self, revision: int = 0, now_ms: int = 0, first_record: int = 0) -> None:
@@ -55,15 +57,20 @@ class State:
         self.rows = Rows()
         self.sessions = Sessions(first_record)
         self.refills = Refills()
+        self.tombstones = Tombstones()
 
     def tables(self) -> tuple[Part, ...]:
-        """In the order of an image: leases and quotas come before the keys that have them."""
+        """In the order of an image: leases and quotas come before the keys that have them.
+
+        Older formats have the first ones: see image.TABLES.
+        """
         leases, locks, quotas = self.leases, self.locks, self.keyspace.quotas
         return (
             Part(leases.table.records, leases.load, LEASES_MAX),
             Part(locks.table.records, locks.load, LOCK_PLACES_MAX),
             Part(quotas.records, quotas.load, QUOTAS_MAX),
             Part(self.refills.records, self.refills.load, REFILLS_MAX),
+            Part(self.tombstones.records, self.tombstones.load, STRETCHES),
         )
 
     @property
@@ -73,6 +80,7 @@ class State:
         terms = self.keyspace.digest + self.sessions.digest + xxh3_64_intdigest(moment)
         terms += self.leases.table.digest + self.locks.table.digest
         terms += self.keyspace.quotas.digest + self.refills.digest
+        terms += self.tombstones.digest
         if self.rows.next_id > 1:  # else it is as if there were none: so older nodes have it
             terms += self.rows.digest + xxh3_64_intdigest(_NEXT_ID.pack(self.rows.next_id))
         return terms % (1 << 64)

@@ -25,8 +25,7 @@ class Listening(Pair):
         steps = tuple(step for step in example.steps if step.call[0].upper() not in POPULATIONS)
         told = [_told(side, steps, example.protocol) for side in self]
         for place, ((reply, redis), (our_reply, ours)) in enumerate(zip(*told, strict=True)):
-            before = [step.call for step in steps[:place]]
-            if judge.meant(steps[place].call, reply, our_reply, before) is not None:
+            if judge.meant(steps[place].call, reply, our_reply) is not None:
                 return None
             if redis != ours:
                 return Differs(steps[:place], steps[place], redis, ours)

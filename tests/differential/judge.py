@@ -157,7 +157,6 @@ class Difference:
     paragraph: the heading in docs/REDIS.md under which it is told.
     witness: calls, the last of which shows it.
     is_quick: it shows only at once, so that they go as one pipeline: Redis tidies up meanwhile.
-    behind: commands one of which must have been sent before; none: it shows at any time.
     """
 
     name: str
@@ -165,7 +164,6 @@ class Difference:
     holds: Rule
     witness: Sequence[bytes]
     is_quick: bool = False
-    behind: frozenset[str] = frozenset()
 
 
 def ours_says(*beginnings: str) -> Rule:
@@ -260,20 +258,9 @@ DIFFERENCES: Final[tuple[Difference, ...]] = (
         [b"SET k a PXAT 1", b"DBSIZE"],
         is_quick=True,
     ),
-    Difference(
-        "absent again",
-        "Transactions that are watched",
-        lambda call, redis, ours: name_of(call) == "EXEC" and redis[1] is None and ours[0] == "*",
-        [b"WATCH k", b"SET k a", b"DEL k", b"MULTI", b"EXEC"],
-        behind=frozenset(("DEL", "FLUSHALL", "EXPIRE")),
-    ),
 )
 
 
-def meant(call: Call, redis: Reply, ours: Reply, before: Sequence[Call]) -> Difference | None:
-    """The listed difference that this is one of, after what was sent before."""
-    sent = frozenset(map(name_of, before))
-    for each in DIFFERENCES:
-        if each.holds(call, redis, ours) and (not each.behind or each.behind & sent):
-            return each
-    return None
+def meant(call: Call, redis: Reply, ours: Reply) -> Difference | None:
+    """The listed difference that this is one of."""
+    return next((each for each in DIFFERENCES if each.holds(call, redis, ours)), None)

@@ -12,6 +12,7 @@ from tests.differential.play import Side
 from tests.differential.search import Pair
 from tests.support.cluster import running
 from tests.support.redis_server import redis_server
+from tests.support.resp_wire import RespWire
 
 NODE: Final = "node"
 STATE: Final = "state"
@@ -43,6 +44,10 @@ def _other(folder: Path, peer: str) -> Iterator[Side]:
         yield MachineSide()
     elif peer == NODE:
         with running(folder / "node", *EVENTS, size=1) as cluster:
-            yield Side(cluster.nodes["n1"].resp_port)
+            port = cluster.nodes["n1"].resp_port
+            with contextlib.closing(RespWire(port)) as wire:
+                # The first transaction that watches an absent key may be refused needlessly.
+                wire.pipeline([(b"WATCH", b"absent"), (b"MULTI",), (b"EXEC",)])
+            yield Side(port)
     else:
         yield Side(int(peer))

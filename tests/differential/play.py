@@ -65,8 +65,7 @@ class Differs:
 
     @property
     def is_meant(self) -> judge.Difference | None:
-        before = [step.call for step in self.before]
-        return judge.meant(self.step.call, self.redis, self.other, before)
+        return judge.meant(self.step.call, self.redis, self.other)
 
 
 def _words(call: Call) -> str:

@@ -108,6 +108,15 @@ def test_transactions(cluster: Cluster, protocol: int) -> None:
             with pytest.raises(redis.WatchError):
                 transaction.execute()
         assert other.get("t") == b"5"
+        with one.pipeline() as transaction:
+            transaction.watch("absent")
+            other.set("absent", "1")
+            other.delete("absent")
+            transaction.multi()
+            transaction.set("t", 0)
+            with pytest.raises(redis.WatchError):
+                transaction.execute()
+        assert other.get("t") == b"5"
 
 
 def test_optimistic_counters_lose_nothing(cluster: Cluster) -> None:

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 
-from raftcache.command import codec
+from raftcache.command import codec, versions
 from raftcache.command.replies import Item
 from raftcache.command.words import Command, Tick
 from raftcache.errors import RaftcacheError
@@ -25,6 +25,7 @@ class FakeKv:
     def __init__(self, time_ms: int = 1_000) -> None:
         self.machine = Machine()
         self.time_ms = time_ms
+        self.commands_version = versions.COMMANDS
         self.holding = False
         self.error: RaftcacheError | None = None
         self.loop: Loop | None = None

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from raftcache.command import checks, codec
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Calls, CallsSince
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -126,6 +126,10 @@ WRITTEN: list[tuple[Command, str]] = [
     (
         Calls(((b"SET", b"k", b"v"),), 100, True, ((b"k", 7),), 9),
         "97199193c403534554c4016bc4017664c39192c4016b0709c0",
+    ),
+    (
+        CallsSince(((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, None, 6),
+        "981a9193c403534554c4016bc4017664c39192c4016b0009c006",
     ),
 ]
 

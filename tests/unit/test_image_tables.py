@@ -16,6 +16,7 @@ from raftcache.state.locks import Place, Role
 from raftcache.state.quotas import Quota
 from raftcache.state.refills import Right
 from raftcache.state.state import State
+from raftcache.state.tombstones import STRETCHES, Stretch, Tombstones
 from tests.unit.test_image import HEADER_SIZE_BYTES, image_of, load
 
 LEASE = Lease(1, 1500, 500)
@@ -177,11 +178,12 @@ def test_a_queue_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("table", "count_max"),
-    [(0, LEASES_MAX), (1, LOCK_PLACES_MAX), (2, QUOTAS_MAX), (3, REFILLS_MAX)],
+    [(0, LEASES_MAX), (1, LOCK_PLACES_MAX), (2, QUOTAS_MAX), (3, REFILLS_MAX), (4, STRETCHES)],
 )
 def test_no_count_makes_the_loader_wait_for_more_than_a_limit(
     state: State, table: int, count_max: int
 ) -> None:
+    state.tombstones.keep(1)
     whole = bytearray(image_of(state))
     at = HEADER_SIZE_BYTES + 8 * table
     whole[at : at + 8] = struct.pack("<Q", count_max + 1)
@@ -240,6 +242,46 @@ def test_quotas_and_rights_that_cannot_be_are_refused(
 ) -> None:
     with pytest.raises(Corrupt, match=about):
         load(image_of(kept(*records)))
+
+
+def test_tombstones_keep_their_bytes() -> None:
+    """If this fails, the format has changed: give it a new number and keep reading the old one."""
+    state = State(revision=400, now_ms=1000)
+    state.tombstones.keep(2)
+    state.tombstones.note(b"a", 300)
+    whole = image_of(state)
+    assert (whole[8], len(whole)) == (4, HEADER_SIZE_BYTES + 40 + 64 * (2 + 2048 + 5) + 24)
+    at = HEADER_SIZE_BYTES + 40
+    assert whole[at : at + 15].hex() == "05089200c50800" + "0200000000000000"
+    loaded = load(whole, 777)
+    assert (loaded.digest, image_of(loaded)) == (state.digest, whole)
+    assert loaded.tombstones.was_there(b"a", 299)
+    assert not loaded.tombstones.was_there(b"a", 300)
+    assert not loaded.tombstones.was_there(b"b", 2)
+
+
+GRAVES = bytes(2048)
+
+
+@pytest.mark.parametrize(
+    ("stretches", "about"),
+    [
+        ((Stretch(1, GRAVES),), "stretch 1 of the tombstones in the place of 0"),
+        ((Stretch(0, GRAVES), Stretch(0, GRAVES)), "stretch 0 of the tombstones in the place of 1"),
+        ((Stretch(0, GRAVES[:8]),), "stretch 0 of the tombstones in the place of 0"),
+        ((Stretch(0, struct.pack("<256Q", *range(256))),), "a tombstone from the future"),
+        ((Stretch(0, GRAVES),), "digest .* written as"),
+        ((Stretch(0.0, GRAVES),), "Expected `int`"),  # type: ignore[arg-type]
+    ],
+)
+def test_tombstones_that_cannot_be_are_refused(
+    stretches: tuple[Stretch, ...], about: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state = State(revision=4, now_ms=1000)
+    state.tombstones.keep(4)
+    monkeypatch.setattr(Tombstones, "records", lambda _: list(stretches))
+    with pytest.raises(Corrupt, match=about):
+        load(image_of(state))
 
 
 @pytest.mark.parametrize(

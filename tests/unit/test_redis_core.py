@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Calls, CallsSince
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Collection, Status
 from raftcache.command.values import (
@@ -21,6 +21,7 @@ from raftcache.command.values import (
 )
 from raftcache.command.words import Once, Put, SetQuota, Tick
 from raftcache.errors import Corrupt
+from raftcache.state import tombstones
 from raftcache.state.history import Kind
 from raftcache.state.items import SET
 from raftcache.state.machine import Machine
@@ -173,6 +174,72 @@ def test_watched_keys_must_be_as_they_were(machine: Machine) -> None:
     found = machine.get(b"a")
     assert found is not None
     assert found.value == b"2"
+
+
+def absent_since(machine: Machine, since: int, *keys: bytes) -> bool:
+    """Whether a transaction is done that depends on keys which were absent at a revision."""
+    watched = tuple((key, 0) for key in keys)
+    reply = do(machine, CallsSince((), SIZE_BYTES_MAX, True, watched, since=since))
+    assert reply.status in (Status.SUCCEEDED, Status.FAILED)
+    return reply.status is Status.SUCCEEDED
+
+
+def test_a_key_that_came_and_went_was_not_absent_all_the_time(machine: Machine) -> None:
+    calls(machine, "SET a 1")
+    assert absent_since(machine, 1, b"b", b"c")
+    calls(machine, "SET b 1", "DEL b")
+    assert not absent_since(machine, 1, b"b", b"c")
+    assert absent_since(machine, 1, b"c")
+    assert absent_since(machine, 2, b"b"), "what goes was there before, and is seen to go"
+    calls(machine, "SET c 1", "DEL c", atomic=True)
+    assert not absent_since(machine, machine.revision - 1, b"c"), "within one transaction"
+    assert absent_since(machine, machine.revision, b"b", b"c")
+    assert not absent_since(machine, machine.revision, b"a"), "it is there"
+
+
+def test_a_key_whose_time_was_over_is_absent_before_it_is_removed(machine: Machine) -> None:
+    at(machine, 1000, Put(b"a", b"1", ttl_ms=500))
+    assert absent_since(machine, 1, b"b")
+    at(machine, 1500, Tick())
+    assert absent_since(machine, 1, b"a")
+    at(machine, 1500, Put(b"a", b"1", ttl_ms=500))
+    at(machine, 2000, Tick())
+    assert not absent_since(machine, 2, b"a")
+
+
+def test_nothing_is_known_of_what_went_before_anybody_asked(machine: Machine) -> None:
+    calls(machine, "SET a 1", "DEL a", "SET a 1")
+    before = b"".join(machine.dump())
+    assert before[8] == 1
+    assert not absent_since(machine, 1, b"z"), "it cannot tell"
+    assert b"".join(machine.dump())[8] == 4
+    assert absent_since(machine, machine.revision, b"z")
+    other = copy(machine)
+    for each in (machine, other):
+        calls(each, "SET z 1", "DEL z")
+        assert not absent_since(each, 3, b"z")
+    assert machine.digest == other.digest
+
+
+def test_what_is_undone_leaves_no_tombstone(machine: Machine) -> None:
+    calls(machine, "SADD other x")
+    assert absent_since(machine, machine.revision, b"new")
+    before = b"".join(machine.dump())
+    (value,) = values(machine, "SPOIL new x")
+    assert isinstance(value, Failure)
+    assert b"".join(machine.dump()) == before
+    assert absent_since(machine, machine.revision, b"new")
+
+
+def test_another_key_of_its_place_is_taken_for_an_absent_one(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A needless refusal, which is allowed; it is never done though the key was there."""
+    monkeypatch.setattr(tombstones, "_place", lambda key: 0)
+    assert absent_since(machine, 0, b"b")
+    calls(machine, "SET a 1", "SET a 2", "DEL a", "SET c 1")
+    assert not absent_since(machine, 1, b"b")
+    assert absent_since(machine, 2, b"b")
 
 
 def test_a_collection_goes_with_its_key_and_its_rows_are_freed_afterwards(

@@ -157,14 +157,37 @@ async def test_a_transaction_depends_on_what_it_watches(kv: FakeKv) -> None:
     ended: list[Value] = []
     await run(redis, "SET a 1")
     redis.revisions([b"a", b"b"], seen.append)
-    assert seen == [[1, 0]]
-    watched = {b"a": 1, b"b": 0}
+    assert seen == [[1, ~1]]
+    watched = {b"a": 1, b"b": ~1}
     redis.transact(lines("INCR a", "GET a"), watched, ended.append)
     redis.transact(lines("INCR a"), watched, ended.append)
     redis.transact([], watched, ended.append)
     redis.transact([], {b"b": 0}, ended.append)
+    redis.transact([], {b"b": ~1}, ended.append)
     redis.transact([], {}, ended.append)
-    assert ended == [[2, b"2"], NIL_ARRAY, NIL_ARRAY, [], []]
+    assert ended == [[2, b"2"], NIL_ARRAY, NIL_ARRAY, [], [], []]
+
+
+@on_loop
+async def test_a_watched_key_that_came_and_went_is_not_as_it_was(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    ended: list[Value] = []
+
+    async def come_and_go(watches: Sequence[str]) -> None:
+        seen: list[list[int] | Failure] = []
+        keys = [key.encode() for key in watches]
+        redis.revisions(keys, seen.append)
+        await run(redis, "SET b 1")
+        await run(redis, "DEL b")
+        assert isinstance(seen[0], list)
+        redis.transact(lines("INCR n"), dict(zip(keys, seen[0], strict=True)), ended.append)
+
+    await come_and_go(["b"])
+    await come_and_go(["a", "b"])
+    await come_and_go(["a"])
+    kv.commands_version = 3  # not all voters can tell
+    await come_and_go(["b"])
+    assert ended == [NIL_ARRAY, NIL_ARRAY, [1], [2]]
 
 
 @on_loop

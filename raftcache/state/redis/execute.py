@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import Call, Calls
+from raftcache.command.calls import Call, Calls, CallsSince
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
@@ -112,6 +112,15 @@ class CallCommands:
         else:
             values = self._each(command.calls)
         return self._succeed(before, values)
+
+    def execute_since(self, command: CallsSince) -> CallsReply:
+        """As execute, unless a key may have been there that is to have been absent all the time."""
+        tombstones, revision = self._state.tombstones, self._state.revision
+        tombstones.keep(revision)
+        absent = [key for key, modified in command.watched if modified == _ABSENT]
+        if any(tombstones.was_there(key, command.since) for key in absent):
+            return CallsReply(Status.FAILED, revision, values=(NIL_ARRAY,))
+        return self.execute(command)
 
     def _succeed(self, before: int, values: list[Value]) -> CallsReply:
         revision = self._state.revision
