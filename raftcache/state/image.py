@@ -25,10 +25,11 @@ from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
 from raftcache.errors import Corrupt
 from raftcache.state import items, rows
 from raftcache.state.passes import Pass
+from raftcache.state.records import pack
 from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX
 from raftcache.state.state import Part, State
 from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
-from raftcache.state.table import TIME_MS_MAX, pack
+from raftcache.state.table import TIME_MS_MAX
 
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""

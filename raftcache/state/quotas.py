@@ -16,11 +16,11 @@ from msgspec import Struct
 from msgspec.structs import replace
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX, QUOTA_KEYS_COUNTED_PER_ENTRY, QUOTAS_MAX
 from raftcache.command.ranges import end_of_prefix
 from raftcache.command.replies import Status
 from raftcache.state.items import weight_bytes
+from raftcache.state.records import pack, unpack
 
 _SEED: Final = 0x9007A
 
@@ -43,7 +43,6 @@ class Count(Struct):
     size_bytes: int = 0
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Quota)
 
 
@@ -164,13 +163,10 @@ class Quotas:
         return [self._by_prefix[prefix] for prefix in sorted(self._by_prefix)]
 
     def load(self, packed: bytes, revision: int) -> str | None:
-        """See image.Table; the keys come later, and are counted as they do."""
-        try:
-            quota = _decoder.decode(packed)
-        except UNREADABLE as error:
-            return str(error)
-        if _encoder.encode(quota) != packed:
-            return "a quota that was not written here"
+        """See state.Part; the keys come later, and are counted as they do."""
+        quota = unpack(_decoder.decode, packed)
+        if isinstance(quota, str):
+            return quota
         if len(self) >= QUOTAS_MAX:
             return f"more than {QUOTAS_MAX} quotas"
         if self._by_prefix and quota.prefix <= max(self._by_prefix):
@@ -184,4 +180,4 @@ class Quotas:
 
 
 def _hash(quota: Quota) -> int:
-    return xxh3_64_intdigest(_encoder.encode(quota), _SEED)
+    return xxh3_64_intdigest(pack(quota), _SEED)

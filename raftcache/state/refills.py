@@ -14,12 +14,12 @@ from msgspec import Struct
 from sortedcontainers import SortedDict, SortedList
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import (
     KEY_SIZE_BYTES_MAX,
     REFILLS_FORGOTTEN_PER_ENTRY_MAX,
     REFILLS_MAX,
 )
+from raftcache.state.records import pack, unpack
 
 _SEED: Final = 0x4EF111
 
@@ -35,7 +35,6 @@ class Right(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     deadline_ms: int
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Right)
 
 
@@ -107,13 +106,10 @@ class Refills:
         return list(self.by_key.values())
 
     def load(self, packed: bytes, revision: int) -> str | None:
-        """See image.Table."""
-        try:
-            right = _decoder.decode(packed)
-        except UNREADABLE as error:
-            return str(error)
-        if _encoder.encode(right) != packed:
-            return "a right that was not written here"
+        """See state.Part."""
+        right = unpack(_decoder.decode, packed)
+        if isinstance(right, str):
+            return right
         if len(self) >= REFILLS_MAX:
             return f"more than {REFILLS_MAX} rights to refill"
         if self.by_key and right.key <= self.by_key.peekitem(-1)[0]:
@@ -129,4 +125,4 @@ class Refills:
 
 
 def _hash(right: Right) -> int:
-    return xxh3_64_intdigest(_encoder.encode(right), _SEED)
+    return xxh3_64_intdigest(pack(right), _SEED)

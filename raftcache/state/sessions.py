@@ -14,7 +14,6 @@ from msgspec import Struct
 from msgspec.structs import asdict, astuple
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.codec import UNREADABLE
 from raftcache.command.limits import (
     FINGERPRINT_SIZE_BYTES,
     REQUESTS_FORGOTTEN_PER_ENTRY_MAX,
@@ -26,6 +25,7 @@ from raftcache.command.limits import (
 from raftcache.command.replies import CallsReply, Reply, Result, TxnReply
 from raftcache.command.values import pack_values, unpack_values
 from raftcache.command.words import Once
+from raftcache.state.records import pack, unpack
 
 
 class Record(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -82,7 +82,6 @@ _PLAIN_RECORD: Final = b"\x94"
 _CALLS_RECORD: Final = b"\x96"
 """The same of six, for Redis commands."""
 
-_encoder = msgspec.msgpack.Encoder()
 _record_decoder = msgspec.msgpack.Decoder(Record)
 _txn_record_decoder = msgspec.msgpack.Decoder(TxnRecord)
 _calls_record_decoder = msgspec.msgpack.Decoder(CallsRecord)
@@ -102,11 +101,11 @@ def _decode(packed: bytes) -> Record:
 def _encode(once: Once, now_ms: int, reply: Reply) -> bytes:
     if isinstance(reply, CallsReply):
         bare, values = Reply(*astuple(reply)[:-1]), pack_values(reply.values)
-        return _encoder.encode(CallsRecord(once.token, once.fingerprint, now_ms, bare, (), values))
+        return pack(CallsRecord(once.token, once.fingerprint, now_ms, bare, (), values))
     if not isinstance(reply, TxnReply):
-        return _encoder.encode(Record(once.token, once.fingerprint, now_ms, reply))
+        return pack(Record(once.token, once.fingerprint, now_ms, reply))
     bare = Reply(*astuple(reply)[:-1])
-    return _encoder.encode(TxnRecord(once.token, once.fingerprint, now_ms, bare, reply.results))
+    return pack(TxnRecord(once.token, once.fingerprint, now_ms, bare, reply.results))
 
 
 class Sessions:
@@ -174,12 +173,9 @@ class Sessions:
 
     def load(self, packed: bytes, now_ms: int) -> str | None:
         """Add the next record of an image; why it cannot be one, or None."""
-        try:
-            record = _decode(packed)
-        except UNREADABLE as error:
-            return str(error)
-        if _encoder.encode(record) != packed:
-            return "a record that was not written here"
+        record = unpack(_decode, packed)
+        if isinstance(record, str):
+            return record
         if len(self._queue) >= REQUESTS_REMEMBERED_MAX:
             return f"more than {REQUESTS_REMEMBERED_MAX} records"
         if record.applied_ms > now_ms:

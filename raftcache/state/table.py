@@ -14,15 +14,13 @@ from msgspec import Struct
 from sortedcontainers import SortedList
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.codec import UNREADABLE
+from raftcache.state.records import pack, unpack
 
 RECORD_SIZE_BYTES_MAX: Final = 4 << 10
 """Two keys and some numbers at most."""
 
 TIME_MS_MAX: Final = 1 << 62
 """Cluster time stays below this, so that a time and a TTL fit in 63 bits."""
-
-_encoder: Final = msgspec.msgpack.Encoder()
 
 
 class Numbered(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
@@ -97,12 +95,9 @@ class Table(Generic[R]):
 
     def load(self, packed: bytes, revision: int) -> R | str:
         """Add the next record of an image of a store at a revision; or why it cannot be one."""
-        try:
-            record = self._decoder.decode(packed)
-        except UNREADABLE as error:
-            return str(error)
-        if pack(record) != packed:
-            return "a record that was not written here"
+        record = unpack(self._decoder.decode, packed)
+        if isinstance(record, str):
+            return record
         if not self._last < record.number <= revision:
             return f"record {record.number} after {self._last} in a store at {revision}"
         if not 0 <= record.deadline_ms < 2 * TIME_MS_MAX:
@@ -112,8 +107,3 @@ class Table(Generic[R]):
 
     def _hash(self, record: R) -> int:
         return xxh3_64_intdigest(pack(record), self._seed)
-
-
-def pack(record: Struct) -> bytes:
-    """A record as an image has it."""
-    return _encoder.encode(record)

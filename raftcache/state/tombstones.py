@@ -17,7 +17,7 @@ import msgspec
 from msgspec import Struct
 from xxhash import xxh3_64_intdigest
 
-from raftcache.command.codec import UNREADABLE
+from raftcache.state.records import unpack
 
 PLACES: Final = 1 << 14
 """One absent key is taken for another with a chance of 1 in so many; together 128 KiB."""
@@ -39,7 +39,6 @@ class Stretch(Struct, array_like=True, frozen=True, forbid_unknown_fields=True):
     revisions: bytes
 
 
-_encoder: Final = msgspec.msgpack.Encoder()
 _decoder: Final = msgspec.msgpack.Decoder(Stretch)
 
 
@@ -87,12 +86,9 @@ class Tombstones:
 
     def load(self, packed: bytes, revision: int) -> str | None:
         """See state.Part. What is missing in the end, the digest of the image tells."""
-        try:
-            stretch = _decoder.decode(packed)
-        except UNREADABLE as error:
-            return str(error)
-        if _encoder.encode(stretch) != packed:
-            return "tombstones that were not written here"
+        stretch = unpack(_decoder.decode, packed)
+        if isinstance(stretch, str):
+            return stretch
         if stretch.number != self._loaded or len(stretch.revisions) != _STRETCH_SIZE_BYTES:
             return f"stretch {stretch.number} of the tombstones in the place of {self._loaded}"
         if any(last > revision for (last,) in _REVISION.iter_unpack(stretch.revisions)):

@@ -58,7 +58,6 @@ class Store:
         """reads_only: nothing is changed, overdue keys are not removed either."""
         self.changes, self.state, self._notes = changes, changes.state, changes.notes
         self._keyspace = changes.state.keyspace
-        self._reads_only = reads_only
         self._find = self._peek if reads_only else changes.find
         self._open: dict[bytes, Opened] = {}
         self.size_bytes_max = 0
