@@ -1,4 +1,4 @@
-"""The door to consensus: propose, read_index, members, transfer, status. Nothing else leaves here.
+"""The door to consensus: proposals, reads, members, leadership, status. Nothing passes beside it.
 
 A replica owns one engine and drives it on the node's event loop: whatever happens (a message, a
 finished write to disk, a proposal, a timer) is done at once, or asks for a turn, and one turn does

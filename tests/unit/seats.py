@@ -232,6 +232,17 @@ async def wire(address: Address) -> AsyncIterator[Wire]:
 
 
 @contextlib.asynccontextmanager
+async def met(n1: Seat) -> AsyncIterator[Wire]:
+    """n1 is started, and its member n2, in the hands of the test, has greeted it."""
+    async with started(n1):
+        n1.links.addNode(Node("n2"))
+        async with wire(n1.address) as n2:
+            await n2.greet()
+            await until(lambda: n1.up)
+            yield n2
+
+
+@contextlib.asynccontextmanager
 async def listener(wires: list[Wire]) -> AsyncIterator[Address]:
     """A socket that a node may dial; every connection to it joins `wires`."""
     server = await asyncio.start_server(lambda r, w: wires.append(Wire(r, w)), "127.0.0.1", 0)

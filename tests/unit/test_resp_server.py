@@ -113,13 +113,19 @@ def test_a_long_pipeline_has_several_stages() -> None:
     run(test())
 
 
+async def with_a_call_under_way(served: ServedResp) -> RespClient:
+    """A client that has called INCR; it is answered when the service lets go."""
+    served.redis.holding = True
+    client = await served.connect()
+    await client.send(packed([b"INCR", b"n"]))
+    await until(lambda: served.redis.held == 1)
+    return client
+
+
 def test_one_pipeline_is_under_way_at_a_time() -> None:
     async def test() -> None:
         async with serving_resp() as served:
-            served.redis.holding = True
-            client = await served.connect()
-            await client.send(packed([b"INCR", b"n"]))
-            await until(lambda: served.redis.held == 1)
+            client = await with_a_call_under_way(served)
             await client.send(packed([b"INCR", b"n"]) + PING)
             await client.send(packed([b"INCR", b"n"]))
             other = await served.connect()
@@ -235,10 +241,7 @@ def test_who_reads_nothing_is_not_heard_and_costs_nobody_else_anything() -> None
 def test_what_is_heard_ahead_has_a_limit() -> None:
     async def test() -> None:
         async with serving_resp() as served:
-            served.redis.holding = True
-            client = await served.connect()
-            await client.send(packed([b"INCR", b"n"]))
-            await until(lambda: served.redis.held == 1)
+            client = await with_a_call_under_way(served)
             await stuff(served, client, packed([b"SET", b"a", b"x" * 1000]) * 100)
             (connection,) = served.port.connections
             assert connection._heard_size_bytes <= INBOX_SIZE_BYTES_MAX + 256_000
@@ -385,10 +388,7 @@ def test_quit() -> None:
 def test_who_sends_no_more_gets_what_it_is_owed() -> None:
     async def test() -> None:
         async with serving_resp() as served:
-            served.redis.holding = True
-            client = await served.connect()
-            await client.send(packed([b"INCR", b"n"]))
-            await until(lambda: served.redis.held == 1)
+            client = await with_a_call_under_way(served)
             await client.send(packed([b"INCR", b"n"]) * 2)
             client.writer.write_eof()
             (connection,) = served.port.connections
@@ -438,10 +438,7 @@ def test_stopping_finishes_what_is_being_done() -> None:
 def test_stopping_has_an_end() -> None:
     async def test() -> None:
         async with serving_resp() as served:
-            served.redis.holding = True
-            client = await served.connect()
-            await client.send(packed([b"INCR", b"n"]))
-            await until(lambda: served.redis.held == 1)
+            client = await with_a_call_under_way(served)
             await served.server.stop(0.02)
             assert await client.is_closed()
             served.redis.release()  # nobody is there to be told

@@ -33,6 +33,7 @@ from tests.unit.seats import (
     introduce,
     linked,
     listener,
+    met,
     on_both_loops,
     seat,
     started,
@@ -227,19 +228,15 @@ async def test_messages_keep_their_order_under_load_both_ways() -> None:
 @on_both_loops
 async def test_nothing_leaves_before_the_flush() -> None:
     n1 = seat("n1")
-    async with started(n1):
-        n1.links.addNode(Node("n2"))
-        async with wire(n1.address) as n2:
-            await n2.greet()
-            await until(lambda: n1.up)
-            before = n1.counters.frames_sent
-            assert n1.links.send(Node("n2"), {"type": "term", "term": 1})
-            assert n1.links.send(Node("n2"), {"type": "term", "term": 2})
-            assert n1.counters.frames_sent == before
-            n1.links.flush()
-            assert n1.counters.frames_sent == before + 2
-            assert (await n2.next())["type"] == "hello"
-            assert [(await n2.next())["term"], (await n2.next())["term"]] == [1, 2]
+    async with met(n1) as n2:
+        before = n1.counters.frames_sent
+        assert n1.links.send(Node("n2"), {"type": "term", "term": 1})
+        assert n1.links.send(Node("n2"), {"type": "term", "term": 2})
+        assert n1.counters.frames_sent == before
+        n1.links.flush()
+        assert n1.counters.frames_sent == before + 2
+        assert (await n2.next())["type"] == "hello"
+        assert [(await n2.next())["term"], (await n2.next())["term"]] == [1, 2]
 
 
 @on_both_loops
@@ -468,43 +465,35 @@ async def test_a_greeting_byte_by_byte_ends_in_time() -> None:
 @on_both_loops
 async def test_a_peer_that_does_not_read_is_cut_off_and_memory_stays_bounded() -> None:
     n1 = seat("n1")
-    async with started(n1):
-        n1.links.addNode(Node("n2"))
-        async with wire(n1.address) as n2:
-            await n2.greet()
-            await until(lambda: n1.up)
-            (connection,) = n1.links._connections
-            n2.writer.transport.pause_reading()
-            message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
-            sent = 0
-            while n1.links.send(Node("n2"), message):
-                n1.links.flush()
-                waiting = connection._transport.get_write_buffer_size()
-                assert waiting <= PEER_BUFFER_SIZE_BYTES_MAX
-                sent += 1
-                assert sent < 200
-                await asyncio.sleep(0)
-            assert sent * len(encode(message)) > PEER_BUFFER_SIZE_BYTES_MAX / 2
-            assert n1.up, "sending never calls back"
-            assert n1.counters.slow_peers == 1
-            await until(lambda: not n1.up)
-            assert n1.events == [("up", "n2"), ("down", "n2")]
+    async with met(n1) as n2:
+        (connection,) = n1.links._connections
+        n2.writer.transport.pause_reading()
+        message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
+        sent = 0
+        while n1.links.send(Node("n2"), message):
+            n1.links.flush()
+            waiting = connection._transport.get_write_buffer_size()
+            assert waiting <= PEER_BUFFER_SIZE_BYTES_MAX
+            sent += 1
+            assert sent < 200
+            await asyncio.sleep(0)
+        assert sent * len(encode(message)) > PEER_BUFFER_SIZE_BYTES_MAX / 2
+        assert n1.up, "sending never calls back"
+        assert n1.counters.slow_peers == 1
+        await until(lambda: not n1.up)
+        assert n1.events == [("up", "n2"), ("down", "n2")]
 
 
 @on_both_loops
 async def test_what_is_queued_in_one_turn_is_bounded_too() -> None:
     n1 = seat("n1")
-    async with started(n1):
-        n1.links.addNode(Node("n2"))
-        async with wire(n1.address) as n2:
-            await n2.greet()
-            await until(lambda: n1.up)
-            message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
-            sent = [n1.links.send(Node("n2"), message) for _ in range(40)]
-            assert sent.count(True) == PEER_BUFFER_SIZE_BYTES_MAX // len(encode(message))
-            assert sent == sorted(sent, reverse=True)
-            n1.links.flush()
-            await until(lambda: not n1.up)
+    async with met(n1):
+        message = {"type": "apply_command", "command": bytes(1 << 20), "request_id": 1}
+        sent = [n1.links.send(Node("n2"), message) for _ in range(40)]
+        assert sent.count(True) == PEER_BUFFER_SIZE_BYTES_MAX // len(encode(message))
+        assert sent == sorted(sent, reverse=True)
+        n1.links.flush()
+        await until(lambda: not n1.up)
 
 
 # -- silence -------------------------------------------------------------------------------------
