@@ -22,7 +22,6 @@ PATIENT_S: Final = 10.0
 HASTY_S: Final = 0.25
 """Gives up during a failover, so that refusals and unknown outcomes are seen too."""
 
-
 RESOLVE_ATTEMPTS: Final = 6
 """Of PATIENT_S each: well within the ten minutes that idempotency keys are remembered."""
 

@@ -28,7 +28,6 @@ BATCH_KEYS_MAX: Final = 100
 BATCH_SIZE_BYTES: Final = 256 << 10
 """Put at once: so many keys, whose values have so many bytes together, or one key."""
 
-
 only_strings_option = click.option(
     "--only-strings",
     "strings",

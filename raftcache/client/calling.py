@@ -45,7 +45,6 @@ PAUSE_S_MIN: Final = 0.01
 PAUSE_S_MAX: Final = 0.25
 """Between two rounds through all endpoints: short beside an election, long beside a request."""
 
-
 ANSWER_S_MIN: Final = 0.01
 """With less time nobody is asked again: what was heard last says more than silence."""
 

@@ -148,7 +148,6 @@ class _WriteBody(Struct, frozen=True):
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
-
 _BY_TITLE: Final = {kind.title: kind for kind in (Conflict, LeaseLost, LockHeld, LockLost)}
 
 

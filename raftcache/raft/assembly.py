@@ -39,7 +39,6 @@ TRAILING_SHARE: Final = 8
 NEVER_S: Final = 1e12
 """For the engine's timers that are not used here."""
 
-
 logger = logging.getLogger("raftcache.raft")
 
 

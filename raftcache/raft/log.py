@@ -48,7 +48,6 @@ way to a peer (window.py), so that none that keeps up needs the disk."""
 ENTRY_SIZE_BYTES: Final = 140
 """What an entry takes in memory beside the bytes of its command: counts for the above."""
 
-
 RELEASE_SIZE_BYTES_MIN: Final = 8 << 20
 """When so much less of the log is in memory than before, and at most half, the system gets it back.
 As after a restart, whose log is in memory until it is applied; never as long as a node keeps up."""

@@ -77,7 +77,6 @@ _EXAMPLE: Final = {
 }
 _REFUSALS: Final = (MISUSED, OVERLOADED, UNSURE)
 
-
 _Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 
 

@@ -62,7 +62,6 @@ _RANGE: Final = tuple(p.name for p in RANGE)
 _FRESHNESS: Final = tuple(p.name for p in FRESHNESS)
 _LIMIT: Final = re.compile(r"[1-9][0-9]{0,8}")
 
-
 MANY: Final = Section(
     "Many keys",
     """

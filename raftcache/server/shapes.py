@@ -120,7 +120,6 @@ REPLAYED: Final = Parameter(
 )
 RETRY_AFTER: Final = Parameter("Retry-After", "Seconds to wait.", COUNT, "header")
 
-
 PROBLEM_FIELDS: Final[dict[str, Schema]] = {
     "type": TEXT,
     "title": TEXT,

@@ -53,7 +53,6 @@ FLUSH_AT_ONCE_KEYS_MAX: Final = 5_000
 FLUSH_KEYS: Final = EXPIRED_PER_ENTRY_MAX
 """Keys removed by one entry when there are too many for one: as many as may expire by one."""
 
-
 _TakeStep = Callable[[bytes | None, int, int, Store], Step]
 """Goes on behind a name; names, and bytes, at most."""
 

@@ -86,7 +86,6 @@ _record_decoder = msgspec.msgpack.Decoder(Record)
 _txn_record_decoder = msgspec.msgpack.Decoder(TxnRecord)
 _calls_record_decoder = msgspec.msgpack.Decoder(CallsRecord)
 
-
 _decoders: Final[dict[bytes, msgspec.msgpack.Decoder[Any]]] = {
     _PLAIN_RECORD: _record_decoder,
     _CALLS_RECORD: _calls_record_decoder,

@@ -25,7 +25,6 @@ SLOTS: Final = PARTS // 3 * (16 + 17 + 18)
 MOVED_PER_NAME: Final = 2
 """Names moved from where all were together, by each one that is set."""
 
-
 T = TypeVar("T")
 
 

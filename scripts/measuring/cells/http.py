@@ -27,7 +27,6 @@ MIX_READS = 0.9
 MIX_DRAWS = 50_000
 FILL_CONNECTIONS = 32
 
-
 INTRO = """wrk, one thread (three where reads go to all nodes, one for each), keeps so many
 connections busy over HTTP/1.1: `PUT` and `GET /v1/kv/KEY` of raftcache, `/v3/kv/put` and
 `/v3/kv/range` of etcd's JSON gateway. Requests are built before the run. 10,000 keys by chance (200
