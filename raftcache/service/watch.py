@@ -16,7 +16,6 @@ done in turns of STEPS_PER_TURN; between two of them the loop does other things.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable
@@ -27,6 +26,7 @@ from raftcache.errors import BadRequest, Compacted, NotLeader, Overloaded, Raftc
 from raftcache.ports import Loop, Timer
 from raftcache.service import lateness
 from raftcache.service.audience import View
+from raftcache.service.calls import called
 from raftcache.service.tour import Delivery, Sink, Tour
 from raftcache.state.history import History
 
@@ -175,7 +175,7 @@ class WatchHub:
             if self._history.position_after(since) is None:
                 raise self._forgotten(since)
             return since
-        if await self._confirm() is None:
+        if await called(self._replica.read_index) is None:
             raise NotLeader("no leader could confirm where this watch begins")
         now = self._machine.revision
         if since is not None and since > now:
@@ -189,17 +189,6 @@ class WatchHub:
             f" the oldest known here is {oldest}",
             oldest_revision=oldest,
         )
-
-    async def _confirm(self) -> int | None:
-        """Until this node has applied all that was acknowledged before; None if nobody knows."""
-        confirmed: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
-
-        def ready(index: int | None) -> None:
-            if not confirmed.done():  # cancelled, when its client has gone
-                confirmed.set_result(index)
-
-        self._replica.read_index(ready)
-        return await confirmed
 
     def resume(self, watcher: Watcher) -> None:
         """See Watcher."""

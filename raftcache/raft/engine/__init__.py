@@ -13,6 +13,7 @@ camelCase names are the parent's, snake_case names are ours.
     applying      entries to the state machine, the end of every proposal   rules 8, 12, 13, 14
     replication   appends, acknowledgements, commit, flow control           rules 1, 2, 6, 12, 15
     elections     votes, PreVote, stickiness, check-quorum, transfer        rules 5, 9, 10
+    membership    whose votes count, one change at a time                   rule 10
     base          what they share
     pysyncobj     all the rest
 

@@ -26,7 +26,7 @@ looks at everything."""
 
 
 class SyncObj(checking.SyncObj):
-    """One node of one Raft group. Driven by `tick`; single-threaded; never blocks."""
+    """One node of one Raft group. Driven by `step` and `apply`; single-threaded; never blocks."""
 
     def __init__(self, name: str, conf: SyncObjConf, parts: Parts) -> None:
         self.tick_due = True
