@@ -62,6 +62,7 @@ CATEGORY_OF_GROUP: Final = {
     "set": "set",
     "sorted-set": "sortedset",
     "transactions": "transaction",
+    "scripting": "scripting",
     "connection": "connection",
 }
 
@@ -175,6 +176,12 @@ def find(argv: Sequence[bytes]) -> CallSpec | None:
     return spec.subcommands.get(argv[1].upper())
 
 
+def fits(spec: CallSpec, count: int) -> bool:
+    """Whether a call may have so many arguments, its name among them."""
+    arity = spec.arity
+    return count == arity or count >= -arity > 0
+
+
 ECHOED_BYTES_MAX: Final = 128
 """How much of a call an error repeats, as in Redis."""
 
@@ -187,8 +194,7 @@ def fault(argv: Sequence[bytes]) -> str | None:
     spec = find(argv)
     if spec is None:
         return unknown(argv)
-    count = len(argv)
-    if count == spec.arity or count >= -spec.arity > 0:
+    if fits(spec, len(argv)):
         return None
     return f"ERR wrong number of arguments for '{spec.name}' command"
 

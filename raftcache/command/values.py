@@ -10,6 +10,7 @@ strings, and 1 or 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from enum import Enum
 from typing import Any, Final, TypeAlias
@@ -52,6 +53,13 @@ class Verbatim(Struct, frozen=True):
     """Text for people; RESP2 has a bulk string."""
 
     text: bytes
+
+
+def double_text(number: float) -> bytes:
+    """A double as Redis 7.0 writes it: 17 digits, so that nothing is lost."""
+    if math.isnan(number):
+        return b"nan"
+    return b"%.17g" % number
 
 
 _encoder: Final = msgspec.msgpack.Encoder()

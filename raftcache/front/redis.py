@@ -22,6 +22,7 @@ from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.info import InfoCalls, Stock
 from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.people import People
+from raftcache.server.resp.scripts import ScriptCalls
 from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.switching import SwitchNews
@@ -33,6 +34,8 @@ from raftcache.service.lateness import Vigil
 from raftcache.service.pubsub import PubSub
 from raftcache.service.redis import RedisService
 from raftcache.service.scanning import Scanning
+from raftcache.service.scripting.acts import Player
+from raftcache.service.scripting.scripts import Scripts
 from raftcache.service.tracking import Tracking
 from raftcache.state.machine import Machine
 
@@ -72,6 +75,15 @@ class RedisFront:
             self._pubsub.receivers,
             gathers=not config.limits.memory_size_bytes_max,
         )
+        self._scripts = Scripts(
+            kv,
+            machine,
+            dice,
+            loop,
+            config.limits.value_size_bytes_max,
+            Player(self._pubsub.receivers, kv.now_ms),
+            gathers=not config.limits.memory_size_bytes_max,
+        )
         self._news = SwitchNews(group, self._pubsub.say, loop)
         self._server = RespServer(
             self._redis, config, clock, self.counters, self._clients, self._rooms()
@@ -79,9 +91,11 @@ class RedisFront:
 
     def _rooms(self) -> Sequence[Room]:
         redis, group = self._redis, self._group
+        scripts = ScriptCalls(self._scripts)
         return (
             Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
-            Transactions(redis).add_to,
+            scripts.add_to,
+            Transactions(redis, scripts).add_to,
             helps.add_to,
             Subscribing(self._pubsub).add_to,
             Caching(self._tracking, self._clients).add_to,

@@ -32,9 +32,7 @@ from raftcache.service.pipeline import Alone, Pipeline, Wrote
 from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
-
-_DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
-"""What chooses at random; thrown for no other, for dice cost as much as a SET."""
+from raftcache.state.redis.rehearsal import DICED
 
 _PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 
@@ -249,14 +247,11 @@ class RedisService:
         modified = tuple((key, max(0, revision)) for key, revision in watched.items())
         word = self._word(calls, atomic=True, watched=modified)
         absent = [~revision for revision in watched.values() if revision < 0]
-        if not absent or self.kv.commands_version < INTRODUCED[CallsSince]:
-            return word
-        limit, dice = word.size_bytes_max, word.dice
-        return CallsSince(word.calls, limit, True, modified, dice, since=min(absent))
+        return since(word, min(absent), self.kv.commands_version) if absent else word
 
     def throw(self, calls: Sequence[Call]) -> int:
-        """Dice for the calls; 0 if none of them needs any."""
-        if not _DICED.isdisjoint([call[0] for call in calls]):
+        """Dice for the calls; 0 if none of them needs any: dice cost as much as a SET."""
+        if not DICED.isdisjoint([call[0] for call in calls]):
             return int.from_bytes(self._dice.token(8), "big") % DICE_MAX
         return 0
 
@@ -266,6 +261,17 @@ class RedisService:
             for call in calls:
                 for key in keys_of(call):
                     self._note_read(key)
+
+
+def since(word: Calls, revision: int, commands_version: int) -> Calls:
+    """The same, if absent keys that are watched were not there after a revision: see CallsSince.
+
+    commands_version: older clusters cannot tell, and take it as it is.
+    """
+    if commands_version < INTRODUCED[CallsSince]:
+        return word
+    limit, dice = word.size_bytes_max, word.dice
+    return CallsSince(word.calls, limit, word.atomic, word.watched, dice, since=revision)
 
 
 def _marked(word: Calls, token: bytes) -> Calls:

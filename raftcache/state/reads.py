@@ -22,6 +22,7 @@ from raftcache.state.items import read, weight_bytes
 from raftcache.state.listing import Listing
 from raftcache.state.quotas import Count, Quota
 from raftcache.state.redis.execute import CallCommands
+from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import Store
 from raftcache.state.refills import Right
 from raftcache.state.state import State
@@ -69,6 +70,16 @@ class Reads:
         now_ms: as for call. Raises what reader raises.
         """
         return self._calls.look(reader, now_ms)
+
+    def rehearse(
+        self, play: Callable[[Rehearsal], T], now_ms: int, size_bytes_max: int, dice: int
+    ) -> T:
+        """What play answers, which does calls as of the last entry applied; all is undone after it.
+
+        now_ms: as for call. size_bytes_max, dice: as in Calls. play must not keep the rehearsal.
+        Raises what play raises.
+        """
+        return self._calls.rehearse(play, now_ms, size_bytes_max, dice)
 
     def key_from(self, start: bytes, count: int) -> bytes:
         """The key that comes so many keys after the first one from a start; b"" if none does."""

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from tests.differential.grammar import Strategy, calls, right_calls
 from tests.differential.pools import POOLS
+from tests.differential.scripted import scripted
 
 STRINGS: Final = """
 SET key value [NX|XX] [GET] [EX seconds|PX ms|EXAT at|PXAT at_ms|KEEPTTL]
@@ -323,6 +324,12 @@ def _family(
     return Family(name, beginning, calls(patterns, POOLS), clients, weight)
 
 
+def _scripts() -> Family:
+    """Data calls from within scripts."""
+    data = _family("scripts", DATA, ALL, weight=1.5)
+    return replace(data, call=scripted(data.call))
+
+
 ALL: Final = " ".join(FILLED)
 DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS
 
@@ -340,5 +347,6 @@ FAMILIES: Final = {
         _family("transactions", TRANSACTIONS, ALL, clients=2),
         _family("connection", CONNECTIONS, "strings"),
         _family("mixed", DATA, ALL, weight=1.5),
+        _scripts(),
     )
 }

@@ -25,6 +25,9 @@ REPEATS_MAX: Final = 3
 EVERY_CURSOR: Final = b"*every cursor*"
 """In the place of a cursor: from 0 on, until the scan is at its end."""
 
+FAR_DIGITS: Final = 16
+"""Of a deadline, or time to live, in seconds or milliseconds."""
+
 ODD: Final = st.sampled_from(
     # No 1: somewhere it is a millisecond, which passes at one server and not yet at the other.
     [b"", b"abc", b"-1", b"0", b"9" * 20, b"NX", b"GET", b"COUNT", b"nan", b"\xff\0\r\n"]

@@ -23,7 +23,7 @@ EXAMPLES_OF_STATE: Final = 60
 EXAMPLES_OF_NODE: Final = 40
 EXAMPLES_OF_EVENTS: Final = 15
 
-OF_DOORS: Final = {"blocking", "transactions", "connection"}
+OF_DOORS: Final = {"blocking", "transactions", "connection", "scripts"}
 """What only a door has."""
 
 

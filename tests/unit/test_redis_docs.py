@@ -14,6 +14,19 @@ from raftcache.service.cursors import CURSORS_MAX
 from raftcache.service.lateness import LATE_S_MAX
 from raftcache.service.pubsub import PATTERNS_MAX, SUBSCRIPTIONS_MAX, WAITING_SIZE_BYTES_MAX
 from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
+from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX
+from raftcache.service.scripting.interpreter import (
+    MEMORY_SIZE_BYTES_MAX,
+    REPLY_DEPTH_MAX,
+    REPLY_ELEMENTS_MAX,
+    STEPS_MAX,
+)
+from raftcache.service.scripting.library import (
+    SCRIPT_SIZE_BYTES_MAX,
+    SCRIPTS_MAX,
+    SCRIPTS_SIZE_BYTES_MAX,
+)
+from raftcache.service.scripting.scripts import ATTEMPTS_MAX
 from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
 from tests.differential.judge import DIFFERENCES
@@ -48,7 +61,7 @@ def test_the_table_of_commands_is_complete() -> None:
 def test_what_is_not_supported_is_in_no_table() -> None:
     rows = table(section("### Not supported")).splitlines()
     names = {name for row in rows for name in re.findall(r"`([A-Z ]+)`", row.split("|")[1])}
-    assert {"EVAL", "CONFIG REWRITE"} <= names
+    assert {"FUNCTION", "CONFIG REWRITE"} <= names
     assert not {name.encode() for name in names} & (SPECS.keys() - {b"CLUSTER", b"SENTINEL"})
     parts = {tuple(name.encode().split()) for name in names if " " in name}
     assert not [part for part in parts if part[1] in SPECS[part[0]].subcommands]
@@ -71,6 +84,17 @@ def test_limits_are_told_as_they_are() -> None:
     assert f"| {SUBSCRIPTIONS_MAX:,} and {PATTERNS_MAX:,} at a node" in told
     assert f"| {TRACKED_KEYS_MAX:,} at a node, once for each connection" in told
     assert f"| {PREFIXES_MAX} |" in told
+    assert (
+        f"{SCRIPT_SIZE_BYTES_MAX >> 10} KiB; {STEPS_MAX:,} steps, {CALLS_PER_ACT_MAX:,} calls"
+        in told
+    )
+    assert (
+        f"{MEMORY_SIZE_BYTES_MAX >> 20} MiB of memory; it changes something by {CALLS_MAX}" in told
+    )
+    assert f"| {REPLY_ELEMENTS_MAX:,} values, {REPLY_DEPTH_MAX} tables" in told
+    scripts = section("## Scripts")
+    assert f"{SCRIPTS_MAX:,} scripts used last, up to {SCRIPTS_SIZE_BYTES_MAX >> 20} MiB" in scripts
+    assert ATTEMPTS_MAX == 100  # in words
     pubsub = section("## Pub/sub")
     assert f"{WAITING_SIZE_BYTES_MAX >> 20} MiB of messages" in pubsub
     assert f"for {LATE_S_MAX:.0f} s" in pubsub

@@ -22,6 +22,39 @@ WATCH -2 1,-1,1 noscript loading stale fast allow_busy
   Watch the given keys to determine execution of the MULTI/EXEC block
   2.2.0: O(1) for every key
 
+= scripting
+EVAL -3 numkeys@2 noscript stale skip_monitor no_mandatory_keys movablekeys
+  Execute a Lua script server side
+  2.6.0: Depends on the script that is executed.
+EVALSHA -3 numkeys@2 noscript stale skip_monitor no_mandatory_keys movablekeys
+  Execute a Lua script server side
+  2.6.0: Depends on the script that is executed.
+EVALSHA_RO -3 numkeys@2 readonly noscript stale skip_monitor no_mandatory_keys movablekeys -read
+  Execute a read-only Lua script server side
+  7.0.0: Depends on the script that is executed.
+EVAL_RO -3 numkeys@2 readonly noscript stale skip_monitor no_mandatory_keys movablekeys -read
+  Execute a read-only Lua script server side
+  7.0.0: Depends on the script that is executed.
+SCRIPT -2
+  A container for Lua scripts management commands
+  2.6.0: Depends on subcommand.
+SCRIPT|EXISTS -3 noscript
+  Check existence of scripts in the script cache.
+  2.6.0: O(N) with N being the number of scripts to check (so checking a single script is an
+    O(1) operation).
+SCRIPT|FLUSH -2 noscript
+  Remove all the scripts from the script cache.
+  2.6.0: O(N) with N being the number of scripts in cache
+SCRIPT|HELP 2 loading stale
+  Show helpful text about the different subcommands
+  5.0.0: O(1)
+SCRIPT|KILL 2 noscript allow_busy
+  Kill the script currently in execution.
+  2.6.0: O(1)
+SCRIPT|LOAD 3 noscript stale
+  Load the specified Lua script into the script cache.
+  2.6.0: O(N) with N being the length in bytes of the script body.
+
 = pubsub
 PSUBSCRIBE -2 pubsub noscript loading stale
   Listen for messages published to channels matching the given patterns

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from raftcache.command.call_table import SPECS, CallSpec, find, keys_of
+from raftcache.command.call_table import SPECS, CallSpec, find, fits, keys_of
 from raftcache.command.globs import GLOB_SIZE_BYTES_MAX, glob
 from raftcache.command.values import NIL_ARRAY, Failure, Members, Value
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.reference import Request
-from raftcache.server.resp.table import CallTable, fits
+from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import SYNTAX, help_lines
 
 _HELP: Final = """

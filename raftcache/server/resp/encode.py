@@ -6,13 +6,20 @@ everything else by the table below.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final, TypeAlias
 
 from msgspec import Struct
 
-from raftcache.command.values import Failure, Members, NilArray, Pairs, Value, Verbatim
+from raftcache.command.values import (
+    Failure,
+    Members,
+    NilArray,
+    Pairs,
+    Value,
+    Verbatim,
+    double_text,
+)
 
 RESP2: Final = 2
 RESP3: Final = 3
@@ -57,13 +64,6 @@ def encode_push(values: list[Value], protocol: int) -> bytes:
     """A message that answers nothing; protocol 2 has arrays for it, in the place of a reply."""
     mark = b">" if protocol == RESP3 else b"*"
     return mark + b"%d\r\n" % len(values) + encode_all(values, protocol)
-
-
-def double_text(number: float) -> bytes:
-    """A double as Redis 7.0 writes it: 17 digits, so that nothing is lost."""
-    if math.isnan(number):
-        return b"nan"
-    return b"%.17g" % number
 
 
 def _write_all(values: Iterable[Value], out: _Out, protocol: int) -> None:

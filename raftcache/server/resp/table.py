@@ -13,7 +13,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
-from raftcache.command.call_table import SPECS, CallSpec, fault, unknown
+from raftcache.command.call_table import SPECS, CallSpec, fault, fits, unknown
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.reference import Request
@@ -135,12 +135,6 @@ class CallTable:
     def knows(self, name: bytes) -> bool:
         """Whether somebody answers NAME or CONTAINER|NAME."""
         return name in self._entries
-
-
-def fits(spec: CallSpec, count: int) -> bool:
-    """Whether a call may have so many arguments, its name among them."""
-    arity = spec.arity
-    return count == arity or count >= -arity > 0
 
 
 def _subcommands(name: bytes, spec: CallSpec) -> list[tuple[bytes, CallSpec]]:

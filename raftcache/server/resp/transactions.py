@@ -1,8 +1,8 @@
 """MULTI, EXEC, DISCARD, WATCH, UNWATCH: calls wait at the door, and go through the log at once.
 
-A call of data is done by the log, all of them in one revision; what a door answers itself is done
-in its turn, and what it answers stands in its place. WATCH remembers the revisions of its keys, and
-EXEC sends them along: the log says whether they are still those.
+A call of data is done by the log, all of them in one revision, scripts among them; what a door
+answers itself is done in its turn, and what it answers stands in its place. WATCH remembers the
+revisions of its keys, and EXEC sends them along: the log says whether they are still those.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client, Queue
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.reference import Request
+from raftcache.server.resp.scripts import RUNNING, ScriptCalls
 from raftcache.server.resp.table import NO_REPLY, CallTable, Done, Entry
 from raftcache.service.redis import Redis
 from raftcache.service.wording import NOT_BEGUN, is_open
@@ -53,8 +54,9 @@ def refused(client: Client, call: Request, why: Failure) -> Failure:
 class Transactions:
     """The room of these calls."""
 
-    def __init__(self, redis: Redis) -> None:
-        self._redis = redis
+    def __init__(self, redis: Redis, scripts: ScriptCalls | None = None) -> None:
+        """scripts: if there are any."""
+        self._redis, self._scripts = redis, scripts
         self._table: CallTable
 
     def add_to(self, table: CallTable) -> None:
@@ -109,19 +111,25 @@ class Transactions:
         if queue.is_broken:
             done(ABORTED)
         else:
-            _Execution(self._redis, self._table, client, queue.calls, done).begin(watched)
+            plans = [(self._table.find(call), call) for call in queue.calls]
+            known = [(entry, call) for entry, call in plans if isinstance(entry, Entry)]
+            assert len(known) == len(plans), "what was queued has become unknown"
+            _Execution(self._redis, self._scripts, client, known, done).begin(watched)
 
 
 class _Execution:
     """One EXEC, while it is done."""
 
     def __init__(
-        self, redis: Redis, table: CallTable, client: Client, calls: list[Request], done: Done
+        self,
+        redis: Redis,
+        scripts: ScriptCalls | None,
+        client: Client,
+        plans: list[tuple[Entry, Request]],
+        done: Done,
     ) -> None:
-        self._redis, self._client, self._done = redis, client, done
-        plans = [(table.find(call), call) for call in calls]
-        self._plans = [(entry, call) for entry, call in plans if isinstance(entry, Entry)]
-        assert len(self._plans) == len(calls), "what was queued has become unknown"
+        self._redis, self._scripts, self._client, self._done = redis, scripts, client, done
+        self._plans = plans
         self._values: list[Value] = []
         self._at = 0
         """Of the next call that a door may have to answer."""
@@ -132,11 +140,17 @@ class _Execution:
         if client.idempotency is not None and client.idempotency.is_held:
             self._done(NOT_BEGUN)
             return
-        data = [tuple(call) for entry, call in self._plans if entry.is_data]
-        token = b"" if client.idempotency is None else client.idempotency.next()
+        data = [call for entry, call in self._plans if entry.is_data]
         if client.before_reads is not None and data:
-            client.before_reads([call for entry, call in self._plans if entry.is_data])
-        self._redis.transact(data, watched, self._happened, token, client.wrote)
+            client.before_reads(data)
+        of_log = [call for entry, call in self._plans if _is_of_log(entry)]
+        if len(of_log) > len(data):
+            assert self._scripts is not None, "nobody has added these calls"
+            self._scripts.transact(client, of_log, watched, self._happened)
+            return
+        token = b"" if client.idempotency is None else client.idempotency.next()
+        calls = list(map(tuple, data))
+        self._redis.transact(calls, watched, self._happened, token, client.wrote)
 
     def _happened(self, outcome: Value) -> None:
         """The calls of data are done, or the outcome says why none is."""
@@ -146,14 +160,14 @@ class _Execution:
             self._done(outcome)
             return
         values = iter(outcome)
-        self._values = [next(values) if entry.is_data else NO_REPLY for entry, _ in self._plans]
+        self._values = [next(values) if _is_of_log(entry) else NO_REPLY for entry, _ in self._plans]
         self._go_on()
 
     def _go_on(self) -> None:
         """What doors answer, one after the other; as deep as it is long it must not go."""
         while self._at < len(self._plans):
             (entry, call), self._at = self._plans[self._at], self._at + 1
-            if entry.is_data:
+            if _is_of_log(entry):
                 continue
             self._is_waiting = self._is_going = True
             perform(entry, self._client, call, self._answered, may_wait=False)
@@ -167,3 +181,7 @@ class _Execution:
         self._is_waiting = False
         if not self._is_going:
             self._go_on()
+
+
+def _is_of_log(entry: Entry) -> bool:
+    return entry.is_data or entry.name in RUNNING

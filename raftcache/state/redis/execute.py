@@ -37,6 +37,7 @@ from raftcache.state.redis import (
     zsets,
 )
 from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import BYTES_READ_MAX, ELEMENTS_READ_MAX, Handler, Store
 from raftcache.state.runs import RUN_WORTH, RUNS_SPARE
 
@@ -168,6 +169,19 @@ class CallCommands:
             if left <= 0 or reader.bytes_left <= BYTES_READ_MAX:
                 break
         return values, budget - reader.bytes_left
+
+    def rehearse(
+        self, play: Callable[[Rehearsal], T], now_ms: int, size_bytes_max: int, dice: int
+    ) -> T:
+        """See Machine.rehearse."""
+        store, changes = self._store, self._changes
+        store.begin(max(now_ms, self._state.now_ms), size_bytes_max, dice)
+        changes.begin()
+        try:
+            return play(Rehearsal(changes, store, self._inside))
+        finally:
+            store.forget()
+            changes.undo()
 
     def look(self, reader: Callable[[Store], T], now_ms: int) -> T:
         """See Machine.look."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import ClassVar, Final, Protocol, TypeVar
+from typing import ClassVar, Final, NamedTuple, Protocol, TypeVar
 
 from xxhash import xxh3_64_intdigest
 
@@ -34,6 +34,15 @@ KEEP: Final = -1
 """A deadline: the one that the key has."""
 
 
+class Spent(NamedTuple):
+    """What calls may still touch, and how often the dice were thrown."""
+
+    rows_left: int
+    elements_left: int
+    bytes_left: int
+    throws: int
+
+
 class Opened(Protocol):
     """A collection that a call works on (see collection.py)."""
 
@@ -62,7 +71,7 @@ class Store:
         self._open: dict[bytes, Opened] = {}
         self.size_bytes_max = 0
         self.now_ms = 0
-        self._dice = self._throws = 0
+        self._dice = self.throws = 0
         self.rows_left = ROWS_TOUCHED_MAX
         self.elements_left = ELEMENTS_READ_MAX
         self.bytes_left = BYTES_READ_MAX
@@ -70,13 +79,21 @@ class Store:
     def begin(self, now_ms: int, size_bytes_max: int, dice: int) -> None:
         """What follows is of another Calls."""
         self.now_ms, self.size_bytes_max = now_ms, size_bytes_max
-        self._dice, self._throws = dice, 0
+        self._dice, self.throws = dice, 0
         self.bytes_left = BYTES_READ_MAX
         self.allow_more()
 
     def allow_more(self) -> None:
         """The next call may touch as much as the one before."""
         self.rows_left, self.elements_left = ROWS_TOUCHED_MAX, ELEMENTS_READ_MAX
+
+    def spent(self) -> Spent:
+        """So far, for go_back_to."""
+        return Spent(self.rows_left, self.elements_left, self.bytes_left, self.throws)
+
+    def go_back_to(self, spent: Spent) -> None:
+        """What was touched since is undone, and does not count."""
+        self.rows_left, self.elements_left, self.bytes_left, self.throws = spent
 
     # Keys.
 
@@ -295,8 +312,8 @@ class Store:
 
     def below(self, count: int) -> int:
         """A number in [0, count), which only the dice of the call decide."""
-        self._throws += 1
-        return xxh3_64_intdigest(self._throws.to_bytes(8, "big"), self._dice) % count
+        self.throws += 1
+        return xxh3_64_intdigest(self.throws.to_bytes(8, "big"), self._dice) % count
 
     def draw(self, count: int, size: int) -> list[int]:
         """Numbers in [0, size): count different ones, or -count that may be the same.

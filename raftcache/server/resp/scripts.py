@@ -1,0 +1,111 @@
+"""EVAL, EVALSHA, their read-only forms, and SCRIPT: the service runs what stands in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from raftcache.command.integers import integer_or_none
+from raftcache.command.values import Failure, Value
+from raftcache.server.resp.client import Client
+from raftcache.server.resp.reference import Request
+from raftcache.server.resp.table import CallTable, Done
+from raftcache.server.resp.words import NOT_INTEGER, help_lines
+from raftcache.service.scripting.acts import Act, ScriptCall
+from raftcache.service.scripting.scripts import Scripts
+
+RUNNING: Final = frozenset((b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"))
+"""Calls that run a script; within a transaction they are a part of it."""
+
+_HELP: Final = """
+SCRIPT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+EXISTS <sha1> [<sha1> ...]
+    Return information about the existence of the scripts in the script cache.
+FLUSH [ASYNC|SYNC]
+    Flush the Lua scripts cache of this node.
+KILL
+    Refused: no script is still running when another call is answered.
+LOAD <script>
+    Load a script into the scripts cache of this node without executing it.
+HELP
+    Prints this help.
+"""
+
+NO_SCRIPT: Final = Failure("NOSCRIPT No matching script. Please use EVAL.")
+NEGATIVE_KEYS: Final = Failure("ERR Number of keys can't be negative")
+TOO_MANY_KEYS: Final = Failure("ERR Number of keys can't be greater than number of args")
+NOT_BUSY: Final = Failure("NOTBUSY No scripts in execution right now.")
+FLUSH_OPTION: Final = Failure("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
+NOT_NUMBERED: Final = Failure(
+    "ERR scripts are not applied once: CLIENT IDEMPOTENCY OFF, or have the script see to it"
+)
+
+
+class ScriptCalls:
+    """The room of these calls."""
+
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+
+    def add_to(self, table: CallTable) -> None:
+        for name in RUNNING:
+            table.add_asking(name.decode(), self._eval)
+        table.add("SCRIPT|EXISTS", self._exists)
+        table.add("SCRIPT|FLUSH", self._flush)
+        table.add("SCRIPT|HELP", lambda client, call: help_lines(_HELP))
+        table.add("SCRIPT|KILL", lambda client, call: NOT_BUSY)
+        table.add("SCRIPT|LOAD", lambda client, call: self._scripts.load(call[2]))
+
+    def transact(
+        self, client: Client, calls: Sequence[Request], watched: Mapping[bytes, int], done: Done
+    ) -> None:
+        """As Redis.transact, with scripts among the calls."""
+        if client.idempotency is not None:
+            done(NOT_NUMBERED)
+            return
+        parts = [self._part(client, call) if call[0] in RUNNING else tuple(call) for call in calls]
+        self._scripts.run(Act(parts, done, watched, client.wrote))
+
+    def _part(self, client: Client, call: Request) -> ScriptCall | Failure:
+        """What is to be run, or what is wrong with it; its keys count as read."""
+        count = integer_or_none(call[2])
+        if count is None:
+            return NOT_INTEGER
+        if count > len(call) - 3:
+            return TOO_MANY_KEYS
+        if count < 0:
+            return NEGATIVE_KEYS
+        name = call[1] if call[0].startswith(b"EVALSHA") else self._scripts.load(call[1])
+        if isinstance(name, Failure):
+            return name
+        script = self._scripts.library.find(name)
+        if script is None:
+            return NO_SCRIPT
+        keys, arguments = call[3 : 3 + count], call[3 + count :]
+        if client.before_reads is not None and keys:
+            client.before_reads([[b"EXISTS", *keys]])
+        return ScriptCall(script, keys, arguments, call[0].endswith(b"_RO"))
+
+    def _eval(self, client: Client, call: Request, done: Done) -> None:
+        if client.idempotency is not None and not call[0].endswith(b"_RO"):
+            done(NOT_NUMBERED)
+            return
+        part = self._part(client, call)
+        if isinstance(part, Failure):
+            done(part)
+            return
+        self._scripts.run(Act((part,), _first(done), wrote=client.wrote))
+
+    def _exists(self, client: Client, call: Request) -> Value:
+        return [int(self._scripts.library.knows(name)) for name in call[2:]]
+
+    def _flush(self, client: Client, call: Request) -> Value:
+        if len(call) > 3 or (len(call) == 3 and call[2].upper() not in (b"SYNC", b"ASYNC")):
+            return FLUSH_OPTION
+        self._scripts.library.flush()
+        return "OK"
+
+
+def _first(done: Done) -> Callable[[Value], None]:
+    """Of the answers to an act of one part, the one; why nothing was done is the answer, too."""
+    return lambda answers: done(answers[0] if isinstance(answers, list) else answers)

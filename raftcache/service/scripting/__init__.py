@@ -1,0 +1,1 @@
+"""Lua scripts of Redis clients: run where they arrive, and made transactions of the log."""

@@ -1,0 +1,34 @@
+"""How a function that a script calls says what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+Lua: TypeAlias = Any
+"""A value of Lua's: a number, a string as bytes, a boolean, None, or a table; or lists and dicts
+that are to become tables."""
+
+Answer: TypeAlias = tuple[Lua, bytes | None]
+"""A value and None, or None and the error that it raises in the script."""
+
+
+class Unfit(Exception):
+    """An argument that nothing can be made of; text: why, in the words of Redis' library."""
+
+    def __init__(self, text: bytes) -> None:
+        super().__init__(text)
+        self.text = text
+
+
+def answer(work: Callable[[], Lua]) -> Answer:
+    """What work returns, or why it could not."""
+    try:
+        return work(), None
+    except Unfit as error:
+        return None, error.text
+
+
+def number_text(number: float, digits: int) -> bytes:
+    """As C's %.Ng has it."""
+    return b"%.*g" % (digits, number)

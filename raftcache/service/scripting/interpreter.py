@@ -1,0 +1,215 @@
+"""Lua 5.1 with Redis' world in it (prelude.lua), and no way out of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from hashlib import sha1
+from importlib import resources
+from typing import Any, Final, TypeAlias
+
+from lupa.lua51 import LuaError, LuaRuntime
+
+from raftcache.command.values import Failure, Value
+from raftcache.service.scripting.answers import Lua, number_text
+from raftcache.service.scripting.bits import BIT
+from raftcache.service.scripting.cjson import decode_json, encode_json
+from raftcache.service.scripting.cmsgpack import pack, unpack
+from raftcache.service.scripting.tables import RESP2, RESP3, from_lua, text_bytes, to_lua
+
+Chunk: TypeAlias = Any
+"""A script that was read; of one interpreter."""
+
+Perform: TypeAlias = Callable[[list[bytes]], Value]
+"""Answers a command that a script calls."""
+
+MEMORY_SIZE_BYTES_MAX: Final = 64 << 20
+"""Of all that scripts hold; the next ones find it empty."""
+
+MEMORY_KEPT_SIZE_BYTES: Final = 8 << 20
+"""When a script has left more behind, it is cleared away at once."""
+
+STEPS_MAX: Final = 10_000_000
+"""Instructions of Lua that scripts may take in one turn of the loop: about 50 ms."""
+
+_STEPS_PER_LOOK: Final = 10_000
+
+LOOKS_MAX: Final = STEPS_MAX // _STEPS_PER_LOOK
+
+REPLY_ELEMENTS_MAX: Final = 100_000
+"""Values that a script may answer with, tables among them."""
+
+REPLY_DEPTH_MAX: Final = 128
+"""Of tables in tables in what it answers."""
+
+VERSION: Final = b"7.0.15"
+VERSION_NUMBER: Final = 0x7000F
+"""Of the Redis whose world it is."""
+
+LEVELS: Final = (0, 1, 2, 3)
+"""Of what scripts log: debug, verbose, notice, warning."""
+
+TOO_LONG: Final = Failure(f"ERR a script takes at most {STEPS_MAX} steps: nothing of it was done")
+TOO_MANY: Final = Failure(f"ERR a script answers with at most {REPLY_ELEMENTS_MAX} values")
+NO_MEMORY: Final = Failure(
+    f"ERR a script may hold {MEMORY_SIZE_BYTES_MAX} bytes: nothing of it was done"
+)
+NOT_ARGUMENTS: Final = Failure("ERR Lua redis lib command arguments must be strings or integers")
+NO_ARGUMENTS: Final = Failure("ERR Please specify at least one argument for this redis lib call")
+NOT_A_VERSION: Final = Failure("ERR RESP version must be 2 or 3.")
+LOG_ARGUMENTS: Final = Failure("ERR redis.log() requires two arguments or more.")
+LOG_LEVEL: Final = Failure("ERR Invalid debug level.")
+
+_LUA_NO_MEMORY: Final = b"not enough memory"
+_PRELUDE: Final = resources.files(__package__).joinpath("prelude.lua").read_bytes()
+
+
+class Interpreter:
+    """Runs one script after the other; nothing of one is left for the next.
+
+    is_spent: its memory was full; another one has to take its place.
+    looks_left: how much longer scripts may run, of LOOKS_MAX; the owner sets it.
+    """
+
+    def __init__(self, log: Callable[[int, bytes], None]) -> None:
+        """log: has what scripts log, with Redis' number for how grave it is."""
+        self.is_spent = False
+        self.looks_left = LOOKS_MAX
+        self._log = log
+        self._perform: Perform = _nobody
+        self._protocol = RESP2
+        self._lua = LuaRuntime(
+            encoding=None,
+            unpack_returned_tuples=True,
+            register_eval=False,
+            register_builtins=False,
+            attribute_handlers=(_deny, _deny),
+            max_memory=MEMORY_SIZE_BYTES_MAX,
+        )
+        self._read, self._run = self._lua.execute(_PRELUDE, self._host(), _STEPS_PER_LOOK)
+
+    def _host(self) -> Lua:
+        """What the prelude is given."""
+        null = self._lua.execute(b"return newproxy()")
+        functions: dict[bytes, Lua] = {
+            b"call": self._call,
+            b"setresp": self._set_protocol,
+            b"log": self._note,
+            b"sha1hex": lambda text: sha1(text).hexdigest().encode(),
+            b"encode_json": encode_json,
+            b"decode_json": decode_json(null, self._table),
+            b"pack": pack,
+            b"unpack": unpack(self._table),
+        }
+        values = {
+            b"null": null,
+            b"version": VERSION,
+            b"version_number": VERSION_NUMBER,
+            b"elements_max": REPLY_ELEMENTS_MAX,
+            b"depth_max": REPLY_DEPTH_MAX,
+            b"too_long": text_bytes(TOO_LONG.text),
+            b"too_many": text_bytes(TOO_MANY.text),
+        }
+        return self._table({**functions, **BIT, **values})
+
+    def _table(self, content: Lua) -> Lua:
+        return self._lua.table_from(content, recursive=True)
+
+    # Called by who has a script.
+
+    def compile(self, source: bytes) -> Chunk | Failure:
+        """Read a script."""
+        try:
+            chunk, why = self._read(source)
+        except LuaError:
+            return self._out_of_memory()
+        if chunk is None:
+            why = why.decode(errors="surrogateescape")
+            return Failure(f"ERR Error compiling script (new function): {why}")
+        return chunk
+
+    def run(
+        self,
+        chunk: Chunk,
+        sha: str,
+        keys: Sequence[bytes],
+        arguments: Sequence[bytes],
+        perform: Perform,
+    ) -> tuple[bool, Value]:
+        """Whether a script came to its end, and what it answers: a Failure if it did not.
+
+        perform answers its commands, and raises nothing.
+        """
+        self._perform, self._protocol = perform, RESP2
+        try:
+            is_done, result, self.looks_left = self._run(
+                chunk, self._table(list(keys)), self._table(list(arguments)), self.looks_left
+            )
+            if is_done:
+                return True, from_lua(result, self._protocol)
+            return False, self._failure(sha, result[b"err"], result[b"line"])
+        except LuaError:
+            return False, self._out_of_memory()
+        finally:
+            self._perform = _nobody
+            if self._lua.get_memory_used() > MEMORY_KEPT_SIZE_BYTES:
+                self._lua.gccollect()
+
+    def _failure(self, sha: str, text: Lua, line: Lua) -> Failure:
+        """As Redis words it: what, in which script, and where."""
+        if type(text) is not bytes:  # what the script has put there
+            text = b"ERR unknown error"
+        if text.endswith(_LUA_NO_MEMORY):
+            return self._out_of_memory()
+        what = text.decode(errors="surrogateescape")
+        if what in (TOO_LONG.text, TOO_MANY.text):
+            return Failure(what)
+        # The caller of what failed has left no trace if that was the last thing it did.
+        place = "@user_script" if line is None else f"@user_script:{line}"
+        return Failure(f"{what} script: {sha}, on {place}.")
+
+    def _out_of_memory(self) -> Failure:
+        self.is_spent = True
+        return NO_MEMORY
+
+    # Called by scripts.
+
+    def _call(self, *arguments: Lua) -> Lua:
+        """redis.pcall; redis.call raises a Failure."""
+        call: list[bytes] = []
+        for each in arguments:
+            if type(each) is bytes:
+                call.append(each)
+            elif type(each) is int or type(each) is float:
+                call.append(number_text(each, 17))
+            else:
+                return self._given(NOT_ARGUMENTS)
+        return self._given(self._perform(call) if call else NO_ARGUMENTS)
+
+    def _given(self, value: Value) -> Lua:
+        made = to_lua(value, self._protocol)
+        return self._table(made) if isinstance(made, (list, dict)) else made
+
+    def _set_protocol(self, version: Lua = None, *others: Lua) -> Lua:
+        if version not in (RESP2, RESP3) or others:
+            return self._given(NOT_A_VERSION)
+        self._protocol = version
+        return None
+
+    def _note(self, *arguments: Lua) -> Lua:
+        """redis.log: a level, and what is then written in one line."""
+        if len(arguments) < 2:
+            return self._given(LOG_ARGUMENTS)
+        level, *words = arguments
+        if level not in LEVELS:
+            return self._given(LOG_LEVEL)
+        parts = [each if type(each) is bytes else str(each).encode() for each in words]
+        self._log(level, b" ".join(parts))
+        return None
+
+
+def _nobody(call: list[bytes]) -> Value:
+    raise AssertionError("no script runs")
+
+
+def _deny(*_: object) -> Lua:
+    raise AttributeError("a script has no objects of Python")

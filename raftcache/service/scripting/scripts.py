@@ -1,0 +1,163 @@
+"""Scripts of Redis clients, as transactions of the log.
+
+A script is run at the node that was asked, in a rehearsal that leaves no trace. What it would
+change goes through the log as one atomic command, together with the revisions of all keys that it
+named. If one of them is another by then, nothing is done, and the script is run again, as what it
+decided may rest on it (optimistic concurrency control: Kung and Robinson, 1981; Redis has it as
+WATCH). So no node ever repeats what an interpreter does, and none need have the same one. What
+changes nothing is answered after a round of the cluster, as every read is.
+
+Scripts that come while others are on their way wait for these, for they may want the same keys;
+then all of them go together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+from typing import Final, NamedTuple
+
+from raftcache.command.calls import DICE_MAX, Call, Calls
+from raftcache.command.replies import CallsReply, Status
+from raftcache.command.values import Failure, Value
+from raftcache.errors import RaftcacheError
+from raftcache.ports import Dice
+from raftcache.service.calls import when_current
+from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
+from raftcache.service.redis import since
+from raftcache.service.scripting.acts import Act, Player
+from raftcache.service.scripting.library import Library, name_of, script_of
+from raftcache.service.wording import failure_of, values_of
+from raftcache.state.machine import Machine
+from raftcache.state.redis.rehearsal import Rehearsal
+
+ACTS_AT_ONCE_MAX: Final = 128
+"""Of one rehearsal: a few milliseconds."""
+
+ATTEMPTS_MAX: Final = 100
+"""Then those who change the same keys elsewhere are too many."""
+
+TOO_CONTENDED: Final = Failure(
+    "TRYAGAIN others kept changing the keys of the script: nothing of it was done"
+)
+
+
+class Played(NamedTuple):
+    """Answers to the first acts; for the others see Rehearsal."""
+
+    answers: list[Value]
+    deeds: list[Call]
+    seen: dict[bytes, int]
+    absent_since: int | None
+
+
+class Scripts:
+    """All of one node."""
+
+    def __init__(
+        self,
+        kv: Kv,
+        machine: Machine,
+        dice: Dice,
+        loop: asyncio.AbstractEventLoop,
+        value_size_bytes_max: int,
+        player: Player,
+        *,
+        gathers: bool = False,
+    ) -> None:
+        """gathers: as in RedisService."""
+        self._kv, self._machine, self._dice, self._loop = kv, machine, dice, loop
+        self._value_size_bytes_max = value_size_bytes_max
+        self._player = player
+        self._acts_max = ACTS_AT_ONCE_MAX if gathers else 1
+        self.library = Library()
+        self._waiting: list[Act] = []
+        """In the order of their coming; those under way are the first."""
+        self._is_busy = False
+        self._attempts = 0
+
+    def load(self, source: bytes) -> bytes | Failure:
+        """Keep a script, and say its name; or what is wrong with it."""
+        name = name_of(source)
+        if self.library.find(name) is not None:
+            return name
+        script = script_of(source)
+        if isinstance(script, Failure):
+            return script
+        wrong = self._player.fault(script)
+        if wrong is not None:
+            return wrong
+        self.library.add(script)
+        return name
+
+    def run(self, act: Act) -> None:
+        """Do it; its done is called later."""
+        self._waiting.append(act)
+        if not self._is_busy:
+            self._is_busy = True
+            self._loop.call_soon(self._go)
+
+    def _go(self) -> None:
+        """Begin with those that wait."""
+        self._attempt(self._acts_max, is_fresh=False)
+
+    def _attempt(self, count_max: int, *, is_fresh: bool) -> None:
+        """is_fresh: the state may answer what those wait for."""
+        dice = int.from_bytes(self._dice.token(8), "big") % DICE_MAX
+        play = partial(self._play, self._waiting[:count_max])
+        now_ms = self._kv.now_ms()
+        size_bytes_max = self._value_size_bytes_max
+        played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
+        answers, deeds = played.answers, tuple(played.deeds)
+        if deeds:
+            word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
+            if played.absent_since is not None:
+                word = since(word, played.absent_since, self._kv.commands_version)
+            self._kv.write(word, partial(self._proposed, answers))
+        elif is_fresh:
+            self._finish(answers)
+        else:
+            when_current(self._kv, self._machine, LINEARIZABLE, partial(self._read, len(answers)))
+
+    def _play(self, acts: Sequence[Act], rehearsal: Rehearsal) -> Played:
+        """As many of them as fit together, one at least."""
+        answers = list[Value]()
+        self._player.begin()
+        for act in acts:
+            begin = rehearsal.now()
+            value, is_clean = self._player.play(act, rehearsal)
+            if answers and not is_clean:  # it may fail for what others have used
+                rehearsal.forget_to(begin)
+                break
+            answers.append(value)
+        return Played(answers, rehearsal.deeds, rehearsal.seen, rehearsal.absent_since)
+
+    def _read(self, count: int, refused: RaftcacheError | None) -> None:
+        if refused is None:
+            self._attempt(count, is_fresh=True)
+        else:
+            self._finish([failure_of(refused)] * count)
+
+    def _proposed(self, answers: list[Value], outcome: Outcome) -> None:
+        if not isinstance(outcome, CallsReply):
+            self._finish([values_of(outcome, 1)[0]] * len(answers))
+        elif outcome.status is not Status.FAILED:
+            for act in self._waiting[: len(answers)] if outcome.count else ():
+                if act.wrote is not None:
+                    act.wrote(outcome.revision - outcome.count + 1, outcome.revision)
+            self._finish(answers)
+        elif self._attempts < ATTEMPTS_MAX:
+            self._attempts += 1
+            self._loop.call_soon(self._go)
+        else:
+            self._finish([TOO_CONTENDED] * len(answers))
+
+    def _finish(self, answers: list[Value]) -> None:
+        acts, self._waiting = self._waiting[: len(answers)], self._waiting[len(answers) :]
+        self._attempts = 0
+        self._is_busy = bool(self._waiting)
+        if self._is_busy:
+            self._loop.call_soon(self._go)
+        for act, value in zip(acts, answers, strict=True):
+            act.answer(value)

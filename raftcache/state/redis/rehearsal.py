@@ -1,0 +1,99 @@
+"""What calls would do to the keys, found by doing and then undoing them.
+
+So a script is run where its client is, before the log has anything of it: what it would change, and
+what that rests on, is then one transaction like any other (see service/scripting).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from raftcache.command.call_table import keys_of
+from raftcache.command.calls import Call
+from raftcache.command.values import Failure, Value
+from raftcache.state.changes import Changes, Mark
+from raftcache.state.redis.store import Spent, Store
+
+DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
+"""Calls that choose at random: each moves on what the dice of those after it show."""
+
+
+class Moment(NamedTuple):
+    """Where a rehearsal can go back to."""
+
+    changes: Mark
+    spent: Spent
+    deeds: int
+    seen: int
+
+
+class Rehearsal:
+    """Calls are done as they come, in one turn of the loop; the machine undoes them all after it.
+
+    deeds: those of them that have to be done again, in order: they changed something, told
+        something, or threw the dice.
+    seen: the keys that any of them named, with the revisions they had before, 0 for absent ones.
+        While these are the same, with the same dice, the deeds do what they did here.
+    absent_since: the revision after which absent ones among these must not have been there, even
+        if they have gone again; None if it does not matter. See CallsSince.
+    """
+
+    def __init__(self, changes: Changes, store: Store, perform: Callable[[Call], Value]) -> None:
+        self._changes, self._store, self._perform = changes, store, perform
+        self.deeds: list[Call] = []
+        self.seen: dict[bytes, int] = {}
+        self.absent_since: int | None = None
+        self._base = changes.state.revision
+
+    def call(self, call: Call, *, is_write: bool) -> Value:
+        """Do a call of data; as in a transaction, one that fails changes nothing.
+
+        Its name is in capitals, and it has as many arguments as it needs.
+        """
+        for key in keys_of(call):
+            self._see(key)
+        throws = self._store.throws
+        value = self._perform(call)
+        if type(value) is Failure:
+            self._store.throws = throws  # what it looked at counts all the same
+        elif is_write or call[0] in DICED:
+            self.deeds.append(call)
+        return value
+
+    def is_unchanged(self, key: bytes, revision: int) -> bool:
+        """Whether a key is as WATCH found it (see Redis.revisions); or was changed, here too."""
+        self._see(key)
+        if revision >= 0:
+            return self._revision_of(key) == revision
+        state = self._changes.state
+        if state.tombstones.are_kept:  # the log has to say only what has happened from here on
+            since, was_there = self._base, state.tombstones.was_there(key, ~revision)
+        else:
+            since, was_there = ~revision, False
+        self.absent_since = min(since, self.absent_since or since)
+        return not was_there and not self._revision_of(key)
+
+    def _see(self, key: bytes) -> None:
+        if key not in self.seen:
+            self.seen[key] = self._revision_of(key)
+
+    def _revision_of(self, key: bytes) -> int:
+        found = self._changes.find(key)
+        return 0 if found is None else found.mod_revision
+
+    def now(self) -> Moment:
+        """This moment, for undo_to."""
+        return Moment(self._changes.mark(), self._store.spent(), len(self.deeds), len(self.seen))
+
+    def undo_to(self, moment: Moment) -> None:
+        """All is as it was; what was seen since stays so, for somebody was told of it."""
+        self._changes.undo_to(moment.changes)
+        self._store.go_back_to(moment.spent)
+        del self.deeds[moment.deeds :]
+
+    def forget_to(self, moment: Moment) -> None:
+        """As undo_to, and nobody was told anything."""
+        self.undo_to(moment)
+        while len(self.seen) > moment.seen:
+            self.seen.popitem()

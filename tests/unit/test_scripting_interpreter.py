@@ -1,0 +1,296 @@
+"""What a script may do, what it may not, and how much of it; beside Redis: tests/differential."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from raftcache.command.values import Failure, Members, Pairs, Value, Verbatim
+from raftcache.service.scripting.interpreter import (
+    LOOKS_MAX,
+    NO_MEMORY,
+    REPLY_ELEMENTS_MAX,
+    TOO_LONG,
+    TOO_MANY,
+    Interpreter,
+)
+from raftcache.service.scripting.library import (
+    SCRIPT_SIZE_BYTES_MAX,
+    SCRIPTS_MAX,
+    SCRIPTS_SIZE_BYTES_MAX,
+    TOO_LARGE,
+    Library,
+    Script,
+    script_of,
+)
+
+SHA = "0" * 40
+
+
+class Run:
+    """Scripts, one after the other, in one interpreter."""
+
+    def __init__(self) -> None:
+        self.logged: list[tuple[int, bytes]] = []
+        self.calls: list[list[bytes]] = []
+        self.answers: dict[bytes, Value] = {}
+        self.interpreter = Interpreter(lambda level, text: self.logged.append((level, text)))
+
+    def __call__(self, source: str, *arguments: bytes, keys: Sequence[bytes] = ()) -> Value:
+        """What the script answers."""
+        self.interpreter.looks_left = LOOKS_MAX
+        chunk = self.interpreter.compile(source.encode())
+        if isinstance(chunk, Failure):
+            return chunk
+        _, value = self.interpreter.run(chunk, SHA, keys, arguments, self._perform)
+        return value
+
+    def _perform(self, call: list[bytes]) -> Value:
+        self.calls.append(call)
+        return self.answers.get(call[0], "OK")
+
+
+@pytest.fixture
+def run() -> Run:
+    return Run()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "while true do end",
+        "while true do pcall(function() while true do end end) end",
+        "while true do pcall(error) end",
+        "while true do xpcall(error, function() while true do end end) end",
+        "local function f() return f() end return f()",
+        "for _ = 1, 1e9 do redis.pcall('PING') end",
+        "return setmetatable({}, {__index = function() while true do end end}).x",
+        "table.sort({1, 2, 3}, function() while true do end end)",
+        "string.gsub('x', '.', function() while true do end end)",
+        "load(function() while true do end end)",
+    ],
+)
+def test_a_script_without_an_end(run: Run, source: str) -> None:
+    assert run(source) == TOO_LONG
+    assert run("return 1") == 1
+    assert not run.interpreter.is_spent
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "return string.rep('x', 1e9)",
+        "local t = {} for i = 1, 1e7 do t[i] = {} end",
+        "local s = 'x' while true do s = s .. s end",
+        "local t = {} for i = 1, 1e7 do t[i] = cjson.decode('[[[]]]') end",
+    ],
+)
+def test_a_script_that_takes_too_much_memory(run: Run, source: str) -> None:
+    assert run(source) == NO_MEMORY
+    assert run.interpreter.is_spent
+
+
+def test_memory_that_one_script_has_held_is_there_for_the_next(run: Run) -> None:
+    for _ in range(20):
+        assert run("return #string.rep('x', 1e7)") == 10_000_000
+    assert not run.interpreter.is_spent
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "t = 1",
+        "_G.t = 1",
+        "rawset(_G, 't', 1)",
+        "rawset(redis, 'call', 1)",
+        "redis.call = nil",
+        "string.format = nil",
+        "math.floor = nil",
+        "table.concat = nil",
+        "cjson.null = 1",
+        "setmetatable(_G, {})",
+        "setmetatable(redis, {})",
+        "getmetatable('').__index = {}",
+        "getmetatable(redis).__index = {}",
+    ],
+)
+def test_nothing_is_left_for_the_next_script(run: Run, source: str) -> None:
+    assert isinstance(run(source), Failure)
+    assert run("return {type(redis.call), ('x'):format(), math.floor(1.5)}") == [
+        b"function",
+        b"x",
+        1,
+    ]
+    assert "nonexistent global variable 't'" in run("return t").text
+    assert isinstance(run("return KEYS[1] + 1", keys=[b"a"]), Failure)
+    assert run("return #KEYS") == 0
+
+
+NOT_THERE = """
+python host debug io os package require module dofile loadfile print getfenv setfenv coroutine
+newproxy gcinfo
+"""
+
+
+@pytest.mark.parametrize("name", NOT_THERE.split())
+def test_there_is_no_way_out(run: Run, name: str) -> None:
+    assert f"nonexistent global variable '{name}'" in run(f"return {name}").text
+
+
+def test_no_object_of_python_can_be_looked_into(run: Run) -> None:
+    run.answers[b"GET"] = object()  # as if an error of Python's came through
+    seen = run(
+        "local ok, e = xpcall(function() return redis.call('GET') end, function(e) return e end) "
+        "return {type(e), tostring((pcall(function() return e.args end)))}"
+    )
+    assert seen == [b"userdata", b"false"]
+
+
+@pytest.mark.parametrize("name", ["__index", "__tostring", "__concat"])
+def test_an_error_is_not_asked_what_it_is(run: Run, name: str) -> None:
+    source = f"error(setmetatable({{}}, {{{name} = function() while true do end end}}))"
+    assert run(source).text.startswith("ERR unknown error script: ")
+
+
+def test_bytecode_is_not_read(run: Run) -> None:
+    assert run("return loadstring(string.char(27) .. 'Lua')") is None
+    assert "bytecode" in run("return {select(2, loadstring(string.char(27) .. 'Lua'))}")[0].decode()
+    assert isinstance(run.interpreter.compile(b"\x1bLua"), Failure)
+    assert "dump" in run("return string.dump(function() end)").text
+
+
+@pytest.mark.parametrize(
+    ("answer", "old", "new"),
+    [
+        (1, b"number 1", b"number 1"),
+        (b"a", b"string a", b"string a"),
+        ("OK", b"table ok=OK", b"table ok=OK"),
+        (None, b"boolean false", b"nil nil"),
+        (1.5, b"string 1.5", b"table double=1.5"),
+        (True, b"number 1", b"boolean true"),
+        (Verbatim(b"t"), b"string t", b"table verbatim_string=table"),
+        ([1, [2]], b"table 1=1 2=table", b"table 1=1 2=table"),
+        ({b"a": 1}, b"table 1=a 2=1", b"table map=table"),
+        (Members([b"a"]), b"table 1=a", b"table set=table"),
+        (Pairs([(b"a", 1)]), b"table 1=a 2=1", b"table 1=table"),
+        (Failure("ERR no"), b"table err=ERR no", b"table err=ERR no"),
+    ],
+)
+def test_what_a_script_is_given(run: Run, answer: Value, old: bytes, new: bytes) -> None:
+    show = """
+    local value, text = redis.pcall('GET'), ''
+    if type(value) ~= 'table' then return type(value) .. ' ' .. tostring(value) end
+    local names = {}
+    for name in pairs(value) do names[#names + 1] = name end
+    table.sort(names, function(a, b) return tostring(a) < tostring(b) end)
+    for _, name in ipairs(names) do
+      local each = value[name]
+      text = text .. ' ' .. name .. '=' .. (type(each) == 'table' and 'table' or tostring(each))
+    end
+    return 'table' .. text
+    """
+    run.answers[b"GET"] = answer
+    assert run(show) == old
+    assert run("redis.setresp(3) " + show) == new
+    assert run(show) == old, "the next script has the older protocol again"
+
+
+@pytest.mark.parametrize(
+    ("source", "value"),
+    [
+        ("return {1, 2.9, 'x', true, false, {}}", [1, 2, b"x", 1, None, []]),
+        ("return {1, nil, 3}", [1]),
+        ("return {ok = 'fine'}", "fine"),
+        ("return {err = 'MY way'}", Failure("MY way")),
+        ("return {double = 1.5}", 1.5),
+        ("return {map = {a = {1}}}", {b"a": [1]}),
+        ("return {set = {a = true}}", Members([b"a"])),
+        ("return {verbatim_string = {string = 'x', format = 'txt'}}", Verbatim(b"x")),
+        ("return {big_number = '12345678901234567890'}", b"12345678901234567890"),
+        ("return redis.call", None),
+        ("return 2^63", -(1 << 63)),
+        ("return setmetatable({1}, {__index = function() return 1 end})", [1]),
+    ],
+)
+def test_what_a_script_answers(run: Run, source: str, value: Value) -> None:
+    assert run(source) == value
+
+
+def test_an_answer_has_limits(run: Run) -> None:
+    make = "local t = {} for i = 1, ARGV[1] do t[i] = i end return t"
+    assert len(run(make, b"%d" % (REPLY_ELEMENTS_MAX - 1))) == REPLY_ELEMENTS_MAX - 1
+    assert run(make, b"%d" % REPLY_ELEMENTS_MAX) == TOO_MANY
+    assert "stack limit" in run("local t = {} t[1] = t return t").text
+
+
+def test_errors_of_commands(run: Run) -> None:
+    run.answers[b"GET"] = Failure("WRONGTYPE no")
+    assert run("redis.call('GET')") == Failure(f"WRONGTYPE no script: {SHA}, on @user_script:1.")
+    assert run("\nlocal x = redis.call('GET') return x").text.endswith("@user_script:2.")
+    assert run("return redis.pcall('GET')") == Failure("WRONGTYPE no")
+    assert run("return {pcall(redis.call, 'GET')}") == [None, b"WRONGTYPE no"]
+    assert run("return 1") == 1
+
+
+def test_what_is_no_argument(run: Run) -> None:
+    for source in ("{}", "true", "nil", "redis.call"):
+        assert "must be strings or integers" in run(f"redis.call('GET', {source})").text
+    run("redis.call('GET', 1, 1.5, 'x')")
+    assert run.calls == [[b"GET", b"1", b"1.5", b"x"]]
+
+
+def test_a_log(run: Run) -> None:
+    assert run("redis.log(redis.LOG_WARNING, 'a', 1, 'b')") is None
+    assert run.logged == [(3, b"a 1 b")]
+
+
+# The library.
+
+
+def test_scripts_are_found_by_their_names() -> None:
+    library = Library()
+    script = script_of(b"return 1")
+    assert isinstance(script, Script)
+    library.add(script)
+    name = b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
+    assert library.find(name) is library.find(name.upper()) is script
+    assert library.find(b"\xff" * 40) is None
+    library.flush()
+    assert not library.knows(name)
+
+
+def test_the_library_forgets_what_was_used_longest_ago() -> None:
+    library = Library()
+    made = [script_of(b"return %d" % number) for number in range(SCRIPTS_MAX + 1)]
+    scripts = [each for each in made if isinstance(each, Script)]
+    for script in scripts[:-1]:
+        library.add(script)
+    assert library.find(scripts[0].sha.encode())
+    library.add(scripts[-1])
+    assert len(library) == SCRIPTS_MAX
+    assert library.knows(scripts[0].sha.encode())
+    assert not library.knows(scripts[1].sha.encode())
+
+
+def test_the_library_has_a_size() -> None:
+    library = Library()
+    size = SCRIPT_SIZE_BYTES_MAX - 10
+    count = SCRIPTS_SIZE_BYTES_MAX // SCRIPT_SIZE_BYTES_MAX
+    for number in range(2 * count):
+        script = script_of(b"--%08d" % number + b" " * (size - 10))
+        assert isinstance(script, Script)
+        library.add(script)
+        library.add(script)
+    assert len(library) == count
+    assert script_of(b" " * (SCRIPT_SIZE_BYTES_MAX + 1)) == TOO_LARGE
+
+
+def test_a_first_line_of_its_own() -> None:
+    script: Any = script_of(b"#!lua flags=no-writes,allow-stale\nreturn 1")
+    assert script.is_read_only
+    assert script.body == b"\nreturn 1"
+    script = script_of(b"#!lua\nreturn 1")
+    assert not script.is_read_only
+    assert script_of(b"#!lua") == Failure("ERR Invalid script shebang")

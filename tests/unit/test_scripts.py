@@ -1,0 +1,352 @@
+"""Scripts as transactions: over a state machine whose outcomes a test may hold back."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from raftcache.command.calls import CALLS_MAX, WATCHED_MAX, Calls
+from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.errors import NotLeader, Unknown
+from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX, Act, Player, ScriptCall
+from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG
+from raftcache.service.scripting.library import Script
+from raftcache.service.scripting.scripts import ATTEMPTS_MAX, TOO_CONTENDED, Scripts
+from raftcache.state.redis.store import ROWS_TOUCHED_MAX
+from tests.support.fake_kv import FakeKv
+from tests.support.raw_http import until
+from tests.unit.test_redis_service import Dice, lines, on_loop
+
+CATCHABLE = ("not allowed", NO_MEMORY.text)
+"""Errors that a script may catch, and go on."""
+
+INCREMENT = "return redis.call('INCR', KEYS[1])"
+
+
+class Node:
+    """What runs scripts, over keys of its own."""
+
+    def __init__(self, *, gathers: bool = True) -> None:
+        self.kv = FakeKv()
+        loop = asyncio.get_running_loop()
+        self.player = Player(lambda call: 3, self.kv.now_ms)
+        self.scripts = Scripts(
+            self.kv, self.kv.machine, Dice(), loop, 1 << 20, self.player, gathers=gathers
+        )
+        self.answers: list[Value] = []
+
+    def part(self, source: str, *keys: str, arguments: Sequence[bytes] = ()) -> ScriptCall:
+        name = self.scripts.load(source.encode())
+        assert isinstance(name, bytes), name
+        script = self.scripts.library.find(name)
+        assert isinstance(script, Script)
+        return ScriptCall(script, [key.encode() for key in keys], arguments)
+
+    def begin(self, *parts: Any, **more: Any) -> None:
+        self.scripts.run(Act(parts, self.answers.append, **more))
+
+    async def run(self, source: str, *keys: str, arguments: Sequence[bytes] = ()) -> Value:
+        """What the one script answers."""
+        self.begin(self.part(source, *keys, arguments=arguments))
+        [answer] = await self.ended(1)
+        return answer[0] if isinstance(answer, list) else answer
+
+    async def ended(self, count: int) -> list[Value]:
+        """The answers, once there are so many."""
+        await self.until(lambda: len(self.answers) >= count)
+        answers, self.answers = self.answers, []
+        return answers
+
+    async def until(self, condition: Any) -> None:
+        await until(condition)
+
+    def do(self, *texts: str) -> list[Value]:
+        """Calls of somebody else, done at once."""
+        replies: list[Any] = []
+        holding, self.kv.holding = self.kv.holding, False
+        self.kv.write(Calls(tuple(lines(*texts)), 1 << 20), replies.append)
+        self.kv.holding = holding
+        return list(replies[0].values)
+
+    @property
+    def proposed(self) -> list[Calls]:
+        return [each for each in self.kv.commands if isinstance(each, Calls)]
+
+
+@on_loop
+async def test_a_script_is_one_transaction() -> None:
+    node = Node()
+    source = "redis.call('SET', KEYS[1], 1) redis.call('GET', 'b') return redis.call('INCR', 'a')"
+    assert await node.run(source, "a") == 2
+    [word] = node.proposed
+    assert word.atomic
+    assert word.calls == ((b"SET", b"a", b"1"), (b"INCR", b"a"))
+    assert word.watched == ((b"a", 0), (b"b", 0))
+    assert node.kv.machine.revision_of(b"a") == 1, "both changes have one revision"
+
+
+@on_loop
+async def test_what_only_reads_is_answered_after_a_round() -> None:
+    node = Node()
+    node.do("SET a 1")
+    node.kv.holding = True
+    node.begin(node.part("return redis.call('GET', 'a')"))
+    await node.until(lambda: node.kv.held)
+    node.do("SET a 2")  # acknowledged before the round is over
+    node.kv.release()
+    assert await node.ended(1) == [[b"2"]]
+    assert len(node.proposed) == 2, "those two"
+
+
+@on_loop
+async def test_what_only_reads_may_have_to_write_after_all() -> None:
+    node = Node()
+    source = (
+        "if redis.call('GET', 'a') == '1' then return redis.call('SET', 'b', 1) end return 'no'"
+    )
+    node.kv.holding = True
+    node.begin(node.part(source))
+    await node.until(lambda: node.kv.held)
+    node.do("SET a 1")
+    node.kv.release()
+    assert await node.ended(1) == [["OK"]]
+    assert node.do("GET b") == [b"1"]
+
+
+@on_loop
+async def test_it_is_run_again_if_a_key_has_changed() -> None:
+    node = Node()
+    node.kv.holding = True
+    source = "local a = tonumber(redis.call('GET', 'a') or 0) return redis.call('SET', 'b', a + 1)"
+    node.begin(node.part(source))
+    await node.until(lambda: node.kv.held)
+    node.do("SET a 5")
+    node.kv.release()
+    assert await node.ended(1) == [["OK"]]
+    assert node.do("GET b") == [b"6"]
+
+
+@on_loop
+async def test_it_gives_up_when_others_never_stop() -> None:
+    node = Node()
+    node.kv.holding = True
+    node.begin(node.part(INCREMENT, "a"))
+    tries = 0
+    while not node.answers:
+        await node.until(lambda: node.kv.held or node.answers)
+        if node.kv.held:
+            tries += 1
+            node.do("INCR a")
+            node.kv.release(0)
+    assert await node.ended(1) == [TOO_CONTENDED]
+    assert tries == ATTEMPTS_MAX + 1
+    assert node.do("GET a") == [b"%d" % tries], "none of its own"
+
+
+@on_loop
+async def test_scripts_that_come_meanwhile_go_together() -> None:
+    node = Node()
+    node.kv.holding = True
+    node.begin(node.part(INCREMENT, "a"))
+    await node.until(lambda: node.kv.held)
+    for _ in range(50):
+        node.begin(node.part(INCREMENT, "a"))
+    node.kv.release()
+    assert [answer[0] for answer in await node.ended(51)] == list(range(1, 52))
+    assert [len(word.calls) for word in node.proposed] == [1, 50]
+
+
+@on_loop
+async def test_where_memory_is_limited_each_goes_by_itself() -> None:
+    node = Node(gathers=False)
+    for _ in range(5):
+        node.begin(node.part(INCREMENT, "a"))
+    assert [answer[0] for answer in await node.ended(5)] == list(range(1, 6))
+    assert len(node.proposed) == 5
+
+
+@on_loop
+async def test_a_script_that_fails_does_nothing_and_hinders_nobody() -> None:
+    node = Node()
+    node.begin(node.part(INCREMENT, "a"))
+    node.begin(node.part("redis.call('SET', 'b', 1) redis.call('INCR', 'a') error('no')"))
+    node.begin(node.part(INCREMENT, "a"))
+    first, second, third = await node.ended(3)
+    assert (first, third) == ([1], [2])
+    assert second[0].text.startswith("ERR user_script:1: no script: ")
+    assert node.do("EXISTS b", "GET a") == [0, b"2"]
+
+
+@on_loop
+async def test_a_script_that_returns_an_error_has_done_what_it_did() -> None:
+    node = Node()
+    assert await node.run("redis.call('SET', 'b', 1) return {err = 'MY way'}") == Failure("MY way")
+    assert node.do("GET b") == [b"1"]
+
+
+@on_loop
+async def test_what_one_script_used_up_another_may_use_again() -> None:
+    node = Node()
+    half = "for i = 1, ARGV[1], 100 do local t = {} for j = 1, 100 do t[j] = i + j end "
+    source = half + "redis.call('SADD', KEYS[1], unpack(t)) end return redis.call('SCARD', KEYS[1])"
+    many = b"%d" % (ROWS_TOUCHED_MAX * 6 // 10)
+    for key in ("a", "b", "c"):
+        node.begin(node.part(source, key, arguments=[many]))
+    assert await node.ended(3) == [[int(many)]] * 3
+    assert len(node.proposed) == 3
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        (
+            f"for i = 1, {WATCHED_MAX + 1} do redis.call('GET', i) end",
+            f"names at most {WATCHED_MAX}",
+        ),
+        (f"for i = 1, {CALLS_MAX + 1} do redis.call('INCR', 'a') end", f"by at most {CALLS_MAX}"),
+        (
+            f"for i = 1, {CALLS_PER_ACT_MAX + 1} do redis.pcall('GET', 'a') end",
+            f"makes at most {CALLS_PER_ACT_MAX} calls",
+        ),
+        ("local s = ('x'):rep(1e6) for i = 1, 6 do redis.call('SET', i, s) end", "writes at most"),
+        ("redis.call('SET', 'b', 1) while true do end", TOO_LONG.text),
+        ("redis.call('SET', 'b', 1) return ('x'):rep(1e9)", NO_MEMORY.text),
+        ("redis.call('SADD', 'b', unpack({1, 2})) redis.call('FLUSHALL')", "not allowed"),
+        ("redis.call('SET', 'b', 1) redis.call('WAIT', 1, 1)", "not allowed"),
+        ("redis.call('SET', 'b', 1) redis.call('INFO')", "not allowed"),
+    ],
+)
+def test_limits(source: str, why: str) -> None:
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        answer = await node.run(source)
+        assert isinstance(answer, Failure)
+        assert why in answer.text
+        if why not in CATCHABLE:
+            caught = f"pcall(function() {source} end) redis.call('SET', 'b', 1) return 1"
+            assert isinstance(await node.run(caught), Failure)
+        assert node.do("EXISTS b", "DBSIZE") == [0, 0]
+        assert await node.run(INCREMENT, "a") == 1
+
+    test()
+
+
+@pytest.mark.parametrize(
+    ("error", "begins"), [(NotLeader("nobody"), "CLUSTERDOWN"), (Unknown("who knows"), "UNKNOWN")]
+)
+def test_what_the_cluster_says_is_the_answer(error: Any, begins: str) -> None:
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        node.kv.error = error
+        for source in (INCREMENT, "return redis.call('GET', 'a')"):
+            answer = await node.run(source, "a")
+            assert answer.text.startswith(begins)
+        node.kv.error = None
+        assert await node.run(INCREMENT, "a") == 1
+
+    test()
+
+
+@on_loop
+async def test_a_transaction_with_scripts() -> None:
+    node = Node()
+    wrote: list[tuple[int, int]] = []
+    parts = [(b"SET", b"a", b"5"), node.part(INCREMENT, "a"), (b"INCR", b"b"), Failure("ERR other")]
+    node.begin(*parts, wrote=lambda first, last: wrote.append((first, last)))
+    assert await node.ended(1) == [["OK", 6, 1, Failure("ERR other")]]
+    assert wrote == [(1, 1)]
+    # One that fails undoes itself alone.
+    fails = node.part("redis.call('INCR', 'a') error('no')")
+    node.begin((b"INCR", b"a"), fails, (b"LPUSH", b"a", b"x"), (b"INCR", b"a"))
+    [answer] = await node.ended(1)
+    assert [answer[0], answer[3]] == [7, 8]
+    assert all(isinstance(each, Failure) for each in answer[1:3])
+
+
+@on_loop
+async def test_a_watched_key() -> None:
+    node = Node()
+    node.do("SET a 1")
+    was = node.kv.machine.revision_of(b"a")
+    node.begin(node.part(INCREMENT, "a"), watched={b"a": was})
+    assert await node.ended(1) == [[2]]
+    node.begin(node.part(INCREMENT, "a"), watched={b"a": was})
+    assert await node.ended(1) == [NIL_ARRAY]
+    # A script that goes with it counts, too.
+    now = node.kv.machine.revision_of(b"a")
+    node.begin(node.part(INCREMENT, "a"))
+    node.begin(node.part(INCREMENT, "a"), watched={b"a": now})
+    assert await node.ended(2) == [[3], NIL_ARRAY]
+    assert node.do("GET a") == [b"3"]
+
+
+@on_loop
+async def test_a_watched_key_that_was_absent() -> None:
+    node = Node()
+    for kept in (False, True):
+        node.do("SET x 1")
+        absent = ~node.kv.machine.revision
+        script = node.part(INCREMENT, "a")
+        node.begin(script, watched={b"w": absent})
+        assert await node.ended(1) == [[1 + kept]]
+        node.begin(script, watched={b"w": ~node.kv.machine.revision})
+        node.do("SET w 1", "DEL w")  # before it is rehearsed
+        assert await node.ended(1) == [NIL_ARRAY]
+        node.kv.holding = True
+        node.begin(script, watched={b"w": ~node.kv.machine.revision})
+        await node.until(lambda: node.kv.held)
+        node.do("SET w 1", "DEL w")  # on its way
+        node.kv.release()
+        assert await node.ended(1) == [NIL_ARRAY]
+        # A key that only the script has seen may come and go.
+        node.kv.holding = True
+        node.begin(script, node.part("return redis.call('EXISTS', 'y')"))
+        await node.until(lambda: node.kv.held)
+        node.do("SET y 1", "DEL y")
+        node.kv.release()
+        assert await node.ended(1) == [[2 + kept, 0]]
+        node.do(f"SET a {1 + kept}", "DEL b")
+
+
+@on_loop
+async def test_keys_that_are_overdue() -> None:
+    node = Node()
+    node.do("SET a 1 PX 100")
+    node.kv.time_ms += 200
+    assert await node.run("return redis.call('GET', 'a')") is None
+    node.do("SET a 1 PX 100")
+    node.kv.time_ms += 200
+    source = "if redis.call('EXISTS', 'a') == 1 then redis.call('SET', 'b', 1) end return 1"
+    assert await node.run(source) == 1
+    assert node.do("EXISTS b") == [0]
+
+
+@on_loop
+async def test_what_else_a_script_may_ask() -> None:
+    node = Node()
+    assert await node.run("return redis.call('TIME')") == [b"1", b"0"]
+    assert await node.run("return {redis.call('PING'), redis.call('ECHO', 'x')}") == ["PONG", b"x"]
+    assert await node.run("return redis.call('PUBLISH', 'c', 'm')") == 3
+    assert node.proposed[-1].calls == ((b"PUBLISH", b"c", b"m"),)
+
+
+@on_loop
+async def test_chance_is_the_same_when_it_is_done() -> None:
+    node = Node()
+    node.do("SADD s " + " ".join(map(str, range(100))))
+    source = """
+    local seen = {redis.call('SRANDMEMBER', 's'), redis.call('SPOP', 's'), redis.call('SPOP', 's')}
+    redis.call('RPUSH', 'l', unpack(seen))
+    return seen
+    """
+    for _ in range(5):
+        node.begin(node.part(source))
+    seen = [each for [values] in await node.ended(5) for each in values]
+    assert node.do("LRANGE l 0 -1") == [seen]
+    popped = [each for place, each in enumerate(seen) if place % 3]
+    assert node.do(f"SMISMEMBER s {' '.join(each.decode() for each in popped)}") == [[0] * 10]
