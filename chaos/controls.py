@@ -72,6 +72,10 @@ CONTROLS: Final = {
         "transactions that do not watch what they read, judged as if nothing could come between",
         {"workloads": ("resp-txn",), "faults": ("kill",), "blind_transfers": True},
     ),
+    "resp-read-before": Control(
+        "scripts that are told what was read before them, judged as if they had read it",
+        {"workloads": ("resp-script",), "faults": ("kill",), "blind_transfers": True},
+    ),
     "resp-fresh-numbers": Control(
         "pipelines sent again under other numbers, judged as exactly once",
         {"workloads": ("resp-pipeline",), "faults": ("pause",), "fresh_tokens": True},

@@ -12,6 +12,7 @@ from chaos.workloads.register import Register
 from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import RespQueue
 from chaos.workloads.resp_register import RespRegister
+from chaos.workloads.resp_script import RespScript
 from chaos.workloads.resp_txn import RespTxn
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import TimeToLive
@@ -33,6 +34,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
         RespQueue,
         RespTxn,
         RespPipeline,
+        RespScript,
     )
 }
 """By the names that --workload takes."""

@@ -24,7 +24,6 @@ ACCOUNTS: Final = ("a0", "a1", "a2", "b0", "b1")
 """Those of the two hashes begin with a and b."""
 OPENING: Final = 100
 LOOKS: Final = 0.3
-KEY: Final = "resp-txn:"
 OPENING_TRIES_MAX: Final = 20
 
 Balances = dict[str, int]
@@ -34,13 +33,18 @@ class RespTxn(Workload):
     name = "resp-txn"
     about = "Redis: WATCH, MULTI, EXEC between hashes; nothing lost, no update overwritten"
 
+    @property
+    def _key(self) -> str:
+        """What its keys begin with, and what stands for them in histories."""
+        return f"{self.name}:"
+
     def _hash(self, account: str) -> bytes:
-        return self.stage.real_key(f"{KEY}{account[0]}")
+        return self.stage.real_key(f"{self._key}{account[0]}")
 
     @property
     def _keys(self) -> tuple[bytes, bytes, bytes]:
         """Of the accounts, and of the ledger."""
-        return self._hash("a"), self._hash("b"), self.stage.real_key(f"{KEY}ledger")
+        return self._hash("a"), self._hash("b"), self.stage.real_key(f"{self._key}ledger")
 
     async def begin(self, client: Client) -> None:
         async def open_all(api: Api) -> None:
@@ -51,7 +55,7 @@ class RespTxn(Workload):
 
         for _ in range(OPENING_TRIES_MAX):
             work = client.redis.answer(open_all)
-            if await client.attempt("open", KEY, None, work, lambda _: True) is not None:
+            if await client.attempt("open", self._key, None, work, lambda _: True) is not None:
                 return
         raise Unknown("the accounts could not be opened")
 
@@ -74,9 +78,9 @@ class RespTxn(Workload):
                 pipe.hgetall(one).hgetall(other)
                 pipe.hgetall(ledger) if kind == "final" else pipe.hlen(ledger)
                 a, b, lines = await pipe.execute()
-                return [_balances(a | b), lines]
+                return [balances_of(a | b), lines]
 
-        await client.attempt(kind, KEY, None, client.redis.answer(look), lambda seen: seen[0])
+        await client.attempt(kind, self._key, None, client.redis.answer(look), lambda seen: seen[0])
 
     async def _watched(self, api: Api, pipe: Api) -> Balances:
         """What is there now, watched from now on; whatever fails here has changed nothing."""
@@ -85,7 +89,7 @@ class RespTxn(Workload):
             if not self.stage.blind_transfers:
                 await pipe.watch(one, other)
                 api = pipe
-            return _balances(await api.hgetall(one) | await api.hgetall(other))
+            return balances_of(await api.hgetall(one) | await api.hgetall(other))
         except RedisError as e:
             if isinstance(meant := meaning(e), RaftcacheError):
                 raise Refused(meant.detail) from None
@@ -115,7 +119,7 @@ class RespTxn(Workload):
                 return True
 
         work = client.redis.answer(move)
-        await client.attempt("transfer", KEY, argument, work, lambda did: did[0])
+        await client.attempt("transfer", self._key, argument, work, lambda did: did[0])
 
     @staticmethod
     def judge(operations: Sequence[Operation]) -> list[Anomaly]:
@@ -132,7 +136,8 @@ class RespTxn(Workload):
         return found
 
 
-def _balances(fields: Mapping[str, str]) -> Balances:
+def balances_of(fields: Mapping[str, str]) -> Balances:
+    """A hash of accounts, or both of them, as it was read."""
     return {account: int(balance) for account, balance in fields.items()}
 
 
@@ -145,9 +150,9 @@ def _sums(looks: Sequence[Operation]) -> Iterator[Anomaly]:
         balances = look.result[0].values()
         if sum(balances) != total:
             sentence = f"{sum(balances)} is there in all, and not {total}"
-            yield Anomaly(KEY, sentence, (look,))
+            yield Anomaly(look.key, sentence, (look,))
         if min(balances, default=0) < 0:
-            yield Anomaly(KEY, "an account is negative", (look,))
+            yield Anomaly(look.key, "an account is negative", (look,))
 
 
 def _balance(final: Operation) -> Iterator[Anomaly]:
@@ -160,7 +165,7 @@ def _balance(final: Operation) -> Iterator[Anomaly]:
         due[target] += int(amount)
     if balances != dict(due):
         sentence = f"by the ledger the accounts are {dict(due)}: an update was lost"
-        yield Anomaly(KEY, sentence, (final,))
+        yield Anomaly(final.key, sentence, (final,))
 
 
 def _ledger(final: Operation, transfers: Sequence[Operation]) -> Iterator[Anomaly]:
@@ -169,14 +174,14 @@ def _ledger(final: Operation, transfers: Sequence[Operation]) -> Iterator[Anomal
         is_done, said = op.argument["id"] in left, op.ok and op.result
         left.discard(op.argument["id"])
         if said and not is_done:
-            yield Anomaly(KEY, "a transfer was acknowledged, and is lost", (op, final))
+            yield Anomaly(op.key, "a transfer was acknowledged, and is lost", (op, final))
         elif is_done and op.outcome is Outcome.FAIL:
-            yield Anomaly(KEY, "a transfer was refused, and yet done", (op, final))
+            yield Anomaly(op.key, "a transfer was refused, and yet done", (op, final))
         elif is_done and op.ok and not said:
             sentence = "a transfer was told that a key had changed, and yet done"
-            yield Anomaly(KEY, sentence, (op, final))
+            yield Anomaly(op.key, sentence, (op, final))
     for line in sorted(left):
-        yield Anomaly(KEY, f"{line!r} is in the ledger, and nobody asked for it", (final,))
+        yield Anomaly(final.key, f"{line!r} is in the ledger, and nobody asked for it", (final,))
 
 
 def _lengths(looks: Sequence[Operation], happened: Sequence[Operation]) -> Iterator[Anomaly]:
@@ -189,7 +194,7 @@ def _lengths(looks: Sequence[Operation], happened: Sequence[Operation]) -> Itera
         most = bisect_left(begins, look.completed_ns or 0)
         if not least <= lines <= most:
             sentence = f"it saw {lines} transfers; {least} were done before it, {most} begun"
-            yield Anomaly(KEY, sentence, (look,))
+            yield Anomaly(look.key, sentence, (look,))
 
 
 def _too_late(transfers: Sequence[Operation], happened: Sequence[Operation]) -> Iterator[Anomaly]:
@@ -199,7 +204,7 @@ def _too_late(transfers: Sequence[Operation], happened: Sequence[Operation]) -> 
             continue
         if not any(_may_meet(other, op) for other in happened):
             sentence = "a transfer was told that a key had changed, and none had"
-            yield Anomaly(KEY, sentence, (op,))
+            yield Anomaly(op.key, sentence, (op,))
 
 
 def _may_meet(other: Operation, op: Operation) -> bool:

@@ -64,7 +64,7 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
 def test_every_promise_holds_for_redis_clients(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
-        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline"),
+        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline,resp-script"),
         *("--faults", "kill,pause,partition", "--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
@@ -96,6 +96,7 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
         ("resp-stale-reads", "no order explains this"),
         ("resp-popped-jobs", "was acknowledged, and is lost"),
         ("resp-no-watch", "is there in all, and not 500"),
+        ("resp-read-before", "is there in all, and not 500"),
         ("resp-fresh-numbers", "increments were done before it began"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],

@@ -21,7 +21,7 @@ from chaos.workloads.base import Workload
 from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import TODO, RespQueue
 from chaos.workloads.resp_register import RespRegister
-from chaos.workloads.resp_txn import KEY, OPENING, RespTxn
+from chaos.workloads.resp_txn import OPENING, RespTxn
 from raftcache.errors import Refused, Unknown
 
 MS = 10**6
@@ -221,6 +221,9 @@ def test_jobs_lost_or_done_twice(operations: list[Operation], sentence: str) -> 
 
 OPEN = {"a0": OPENING, "a1": OPENING, "a2": OPENING, "b0": OPENING, "b1": OPENING}
 MOVED = {**OPEN, "a0": 70, "b1": 130}
+
+
+KEY = "resp-txn:"
 
 
 def transfer(
