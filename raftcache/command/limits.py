@@ -48,6 +48,10 @@ BATCH_COMMANDS_MAX: Final = 4096
 ENTRY_SIZE_BYTES_MAX: Final = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX + 4096
 """One log entry: a batch that was almost full, its last command and their framing."""
 
+COMMAND_SIZE_BYTES_MAX: Final = ENTRY_SIZE_BYTES_MAX - 64
+"""One command as bytes: alone in a batch, it fits in an entry. A put does, whatever it says; calls
+of Redis may say much more than the arguments that are counted as they come."""
+
 FRAME_SIZE_BYTES_MAX: Final = 16 << 20
 """One message between nodes; holds any entry, and rows of entries are bounded below it."""
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from raftcache.command import checks, codec, versions
 from raftcache.command.calls import Calls, CallsSince
+from raftcache.command.limits import COMMAND_SIZE_BYTES_MAX
 from raftcache.command.replies import Item, Reply
 from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
 from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
@@ -164,7 +165,11 @@ class KvService:
         weight = 1
         if type(command) is Calls or type(command) is CallsSince:
             weight = len(command.calls)
-        self._replica.propose(codec.encode(command), done, weight)
+        encoded = codec.encode(command)
+        if len(encoded) > COMMAND_SIZE_BYTES_MAX:
+            done(TooLarge(f"it takes {len(encoded)} bytes, at most {COMMAND_SIZE_BYTES_MAX} go"))
+        else:
+            self._replica.propose(encoded, done, weight)
 
     def _too_new(self, needed: int, known: int) -> RaftcacheError:
         replica = self._replica

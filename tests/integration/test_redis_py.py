@@ -12,6 +12,9 @@ from typing import Any
 import pytest
 import redis
 
+from raftcache.command.calls import CALLS_MAX, WATCHED_MAX
+from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.server.resp.transactions import QUEUE_SIZE_BYTES_MAX
 from tests.support.cluster import PATIENCE_S, Cluster, running, until
 
 pytestmark = pytest.mark.cluster
@@ -117,6 +120,22 @@ def test_transactions(cluster: Cluster, protocol: int) -> None:
             with pytest.raises(redis.WatchError):
                 transaction.execute()
         assert other.get("t") == b"5"
+
+
+def test_a_transaction_that_fits_in_no_entry_is_refused(cluster: Cluster) -> None:
+    """Each of its parts is within its limits; a node that tried to send it on would end."""
+    with connected(cluster, "n1") as client:
+        keys = [f"{number:04}".ljust(KEY_SIZE_BYTES_MAX, "w") for number in range(WATCHED_MAX)]
+        value = b"x" * (QUEUE_SIZE_BYTES_MAX // CALLS_MAX - 100)
+        with client.pipeline() as transaction:
+            transaction.watch(*keys)
+            transaction.multi()
+            for key in keys:
+                transaction.set(key[:4], value)
+            with pytest.raises(redis.ResponseError, match="it takes 6"):
+                transaction.execute()
+        assert client.exists("0000") == 0
+        assert client.set("0000", "1")
 
 
 def test_optimistic_counters_lose_nothing(cluster: Cluster) -> None:
