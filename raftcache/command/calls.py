@@ -20,6 +20,9 @@ CALL_ARGUMENTS_MAX: Final = 1 << 16
 WATCHED_MAX: Final = 1024
 """Keys that one transaction depends on."""
 
+SINCE_MAX: Final = 10_000
+"""Calls of one CallsSince, and keys that it depends on: of a script that cleans up. Some 50 ms."""
+
 DICE_MAX: Final = 1 << 63
 """Dice are below."""
 

@@ -9,6 +9,7 @@ from raftcache.command.calls import (
     CALL_ARGUMENTS_MAX,
     CALLS_MAX,
     DICE_MAX,
+    SINCE_MAX,
     WATCHED_MAX,
     Calls,
     CallsSince,
@@ -291,10 +292,12 @@ def _operation_size_bytes(operation: Operation) -> int:
             return len(operation.key)
 
 
-def _check_calls(command: Calls) -> str | None:
+def _check_calls(
+    command: Calls, calls_max: int = CALLS_MAX, watched_max: int = WATCHED_MAX
+) -> str | None:
     """Sizes of keys and values are for who executes them: they know which arguments are what."""
-    if len(command.calls) > CALLS_MAX or not (command.calls or command.watched):
-        return f"there are 1 to {CALLS_MAX} calls, not {len(command.calls)}"
+    if len(command.calls) > calls_max or not (command.calls or command.watched):
+        return f"there are 1 to {calls_max} calls, not {len(command.calls)}"
     sizes = set(map(len, command.calls))
     if sizes and not 1 <= min(sizes) <= max(sizes) <= CALL_ARGUMENTS_MAX:
         return f"a call has 1 to {CALL_ARGUMENTS_MAX} arguments, its name included"
@@ -302,8 +305,8 @@ def _check_calls(command: Calls) -> str | None:
         return f"a value limit is 0 to {VALUE_SIZE_BYTES_MAX}, not {command.size_bytes_max}"
     if not 0 <= command.dice < DICE_MAX:
         return f"dice show 0 to {DICE_MAX - 1}, not {command.dice}"
-    if len(command.watched) > WATCHED_MAX or (command.watched and not command.atomic):
-        return f"a transaction, and only one, depends on up to {WATCHED_MAX} keys"
+    if len(command.watched) > watched_max or (command.watched and not command.atomic):
+        return f"a transaction, and only one, depends on up to {watched_max} keys"
     if command.once is not None and not command.atomic and len(command.calls) > 1:
         return "an idempotency key stands for one call, or one transaction"
     for key, revision in command.watched:
@@ -315,7 +318,7 @@ def _check_calls(command: Calls) -> str | None:
 def _check_calls_since(command: CallsSince) -> str | None:
     if not 0 <= command.since <= INTEGER_MAX:
         return f"keys were absent at a revision, {command.since} is none"
-    return _check_calls(command)
+    return _check_calls(command, SINCE_MAX, SINCE_MAX)
 
 
 def _check_number(what: str, number: int) -> str | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from raftcache.command.calls import CALLS_MAX, WATCHED_MAX, Calls
+from raftcache.command.calls import CALLS_MAX, SINCE_MAX, Calls, CallsSince
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, Unknown
 from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX, Act, Player, ScriptCall
@@ -203,10 +203,9 @@ async def test_what_one_script_used_up_another_may_use_again() -> None:
     ("source", "why"),
     [
         (
-            f"for i = 1, {WATCHED_MAX + 1} do redis.call('GET', i) end",
-            f"names at most {WATCHED_MAX}",
+            f"for i = 1, {SINCE_MAX}, 2 do redis.call('MGET', i, i + 1, 'a') end",
+            f"names at most {SINCE_MAX}",
         ),
-        (f"for i = 1, {CALLS_MAX + 1} do redis.call('INCR', 'a') end", f"by at most {CALLS_MAX}"),
         (
             f"for i = 1, {CALLS_PER_ACT_MAX + 1} do redis.pcall('GET', 'a') end",
             f"makes at most {CALLS_PER_ACT_MAX} calls",
@@ -233,6 +232,31 @@ def test_limits(source: str, why: str) -> None:
         assert await node.run(INCREMENT, "a") == 1
 
     test()
+
+
+@on_loop
+async def test_a_script_may_change_more_than_a_transaction() -> None:
+    node = Node()
+    many = 3 * CALLS_MAX
+    source = f"for i = 1, {many} do redis.call('SET', KEYS[1] .. i, i) end return 1"
+    node.begin(node.part(INCREMENT, "a"))
+    node.begin(node.part(source, "k"))
+    node.begin(node.part(INCREMENT, "a"))
+    assert await node.ended(3) == [[1], [1], [2]]
+    assert [type(each) for each in node.proposed] == [Calls, CallsSince, Calls]
+    assert node.do("DBSIZE", f"GET k{many}") == [many + 1, b"%d" % many]
+    assert node.kv.machine.revision == 3
+    drop = f"for i = 1, {many} do redis.call('DEL', KEYS[1] .. i) end return 1"
+    assert await node.run(drop, "k") == 1
+    assert node.do("DBSIZE") == [1]
+    parts = [(b"INCR", b"a")] * 2
+    node.begin(*parts, node.part(f"for i = 2, {SINCE_MAX} do redis.call('INCR', 'a') end"))
+    assert await node.ended(1) == [
+        Failure(f"ERR a script changes something by at most {SINCE_MAX} calls")
+    ]
+    node.kv.commands_version = 3
+    assert await node.run(source, "k") == Failure("ERR an argument is outside its limits")
+    assert node.do("DBSIZE", "GET a") == [1, b"2"]
 
 
 @pytest.mark.parametrize(

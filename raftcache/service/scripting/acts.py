@@ -9,7 +9,7 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.call_table import SPECS, find, fits
-from raftcache.command.calls import CALLS_MAX, WATCHED_MAX, Call
+from raftcache.command.calls import SINCE_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.service.pipeline import Wrote
@@ -21,12 +21,14 @@ from raftcache.state.redis.rehearsal import Rehearsal
 CALLS_PER_ACT_MAX: Final = 10_000
 """That scripts of one act may make, those that only read among them: about 50 ms."""
 
+assert CALLS_PER_ACT_MAX <= SINCE_MAX
+
 DEEDS_SIZE_BYTES_MAX: Final = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 """Of all arguments of the calls that change something: they travel in one entry of the log."""
 
 _TOO_MANY_CALLS: Final = Failure(f"ERR a script makes at most {CALLS_PER_ACT_MAX} calls")
-_TOO_MANY_DEEDS: Final = Failure(f"ERR a script changes something by at most {CALLS_MAX} calls")
-_TOO_MANY_KEYS: Final = Failure(f"ERR a script names at most {WATCHED_MAX} keys in its calls")
+_TOO_MANY_DEEDS: Final = Failure(f"ERR a script changes something by at most {SINCE_MAX} calls")
+_TOO_MANY_KEYS: Final = Failure(f"ERR a script names at most {SINCE_MAX} keys in its calls")
 _TOO_LARGE: Final = Failure(f"ERR a script writes at most {DEEDS_SIZE_BYTES_MAX} bytes")
 
 _NOT_FROM_SCRIPTS: Final = Failure("ERR This Redis command is not allowed from script")
@@ -194,9 +196,9 @@ class Player:
             self._size_bytes += sum(map(len, call))
             if value == 0 and call[0] in PUBLISHING:
                 value = self._receivers(call)
-        if len(rehearsal.seen) > WATCHED_MAX:
+        if len(rehearsal.seen) > SINCE_MAX:
             self._over = _TOO_MANY_KEYS
-        elif len(rehearsal.deeds) > CALLS_MAX:
+        elif len(rehearsal.deeds) > SINCE_MAX:
             self._over = _TOO_MANY_DEEDS
         elif self._size_bytes > DEEDS_SIZE_BYTES_MAX:
             self._over = _TOO_LARGE

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from raftcache.command.calls import DICE_MAX, Call, Calls
+from raftcache.command.calls import CALLS_MAX, DICE_MAX, WATCHED_MAX, Call, Calls
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value
 from raftcache.errors import RaftcacheError
@@ -50,6 +50,11 @@ class Played(NamedTuple):
     deeds: list[Call]
     seen: dict[bytes, int]
     absent_since: int | None
+
+
+def _is_large(done: Played | Rehearsal) -> bool:
+    """Whether it is more than Calls hold."""
+    return len(done.deeds) > CALLS_MAX or len(done.seen) > WATCHED_MAX
 
 
 class Scripts:
@@ -112,8 +117,11 @@ class Scripts:
         answers, deeds = played.answers, tuple(played.deeds)
         if deeds:
             word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
-            if played.absent_since is not None:
-                word = since(word, played.absent_since, self._kv.commands_version)
+            absent_since = played.absent_since
+            if absent_since is None and _is_large(played):
+                absent_since = self._machine.revision
+            if absent_since is not None:
+                word = since(word, absent_since, self._kv.commands_version)
             self._kv.write(word, partial(self._proposed, answers))
         elif is_fresh:
             self._finish(answers)
@@ -127,7 +135,8 @@ class Scripts:
         for act in acts:
             begin = rehearsal.now()
             value, is_clean = self._player.play(act, rehearsal)
-            if answers and not is_clean:  # it may fail for what others have used
+            # It may fail for what others have used; and what goes together should stay small.
+            if answers and (not is_clean or _is_large(rehearsal)):
                 rehearsal.forget_to(begin)
                 break
             answers.append(value)
