@@ -19,9 +19,12 @@ cluster may also end for good, and another one begin with what is left of it.
     sessions    clients who try again; their histories are judged for linearizability
     store       clients of transactions, ranges, leases, locks and evictions
     audit       what must hold of them
-    redis_*     Redis clients: how they ask (clients), what for (asks), step by step (steps), and
-                what must hold of it all (audit)
+    redis_*     Redis clients: how they ask (clients), what for (asks), step by step (steps), of
+                which keys (keys); what must hold of these (audit), and of what clients were told
+                (ledger); what of it one cluster leaves to the next (heritage)
     epochs      a cluster ends, and another begins with the data of one node, or with a backup
+    ending      what a story says of that
+    heritage    what one leaves to the next: by its history, and on a disk (remains)
     saving      who takes backups; by coroutines, which run on virtual time (coroutines)
     checker     what must hold after every step
     profile     how fast, how faulty: drawn from the seed

@@ -117,6 +117,16 @@ class Checker:
             index, term = index - 1, prev_term
         return dict(reversed(path.items()))
 
+    def has_committed(self, index: int, term: int) -> bool:
+        """Whether this entry is the one that is committed there."""
+        return index in self._committed and self._committed[index][0] == term
+
+    @property
+    def committed(self) -> dict[int, tuple[int, bytes, int]]:
+        """All entries that are; as path_to."""
+        last = self._committed.get(self.last_committed)
+        return {} if last is None else self.path_to(self.last_committed, last[0])
+
     def started(self, member: Member) -> None:
         known = self._applied.get(member.applied_index)
         if known is not None and known[-1] != member.digest:

@@ -37,10 +37,10 @@ class Clients:
             burst = world.chance.random() < world.profile.burst_chance
             for _ in range(world.profile.burst if burst else 1):
                 member = world.chance.choice(awake)
-                member.later(0, self._propose, member)
+                member.later(0, self.propose, member)
             if world.chance.random() < READ_CHANCE:
                 member = world.chance.choice(awake)
-                member.later(0, self._read, member)
+                member.later(0, self.read, member)
             for member in awake if now_s // LEASES_S % 2 else ():
                 if member.is_leader:
                     member.later(0, self._read_by_lease, member)
@@ -72,7 +72,8 @@ class Clients:
 
     # -- writes ------------------------------------------------------------------------------------
 
-    def _propose(self, member: Member) -> None:
+    def propose(self, member: Member) -> None:
+        """One write, asked of this node in a step of its own."""
         self._last_uid += 1
         uid = self._last_uid
         self._waiting[uid] = member.name
@@ -106,7 +107,8 @@ class Clients:
 
     # -- reads -------------------------------------------------------------------------------------
 
-    def _read(self, member: Member) -> None:
+    def read(self, member: Member) -> None:
+        """The same for a read."""
         self._last_read += 1
         read = self._last_read
         self._reading[read] = (member.name, self._floor)

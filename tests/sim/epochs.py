@@ -12,12 +12,11 @@ data: they belong to its World, and nobody of the second one may hear them.
 
 from __future__ import annotations
 
-import copy
+import itertools
 import zlib
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
-from random import Random
 from typing import Final
 
 from msgspec.structs import replace as replace_fields
@@ -27,19 +26,19 @@ from raftcache.command.limits import REVISION_BUMP
 from raftcache.command.replies import Reply
 from raftcache.command.words import Command
 from raftcache.errors import Corrupt
-from raftcache.raft.assembly import restore
 from raftcache.raft.datadir import cluster_id_of, read_identity
 from raftcache.raft.entries import Position
 from raftcache.raft.inspection import remember
-from raftcache.raft.log import Log
 from raftcache.raft.snapshot_format import SnapshotMeta
 from raftcache.state.machine import Machine
 from tests.sim.checker import Heritage
-from tests.sim.heritage import left_at, members_on, raised
-from tests.sim.lane import do_some
+from tests.sim.heritage import kept_of_redis, left_at, members_on, raised
+from tests.sim.lane import do_some, last_changes
 from tests.sim.member import Host, Member
 from tests.sim.profile import Profile
-from tests.sim.saving import Saved, Savings
+from tests.sim.redis_heritage import Kept
+from tests.sim.remains import crash, identified, last_of, recover_data, settled
+from tests.sim.saving import Saved
 from tests.sim.sessions import PREFIX, REGISTERS
 from tests.sim.watched import Durable
 from tests.sim.world import Result, Tell, Verdict, World
@@ -60,7 +59,7 @@ SIZE: Final = 3
 INTERRUPTED: Final = 0.4
 """How often a command is,"""
 CHANGES: Final = range(20)
-"""after so many changes to the disk; it makes fewer."""
+"""after so many changes to the disk; it makes fewer, most of the time."""
 
 
 def run(
@@ -78,17 +77,18 @@ def to_the_end(world: World) -> Result:
 class Epochs:
     """Two worlds, one after the other."""
 
-    def __init__(self, first: World, left: Sequence[str] = ()) -> None:
-        """left: the nodes that are not lost, if not a random minority."""
+    def __init__(self, first: World) -> None:
         self._first, self._chance = first, first.chance
-        self._left, self._worlds = left, [first]
-        self._savings = Savings(first) if first.profile.ends == "restore" else None
+        self._worlds = [first]
+        self._savings = first.savings
 
     def run(self) -> Result:
         """How it all ended."""
         first = self._first
         first.play()
         first.sessions.judge()
+        if first.profile.redis and first.verdict is None:
+            first.redis.end(Kept(first.checker.committed))
         second = None
         if first.verdict is None:
             self._lose_all()
@@ -172,6 +172,8 @@ class Epochs:
         values = {key: int(item.value) for key, item in registers.items() if item is not None}
         second.sessions.goes_on(first.sessions, values)
         second.store.audit.goes_on(first.store.audit)
+        if first.profile.redis:
+            second.redis.goes_on(first.redis, *kept_of_redis(heritage, first.checker))
         for world in self._worlds:
             world.network = second.network
         before, kept, count = first.checker, checker.committed_at, first.count
@@ -220,7 +222,7 @@ class Epochs:
         members = first.checker.configuration.members
         names = [m.name for m in members if first.members[m.name].durable.last_index]
         minority = chance.randint(1, max(1, (len(members) - 1) // 2))
-        names = list(self._left) or sorted(chance.sample(names, minority))
+        names = list(first.ending.left) or sorted(chance.sample(names, minority))
         left = [first.members[name] for name in names]
         last_of = {m.name: recovery.plan(m.disk).last for m in left}
         survivor = max(left, key=lambda m: (last_of[m.name].term, last_of[m.name].index))
@@ -252,34 +254,46 @@ class Epochs:
         disk, chance, world = member.disk, self._chance, member.world
         addresses = {member.name: f"{member.name}:7500"}
         began: dict[Position, tuple[Position, int]] = {}  # what with, and how often it was raised
-        while True:
-            log, plan = _settled(member, accounts), recovery.plan(disk)
-            last, times = began.get(_last(log), (_last(log), 0))
+        for tries in itertools.count():
+            log, plan = settled(member, accounts), recovery.plan(disk)
+            last, times = began.get(last_of(log), (last_of(log), 0))
             left = left_at(last, self._first.checker)
             if times:
-                left = raised(left, _last(log), times)
+                left = raised(left, last_of(log), times)
             found = plan.last, plan.revision, plan.keys
-            there_is = _last(log), left[1].revision, left[1].count
+            there_is = last_of(log), left[1].revision, left[1].count
             if found != there_is:
                 world.fail("recovery drops, or invents", f"{found}, there is {there_is}")
             member_id = member.begin_data(member.data_number + 1)
-            work = partial(recovery.recover, disk, plan, addresses, member_id, REVISION_BUMP)
+            work = partial(recover_data, addresses, member_id)
             at = Position(plan.last.index + 1, plan.term + 1)
-            if chance.random() >= INTERRUPTED:
+            said = self._first.ending.interrupted
+            changes = self._interrupted_after(tries, last_changes(work, disk) if said else CHANGES)
+            if not changes:
                 break
             world.count["recoveries interrupted"] += 1
             # The snapshot is there, and the log not begun anew, or both are.
             accounts += [member.durable.covered_up_to(at), Durable()]
             accounts[-1].begins_at(at)
             began[at] = last, times + 1
-            do_some(work, disk, chance, CHANGES)
-            _crash(disk, chance)
+            do_some(partial(work, disk), disk, chance, changes)
+            crash(disk, chance)
             self._check_half(member)
-        work()
+        work(disk)
         member.durable.begins_at(at)
-        _crash(disk, chance)
-        world.cluster_id = _cluster_id(disk, addresses)
+        crash(disk, chance)
+        world.cluster_id = identified(disk, addresses)
         return raised(left, at)
+
+    def _interrupted_after(self, tries: int, last: range = CHANGES) -> Sequence[int]:
+        """How many changes to the disk the command makes, perhaps; nothing if it is left alone.
+
+        tries: so often it was run before; where a story says so, it is interrupted at first. last:
+        its last changes, so that it must be right when it is run again.
+        """
+        if self._first.ending.interrupted and not tries:
+            return last
+        return CHANGES if self._chance.random() < INTERRUPTED else ()
 
     def _check_half(self, member: Member) -> None:
         """With the old id it must not be alone: it could lead, beside others of that id."""
@@ -300,7 +314,8 @@ class Epochs:
     def _restored(self, backups: Sequence[Saved]) -> World:
         """All of a list of members, one of them late; somebody may be in its place meanwhile."""
         first, chance = self._first, self._chance
-        saved = chance.choice(backups)
+        said = first.ending.backup
+        saved = said or chance.choice(backups)
         meta = saved.meta
         position = Position(meta.index, meta.term)
         heritage, machine = left_at(position, first.checker)
@@ -315,8 +330,9 @@ class Epochs:
         late = chance.choice(names)
         second.late = {late}
         second.schedule.after(chance.uniform(0, BACK_S_MAX), second.members[late].start)
-        if chance.random() < 0.5:
-            self._mistake(second, late, chance.choice([None, saved, *backups]), meta)
+        if chance.random() < 0.5 or said:
+            other = said or chance.choice([None, saved, *backups])
+            self._mistake(second, late, other, meta)
         self._go_on(second, *raised((heritage, machine), position))
         for lost in first.members.values():
             if lost.name == late or lost.name not in names:
@@ -328,20 +344,21 @@ class Epochs:
         chance, world = self._chance, member.world
         addresses = {name: f"{name}:7500" for name in world.names}
         with saved.file() as path:
-            while True:
+            for tries in itertools.count():
                 disk = member.disk = MemoryDisk()
                 args = path, disk, member.name, addresses, member.data_id, bump
-                if chance.random() >= INTERRUPTED:
+                changes = self._interrupted_after(tries)
+                if not changes:
                     backup_file.restore(*args)
-                    _crash(disk, chance)
+                    crash(disk, chance)
                     break
                 world.count["restores interrupted"] += 1
-                do_some(partial(backup_file.restore, *args), disk, chance, CHANGES)
-                _crash(disk, chance)
+                do_some(partial(backup_file.restore, *args), disk, chance, changes)
+                crash(disk, chance)
                 if self._is_whole(disk):
                     break
         member.durable.begins_at(Position(saved.meta.index, saved.meta.term))
-        world.cluster_id = _cluster_id(disk, addresses)
+        world.cluster_id = identified(disk, addresses)
 
     def _is_whole(self, disk: MemoryDisk) -> bool:
         """What was restored half way is refused, or looks like nothing."""
@@ -366,33 +383,3 @@ class Epochs:
             self._first.count["restored with another bump"] += is_same
             self._restore(world.members[name], other, 0 if is_same else REVISION_BUMP)
         self._back_in_time(world.members[name], second)
-
-
-def _cluster_id(disk: MemoryDisk, addresses: dict[str, str]) -> str:
-    """As a node that is started with this list works it out, and finds it on its disk."""
-    identity = read_identity(disk)
-    assert identity is not None
-    return cluster_id_of(addresses, identity.origin)
-
-
-def _last(log: Log) -> Position:
-    return Position(log.last_index, log[-1].term)
-
-
-def _settled(member: Member, accounts: Sequence[Durable]) -> Log:
-    """What a node would find on its disk: what one of these accounts says, the latest that fits."""
-    restored = restore(copy.deepcopy(member.disk), Machine(), member.storage)
-    found = restored.log, restored.applied_index
-    fitting = [account for account in accounts if account.fits(*found)]
-    assert fitting, "recovery lost, or invented, durable entries or votes"
-    member.durable = copy.deepcopy(fitting[-1])
-    member.durable.recovered(*found)
-    return restored.log
-
-
-def _crash(disk: MemoryDisk, chance: Random) -> None:
-    """The machine, or the process alone."""
-    if chance.random() < 0.5:
-        disk.crash(chance)
-    else:
-        disk.kill()

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from raftcache.command.calls import Calls
 from raftcache.command.codec import decode
 from raftcache.command.limits import REVISION_BUMP
-from raftcache.command.replies import Reply
+from raftcache.command.replies import Reply, Status
 from raftcache.command.words import Command
 from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES
 from raftcache.raft.entries import Position
@@ -15,6 +16,7 @@ from raftcache.raft.members import Configuration
 from raftcache.state.machine import Machine
 from tests.sim.checker import Checker, Heritage
 from tests.sim.member import Member
+from tests.sim.redis_heritage import Kept
 from tests.sim.sessions import PREFIX
 from tests.support.memory_disk import MemoryDisk
 
@@ -52,6 +54,16 @@ def members_on(disk: MemoryDisk) -> Configuration:
 
 
 def _once(command: Command, reply: Reply) -> bool:
-    """Whether a session asked for it the first time."""
-    of_session = bool(getattr(command, "key", b"").startswith(PREFIX))
-    return of_session and not reply.replayed
+    """Whether it was done the first time, for a session or as a numbered call, and remembered."""
+    if isinstance(command, Calls):
+        is_marked = command.once is not None and reply.status is not Status.UNCHANGED
+    else:
+        is_marked = bool(getattr(command, "key", b"").startswith(PREFIX))
+    return is_marked and not reply.replayed
+
+
+def kept_of_redis(heritage: Heritage, before: Checker) -> tuple[Kept, Kept]:
+    """What Redis clients have of the cluster before: of that, what was committed, and all of it."""
+    entries = heritage.entries
+    committed = {i: entry for i, entry in entries.items() if before.has_committed(i, entry[0])}
+    return Kept(committed), Kept(entries)

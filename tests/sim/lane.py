@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import copy
+import itertools
 import random
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,6 +18,7 @@ if TYPE_CHECKING:
 
 SLOW_FACTOR: Final = 20
 CALM_SYNC_S_MAX: Final = 0.005
+LAST_CHANGES: Final = 5
 _READS: Final = ("open", "read")
 
 
@@ -42,6 +45,15 @@ def do_some(
     disk.hook = hook
     with contextlib.suppress(PowerCut, OSError, Fatal):  # the disk may have failed before
         work()
+
+
+def last_changes(work: Callable[[MemoryDisk], object], disk: MemoryDisk) -> range:
+    """To a disk that is worked on: before each of its last ones it may be interrupted."""
+    disk, changes = copy.deepcopy(disk), itertools.count()
+    disk.hook = lambda operation, path: operation not in _READS and next(changes)
+    work(disk)
+    done = next(changes)
+    return range(max(0, done - LAST_CHANGES), done)
 
 
 class SimLane:

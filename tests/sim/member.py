@@ -298,9 +298,9 @@ class Member(Host):
         self.data_number, self.data_id = number, f"{self.name}-data{number}"
         return self.data_id
 
-    def upgrade(self) -> None:
-        """From its next life on it is the newer one."""
-        self.commands_version = self.world.profile.upgrades_to
+    def upgrade(self, version: int = 0) -> None:
+        """From its next life on it is of this version, or the newer one."""
+        self.commands_version = version or self.world.profile.upgrades_to
         self.world.count["upgrades"] += 1
         self.world.note("{0} is upgraded", self.name)
 

@@ -12,19 +12,25 @@ from msgspec.structs import replace
 
 from raftcache.cluster import recovery
 from raftcache.cluster.backup import Backups
+from raftcache.command.calls import Calls
 from raftcache.command.limits import REVISION_BUMP
+from raftcache.command.replies import CallsReply
 from raftcache.raft import inspection
 from raftcache.raft.entries import Entry, Recovered
 from raftcache.raft.greetings import Identity
 from raftcache.raft.roll import Roll
 from raftcache.state import image
 from raftcache.state.machine import Machine
+from raftcache.state.redis.execute import CallCommands
+from tests.sim.mutation import Mutation
+from tests.sim.stories import a_restore_goes_back, what_was_acknowledged_is_lost
 
 _refusal_rightly: Final = Identity.refusal
 _recover_rightly: Final = recovery.recover
 _configuration_rightly: Final = recovery._configuration
 _entries_rightly: Final = inspection._entries_after
 _raise_rightly: Final = Machine.raise_revision
+_execute_rightly: Final = CallCommands.execute
 
 
 def _of_this_cluster(self: Identity, hello: Any, *args: Any) -> Any:
@@ -88,6 +94,19 @@ def raised_by_the_name() -> AbstractContextManager[Any]:
     return mock.patch.object(recovery, "recover", recover)
 
 
+def older_is_unchanged() -> AbstractContextManager[Any]:
+    """A watched key may have a lower revision than it was watched at, as if they only rose."""
+
+    def execute(commands: CallCommands, command: Calls) -> CallsReply:
+        now = ((key, at, commands._changes.find(key)) for key, at in command.watched)
+        watched = tuple(
+            (key, at if found is None else min(at, found.mod_revision)) for key, at, found in now
+        )
+        return _execute_rightly(commands, replace(command, watched=watched))
+
+    return mock.patch.object(CallCommands, "execute", execute)
+
+
 def each_by_its_own() -> AbstractContextManager[Any]:
     """Each member of a restored cluster raises the revision by what it thinks is enough."""
     numbers = count(REVISION_BUMP)
@@ -114,3 +133,56 @@ def torn_image() -> AbstractContextManager[Any]:
         return image._slices(self._state)
 
     return mock.patch.object(Machine, "dump", dump)
+
+
+MUTATIONS: Final = (
+    Mutation("any cluster is heard", any_cluster_is_heard, "restore", 5, word="any-cluster"),
+    Mutation("who was lost is heard", the_lost_are_heard, "recover", 5, word="lost-members"),
+    Mutation("recovery drops the last entry", the_tail_is_dropped, "recover", 3, word="tail"),
+    Mutation(
+        "alone before it has a new id",
+        members_before_the_name,
+        "recover",
+        5,
+        story=what_was_acknowledged_is_lost,
+    ),
+    Mutation(
+        "lost revisions come again",
+        revisions_go_on,
+        "restore",
+        2,
+        word="no-bump",
+        story=a_restore_goes_back,
+    ),
+    Mutation(
+        "lost revisions come again, recovered",
+        revisions_go_on,
+        "recover",
+        2,
+        story=what_was_acknowledged_is_lost,
+    ),
+    Mutation(
+        "a recovery done again does not raise",
+        raised_by_the_name,
+        "recover",
+        3,
+        story=what_was_acknowledged_is_lost,
+    ),
+    Mutation(
+        "what is older is unchanged",
+        older_is_unchanged,
+        "restore",
+        5,
+        word="old-watch",
+        story=a_restore_goes_back,
+    ),
+    Mutation(
+        "each member raises by its own",
+        each_by_its_own,
+        "restore",
+        2,
+        story=a_restore_goes_back,
+    ),
+    Mutation("a backup has no round", backup_of_what_is_here, "restore", 5, word="old-backup"),
+    Mutation("a backup is of two moments", torn_image, "restore", 5, word="torn-backup"),
+)

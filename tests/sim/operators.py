@@ -48,6 +48,8 @@ class Operators:
         self._joining: set[str] = set()
         self.granted: list[Configuration] = []
         """In this step, not yet looked up."""
+        self.learners: set[str] = set()
+        """Those who are not promoted when they have joined."""
         self._refused: dict[str, str] = {}  # the address that a change would have set -> why not
 
     # -- asking ------------------------------------------------------------------------------------
@@ -251,7 +253,7 @@ class Operators:
             self._joining.remove(name)
             member.first = editions.seen_by(member, outcome)
             self._world.nemesis.restart(name)
-            if self._chance.random() < 0.8:
+            if self._chance.random() < 0.8 and name not in self.learners:
                 self._world.schedule.after(RETRY_S, self._promote_in_time, name, PROMOTE_TRIES)
             return
         if isinstance(outcome, Conflict) and "belonged to a removed member" in outcome.detail:

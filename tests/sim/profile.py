@@ -161,6 +161,7 @@ def _ends(p: Profile, pick: Pick, how: str) -> Profile:
         pool=7,
         change_rate=pick((0.0, 0.0, 1.0)),
         store=pick((0, 2)),
+        redis=pick((0, 3)),
         **times,
     )
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Members, Pairs, Value
-from tests.sim.redis_audit import (
+from tests.sim.redis_keys import (
     BAGS,
     BANKS,
     COUNTERS,
@@ -17,11 +18,14 @@ from tests.sim.redis_audit import (
     OPENING_BALANCE,
     REGISTER,
     TODO,
-    RedisAudit,
+    TOTAL,
 )
-from tests.sim.redis_steps import Script, Step, is_known, is_undone, is_unknown
+from tests.sim.redis_ledger import Ledger
+from tests.sim.redis_steps import Script, Step, is_known, is_undone
 
 if TYPE_CHECKING:
+    import random
+
     from tests.sim.world import World
 
 ROOMS: Final = tuple(b"room%d" % number for number in range(4))
@@ -37,8 +41,8 @@ TOO_LONG: Final = b"x" * 1001
 class Asks:
     """Scripts for all clients of one run."""
 
-    def __init__(self, world: World, audit: RedisAudit) -> None:
-        self._world, self._chance, self._audit = world, world.chance, audit
+    def __init__(self, ledger: Ledger, chance: random.Random) -> None:
+        self._ledger, self._chance = ledger, chance
         self._last = 0
         self._scripts: Final = (
             self._move,
@@ -53,9 +57,14 @@ class Asks:
             self._rearrange,
         )
 
+    @property
+    def _world(self) -> World:
+        """Where they are now."""
+        return self._ledger.world
+
     def next(self) -> Script:
         """What another client does."""
-        if not self._audit.is_opened:
+        if not self._ledger.is_opened:
             return self._open()
         return self._chance.choice(self._scripts)()
 
@@ -74,7 +83,7 @@ class Asks:
         calls = [(b"HSETNX", *each, b"%d" % OPENING_BALANCE) for each in fields]
         (values,) = yield Step((*calls, (b"SET", LARGE, b"l" * LARGE_SIZE_BYTES)), {})
         if isinstance(values, list):
-            self._audit.is_opened = True
+            self._ledger.is_opened = True
         self._world.count["Calls refused"] += is_undone(values)
 
     def _pair(self) -> tuple[tuple[bytes, bytes], tuple[bytes, bytes], int]:
@@ -93,7 +102,7 @@ class Asks:
         if isinstance(values, list):
             self._world.count["moves"] += 1
             money = sum(int(value) for each in values[2:] for value in each)
-            if money != OPENING_BALANCE * len(BANKS) * len(FIELDS):
+            if money != TOTAL:
                 self._world.fail("money does not add up", f"{values} in a transaction")
 
     def _move_as_seen(self) -> Script:
@@ -145,10 +154,10 @@ class Asks:
 
     def _count(self) -> Script:
         kind = self._chance.choice(tuple(COUNTERS))
-        size, count = self._chance.choice((1, 4)), self._audit.counts[kind]
-        floor = count.ask(size)
+        size, count = self._chance.choice((1, 4)), self._ledger.counts[kind]
+        asked = count.ask(size)
         values = yield Step((COUNTERS[kind][0],) * size, is_once=self._chance.random() < 0.8)
-        count.answer(floor, values)
+        count.answer(asked, values)
 
     def _swap(self) -> Script:
         """WATCH, GET, EXEC: nobody's write is overwritten unseen."""
@@ -162,25 +171,32 @@ class Asks:
         swap = (b"SET", REGISTER, mine)
         (value,) = yield Step((swap,), {REGISTER: revision}, is_once=self._is_lucky())
         if isinstance(value, list):
-            self._audit.swapped(base, mine)
+            self._ledger.swapped(base, mine)
+
+    def exec_as_watched(self, watched: Mapping[bytes, int]) -> Script:
+        """EXEC alone, by who has watched long ago: the register, or banks, which he looks at."""
+        (mine,) = self._unique()
+        swap = (b"GET", REGISTER), (b"SET", REGISTER, mine)
+        look = tuple((b"HVALS", bank) for bank in BANKS)
+        is_swap = REGISTER in watched
+        (value,) = yield Step(swap if is_swap else look, watched, is_once=True)
+        if isinstance(value, list) and is_swap:
+            self._ledger.swapped(value[0], mine)
 
     # -- unique things -----------------------------------------------------------------------------
 
     def _put(self, kind: str, head: Call, things: tuple[bytes, ...], tail: Call) -> Script:
-        ledger = self._audit.things[kind]
+        ledger = self._ledger.things[kind]
         ledger.put(things)
         (value,) = yield Step(((*head, *tail),), is_once=self._is_lucky())
         ledger.was_put(things, value)
 
     def _take(self, kind: str, call: Call, count_max: int) -> Script:
         """Twice in one pipeline at times."""
-        ledger, size = self._audit.things[kind], self._chance.choice((1, 1, 2))
-        ledger.maybe_taken += size * count_max
+        ledger, size = self._ledger.things[kind], self._chance.choice((1, 1, 2))
+        ledger.take(size * count_max)
         for value in (yield Step((call,) * size, is_once=self._is_lucky())):
-            if not is_unknown(value):
-                ledger.maybe_taken -= count_max
-            if is_known(value):
-                ledger.take(_things(value))
+            ledger.was_taken(count_max, _things(value), value)
 
     def _work(self) -> Script:
         """A queue: jobs are pushed, moved to those under way, done or put back."""
@@ -205,11 +221,10 @@ class Asks:
         (job,) = yield Step(((b"LINDEX", DOING, b"0"),))
         if not isinstance(job, bytes):
             return
-        ledger = self._audit.things["job"]
-        ledger.maybe_taken += 1
+        ledger = self._ledger.things["job"]
+        ledger.take(1)
         (value,) = yield Step(((b"LREM", DOING, b"1", job),), is_once=self._is_lucky())
-        ledger.maybe_taken -= not is_unknown(value)
-        ledger.take([job] if value == 1 else [])
+        ledger.was_taken(1, [job] if value == 1 else [], value)
 
     def _just(self, *calls: Call) -> Script:
         values = yield Step(calls, is_once=self._is_lucky())

@@ -51,10 +51,13 @@ class Savings:
         world = self._world
         awake = [m for m in world.members.values() if m.alive]
         if awake:
-            member = world.chance.choice(awake)
-            self._loops.append(SimLoop(member))
-            self._loops[-1].run(self._save(member, world.clients.floor))
+            self.ask(world.chance.choice(awake))
         world.schedule.after(world.chance.expovariate(1 / GAP_S), self._ask)
+
+    def ask(self, member: Member) -> None:
+        """For one, of this node."""
+        self._loops.append(SimLoop(member))
+        self._loops[-1].run(self._save(member, self._world.clients.floor))
 
     def end(self) -> None:
         """The clients who save them are gone."""

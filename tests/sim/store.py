@@ -86,6 +86,8 @@ class Store:
                 kind = type(command).__name__
                 self._world.count[f"{kind} {outcome.status.name.lower()}"] += 1
                 self._answered(command, outcome)
+            else:
+                self._world.count["Txn refused"] += command is OPENING and outcome.definite
 
         member.submit(command, done)
 

@@ -9,9 +9,13 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from raftcache.command.versions import COMMANDS_FIRST
+from tests.sim import editions
+from tests.sim.member import TIMING
 from tests.sim.profile import NEVER
 
 if TYPE_CHECKING:
+    from tests.sim.member import Member
     from tests.sim.world import World
 
 Story: TypeAlias = Callable[["World"], None]
@@ -20,6 +24,30 @@ QUIET_S: Final = 18.0
 """No client writes any more, so that all logs are equal."""
 WATCH_S: Final = 0.001
 SEPARATE_S: Final = 3.0
+END_S: Final = 7.5
+"""When a cluster ends whose end a story tells; nothing else goes wrong before."""
+SAVED_S: Final = 2.5
+PARTED_S: Final = 3.0
+REFUSED_S: Final = TIMING.request_timeout_s + 0.2
+LEARNS_S: Final = 1.5
+UPGRADES_S: Final = 4.0
+BY_HAND: Final = 1e-12
+"""A rate at which nothing happens by chance."""
+PROPOSED_S: Final = tuple(0.01 * number for number in range(10))
+"""After that, by which nobody who leads knows yet that he has no majority."""
+CALM: Final = dict.fromkeys(
+    (
+        "spike_chance",
+        "reset_rate",
+        "crash_rate",
+        "partition_rate",
+        "pause_rate",
+        "transfer_rate",
+        "stall_chance",
+        "change_rate",
+    ),
+    0.0,
+)
 
 
 def a_voter_restarts(world: World) -> None:
@@ -33,7 +61,7 @@ def a_voter_restarts(world: World) -> None:
 
 
 def _cut_one_off(world: World) -> None:
-    leader = next((m for m in world.members.values() if m.alive and m.is_leader), None)
+    leader = _leader(world)
     if leader is None or len(world.names) != 3:
         return
     away = next(name for name in world.names if name != leader.name)
@@ -71,6 +99,103 @@ def _crash_as_it_leads(world: World, term: int) -> None:
         world.schedule.after(WATCH_S, _crash_as_it_leads, world, term)
 
 
+# -- a cluster ends, and another begins (see epochs.py) --------------------------------------------
+
+
+def _ends(world: World) -> None:
+    """At its time, and with all clients that there are; nothing happens before by chance."""
+    size = {"delay_s_max": 0.02, "sync_s_max": 0.01, "slow_sync_chance": 0.0}
+    clients = {"client_gap_s": 0.05, "store": 2, "redis": 4, "redis_gap_s": 0.1}
+    world.profile = replace(world.profile, duration_s=END_S, **CALM, **size, **clients)
+
+
+def what_was_acknowledged_is_lost(world: World) -> None:
+    """The leader is cut off, with writes that only it has; the others go on without it, and end.
+
+    It is all that is left, and its data becomes a cluster, by a command that is interrupted first.
+    """
+    _ends(world)
+    world.ending.interrupted = True
+    world.schedule.at(PARTED_S, _part_from_the_leader, world)
+
+
+def _part_from_the_leader(world: World) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _part_from_the_leader, world)
+        return
+    world.ending.left = [leader.name]
+    _isolate(world, leader.name)
+    for after_s in PROPOSED_S:
+        leader.later(after_s, world.clients.propose, leader)
+
+
+def a_restore_goes_back(world: World) -> None:
+    """A backup is restored after which much was written, and a backup refused.
+
+    By a command that is interrupted; one member is late, and somebody else has its place, who
+    restored the same backup with another bump.
+    """
+    _ends(world)
+    world.ending.interrupted = True
+    world.schedule.at(SAVED_S, _remember_the_backup, world)
+
+
+def _remember_the_backup(world: World) -> None:
+    """The latest that there is, or the first one."""
+    assert world.savings is not None
+    if not world.savings.saved:
+        world.schedule.after(WATCH_S, _remember_the_backup, world)
+        return
+    world.ending.backup = world.savings.saved[-1]
+    world.schedule.at(PARTED_S, _part_all, world)
+
+
+def _part_all(world: World) -> None:
+    """For a while, in which somebody asks for a backup."""
+    assert world.savings is not None
+    for member in world.members.values():
+        if member.alive:
+            _isolate(world, member.name)
+            world.savings.ask(member)
+    world.schedule.after(REFUSED_S, world.network.unblock)
+
+
+# -- members of all versions that there ever were --------------------------------------------------
+
+
+def every_version_comes(world: World) -> None:
+    """Members of the first version are upgraded one by one to the second, and so on to the next.
+
+    Who learns is forgotten: it stops itself when it meets what it does not know.
+    """
+    clients = {"store": 2, "redis": 2, "store_gap_s": 0.1, "redis_gap_s": 0.1}
+    times = {"heal_at_s": 14.0, "quiet_from_s": 16.0, "duration_s": 21.0}
+    versions = {"upgrade_rate": BY_HAND, "upgrades_to": editions.NEWER}
+    calm = CALM | {"wipe_rate": 0.0, "disk_failure_rate": 0.0}
+    world.profile = replace(
+        world.profile, client_gap_s=0.05, **calm, **clients, **times, **versions
+    )
+    for member in world.members.values():
+        member.commands_version = COMMANDS_FIRST
+    learner = next(name for name in world.members if name not in world.names)
+    world.operators.learners.add(learner)
+    world.schedule.at(LEARNS_S, world.operators.begin_anew, learner)
+    time_s = UPGRADES_S
+    for version in range(COMMANDS_FIRST + 1, editions.NEWER + 1):
+        for name in world.names:
+            world.schedule.at(time_s, _upgrade, world, name, version)
+            time_s += 3 / len(world.names)
+
+
+def _upgrade(world: World, name: str, version: int) -> None:
+    world.nemesis.crash_one(name, 0.05)
+    world.members[name].upgrade(version)
+
+
+# -- logs that are not in memory -------------------------------------------------------------------
+
+
 def old_entries_are_read(world: World) -> None:
     """Leaders come and go under load, no log is cut, and nothing of it is kept in memory."""
     world.profile = replace(
@@ -98,6 +223,10 @@ def logs_are_cut_while_they_are_read(world: World) -> None:
         client_gap_s=0.02,
         chunk_size_bytes=1000,
     )
+
+
+def _leader(world: World) -> Member | None:
+    return next((m for m in world.members.values() if m.alive and m.is_leader), None)
 
 
 def _isolate(world: World, name: str) -> None:

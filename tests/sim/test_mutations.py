@@ -53,6 +53,7 @@ def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_th
         "lost-members",
         "tail",
         "no-bump",
+        "old-watch",
         "old-backup",
         "torn-backup",
         "stock",

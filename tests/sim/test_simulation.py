@@ -12,18 +12,23 @@ from collections import Counter
 
 import pytest
 
+from raftcache.command.versions import COMMANDS_FIRST
+from tests.sim.editions import NEWER
 from tests.sim.epochs import run
 from tests.sim.profile import NAMES
 from tests.sim.stock import StockMember, as_installed
-from tests.sim.stories import Story, logs_are_cut_while_they_are_read, old_entries_are_read
+from tests.sim.stories import (
+    Story,
+    every_version_comes,
+    logs_are_cut_while_they_are_read,
+    old_entries_are_read,
+)
 from tests.sim.world import Result, World
 
 SEEDS = range(1, 25)
 SEEDS_OF_EACH_PROFILE = range(101, 104)
 SEEDS_OF_MEMBERSHIP = range(1, 13)
-SEEDS_OF_UPGRADES = (2, 16, 26, 36)
 SEEDS_OF_REDIS = (1, 3, 6)
-"""Two of them with members that do not know its commands yet."""
 SEEDS_OF_STOCK = range(4, 9)
 SEEDS_ONCE_BROKEN = (
     ("mixed", 5041),
@@ -84,10 +89,24 @@ def test_members_do_come_and_go_in_these_seeds() -> None:
         assert count[event] > 0, f"{event}: {count}"
 
 
-def test_members_of_two_versions_do_meet_in_these_seeds() -> None:
-    count = sum((run(seed, "upgrades").count for seed in SEEDS_OF_UPGRADES), Counter[str]())
-    for event in ("upgrades", "newer commands", "newer commands refused", "stopped by its age"):
-        assert count[event] > 0, f"{event}: {count}"
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_what_a_version_brought_is_used_when_all_voters_know_it_and_not_before(seed: int) -> None:
+    """Of every version that there ever was, and of the next one."""
+    world = World(seed, "upgrades")
+    every_version_comes(world)
+    result = world.run()
+    check(result, "upgrades")
+    assert result.count["upgrades"] > len(world.names) * (NEWER - COMMANDS_FIRST), result.count
+    for event in (
+        "stopped by its age",
+        "Txn refused",
+        "Txn succeeded",
+        "Calls refused",
+        "increments",
+        "newer commands refused",
+        "newer commands",
+    ):
+        assert result.count[event] > 0, f"{event}: {result.count}"
 
 
 def test_old_entries_are_read_back_from_the_disk_in_these_seeds() -> None:
@@ -138,8 +157,6 @@ def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
         check(result, "redis")
     count = sum((result.count for result in results), Counter[str]())
     for event in (
-        "upgrades",
-        "Calls refused",
         "images loaded",
         "retries",
         "moves",

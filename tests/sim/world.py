@@ -22,12 +22,14 @@ from tests.sim import editions
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
 from tests.sim.clients import Clients
+from tests.sim.ending import Ending
 from tests.sim.member import Host, Member
 from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.redis_clients import SWEPT_AFTER_S, RedisClients
+from tests.sim.saving import Savings
 from tests.sim.schedule import DriftingClock, Schedule, SeededDice
 from tests.sim.sessions import Sessions
 from tests.sim.store import Store
@@ -110,11 +112,13 @@ class World:
         """Who is there from the beginning."""
         self.late: set[str] = set()
         """Those of them that somebody else starts."""
+        self.ending = Ending()
         self.bootstrap = bootstrap({name: f"{name}:7500" for name in self.names})
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
         self.sessions, self.store, self.redis = Sessions(self), Store(self), RedisClients(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
+        self.savings = Savings(self) if drawn.ends == "restore" else None
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
         self.network.hosts |= self.members
 
