@@ -235,8 +235,12 @@ class Member(Host):
         self._incarnation, self.data_number = 0, 1
         self._lost: dict[str, Durable] = {}  # data id -> what it held, until its disk was lost
         self._lanes: list[SimLane] = []
-        p = world.profile
-        self.storage = Storage(
+
+    @property
+    def storage(self) -> Storage:
+        """As the run has it by now: a story may have changed it."""
+        p = self.world.profile
+        return Storage(
             segment_size_bytes=p.segment_size_bytes,
             snapshot_entries=p.snapshot_entries,
             snapshot_log_size_bytes=1 << 20,

@@ -1,9 +1,9 @@
 """Our engine with one rule taken out. A simulator that does not notice proves nothing.
 
 Each mutation names the profile it is looked for in, and within how many seeds it must be caught;
-those that show rarely begin near a seed that shows them. They are switches of the simulator alone:
-each replaces code of a running process, and production has no setting that does the same. Those
-with a word are the negative controls that docs/CHAOS.md names.
+those that show rarely have a story, or begin near a seed that shows them. They are switches of the
+simulator alone: each replaces code of a running process, and production has no setting that does
+the same. Those with a word are the negative controls that docs/CHAOS.md names.
 """
 
 from __future__ import annotations
@@ -228,7 +228,9 @@ MUTATIONS: Final = (
         "a heartbeat commits what is not verified",
         lambda: _private(replication, "on_ping", _commits_unverified),
         "partitions",
-        40,
+        2,
+        4,
+        story=stories.two_seem_to_have_ended,
     ),
     Mutation(
         "the first chunk of a snapshot commits",
@@ -252,15 +254,16 @@ MUTATIONS: Final = (
         "reads are answered without a round",
         lambda: mock.patch.object(Rounds, "settle", _answers_without_round),
         "partitions",
-        80,
-        24,
+        2,
+        story=stories.leaders_seem_to_have_ended,
     ),
     Mutation(
         "who asks for an index is a majority",
         lambda: mock.patch.object(reading.SyncObj, "_SyncObj__is_confirmed_by", _believes),
         "partitions",
-        40,
-        20,
+        2,
+        4,
+        story=stories.two_seem_to_have_ended,
     ),
     Mutation(
         "a snapshot clears the log behind it",
@@ -278,8 +281,9 @@ MUTATIONS: Final = (
         "what one leader verified counts for the next",
         lambda: _private(base, "setCurrentTerm", _keeps_verified),
         "partitions",
-        80,
-        7,
+        2,
+        4,
+        story=stories.two_seem_to_have_ended,
     ),
     Mutation(
         "votes are not on the disk",
@@ -299,15 +303,16 @@ MUTATIONS: Final = (
         "a lease outlasts the election timeout",
         lambda: mock.patch.object(rounds, "LEASE_DRIFT", -1.0),
         "refusals",
-        40,
+        2,
+        story=stories.leaders_seem_to_have_ended,
     ),
     Mutation(
         "a refused connection ends what was promised",
         lambda: mock.patch.object(Rounds, "seeks_lease", property(lambda rounds: False)),
         "refusals",
-        40,
-        30,
+        2,
         word="no-promise",
+        story=stories.leaders_seem_to_have_ended,
     ),
     Mutation(
         "a restarted follower is only pinged",
@@ -354,9 +359,8 @@ MUTATIONS: Final = (
         "truncated entries come back",
         old_entries.truncated_comes_back,
         "partitions",
-        40,
-        5,
-        story=stories.old_entries_are_read,
+        4,
+        story=stories.truncated_entries_are_read,
     ),
     Mutation("forgotten before it is applied", old_entries.forgotten_too_early, "mixed", 10),
     Mutation("each member throws dice of its own", redis.own_dice, "redis", 5, word="own-dice"),
@@ -378,8 +382,20 @@ MUTATIONS: Final = (
     Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
     Mutation("two changes at a time", members.several_changes, "membership", 20),
     Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
-    Mutation("truncated members go on to count", members.not_rolled_back, "membership", 60, 27),
-    Mutation("a node without its data votes", members.lost_data_votes, "membership", 40, 4),
+    Mutation(
+        "truncated members go on to count",
+        members.not_rolled_back,
+        "membership",
+        2,
+        story=stories.a_change_is_truncated,
+    ),
+    Mutation(
+        "a node without its data votes",
+        members.lost_data_votes,
+        "membership",
+        4,
+        story=stories.a_lost_disk_may_vote,
+    ),
     Mutation(
         "what older leaders drop is lost",
         members.dropped_is_lost,

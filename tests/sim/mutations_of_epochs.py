@@ -136,8 +136,8 @@ def torn_image() -> AbstractContextManager[Any]:
 
 
 MUTATIONS: Final = (
-    Mutation("any cluster is heard", any_cluster_is_heard, "restore", 5, word="any-cluster"),
-    Mutation("who was lost is heard", the_lost_are_heard, "recover", 5, word="lost-members"),
+    Mutation("any cluster is heard", any_cluster_is_heard, "restore", 10, word="any-cluster"),
+    Mutation("who was lost is heard", the_lost_are_heard, "recover", 10, word="lost-members"),
     Mutation("recovery drops the last entry", the_tail_is_dropped, "recover", 3, word="tail"),
     Mutation(
         "alone before it has a new id",

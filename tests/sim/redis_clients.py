@@ -265,10 +265,11 @@ class RedisClients:
     def _check_watch(self, step: Step, value: Value, *, is_replay: bool) -> None:
         """What was watched in the cluster before is what this one begins with, or EXEC fails.
 
-        What was told of a lost write may be true of one that was not committed, and is kept.
+        What was told of a lost write may be true of one that was not committed, and is kept. Below
+        0 it is the revision at which the key was absent.
         """
         count, machine, watched = self._world.count, self._kept.machine, step.watched or {}
-        lost = [key for key, revision in watched.items() if machine.revision_of(key) != revision]
+        lost = [key for key, at in watched.items() if machine.revision_of(key) != max(0, at)]
         count["watched, and lost"] += bool(lost) and value is NIL_ARRAY
         if isinstance(value, list) and not is_replay:
             is_right = max(watched.values()) <= self._committed.machine.revision

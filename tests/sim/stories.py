@@ -10,6 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from raftcache.command.versions import COMMANDS_FIRST
+from raftcache.raft.members import Change
 from tests.sim import editions
 from tests.sim.member import TIMING
 from tests.sim.profile import NEVER
@@ -29,11 +30,13 @@ END_S: Final = 7.5
 SAVED_S: Final = 2.5
 PARTED_S: Final = 3.0
 REFUSED_S: Final = TIMING.request_timeout_s + 0.2
+AWAY_S: Final = 1.0
 LEARNS_S: Final = 1.5
 UPGRADES_S: Final = 4.0
+UPGRADED_S: Final = 13.0
 BY_HAND: Final = 1e-12
 """A rate at which nothing happens by chance."""
-PROPOSED_S: Final = tuple(0.01 * number for number in range(10))
+PROPOSED_S: Final = tuple(0.01 * number for number in range(30))
 """After that, by which nobody who leads knows yet that he has no majority."""
 CALM: Final = dict.fromkeys(
     (
@@ -97,6 +100,88 @@ def _crash_as_it_leads(world: World, term: int) -> None:
         world.nemesis.crash_one(member.name, 0.05)
     if world.schedule.now_s < world.profile.heal_at_s:
         world.schedule.after(WATCH_S, _crash_as_it_leads, world, term)
+
+
+def a_lost_disk_may_vote(world: World) -> None:
+    """One is away, another loses its disk and is started as on the first day, and both are alone.
+
+    Together they do not have what was acknowledged meanwhile.
+    """
+    world.profile = replace(world.profile, **CALM, wipe_rate=0.0, disk_failure_rate=0.0)
+    world.schedule.at(PARTED_S, _lose_a_disk, world)
+
+
+def _lose_a_disk(world: World) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _lose_a_disk, world)
+        return
+    victim, away = (name for name in world.names if name != leader.name)
+    _isolate(world, away)
+
+    def lose() -> None:
+        world.nemesis.crash_one(victim, 0.3)
+        world.members[victim].wipe(joins=False)
+        world.network.unblock()
+        _isolate(world, leader.name)
+        world.schedule.after(SEPARATE_S, world.network.unblock)
+        world.operators.lost(victim)
+
+    world.schedule.after(AWAY_S, lose)
+
+
+def a_change_is_truncated(world: World) -> None:
+    """A leader is cut off, and changes a member: which nobody else ever hears of."""
+    world.profile = replace(world.profile, **CALM, wipe_rate=0.0, disk_failure_rate=0.0)
+    world.schedule.at(PARTED_S, _change_alone, world)
+
+
+def _change_alone(world: World) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _change_alone, world)
+        return
+    _isolate(world, leader.name)
+    change = Change("update", leader.name, http="nowhere:1")
+    leader.later(0, leader.change, change, lambda outcome: None)
+    world.schedule.after(SEPARATE_S, world.network.unblock)
+
+
+def leaders_seem_to_have_ended(world: World) -> None:
+    """Whoever dials them is refused, and nothing of theirs arrives, while leases are read by."""
+    world.profile = replace(world.profile, client_gap_s=0.02, delay_s_max=0.005, **CALM)
+    world.schedule.at(PARTED_S, _refuse_the_leader, world)
+
+
+def _refuse_the_leader(world: World) -> None:
+    leader = _leader(world)
+    if leader is not None:
+        others = [name for name in world.names if name != leader.name]
+        world.network.reject({way for o in others for way in ((leader.name, o), (o, leader.name))})
+        world.schedule.after(AWAY_S, world.network.unblock)
+    if world.faulty:
+        world.schedule.after(2 * AWAY_S, _refuse_the_leader, world)
+
+
+def two_seem_to_have_ended(world: World) -> None:
+    """Of five, a leader with what only one other has of it, who asks it what to read."""
+    world.profile = replace(world.profile, client_gap_s=0.02, delay_s_max=0.005, **CALM)
+    world.schedule.at(PARTED_S, _refuse_two, world)
+
+
+def _refuse_two(world: World) -> None:
+    leader = _leader(world)
+    if leader is not None and len(world.names) == 5:
+        other = world.members[next(name for name in world.names if name != leader.name)]
+        two = leader.name, other.name
+        rest = [name for name in world.names if name not in two]
+        world.network.reject({way for a in two for b in rest for way in ((a, b), (b, a))})
+        for after_s in PROPOSED_S:
+            leader.later(after_s, world.clients.propose, leader)
+            other.later(after_s, world.clients.read, other)
+        world.schedule.after(AWAY_S, world.network.unblock)
+    if world.faulty:
+        world.schedule.after(2 * AWAY_S, _refuse_two, world)
 
 
 # -- a cluster ends, and another begins (see epochs.py) --------------------------------------------
@@ -181,11 +266,10 @@ def every_version_comes(world: World) -> None:
     learner = next(name for name in world.members if name not in world.names)
     world.operators.learners.add(learner)
     world.schedule.at(LEARNS_S, world.operators.begin_anew, learner)
-    time_s = UPGRADES_S
-    for version in range(COMMANDS_FIRST + 1, editions.NEWER + 1):
-        for name in world.names:
-            world.schedule.at(time_s, _upgrade, world, name, version)
-            time_s += 3 / len(world.names)
+    steps = [(v, n) for v in range(COMMANDS_FIRST + 1, editions.NEWER + 1) for n in world.names]
+    gap_s = (UPGRADED_S - UPGRADES_S) / len(steps)
+    for number, (version, name) in enumerate(steps):
+        world.schedule.at(UPGRADES_S + number * gap_s, _upgrade, world, name, version)
 
 
 def _upgrade(world: World, name: str, version: int) -> None:
@@ -208,6 +292,42 @@ def old_entries_are_read(world: World) -> None:
         partition_rate=2.0,
         reset_rate=0.4,
     )
+
+
+def truncated_entries_are_read(world: World) -> None:
+    """A leader is cut off with writes of its own, and leads again when they are truncated.
+
+    Then it has to give its whole log, from its disk, to one who begins with an empty one.
+    """
+    disk = {"tail_size_bytes": 0, "snapshot_entries": NEVER, "sync_s_max": 0.002}
+    links = {"window_messages": 64, "append_size_bytes": 200, "delay_s_max": 0.005}
+    world.profile = replace(
+        world.profile, client_gap_s=0.1, chunk_size_bytes=1000, **disk, **links, **CALM
+    )
+    world.schedule.at(PARTED_S, _write_alone, world)
+
+
+def _write_alone(world: World) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _write_alone, world)
+        return
+    _isolate(world, leader.name)
+    for after_s in PROPOSED_S:
+        leader.later(after_s, world.clients.propose, leader)
+    world.schedule.after(SEPARATE_S, world.network.unblock)
+    world.schedule.after(SEPARATE_S + AWAY_S, _lead_again, world, leader.name)
+
+
+def _lead_again(world: World, name: str) -> None:
+    leader = _leader(world)
+    if leader is not None and leader.name == name:
+        other = next(each for each in world.names if each != name)
+        world.operators.begin_anew(other)
+        return
+    if leader is not None:
+        leader.later(0, leader.transfer, name)
+    world.schedule.after(AWAY_S, _lead_again, world, name)
 
 
 def logs_are_cut_while_they_are_read(world: World) -> None:

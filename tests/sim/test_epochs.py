@@ -26,9 +26,12 @@ ALWAYS = (
     "calls judged",
     "LockAcquire granted",
     "increments",
-    "watched, and lost",
 )
-MOSTLY = ("came back", "watched, and kept", "numbered, and asked again")
+OFTEN = {
+    "recover": ("came back", "watched, and lost", "watched, and kept", "numbered, and asked again"),
+    "restore": ("came back", "watched, and lost"),
+}
+"""In one of the seeds at least."""
 
 
 @pytest.mark.parametrize("how", STORIES)
@@ -44,7 +47,7 @@ def test_a_cluster_that_begins_with_what_is_left_keeps_its_word(how: str) -> Non
         for event in (*HAPPENED[how], *ALWAYS):
             assert result.count[event] > 0, f"{event}, seed {seed}: {result.count}"
         count += result.count
-    for event in MOSTLY:
+    for event in OFTEN[how]:
         assert count[event] > 0, f"{event}: {count}"
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.sim.__main__ import main
-from tests.sim.mutation import Mutation
+from tests.sim.epochs import to_the_end
+from tests.sim.mutation import Mutation, happens_anyway
 from tests.sim.mutations import BY_SWITCH, MUTATIONS
-from tests.sim.stories import a_voter_restarts
 from tests.sim.world import World
 
 MISTAKES = ("AttributeError", "ImportError", "NameError", "TypeError", "UnboundLocalError")
@@ -29,13 +29,16 @@ def test_a_missing_rule_is_noticed(mutation: Mutation) -> None:
     pytest.fail(f"{mutation.seeds} seeds of {mutation.profile} did not notice: {mutation.name}")
 
 
-@pytest.mark.parametrize("seed", range(1, 5))
-def test_the_story_of_a_voter_that_restarts_breaks_nothing_while_votes_are_on_the_disk(
-    seed: int,
-) -> None:
-    world = World(seed, "calm")
-    a_voter_restarts(world)
-    assert world.run().verdict is None
+TOLD = {(m.story, m.profile, m.first): m for m in MUTATIONS if m.story is not happens_anyway}
+
+
+@pytest.mark.parametrize("mutation", TOLD.values(), ids=lambda m: f"{m.story.__name__}-{m.profile}")
+def test_a_story_breaks_nothing_while_all_rules_are_there(mutation: Mutation) -> None:
+    for seed in (mutation.first, mutation.first + 1):
+        world = World(seed, mutation.profile)
+        mutation.story(world)
+        verdict = to_the_end(world).verdict
+        assert verdict is None, f"seed {seed}: {verdict}"
 
 
 @pytest.mark.parametrize(
