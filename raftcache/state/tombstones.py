@@ -63,11 +63,11 @@ class Tombstones:
     def note(self, key: bytes, revision: int) -> None:
         """A key goes that was changed at this revision last."""
         if self._revisions and not self.was_there(key, revision - 1):
-            _REVISION.pack_into(self._revisions, _place(key), revision)
+            _REVISION.pack_into(self._revisions, place_of(key), revision)
 
     def was_there(self, key: bytes, revision: int) -> bool:
         """Whether a key that is absent may have been there after a revision; they are kept."""
-        last: int = _REVISION.unpack_from(self._revisions, _place(key))[0]
+        last: int = _REVISION.unpack_from(self._revisions, place_of(key))[0]
         return last > revision
 
     @property
@@ -100,6 +100,6 @@ class Tombstones:
         return None
 
 
-def _place(key: bytes) -> int:
+def place_of(key: bytes) -> int:
     """Where the revision of a key's place is."""
     return xxh3_64_intdigest(key) % PLACES * _REVISION.size

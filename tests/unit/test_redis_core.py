@@ -235,7 +235,7 @@ def test_another_key_of_its_place_is_taken_for_an_absent_one(
     machine: Machine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A needless refusal, which is allowed; it is never done though the key was there."""
-    monkeypatch.setattr(tombstones, "_place", lambda key: 0)
+    monkeypatch.setattr(tombstones, "place_of", lambda key: 0)
     assert absent_since(machine, 0, b"b")
     calls(machine, "SET a 1", "SET a 2", "DEL a", "SET c 1")
     assert not absent_since(machine, 1, b"b")
