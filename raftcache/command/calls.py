@@ -56,4 +56,16 @@ class CallsSince(Calls, array_like=True, tag=26, frozen=True):
     since: int = 0
 
 
-CALLS: Final = (Calls, CallsSince)
+class CallsAnswered(Calls, array_like=True, tag=27, frozen=True):
+    """Calls that somebody has made up from what he saw, under a token that stands for his request.
+
+    answers: what he answers when they are done, packed (see pack_values): it is remembered in
+        place of what the calls answer. If a watched key is another nothing is remembered
+        (UNCHANGED): he will make up others. since: see CallsSince; None if it does not matter.
+    """
+
+    since: int | None = None
+    answers: bytes = b""
+
+
+CALLS: Final = (Calls, CallsSince, CallsAnswered)

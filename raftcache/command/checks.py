@@ -12,6 +12,7 @@ from raftcache.command.calls import (
     SINCE_MAX,
     WATCHED_MAX,
     Calls,
+    CallsAnswered,
     CallsSince,
 )
 from raftcache.command.leasing import (
@@ -49,6 +50,7 @@ from raftcache.command.limits import (
     TXN_SIZE_BYTES_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
+from raftcache.command.values import unpack_values
 from raftcache.command.words import (
     ANY,
     PRESENT,
@@ -321,6 +323,18 @@ def _check_calls_since(command: CallsSince) -> str | None:
     return _check_calls(command, SINCE_MAX, SINCE_MAX)
 
 
+def _check_calls_answered(command: CallsAnswered) -> str | None:
+    if command.since is not None and not 0 <= command.since <= INTEGER_MAX:
+        return f"keys were absent at a revision, {command.since} is none"
+    if command.once is None or not command.atomic:
+        return "what is answered is remembered of a transaction under an idempotency key"
+    try:
+        unpack_values(command.answers)
+    except (ValueError, TypeError) as error:
+        return f"answers that cannot be read: {error}"
+    return _check_calls(command, SINCE_MAX, SINCE_MAX)
+
+
 def _check_number(what: str, number: int) -> str | None:
     fits = 1 <= number <= INTEGER_MAX
     return None if fits else f"{what} is 1 to {INTEGER_MAX}, not {number}"
@@ -401,4 +415,5 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     Refill: _check_refill,
     Calls: _check_calls,
     CallsSince: _check_calls_since,
+    CallsAnswered: _check_calls_answered,
 }

@@ -33,8 +33,8 @@ has reports of which keys were read."""
 
 COMMANDS: Final = 4
 """The kinds of commands this node can apply (command/words.py); 3 has Redis' ones, 4 those
-that depend on keys which were absent. A kind is used
-only when every voter knows it: the members' versions are replicated (raft/members.py)."""
+that depend on keys which were absent, and those that bring the answer to be remembered. A kind is
+used only when every voter knows it: the members' versions are replicated (raft/members.py)."""
 
 COMMANDS_FIRST: Final = 1
 """Every raftcache there ever was knows these."""

@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
-from raftcache.command.calls import Calls, CallsSince
+from raftcache.command.calls import Calls, CallsAnswered, CallsSince
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.once import Once as Once
 
@@ -244,7 +244,7 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
 Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
 """Commands about what is kept, and refilled."""
 
-Calling: TypeAlias = Calls | CallsSince
+Calling: TypeAlias = Calls | CallsSince | CallsAnswered
 """Commands of Redis."""
 
 Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calling
@@ -266,6 +266,7 @@ INTRODUCED: Final[dict[type, int]] = {
     **dict.fromkeys(get_args(Keeping), 2),
     Calls: 3,
     CallsSince: 4,
+    CallsAnswered: 4,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it."""
 

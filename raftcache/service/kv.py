@@ -6,12 +6,12 @@ import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
-from typing import Final, Protocol, TypeAlias
+from typing import Final, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
 from raftcache.command import checks, codec, versions
-from raftcache.command.calls import Calls, CallsSince
+from raftcache.command.calls import CALLS, Calls
 from raftcache.command.limits import COMMAND_SIZE_BYTES_MAX
 from raftcache.command.replies import Item, Reply
 from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
@@ -163,8 +163,8 @@ class KvService:
                 done(error)
                 return
         weight = 1
-        if type(command) is Calls or type(command) is CallsSince:
-            weight = len(command.calls)
+        if type(command) in CALLS:
+            weight = len(cast("Calls", command).calls)
         encoded = codec.encode(command)
         if len(encoded) > COMMAND_SIZE_BYTES_MAX:
             done(TooLarge(f"it takes {len(encoded)} bytes, at most {COMMAND_SIZE_BYTES_MAX} go"))

@@ -19,6 +19,7 @@ from raftcache.errors import (
 )
 from raftcache.service.kv import Outcome
 from raftcache.state.redis import parsing
+from raftcache.state.redis.rehearsal import MISUSED
 
 OUT_OF_MEMORY: Final = Failure("OOM command not allowed when used memory > 'maxmemory'.")
 WRONG_TYPE: Final = Failure(parsing.WRONG_TYPE)
@@ -26,6 +27,7 @@ MISTAKE: Final = Failure("ERR internal error: this node made a mistake; its log 
 NOT_BEGUN: Final = Failure(
     "TRYAGAIN a numbered write before this one has no answer yet: go on from the number of that one"
 )
+_OUTSIDE: Final = Failure("ERR an argument is outside its limits")
 _PASSING: Final = ("UNKNOWN ", "CLUSTERDOWN ", "TRYAGAIN ", OUT_OF_MEMORY.text)
 
 
@@ -49,10 +51,10 @@ def values_of(outcome: Outcome, count: int) -> list[Value]:
     if isinstance(outcome, RaftcacheError):
         return [failure_of(outcome)] * count
     why = {
-        Status.MISUSED: "ERR this idempotency number stands for another command",
-        Status.FULL: "TRYAGAIN too many young idempotency numbers are remembered",
+        Status.MISUSED: MISUSED,
+        Status.FULL: Failure("TRYAGAIN too many young idempotency numbers are remembered"),
     }
-    return [Failure(why.get(outcome.status, "ERR an argument is outside its limits"))] * count
+    return [why.get(outcome.status, _OUTSIDE)] * count
 
 
 def failure_of(error: RaftcacheError) -> Failure:

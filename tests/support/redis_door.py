@@ -16,11 +16,14 @@ from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.manners import Manners
+from raftcache.server.resp.scripts import ScriptCalls
 from raftcache.server.resp.server import RespServer
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.transactions import Transactions
 from raftcache.service.pubsub import PubSub
 from raftcache.service.redis import RedisService
+from raftcache.service.scripting.acts import Player
+from raftcache.service.scripting.scripts import Scripts
 from raftcache.service.tracking import Tracking
 from raftcache.state.machine import Machine
 from tests.support.fake_kv import FakeKv
@@ -57,9 +60,12 @@ async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]
     pubsub, tracking = PubSub(kv, kv.machine, loop, key_events), Tracking(kv.machine, loop)
     tracking.start()
     redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, receivers=pubsub.receivers)
+    player = Player(pubsub.receivers, kv.now_ms)
+    scripts = ScriptCalls(Scripts(kv, kv.machine, Dice(), loop, 1 << 20, player, gathers=True))
     rooms = (
         Greetings("", lambda: True).add_to,
-        Transactions(redis).add_to,
+        scripts.add_to,
+        Transactions(redis, scripts).add_to,
         Subscribing(pubsub).add_to,
         Caching(tracking, clients).add_to,
         Manners().add_to,

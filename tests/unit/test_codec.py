@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from raftcache.command import checks, codec
-from raftcache.command.calls import Calls, CallsSince
+from raftcache.command.calls import Calls, CallsAnswered, CallsSince
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -130,6 +130,10 @@ WRITTEN: list[tuple[Command, str]] = [
     (
         CallsSince(((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, None, 6),
         "981a9193c403534554c4016bc4017664c39192c4016b0009c006",
+    ),
+    (
+        CallsAnswered(((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, ONCE, None, b"\x91\xc0"),
+        "991b9193c403534554c4016bc4017664c39192c4016b000992c405746f6b656ec41066666666666666666666666666666666c0c40291c0",
     ),
 ]
 

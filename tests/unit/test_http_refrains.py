@@ -168,6 +168,15 @@ class Door:
             connection.data_received(piece[at : at + 1])
 
 
+def one_of_its_faults(told: dict[str, Any]) -> dict[str, Any]:
+    """The same, if the parser refuses what has two: which of them it finds, the pieces decide."""
+    *others, last = told["answers"] or [None]
+    if told["open"] or last is None or last[0] != 400:
+        return told
+    fields = frozenset(each for each in last[1] if not each.startswith(b"content-length:"))
+    return {**told, "answers": [*others, (400, fields)]}
+
+
 @dataclass
 class Pair:
     """The two doors, and the loop that they run on."""
@@ -188,7 +197,7 @@ class Pair:
             answered, done = len(told[0]), len(told[1])
             assert told == (parsed["answers"][:answered], parsed["commands"][:done])
         else:
-            assert quick == parsed
+            assert one_of_its_faults(quick) == one_of_its_faults(parsed)
         return quick
 
     def teach(self, *heads: bytes) -> None:

@@ -8,13 +8,21 @@ from typing import Any
 
 import pytest
 
-from raftcache.command.calls import CALLS_MAX, SINCE_MAX, Calls, CallsSince
+from raftcache.command.calls import CALLS_MAX, SINCE_MAX, Calls, CallsAnswered, CallsSince
 from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.words import INTRODUCED, Once
 from raftcache.errors import NotLeader, Unknown
-from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX, Act, Player, ScriptCall
+from raftcache.service.scripting.acts import (
+    CALLS_PER_ACT_MAX,
+    NOT_REMEMBERED,
+    Act,
+    Player,
+    ScriptCall,
+)
 from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG
 from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX, TOO_CONTENDED, Scripts
+from raftcache.state.redis.rehearsal import MISUSED
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX
 from tests.support.fake_kv import FakeKv
 from tests.support.raw_http import until
@@ -374,3 +382,106 @@ async def test_chance_is_the_same_when_it_is_done() -> None:
     assert node.do("LRANGE l 0 -1") == [seen]
     popped = [each for place, each in enumerate(seen) if place % 3]
     assert node.do(f"SMISMEMBER s {' '.join(each.decode() for each in popped)}") == [[0] * 10]
+
+
+# Once.
+
+
+def once(token: bytes, of: bytes = b"x" * 16) -> Once:
+    return Once(token, of)
+
+
+@on_loop
+async def test_a_script_that_is_done_once() -> None:
+    node = Node()
+    script = node.part(
+        "return {redis.call('INCR', 'a'), {ok = 'fine'}, redis.pcall('LPUSH', 'a', 1)}"
+    )
+    node.begin(script, once=once(b"t:1"))
+    first = await node.ended(1)
+    assert first[0][0][:2] == [1, "fine"]
+    node.do("SET a 10")
+    wrote: list[object] = []
+    node.begin(script, once=once(b"t:1"), wrote=lambda *revisions: wrote.append(revisions))
+    assert await node.ended(1) == first
+    assert not wrote
+    node.begin(script, once=once(b"t:1", b"y" * 16))
+    assert await node.ended(1) == [MISUSED]
+    node.begin(script, once=once(b"t:2"))
+    assert (await node.ended(1))[0][0][0] == 11
+
+
+@on_loop
+async def test_the_second_attempt_may_overtake_the_first() -> None:
+    """Both are on their way: the log does the first, and answers the other as that one."""
+    node = Node()
+    other = Node()
+    other.kv = node.kv
+    other.scripts = Scripts(
+        node.kv, node.kv.machine, Dice(), asyncio.get_running_loop(), 1 << 20, other.player
+    )
+    node.kv.holding = True
+    for each in (node, other):
+        each.begin(each.part(INCREMENT, "a"), once=once(b"t:1"))
+    await node.until(lambda: node.kv.held == 2)
+    node.kv.release()
+    assert await node.ended(1) == await other.ended(1) == [[1]]
+    assert node.do("GET a") == [b"1"]
+
+
+@on_loop
+async def test_once_and_out_of_date() -> None:
+    """What the log found out of date is not remembered: it is run again."""
+    node = Node()
+    node.kv.holding = True
+    node.begin(node.part(INCREMENT, "a"), once=once(b"t:1"))
+    await node.until(lambda: node.kv.held)
+    node.do("SET a 7")
+    node.kv.release()
+    assert await node.ended(1) == [[8]]
+    node.begin(node.part(INCREMENT, "a"), once=once(b"t:1"))
+    assert await node.ended(1) == [[8]]
+
+
+@on_loop
+async def test_a_transaction_with_scripts_that_is_done_once() -> None:
+    node = Node()
+    parts = [(b"SET", b"a", b"5"), node.part(INCREMENT, "a")]
+    node.do("SET x 1", "WAIT")
+    watched = {b"w": ~node.kv.machine.revision}
+    for _ in range(2):
+        node.begin(*parts, once=once(b"t:1"), watched=watched)
+        assert await node.ended(1) == [["OK", 6]]
+        node.do("SET w 1", "DEL w")
+    node.begin(*parts, once=once(b"t:2"), watched=watched)
+    assert await node.ended(1) == [NIL_ARRAY]
+
+
+@on_loop
+async def test_numbered_scripts_go_one_by_one() -> None:
+    node = Node()
+    for number in range(3):
+        node.begin(node.part(INCREMENT, "a"), once=once(b"t:%d" % number))
+        node.begin(node.part(INCREMENT, "a"))
+    assert await node.ended(6) == [[number] for number in range(1, 7)]
+    assert len(node.proposed) == 6
+
+
+@on_loop
+async def test_what_cannot_be_remembered() -> None:
+    node = Node()
+    node.begin(node.part("redis.call('INCR', 'a') return {ok = '\\255'}"), once=once(b"t:1"))
+    assert await node.ended(1) == [NOT_REMEMBERED]
+    node.begin(node.part("redis.call('INCR', 'a') return ('x'):rep(1e6)"), once=once(b"t:2"))
+    [[answer]] = await node.ended(1)
+    assert "too large to be remembered" in answer.text
+    assert node.do("EXISTS a") == [0]
+
+
+@on_loop
+async def test_an_older_cluster_does_not_remember_scripts() -> None:
+    node = Node()
+    node.kv.commands_version = INTRODUCED[CallsAnswered] - 1
+    node.begin(node.part(INCREMENT, "a"), watched={b"w": ~node.kv.machine.revision})
+    assert await node.ended(1) == [[1]]
+    assert type(node.proposed[-1]) is Calls

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
+from raftcache.command.calls import Call
 from raftcache.command.integers import integer_or_none
+from raftcache.command.once import Once
 from raftcache.command.values import Failure, Value
-from raftcache.server.resp.client import Client
+from raftcache.server.resp.client import Client, Idempotency
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
-from raftcache.service.scripting.acts import Act, ScriptCall
+from raftcache.service.scripting.acts import Act, Part, ScriptCall
 from raftcache.service.scripting.scripts import Scripts
+from raftcache.service.wording import NOT_BEGUN, is_open, once_of
 
 RUNNING: Final = frozenset((b"EVAL", b"EVALSHA", b"EVAL_RO", b"EVALSHA_RO"))
 """Calls that run a script; within a transaction they are a part of it."""
@@ -36,9 +39,6 @@ NEGATIVE_KEYS: Final = Failure("ERR Number of keys can't be negative")
 TOO_MANY_KEYS: Final = Failure("ERR Number of keys can't be greater than number of args")
 NOT_BUSY: Final = Failure("NOTBUSY No scripts in execution right now.")
 FLUSH_OPTION: Final = Failure("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
-NOT_NUMBERED: Final = Failure(
-    "ERR scripts are not applied once: CLIENT IDEMPOTENCY OFF, or have the script see to it"
-)
 
 
 class ScriptCalls:
@@ -60,11 +60,9 @@ class ScriptCalls:
         self, client: Client, calls: Sequence[Request], watched: Mapping[bytes, int], done: Done
     ) -> None:
         """As Redis.transact, with scripts among the calls."""
-        if client.idempotency is not None:
-            done(NOT_NUMBERED)
-            return
         parts = [self._part(client, call) if call[0] in RUNNING else tuple(call) for call in calls]
-        self._scripts.run(Act(parts, done, watched, client.wrote))
+        once = None if client.idempotency is None else _once(client.idempotency, parts)
+        self._scripts.run(Act(parts, done, watched, client.wrote, once))
 
     def _part(self, client: Client, call: Request) -> ScriptCall | Failure:
         """What is to be run, or what is wrong with it; its keys count as read."""
@@ -87,14 +85,16 @@ class ScriptCalls:
         return ScriptCall(script, keys, arguments, call[0].endswith(b"_RO"))
 
     def _eval(self, client: Client, call: Request, done: Done) -> None:
-        if client.idempotency is not None and not call[0].endswith(b"_RO"):
-            done(NOT_NUMBERED)
-            return
-        part = self._part(client, call)
+        part, numbers = self._part(client, call), client.idempotency
         if isinstance(part, Failure):
             done(part)
-            return
-        self._scripts.run(Act((part,), _first(done), wrote=client.wrote))
+        elif numbers is None or part.is_read_only:
+            self._scripts.run(Act((part,), _first(done), wrote=client.wrote))
+        elif numbers.is_held:
+            done(NOT_BEGUN)
+        else:
+            once = _once(numbers, [part])
+            self._scripts.run(Act((part,), _first(_holding(numbers, done)), {}, client.wrote, once))
 
     def _exists(self, client: Client, call: Request) -> Value:
         return [int(self._scripts.library.knows(name)) for name in call[2:]]
@@ -109,3 +109,25 @@ class ScriptCalls:
 def _first(done: Done) -> Callable[[Value], None]:
     """Of the answers to an act of one part, the one; why nothing was done is the answer, too."""
     return lambda answers: done(answers[0] if isinstance(answers, list) else answers)
+
+
+def _once(numbers: Idempotency, parts: Sequence[Part]) -> Once:
+    """The next number stands for these parts; for a script, whether its source came or its name."""
+    calls = [_named(part) if isinstance(part, ScriptCall) else part for part in parts]
+    known = tuple(call for call in calls if not isinstance(call, Failure))
+    return once_of(numbers.next(), known, atomic=True)
+
+
+def _named(part: ScriptCall) -> Call:
+    count = b"%d" % len(part.keys)
+    return (b"EVALSHA", part.script.sha.encode(), count, *part.keys, *part.arguments)
+
+
+def _holding(numbers: Idempotency, done: Done) -> Done:
+    """Nothing is done behind what has no answer for good."""
+
+    def told(value: Value) -> None:
+        numbers.is_held = is_open(value)
+        done(value)
+
+    return told

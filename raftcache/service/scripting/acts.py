@@ -11,7 +11,8 @@ from msgspec import Struct
 from raftcache.command.call_table import SPECS, find, fits
 from raftcache.command.calls import SINCE_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
-from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.once import Once
+from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
 from raftcache.service.pipeline import Wrote
 from raftcache.service.scripting.interpreter import LOOKS_MAX, Chunk, Interpreter
 from raftcache.service.scripting.library import SCRIPTS_MAX, Script
@@ -31,6 +32,9 @@ _TOO_MANY_DEEDS: Final = Failure(f"ERR a script changes something by at most {SI
 _TOO_MANY_KEYS: Final = Failure(f"ERR a script names at most {SINCE_MAX} keys in its calls")
 _TOO_LARGE: Final = Failure(f"ERR a script writes at most {DEEDS_SIZE_BYTES_MAX} bytes")
 
+NOT_REMEMBERED: Final = Failure(
+    "ERR what is answered to a numbered call is remembered, and a line of it is no UTF-8"
+)
 _NOT_FROM_SCRIPTS: Final = Failure("ERR This Redis command is not allowed from script")
 _UNKNOWN: Final = Failure("ERR Unknown Redis command called from script")
 _ARITY: Final = Failure("ERR Wrong number of args calling Redis command from script")
@@ -68,12 +72,14 @@ class Act(Struct, frozen=True, eq=False):
     watched: keys with the revisions that they must still have; else the answer is NIL_ARRAY.
     done: called once, with a value for each part, or with a Failure if nothing was done.
     wrote: told of what was changed before that.
+    once: of one that is done once: another with the same is answered as the first one was.
     """
 
     parts: Sequence[Part]
     done: Callable[[Value], None]
     watched: Mapping[bytes, int] = {}
     wrote: Wrote | None = None
+    once: Once | None = None
 
     def answer(self, value: Value) -> None:
         """Tell the client."""
@@ -117,6 +123,8 @@ class Player:
         What failed might not have, had others not come before it in the same rehearsal.
         """
         self._begin_act()
+        if act.once is not None and (first := rehearsal.remembered(act.once)) is not None:
+            return first if isinstance(first, Failure) else list(first.values), True
         for key, revision in act.watched.items():
             if not rehearsal.is_unchanged(key, revision):
                 return NIL_ARRAY, True
@@ -126,6 +134,9 @@ class Player:
             if self._over is not None:
                 rehearsal.undo_to(begin)
                 return self._over, False
+        if act.once is not None and not _can_be_remembered(values):
+            rehearsal.undo_to(begin)
+            return NOT_REMEMBERED, False
         return values, not self._has_failed
 
     def _do(self, part: Part, rehearsal: Rehearsal) -> Value:
@@ -220,6 +231,14 @@ class Player:
                 return _NO_SUCH_DATABASE
             case _:
                 return _NOT_FROM_SCRIPTS
+
+
+def _can_be_remembered(values: list[Value]) -> bool:
+    try:
+        pack_values(values)
+    except UnicodeEncodeError:  # a script may answer with a line of any bytes
+        return False
+    return True
 
 
 def _log(level: int, text: bytes) -> None:

@@ -18,9 +18,16 @@ from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
-from raftcache.command.calls import CALLS_MAX, DICE_MAX, WATCHED_MAX, Call, Calls
+from raftcache.command.calls import (
+    CALLS_MAX,
+    DICE_MAX,
+    WATCHED_MAX,
+    Call,
+    Calls,
+    CallsAnswered,
+)
 from raftcache.command.replies import CallsReply, Status
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import Failure, Value, pack_values
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
@@ -117,22 +124,32 @@ class Scripts:
         answers, deeds = played.answers, tuple(played.deeds)
         if deeds:
             word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
-            absent_since = played.absent_since
-            if absent_since is None and _is_large(played):
-                absent_since = self._machine.revision
-            if absent_since is not None:
-                word = since(word, absent_since, self._kv.commands_version)
-            self._kv.write(word, partial(self._proposed, answers))
+            self._kv.write(self._guarded(word, played), partial(self._proposed, answers))
         elif is_fresh:
             self._finish(answers)
         else:
             when_current(self._kv, self._machine, LINEARIZABLE, partial(self._read, len(answers)))
 
+    def _guarded(self, word: Calls, played: Played) -> Calls:
+        """The same, by what the acts need beside it."""
+        once, absent_since = self._waiting[0].once, played.absent_since
+        if once is not None:
+            limit, dice, answers = word.size_bytes_max, word.dice, pack_values(played.answers[0])
+            calls, seen = word.calls, word.watched
+            return CallsAnswered(calls, limit, True, seen, dice, once, absent_since, answers)
+        if absent_since is None and _is_large(played):
+            absent_since = self._machine.revision
+        if absent_since is not None:
+            return since(word, absent_since, self._kv.commands_version)
+        return word
+
     def _play(self, acts: Sequence[Act], rehearsal: Rehearsal) -> Played:
-        """As many of them as fit together, one at least."""
+        """As many of them as fit together, one at least; one that is done once goes alone."""
         answers = list[Value]()
         self._player.begin()
         for act in acts:
+            if answers and (act.once is not None or acts[0].once is not None):
+                break
             begin = rehearsal.now()
             value, is_clean = self._player.play(act, rehearsal)
             # It may fail for what others have used; and what goes together should stay small.
@@ -151,8 +168,11 @@ class Scripts:
     def _proposed(self, answers: list[Value], outcome: Outcome) -> None:
         if not isinstance(outcome, CallsReply):
             self._finish([values_of(outcome, 1)[0]] * len(answers))
-        elif outcome.status is not Status.FAILED:
-            for act in self._waiting[: len(answers)] if outcome.count else ():
+        elif outcome.status not in (Status.FAILED, Status.UNCHANGED):
+            if self._waiting[0].once is not None:  # of which this may be the second attempt
+                answers = [list(outcome.values)]
+            is_new = outcome.count and not outcome.replayed
+            for act in self._waiting[: len(answers)] if is_new else ():
                 if act.wrote is not None:
                     act.wrote(outcome.revision - outcome.count + 1, outcome.revision)
             self._finish(answers)

@@ -8,10 +8,10 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import Call, Calls, CallsSince
+from raftcache.command.calls import Call, Calls, CallsAnswered, CallsSince
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Status
-from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
+from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values, unpack_values
 from raftcache.state.changes import Changes
 from raftcache.state.lookup import TURN_SIZE_BYTES
 from raftcache.state.redis import (
@@ -116,12 +116,21 @@ class CallCommands:
 
     def execute_since(self, command: CallsSince) -> CallsReply:
         """As execute, unless a key may have been there that is to have been absent all the time."""
+        return self._execute_since(command, command.since)
+
+    def _execute_since(self, command: Calls, since: int) -> CallsReply:
         tombstones, revision = self._state.tombstones, self._state.revision
         tombstones.keep(revision)
         absent = [key for key, modified in command.watched if modified == _ABSENT]
-        if any(tombstones.was_there(key, command.since) for key in absent):
+        if any(tombstones.was_there(key, since) for key in absent):
             return CallsReply(Status.FAILED, revision, values=(NIL_ARRAY,))
         return self.execute(command)
+
+    def execute_answered(self, command: CallsAnswered) -> CallsReply:
+        """As execute, with the answers that it brings along; UNCHANGED if it is out of date."""
+        since = command.since
+        reply = self.execute(command) if since is None else self._execute_since(command, since)
+        return replace(reply, status=Status.UNCHANGED) if reply.status is Status.FAILED else reply
 
     def _succeed(self, before: int, values: list[Value]) -> CallsReply:
         revision = self._state.revision
@@ -135,6 +144,8 @@ class CallCommands:
         before = self._state.revision
         self._changes.begin()
         values = [self._inside(call) for call in command.calls]
+        if type(command) is CallsAnswered:
+            values = list(unpack_values(command.answers))
         if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
             self._changes.undo()
             why = Failure("ERR the reply is too large to be remembered for a retry")

@@ -11,9 +11,13 @@ from typing import Final, NamedTuple
 
 from raftcache.command.call_table import keys_of
 from raftcache.command.calls import Call
+from raftcache.command.once import Once
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.redis.store import Spent, Store
+
+MISUSED: Final = Failure("ERR this idempotency number stands for another command")
 
 DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """Calls that choose at random: each moves on what the dice of those after it show."""
@@ -60,6 +64,17 @@ class Rehearsal:
         elif is_write or call[0] in DICED:
             self.deeds.append(call)
         return value
+
+    def remembered(self, once: Once) -> CallsReply | Failure | None:
+        """What was answered to the request of a token; a Failure if it was another request's."""
+        state = self._changes.state
+        record = state.sessions.find(once.token, state.now_ms)
+        if record is None:
+            return None
+        reply = record.first_reply
+        if record.fingerprint != once.fingerprint or not isinstance(reply, CallsReply):
+            return MISUSED
+        return reply
 
     def is_unchanged(self, key: bytes, revision: int) -> bool:
         """Whether a key is as WATCH found it (see Redis.revisions); or was changed, here too."""
