@@ -11,8 +11,10 @@ from typing import Final
 
 import pytest
 
+from raftcache.cli.local import HOST
 from tests.libraries.places import PORTS
 from tests.support.cluster import PATIENCE_S, Cluster, running
+from tests.support.redis_writers import install, needs_node
 
 pytestmark = pytest.mark.cluster
 
@@ -49,6 +51,24 @@ def test_a_library_works_as_it_comes(cluster: Cluster, program: str) -> None:
     with started(cluster, program) as process:
         said, _ = process.communicate(timeout=3 * PATIENCE_S)
     assert process.returncode == 0, said
+
+
+@needs_node
+def test_a_library_for_node_works_as_it_comes(
+    cluster: Cluster, request: pytest.FixtureRequest
+) -> None:
+    cache = request.config.cache
+    assert cache is not None
+    places = ",".join(f"{HOST}:{node.resp_port}" for node in cluster.nodes.values())
+    done = subprocess.run(
+        ["node", "jobs.mjs", places],
+        cwd=install(cache.mkdir),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=3 * PATIENCE_S,
+    )
+    assert done.returncode == 0, done.stdout
 
 
 def test_a_lock_is_had_by_one_at_a_time_while_the_leader_dies(cluster: Cluster) -> None:

@@ -26,6 +26,7 @@ from tests.support.redis_writers import (
     PythonWriter,
     Writer,
     install,
+    needs_node,
     node_is_there,
 )
 from tests.support.resp_wire import RespWire, plain
@@ -42,10 +43,6 @@ LEFT_TO_USER: Final = {
 }
 """Errors that the user of a client has to do with: those who know one node are told how it was,
 and two clients give up the calls that were in flight. The others are to hide it all."""
-
-needs_node = pytest.mark.skipif(
-    not node_is_there(), reason="neither node nor npm here: Debian's packages are nodejs and npm"
-)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import pytest
 from redis import Redis, RedisError
 from redis.backoff import ExponentialBackoff
 from redis.cluster import ClusterNode, RedisCluster
@@ -155,6 +156,11 @@ def node_is_there() -> bool:
     return shutil.which("node") is not None and shutil.which("npm") is not None
 
 
+needs_node = pytest.mark.skipif(
+    not node_is_there(), reason="neither node nor npm here: Debian's packages are nodejs and npm"
+)
+
+
 def install(cache: Callable[[str], Path]) -> Path:
     """The folder that has the clients, as the lock file has them; installed once a machine."""
     files = {name: (CLIENTS / name).read_bytes() for name in ("package.json", "package-lock.json")}
@@ -167,7 +173,8 @@ def install(cache: Callable[[str], Path]) -> Path:
         said = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
         assert said.returncode == 0, said.stdout + said.stderr
         done.touch()
-    shutil.copy(CLIENTS / "writer.mjs", folder)
+    for program in CLIENTS.glob("*.mjs"):
+        shutil.copy(program, folder)
     return folder
 
 
