@@ -84,6 +84,10 @@ class Epochs:
 
     def run(self) -> Result:
         """How it all ended."""
+        with self._first.small_state():
+            return self._run()
+
+    def _run(self) -> Result:
         first = self._first
         first.play()
         first.sessions.judge()

@@ -363,49 +363,9 @@ MUTATIONS: Final = (
         story=stories.truncated_entries_are_read,
     ),
     Mutation("forgotten before it is applied", old_entries.forgotten_too_early, "mixed", 10),
-    Mutation("each member throws dice of its own", redis.own_dice, "redis", 5, word="own-dice"),
-    Mutation("rows of a call that failed are not undone", redis.rows_not_undone, "redis", 3),
-    Mutation("what an undone call discarded stays so", redis.discarded_stays_so, "redis", 3),
-    Mutation("watched revisions are not compared", redis.no_watch, "redis", 3, word="no-watch"),
-    Mutation("GETs have no round", redis.reads_without_a_round, "redis", 9, 2, word="early-gets"),
-    Mutation("rows of what is gone are not freed", redis.rows_not_freed, "redis", 3),
-    Mutation("calls tried again are done again", redis.done_again, "redis", 5, 6),
-    Mutation("numbered calls do not wait", redis.goes_on_unanswered, "redis", 20, 23),
-    Mutation(
-        "calls are used before every voter knows them",
-        redis.used_too_early,
-        "upgrades",
-        2,
-        story=stories.every_version_comes,
-    ),
+    *redis.MUTATIONS,
     *lost.MUTATIONS,
-    Mutation("acknowledgements of learners count", members.learners_count, "membership", 20, 6),
-    Mutation("two changes at a time", members.several_changes, "membership", 20),
-    Mutation("members change at the commit", members.effective_at_commit, "membership", 20),
-    Mutation(
-        "truncated members go on to count",
-        members.not_rolled_back,
-        "membership",
-        2,
-        story=stories.a_change_is_truncated,
-    ),
-    Mutation(
-        "a node without its data votes",
-        members.lost_data_votes,
-        "membership",
-        4,
-        story=stories.a_lost_disk_may_vote,
-    ),
-    Mutation(
-        "what older leaders drop is lost",
-        members.dropped_is_lost,
-        "upgrades",
-        2,
-        story=stories.every_version_comes,
-    ),
-    Mutation(
-        "changed before a commit in the term", members.changes_before_commit, "membership", 60
-    ),
+    *members.MUTATIONS,
 )
 
 BY_SWITCH: Final = {mutation.switch: mutation for mutation in MUTATIONS}

@@ -9,6 +9,8 @@ from unittest import mock
 
 from raftcache.raft.engine import base, elections, membership, replication
 from raftcache.raft.roll import Roll
+from tests.sim import stories
+from tests.sim.mutation import Mutation
 
 
 def _private(owner: Any, name: str) -> Any:
@@ -130,3 +132,32 @@ def dropped_is_lost() -> Iterator[None]:
     """An address that a leader of an older version drops is not claimed anew."""
     with mock.patch.object(membership.SyncObj, "_SyncObj__outrank", _outranks_all):
         yield
+
+
+MUTATIONS: Final = (
+    Mutation("acknowledgements of learners count", learners_count, "membership", 20, 6),
+    Mutation("two changes at a time", several_changes, "membership", 20),
+    Mutation("members change at the commit", effective_at_commit, "membership", 20),
+    Mutation(
+        "truncated members go on to count",
+        not_rolled_back,
+        "membership",
+        2,
+        story=stories.a_change_is_truncated,
+    ),
+    Mutation(
+        "a node without its data votes",
+        lost_data_votes,
+        "membership",
+        4,
+        story=stories.a_lost_disk_may_vote,
+    ),
+    Mutation(
+        "what older leaders drop is lost",
+        dropped_is_lost,
+        "upgrades",
+        2,
+        story=stories.every_version_comes,
+    ),
+    Mutation("changed before a commit in the term", changes_before_commit, "membership", 60),
+)

@@ -20,6 +20,8 @@ from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.store import Store
 from raftcache.state.rows import Rows
 from raftcache.state.sessions import Sessions
+from tests.sim import stories
+from tests.sim.mutation import Mutation
 
 _undo_rightly: Final = Changes.undo_to
 _execute_rightly: Final = CallCommands.execute
@@ -84,3 +86,35 @@ def used_too_early() -> AbstractContextManager[Any]:
         return versions.COMMANDS
 
     return mock.patch.object(SyncObj, "commands_version", commands_version)
+
+
+MUTATIONS: Final = (
+    Mutation("each member throws dice of its own", own_dice, "redis", 5, word="own-dice"),
+    Mutation("rows of a call that failed are not undone", rows_not_undone, "redis", 3),
+    Mutation("what an undone call discarded stays so", discarded_stays_so, "redis", 3),
+    Mutation("watched revisions are not compared", no_watch, "redis", 3, word="no-watch"),
+    Mutation(
+        "GETs have no round",
+        reads_without_a_round,
+        "redis",
+        5,
+        word="early-gets",
+        story=stories.leaders_seem_to_have_ended,
+    ),
+    Mutation("rows of what is gone are not freed", rows_not_freed, "redis", 3),
+    Mutation("calls tried again are done again", done_again, "redis", 5),
+    Mutation(
+        "numbered calls do not wait",
+        goes_on_unanswered,
+        "redis",
+        8,
+        story=stories.leaders_seem_to_have_ended,
+    ),
+    Mutation(
+        "calls are used before every voter knows them",
+        used_too_early,
+        "upgrades",
+        2,
+        story=stories.every_version_comes,
+    ),
+)

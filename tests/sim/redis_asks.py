@@ -49,6 +49,7 @@ class Asks:
             self._move_as_seen,
             self._fail_to_move,
             *3 * (self._count,),
+            self._look,
             self._swap,
             self._work,
             self._play_with_marbles,
@@ -158,6 +159,14 @@ class Asks:
         asked = count.ask(size)
         values = yield Step((COUNTERS[kind][0],) * size, is_once=self._chance.random() < 0.8)
         count.answer(asked, values)
+
+    def _look(self) -> Script:
+        """At what others count."""
+        count = self._ledger.counts["string"]
+        looked = count.look()
+        (value,) = yield Step((COUNTERS["string"][1],))
+        if is_known(value):
+            count.seen(looked, int(value or 0))
 
     def _swap(self) -> Script:
         """WATCH, GET, EXEC: nobody's write is overwritten unseen."""

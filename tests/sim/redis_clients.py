@@ -15,6 +15,7 @@ from raftcache.command.values import NIL_ARRAY, Value
 from tests.sim.redis_asks import Asks
 from tests.sim.redis_audit import RedisAudit
 from tests.sim.redis_heritage import Kept
+from tests.sim.redis_keys import COUNTERS
 from tests.sim.redis_ledger import Ledger
 from tests.sim.redis_steps import UNKNOWN, Script, Step, is_known, is_undone, is_unknown
 
@@ -153,6 +154,17 @@ class RedisClients:
             client.before = client.watched
             if client.asking is not None:
                 client.asking.goes_on(committed)
+
+    def look(self, member: Any) -> None:
+        """One GET of this node."""
+        count = self._ledger.counts["string"]
+        looked, (_, call) = count.look(), COUNTERS["string"]
+
+        def done(values: list[Value]) -> None:
+            if is_known(values[0]):
+                count.seen(looked, int(values[0] or 0))
+
+        member.later(0, member.redis.get, call[1:], done)
 
     def sweep(self) -> None:
         """When it is quiet: an entry that changes nothing; what is overdue or gone is removed."""

@@ -94,7 +94,17 @@ class Count:
     def ask(self, count: int) -> tuple[int, int]:
         """So many increments are asked for now; what they will be above, and in which cluster."""
         self._asked += count
+        return self.look()
+
+    def look(self) -> tuple[int, int]:
+        """Somebody asks for the number now: what it must have come to, and in which cluster."""
         return max(self._told, default=0), self._epoch
+
+    def seen(self, looked: tuple[int, int], number: int) -> None:
+        """looked: what look returned. The cluster before may have come to more."""
+        floor, epoch = looked
+        if epoch == self._epoch and number < floor:
+            self._ledger.world.fail("a GET is stale", f"{number} of the {self._kind}, not {floor}")
 
     def answer(self, asked: tuple[int, int], values: list[Value]) -> None:
         """asked: what ask returned; the values are of one pipeline, which is done in its order.

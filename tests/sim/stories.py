@@ -159,6 +159,8 @@ def _refuse_the_leader(world: World) -> None:
         others = [name for name in world.names if name != leader.name]
         world.network.reject({way for o in others for way in ((leader.name, o), (o, leader.name))})
         world.schedule.after(AWAY_S, world.network.unblock)
+        for part in (0.3, 0.6, 0.9) if world.profile.redis else ():
+            world.schedule.after(part * AWAY_S, world.redis.look, leader)
     if world.faulty:
         world.schedule.after(2 * AWAY_S, _refuse_the_leader, world)
 

@@ -7,7 +7,7 @@ import traceback
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any, Final, TypeAlias
 from unittest import mock
@@ -18,6 +18,7 @@ from raftcache.raft.engine import applying, replication
 from raftcache.raft.entries import Entry
 from raftcache.raft.members import bootstrap
 from raftcache.raft.places import Stretch
+from raftcache.state import tombstones
 from tests.sim import editions
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
@@ -41,6 +42,7 @@ Tell: TypeAlias = Callable[[str], None]
 """Takes the trace, line by line."""
 
 STEPS_MAX = 1_000_000
+TOMBSTONES = 256
 FIRST_REQUEST_S = 1.0
 WALL_MS = 1_700_000_000_000
 
@@ -171,11 +173,17 @@ class World:
             if not self.schedule.run(self.profile.duration_s, STEPS_MAX):
                 self.fail("runaway", f"{STEPS_MAX} steps")
 
+    @staticmethod
+    def small_state() -> AbstractContextManager[object]:
+        """Images are small while this lasts: what their parts have at least would be most of it."""
+        return mock.patch.object(tombstones, "PLACES", TOMBSTONES)
+
     @contextmanager
     def _small_limits(self) -> Iterator[None]:
         p = self.profile
         with (
             editions.played() if p.upgrade_rate else nullcontext(),
+            self.small_state(),
             mock.patch.object(replication, "APPEND_SIZE_BYTES_MAX", p.append_size_bytes),
             mock.patch.object(applying, "APPLY_SIZE_BYTES_MAX", p.apply_size_bytes),
             mock.patch.object(window, "WINDOW_MESSAGES_MAX", p.window_messages),
