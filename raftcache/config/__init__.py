@@ -8,6 +8,7 @@ from raftcache.config.shape import (
     Eviction,
     Limits,
     LogFormat,
+    LostCalls,
     Storage,
     Timing,
 )
@@ -20,6 +21,7 @@ __all__ = [
     "Eviction",
     "Limits",
     "LogFormat",
+    "LostCalls",
     "Storage",
     "Timing",
     "advice",

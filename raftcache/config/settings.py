@@ -7,7 +7,16 @@ from dataclasses import MISSING, dataclass, fields
 from typing import Any, Final
 
 from raftcache.config import text
-from raftcache.config.shape import Config, Durability, Eviction, Limits, LogFormat, Storage, Timing
+from raftcache.config.shape import (
+    Config,
+    Durability,
+    Eviction,
+    Limits,
+    LogFormat,
+    LostCalls,
+    Storage,
+    Timing,
+)
 
 TABLES: Final = {"": Config, "timing": Timing, "limits": Limits, "storage": Storage}
 """Of the file, and the dataclass that holds what each says."""
@@ -178,6 +187,14 @@ SETTINGS: Final = (
         1 << 20,
         1 << 40,
         "What may wait to be read by one Redis client.",
+    ),
+    Setting(
+        "resp-lost-calls",
+        "What a Redis client gets if no leader is found, or an outcome is unknown: error or close.",
+        _choice(LostCalls),
+        str,
+        "limits",
+        "resp_lost_calls",
     ),
     _size(
         "limits",

@@ -18,6 +18,15 @@ class Durability(StrEnum):
     """At once, nothing on disk: survives only while a majority of the processes does."""
 
 
+class LostCalls(StrEnum):
+    """What a Redis client gets for a call that found no leader, or whose outcome is unknown."""
+
+    ERROR = "error"
+    """CLUSTERDOWN or UNKNOWN: it can tell them apart. The default."""
+    CLOSE = "close"
+    """The end of its connection, as when a Redis dies: libraries know how to live with that."""
+
+
 class LogFormat(StrEnum):
     HUMAN = "human"
     JSON = "json"
@@ -82,6 +91,7 @@ class Limits:
     memory_size_bytes_max: int = 0
     """Of the state and its history, as counted; 0 for no limit."""
     eviction: Eviction = Eviction.NOEVICTION
+    resp_lost_calls: LostCalls = LostCalls.ERROR
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,16 @@ import pytest
 
 from raftcache import config
 from raftcache.command import limits
-from raftcache.config import Address, Config, Durability, Eviction, LogFormat, settings, text
+from raftcache.config import (
+    Address,
+    Config,
+    Durability,
+    Eviction,
+    LogFormat,
+    LostCalls,
+    settings,
+    text,
+)
 from raftcache.errors import BadConfig
 
 CLUSTER = "n1=127.0.0.1:7501,n2=127.0.0.1:7502,n3=127.0.0.1:7503"
@@ -86,6 +95,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "keepalive-timeout": "1h",
             "resp-idle-timeout": "2m",
             "resp-output-max": "3MiB",
+            "resp-lost-calls": "close",
             "max-memory": "1GiB",
             "eviction": "allkeys-lfu",
             "durability": "os",
@@ -105,7 +115,9 @@ def test_every_setting_lands_in_its_field() -> None:
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(
-        2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 120.0, 3 << 20, 1 << 30, Eviction.ALLKEYS_LFU
+        *(2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 120.0, 3 << 20, 1 << 30),
+        Eviction.ALLKEYS_LFU,
+        LostCalls.CLOSE,
     )
     assert got.storage == config.Storage(Durability.OS, 16 << 20, 15, 1 << 30, 0)
 
@@ -363,7 +375,7 @@ def test_defaults_are_within_the_range_of_their_settings() -> None:
             default = getattr(tables[setting.table], setting.field)
             assert setting.parse(setting.show(default)) == default, setting.name
             checked += 1
-    assert checked == 22
+    assert checked == 23
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from raftcache.command.values import Failure, Value
+from raftcache.config import LostCalls
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.encode import Pushes
 from raftcache.server.resp.reference import Request
@@ -88,6 +89,29 @@ def test_words_of_a_transaction_outside_of_one() -> None:
             await client.expect(
                 pipeline("MULTI", "SET a 1", "DISCARD", "GET a"), OK + QUEUED + OK + b"$-1\r\n"
             )
+
+    run(test())
+
+
+@pytest.mark.parametrize("text", ["UNKNOWN the outcome: who knows", "CLUSTERDOWN nobody leads"])
+@pytest.mark.parametrize(
+    "calls",
+    ["GET a", "SET a 1", "INCR n", "GET a,GET b", "MULTI,INCR n,EXEC", "WATCH a"],
+)
+def test_a_call_without_an_answer_may_end_the_connection(text: str, calls: str) -> None:
+    """As the death of a Redis does: libraries know how to live with that."""
+
+    async def test() -> None:
+        async with serving_resp(resp_lost_calls=LostCalls.CLOSE) as served:
+            client, other = await served.connect(), await served.connect()
+            sent = calls.split(",")
+            for call in sent[:-1] if sent[0] == "MULTI" else ():
+                await client.line(*call.split())
+            served.redis.failure = Failure(text)
+            await client.send(pipeline(*(sent[-1:] if sent[0] == "MULTI" else sent)))
+            assert await client.is_closed()
+            served.redis.failure = Failure("ERR a mistake")
+            await other.expect(pipeline("GET a"), error("ERR a mistake"))
 
     run(test())
 

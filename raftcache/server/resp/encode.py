@@ -24,6 +24,8 @@ from raftcache.command.values import (
 RESP2: Final = 2
 RESP3: Final = 3
 
+_LOST: Final = ("UNKNOWN ", "CLUSTERDOWN ")
+
 OK: Final = b"+OK\r\n"
 
 
@@ -58,6 +60,17 @@ def encode_all(values: Sequence[Value], protocol: int) -> bytes:
     out: _Out = []
     _write_all(values, out, protocol)
     return b"".join(out)
+
+
+class LostCall(Exception):
+    """There is no answer to a call: the connection is to end in its place."""
+
+
+def encode_answered(values: Sequence[Value], protocol: int) -> bytes:
+    """As encode_all, if the cluster has answered all; raises LostCall."""
+    if any(type(each) is Failure and each.text.startswith(_LOST) for each in values):
+        raise LostCall
+    return encode_all(values, protocol)
 
 
 def encode_push(values: list[Value], protocol: int) -> bytes:

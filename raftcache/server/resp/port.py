@@ -6,10 +6,11 @@ import asyncio
 import logging
 from typing import Protocol
 
-from raftcache.config import Limits
+from raftcache.config import Limits, LostCalls
 from raftcache.metrics import RespCounters
 from raftcache.server.flushing import Flushed, Flushing
 from raftcache.server.resp.client import Clients
+from raftcache.server.resp.encode import encode_all, encode_answered
 from raftcache.server.resp.glances import Glances
 from raftcache.server.resp.table import CallTable
 from raftcache.service.redis import Redis
@@ -41,6 +42,8 @@ class Port(Flushing[Connected]):
     ) -> None:
         super().__init__(loop, logger)
         self.limits, self.counters = limits, counters
+        closes = limits.resp_lost_calls is LostCalls.CLOSE
+        self.encode = encode_answered if closes else encode_all
         self.redis, self.table, self.clients = redis, table, clients
         self.glances = Glances(redis.plain_values)
         self.has_password = has_password

@@ -12,7 +12,6 @@ from typing import Final
 from raftcache.command.calls import Call
 from raftcache.command.values import Value
 from raftcache.server.resp.client import Outlet
-from raftcache.server.resp.encode import encode_all
 from raftcache.server.resp.port import Port
 from raftcache.server.resp.session import REPLIES_AT_ONCE, Session
 
@@ -91,7 +90,7 @@ class QuickSession(Session):
             self._ended(values)
             return
         try:
-            data = encode_all(values, self.protocol)
+            data = self._encode(values, self.protocol)
         except Exception:
             self._ended(values)  # which says so
             return

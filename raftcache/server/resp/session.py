@@ -15,7 +15,7 @@ from typing import Final
 
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
-from raftcache.server.resp.encode import Pushes, encode_all
+from raftcache.server.resp.encode import LostCall, Pushes
 from raftcache.server.resp.judging import judge
 from raftcache.server.resp.perform import perform
 from raftcache.server.resp.port import Port
@@ -51,6 +51,7 @@ class Session(Client):
         "_cancel",
         "_checked",
         "_counters",
+        "_encode",
         "_is_going",
         "_is_gone",
         "_is_leaving",
@@ -67,6 +68,7 @@ class Session(Client):
         """addresses: the client's and ours."""
         super().__init__(outlet, id, *addresses)
         self._redis, self._table, self._counters = port.redis, port.table, port.counters
+        self._encode = port.encode
         self._calls: list[Request] = []
         self._tokens: list[bytes] | None = None
         """Of the stage under way."""
@@ -320,9 +322,13 @@ class Session(Client):
             try:
                 if len(replies) <= REPLIES_AT_ONCE:
                     self._replies = []
-                    outlet.write(encode_all(replies, self.protocol))
+                    outlet.write(self._encode(replies, self.protocol))
                     return
-                data = encode_all(replies[:REPLIES_AT_ONCE], self.protocol)
+                data = self._encode(replies[:REPLIES_AT_ONCE], self.protocol)
+            except LostCall:
+                self._replies = []
+                outlet.cut_off("a call has no answer: see --resp-lost-calls")
+                return
             except Exception:
                 logger.exception("a reply cannot be written")
                 outlet.cut_off("a reply that cannot be written")
