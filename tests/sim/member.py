@@ -22,6 +22,8 @@ from raftcache.raft.members import NOBODY, Change, Configuration
 from raftcache.raft.replica import Replica
 from raftcache.service.kv import KvService
 from raftcache.service.redis import RedisService
+from raftcache.service.scripting.acts import Player
+from raftcache.service.scripting.scripts import Scripts
 from tests.sim import editions, keeping
 from tests.sim.lane import SimLane
 from tests.sim.network import Greeting, Message, SimLinks
@@ -224,6 +226,7 @@ class Member(Host):
     log: Log
     machine: WatchedMachine
     redis: RedisService
+    scripts: Scripts
 
     def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
         super().__init__(world, name, clock)
@@ -334,6 +337,15 @@ class Member(Host):
         self._kv = KvService(self.replica, self.machine, time, VALUE_SIZE_BYTES_MAX, 10_000)
         self.redis = RedisService(
             self._kv, self.machine, self.world.dice, loop, ELEMENT_SIZE_BYTES_MAX, {}
+        )
+        self.scripts = Scripts(
+            self._kv,
+            self.machine,
+            self.world.dice,
+            loop,
+            ELEMENT_SIZE_BYTES_MAX,
+            Player(lambda call: 0, self._kv.now_ms),
+            gathers=True,
         )
 
     def _stops_itself(self, error: Exception) -> None:

@@ -15,8 +15,10 @@ from raftcache.command.replies import CallsReply
 from raftcache.raft.engine.membership import SyncObj
 from raftcache.service import pipeline
 from raftcache.service.gathering import Reading
+from raftcache.service.scripting.scripts import Played, Scripts
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.redis.execute import CallCommands
+from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import Store
 from raftcache.state.rows import Rows
 from raftcache.state.sessions import Sessions
@@ -88,6 +90,28 @@ def used_too_early() -> AbstractContextManager[Any]:
     return mock.patch.object(SyncObj, "commands_version", commands_version)
 
 
+def unguarded_scripts() -> AbstractContextManager[Any]:
+    """What a script has seen may be another thing when what it did is done."""
+
+    def guarded(scripts: Scripts, word: Calls, played: Played) -> Calls:
+        return _guard_rightly(scripts, replace(word, watched=()), played)
+
+    return mock.patch.object(Scripts, "_guarded", guarded)
+
+
+_guard_rightly: Final = Scripts._guarded
+
+
+def scripts_not_looked_up() -> AbstractContextManager[Any]:
+    """A numbered script is run without a look whether it was done."""
+    return mock.patch.object(Rehearsal, "remembered", return_value=None)
+
+
+def scripts_with_traces() -> AbstractContextManager[Any]:
+    """What was rehearsed stays, at the node that did it."""
+    return mock.patch.object(Changes, "undo", Changes.commit)
+
+
 MUTATIONS: Final = (
     Mutation("each member throws dice of its own", own_dice, "redis", 5, word="own-dice"),
     Mutation("rows of a call that failed are not undone", rows_not_undone, "redis", 3),
@@ -103,6 +127,9 @@ MUTATIONS: Final = (
     ),
     Mutation("rows of what is gone are not freed", rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", done_again, "redis", 5),
+    Mutation("what scripts saw is not compared", unguarded_scripts, "redis", 3),
+    Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 3),
+    Mutation("what was rehearsed stays", scripts_with_traces, "redis", 3),
     Mutation(
         "numbered calls do not wait",
         goes_on_unanswered,

@@ -38,6 +38,25 @@ TOO_LONG: Final = b"x" * 1001
 """An element, or a value."""
 
 
+MOVE: Final = b"""
+local source, target, amount = ARGV[1], ARGV[2], ARGV[3]
+redis.call('HSET', KEYS[1], source, redis.call('HGET', KEYS[1], source) - amount)
+redis.call('HSET', KEYS[2], target, redis.call('HGET', KEYS[2], target) + amount)
+local total = 0
+for bank = 3, #KEYS do
+  for _, balance in ipairs(redis.call('HVALS', KEYS[bank])) do total = total + balance end
+end
+return total
+"""
+COUNT: Final = b"return redis.call(unpack(ARGV))"
+TAKE: Final = b"return redis.call('LRANGE', KEYS[1], 0, 9)[1] and redis.call('LPOP', KEYS[1])"
+PUT: Final = b"""
+if redis.call('SISMEMBER', KEYS[1], ARGV[1]) == 1 then return 0 end
+return redis.call('SADD', KEYS[1], ARGV[1])
+"""
+FAIL: Final = b"redis.call('DEL', KEYS[1]) redis.call('SADD', KEYS[2], 'x') error('half way')"
+
+
 class Asks:
     """Scripts for all clients of one run."""
 
@@ -48,6 +67,8 @@ class Asks:
             self._move,
             self._move_as_seen,
             self._fail_to_move,
+            self._script,
+            self._script,
             *3 * (self._count,),
             self._look,
             self._swap,
@@ -151,6 +172,46 @@ class Asks:
         if not all(isinstance(each, Failure) for each in values):
             self._world.fail("what must fail was done", f"{value}")
 
+    # -- scripts -----------------------------------------------------------------------------------
+
+    def _script(self) -> Script:
+        """What is read, decided and done within a script."""
+        match self._chance.randrange(8):
+            case 0:
+                return self._count_by_script()
+            case 1:
+                return self._take("job", (TAKE, b"1", TODO), 1, is_script=True)
+            case 2:
+                return self._fail_by_script()
+            case 3 | 4:
+                things = self._unique()
+                head = PUT, b"1", self._chance.choice(BAGS)
+                return self._put("marble", head, things, things, is_script=True)
+            case _:
+                return self._move_by_script()
+
+    def _move_by_script(self) -> Script:
+        source, target, amount = self._pair()
+        words = (source[1], target[1], b"%d" % amount)
+        call = (MOVE, b"%d" % (2 + len(BANKS)), source[0], target[0], *BANKS, *words)
+        (total,) = yield Step((call,), is_once=self._is_lucky(), is_script=True)
+        self._world.count["moves by script"] += total == TOTAL
+        if is_known(total) and total != TOTAL:
+            self._world.fail("money does not add up", f"{total} within a script")
+
+    def _count_by_script(self) -> Script:
+        kind = self._chance.choice(tuple(COUNTERS))
+        count, size = self._ledger.counts[kind], self._chance.choice((1, 3))
+        asked = count.ask(size)
+        calls = ((COUNT, b"0", *COUNTERS[kind][0]),) * size
+        values = yield Step(calls, is_once=self._is_lucky(), is_script=True)
+        count.answer(asked, values)
+
+    def _fail_by_script(self) -> Script:
+        banks = self._chance.sample(BANKS, 2)
+        (value,) = yield Step(((FAIL, b"2", *banks),), is_once=self._is_lucky(), is_script=True)
+        self._expect_failures(value)
+
     # -- numbers -----------------------------------------------------------------------------------
 
     def _count(self) -> Script:
@@ -194,17 +255,27 @@ class Asks:
 
     # -- unique things -----------------------------------------------------------------------------
 
-    def _put(self, kind: str, head: Call, things: tuple[bytes, ...], tail: Call) -> Script:
+    def _put(
+        self,
+        kind: str,
+        head: Call,
+        things: tuple[bytes, ...],
+        tail: Call,
+        *,
+        is_script: bool = False,
+    ) -> Script:
         ledger = self._ledger.things[kind]
         ledger.put(things)
-        (value,) = yield Step(((*head, *tail),), is_once=self._is_lucky())
+        call = (*head, *tail)
+        (value,) = yield Step((call,), is_once=self._is_lucky(), is_script=is_script)
         ledger.was_put(things, value)
 
-    def _take(self, kind: str, call: Call, count_max: int) -> Script:
+    def _take(self, kind: str, call: Call, count_max: int, *, is_script: bool = False) -> Script:
         """Twice in one pipeline at times."""
         ledger, size = self._ledger.things[kind], self._chance.choice((1, 1, 2))
         ledger.take(size * count_max)
-        for value in (yield Step((call,) * size, is_once=self._is_lucky())):
+        step = Step((call,) * size, is_once=self._is_lucky(), is_script=is_script)
+        for value in (yield step):
             ledger.was_taken(count_max, _things(value), value)
 
     def _work(self) -> Script:

@@ -12,6 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from raftcache.command.values import NIL_ARRAY, Value
+from raftcache.service.scripting.acts import Act, ScriptCall
+from raftcache.service.scripting.scripts import Scripts
+from raftcache.service.wording import once_of
 from tests.sim.redis_asks import Asks
 from tests.sim.redis_audit import RedisAudit
 from tests.sim.redis_heritage import Kept
@@ -43,7 +46,16 @@ class _Asking:
 
     @property
     def tokens(self) -> list[bytes]:
-        return [b"redis%d.%d" % (self.number, place) for place in range(self.step.size)]
+        places = [0] * self.step.size if self.step.is_script else range(self.step.size)
+        return [b"redis%d.%d" % (self.number, place) for place in places]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it is to be asked for again. Scripts that have done something are, once."""
+        values = self.values or [UNKNOWN]
+        if self.step.is_script and self.tries == 1 and None not in values:
+            return True
+        return not all(map(is_known, values))
 
     def learn(self, values: list[Value] | None) -> bool:
         """What came of a try; whether it is what was known.
@@ -94,6 +106,15 @@ class _Client:
     is_late: bool = False
     watched: dict[bytes, int] = field(default_factory=dict)
     before: dict[bytes, int] = field(default_factory=dict)
+
+
+def _part(scripts: Scripts, source: bytes, count: bytes, *rest: bytes) -> ScriptCall:
+    """One call of a script, as EVAL has it."""
+    name = scripts.load(source)
+    assert isinstance(name, bytes), name
+    script = scripts.library.find(name)
+    assert script is not None
+    return ScriptCall(script, rest[: int(count)], rest[int(count) :])
 
 
 class RedisClients:
@@ -232,7 +253,11 @@ class RedisClients:
             values = found if isinstance(found, list) else [found] * step.size
             self._answered(client, asking, number, values)
 
-        if step.is_watch:
+        if step.is_script:
+            once = None if tokens is None else once_of(tokens[0], step.calls, atomic=True)
+            parts = [_part(member.scripts, *call) for call in step.calls]
+            member.scripts.run(Act(parts, done, once=once))
+        elif step.is_watch:
             redis.revisions(step.calls, done)
         elif step.watched is None and tokens is None and all(c[0] == b"GET" for c in step.calls):
             redis.get([key for _, key in step.calls], done)
@@ -255,7 +280,7 @@ class RedisClients:
         world.note("redis {0} {1}: {2}", asking.number, step, asking.values)
         if "ERR internal" in str(asking.values):
             world.fail("a mistake of the server", f"{step}: {asking.values}")
-        if step.is_once and asking.tries < TRIES_MAX and not all(map(is_known, asking.values)):
+        if step.is_once and asking.tries < TRIES_MAX and asking.is_open:
             world.count["retries"] += 1
             asking.tries += 1  # whatever else answers this try is late
             world.schedule.after(self._chance.uniform(0, RETRY_S_MAX), self._try, client, asking)

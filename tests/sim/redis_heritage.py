@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from raftcache.command.calls import Call, Calls
+from raftcache.command.calls import Call, Calls, CallsAnswered
 from raftcache.command.codec import decode
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure
@@ -36,10 +36,13 @@ class Kept:
             if isinstance(command, Calls) and isinstance(reply, CallsReply):
                 if command.once is not None and reply.status is not Status.UNCHANGED:
                     self.tokens.add(command.once.token)
-                if not reply.replayed and reply.status is Status.SUCCEEDED:
-                    for call, value in zip(command.calls, reply.values, strict=True):
-                        if not isinstance(value, Failure):
-                            self._note(call)
+                if reply.replayed or reply.status is not Status.SUCCEEDED:
+                    continue
+                is_script = isinstance(command, CallsAnswered)  # whose calls have not failed
+                values = [None] * len(command.calls) if is_script else reply.values
+                for call, value in zip(command.calls, values, strict=True):
+                    if not isinstance(value, Failure):
+                        self._note(call)
 
     def _note(self, call: Call) -> None:
         match call:

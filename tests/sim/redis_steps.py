@@ -16,13 +16,15 @@ class Step(NamedTuple):
 
     watched: they are a transaction, whose EXEC is the only value, with these keys at these
     revisions. is_watch: they are keys, and the values are their revisions. is_once: they are
-    numbered, and tried again until it is known what became of them.
+    numbered, and tried again until it is known what became of them. is_script: each is a script,
+    with the number of its keys, its keys and its arguments; all of them are one transaction.
     """
 
     calls: tuple[Any, ...]
     watched: Mapping[bytes, int] | None = None
     is_watch: bool = False
     is_once: bool = False
+    is_script: bool = False
 
     @property
     def size(self) -> int:

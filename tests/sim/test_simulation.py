@@ -162,6 +162,7 @@ def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
         "moves",
         "moves as seen",
         "moves too late",
+        "moves by script",
         "failed half way",
         "increments",
         "swaps",
