@@ -160,7 +160,7 @@ def agree(call: Call, left: Reply, right: Reply, queued: Sequence[Call] = ()) ->
         if len(left[1]) != len(right[1]) or len(left[1]) != len(queued):
             return False
         return all(
-            agree(each, one, other)
+            agree(each, one, other) or meant(each, one, other) is not None
             for each, one, other in zip(queued, left[1], right[1], strict=True)
         )
     return rule_of(call)(call, left, right)
