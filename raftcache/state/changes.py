@@ -77,6 +77,14 @@ class Changes:
             return None
         return stored
 
+    def at_begin(self, key: bytes) -> Stored | None:
+        """What the key held for a command at begin."""
+        assert self._before is not None
+        held = self._before[key][0] if key in self._before else self.find(key)
+        if held is None or self.state.keyspace.is_overdue(held, self.state.now_ms):
+            return None
+        return held
+
     def put_plain(self, key: bytes, content_type: bytes, value: bytes) -> bytes | None:
         """As find and write of a string that does not end, where nothing else has to be done.
 

@@ -41,9 +41,6 @@ _ARITY: Final = Failure("ERR Wrong number of args calling Redis command from scr
 _READ_ONLY: Final = Failure("ERR Write commands are not allowed from read-only scripts.")
 _NO_SUCH_DATABASE: Final = Failure("ERR DB index is out of range")
 
-_EVERYTHING: Final = frozenset((b"FLUSHALL", b"FLUSHDB"))
-"""They go in pieces, and so by themselves."""
-
 PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 """Whom a message reaches, the door knows and not the log."""
 
@@ -190,7 +187,7 @@ class Player:
         if not fits(spec, len(call)):
             return _ARITY
         call[0] = call[0].upper()
-        if "noscript" in spec.flags or call[0] in _EVERYTHING:
+        if "noscript" in spec.flags:
             return _NOT_FROM_SCRIPTS
         if spec.is_write and (part.is_read_only or part.script.is_read_only):
             return _READ_ONLY

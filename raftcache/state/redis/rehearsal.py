@@ -15,6 +15,7 @@ from raftcache.command.once import Once
 from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
 from raftcache.state.changes import Changes, Mark
+from raftcache.state.items import Stored
 from raftcache.state.redis.store import Spent, Store
 
 MISUSED: Final = Failure("ERR this idempotency number stands for another command")
@@ -91,11 +92,10 @@ class Rehearsal:
 
     def _see(self, key: bytes) -> None:
         if key not in self.seen:
-            self.seen[key] = self._revision_of(key)
+            self.seen[key] = _revision(self._changes.at_begin(key))
 
     def _revision_of(self, key: bytes) -> int:
-        found = self._changes.find(key)
-        return 0 if found is None else found.mod_revision
+        return _revision(self._changes.find(key))
 
     def now(self) -> Moment:
         """This moment, for undo_to."""
@@ -112,3 +112,7 @@ class Rehearsal:
         self.undo_to(moment)
         while len(self.seen) > moment.seen:
             self.seen.popitem()
+
+
+def _revision(held: Stored | None) -> int:
+    return 0 if held is None else held.mod_revision
