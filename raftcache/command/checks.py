@@ -6,15 +6,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from raftcache.command.calls import (
-    CALL_ARGUMENTS_MAX,
-    CALLS_MAX,
-    DICE_MAX,
-    SINCE_MAX,
-    WATCHED_MAX,
     Calls,
-    CallsAnswered,
-    CallsSince,
 )
+from raftcache.command.checks_of_calls import CHECKS_OF_CALLS
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -50,7 +44,6 @@ from raftcache.command.limits import (
     TXN_SIZE_BYTES_MAX,
     VALUE_SIZE_BYTES_MAX,
 )
-from raftcache.command.values import unpack_values
 from raftcache.command.words import (
     ANY,
     PRESENT,
@@ -294,47 +287,6 @@ def _operation_size_bytes(operation: Operation) -> int:
             return len(operation.key)
 
 
-def _check_calls(
-    command: Calls, calls_max: int = CALLS_MAX, watched_max: int = WATCHED_MAX
-) -> str | None:
-    """Sizes of keys and values are for who executes them: they know which arguments are what."""
-    if len(command.calls) > calls_max or not (command.calls or command.watched):
-        return f"there are 1 to {calls_max} calls, not {len(command.calls)}"
-    sizes = set(map(len, command.calls))
-    if sizes and not 1 <= min(sizes) <= max(sizes) <= CALL_ARGUMENTS_MAX:
-        return f"a call has 1 to {CALL_ARGUMENTS_MAX} arguments, its name included"
-    if not 0 <= command.size_bytes_max <= VALUE_SIZE_BYTES_MAX:
-        return f"a value limit is 0 to {VALUE_SIZE_BYTES_MAX}, not {command.size_bytes_max}"
-    if not 0 <= command.dice < DICE_MAX:
-        return f"dice show 0 to {DICE_MAX - 1}, not {command.dice}"
-    if len(command.watched) > watched_max or (command.watched and not command.atomic):
-        return f"a transaction, and only one, depends on up to {watched_max} keys"
-    if command.once is not None and not command.atomic and len(command.calls) > 1:
-        return "an idempotency key stands for one call, or one transaction"
-    for key, revision in command.watched:
-        if len(key) > KEY_SIZE_BYTES_MAX or not 0 <= revision <= INTEGER_MAX:
-            return "a watched key has a size and a revision that no key has"
-    return None
-
-
-def _check_calls_since(command: CallsSince) -> str | None:
-    if not 0 <= command.since <= INTEGER_MAX:
-        return f"keys were absent at a revision, {command.since} is none"
-    return _check_calls(command, SINCE_MAX, SINCE_MAX)
-
-
-def _check_calls_answered(command: CallsAnswered) -> str | None:
-    if command.since is not None and not 0 <= command.since <= INTEGER_MAX:
-        return f"keys were absent at a revision, {command.since} is none"
-    if command.once is None or not command.atomic:
-        return "what is answered is remembered of a transaction under an idempotency key"
-    try:
-        unpack_values(command.answers)
-    except (ValueError, TypeError) as error:
-        return f"answers that cannot be read: {error}"
-    return _check_calls(command, SINCE_MAX, SINCE_MAX)
-
-
 def _check_number(what: str, number: int) -> str | None:
     fits = 1 <= number <= INTEGER_MAX
     return None if fits else f"{what} is 1 to {INTEGER_MAX}, not {number}"
@@ -413,7 +365,5 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     DeleteQuota: _check_prefix,
     Vivify: _check_vivify,
     Refill: _check_refill,
-    Calls: _check_calls,
-    CallsSince: _check_calls_since,
-    CallsAnswered: _check_calls_answered,
+    **CHECKS_OF_CALLS,
 }
