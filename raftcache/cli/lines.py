@@ -32,7 +32,7 @@ only_strings_option = click.option(
     "--only-strings",
     "strings",
     is_flag=True,
-    help="Leave out keys that hold a hash, list, set or zset.",
+    help="Leave out keys that hold a hash, list, set, zset or stream.",
 )
 
 

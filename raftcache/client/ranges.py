@@ -28,8 +28,8 @@ Consistency: TypeAlias = Literal["linearizable", "lease", "stale"]
 class Entry(Struct, frozen=True):
     """A key and what is kept with it; value is empty where only keys were asked for.
 
-    type: string; or hash, list, set or zset, which only the Redis protocol reads: then it has no
-    value here.
+    type: string; or hash, list, set, zset or stream, which only the Redis protocol reads: then it
+    has no value here.
     """
 
     key: bytes

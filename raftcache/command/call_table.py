@@ -18,7 +18,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from raftcache.command.call_rows import collections, doors, sorted_sets, strings
+from raftcache.command.call_rows import collections, doors, sorted_sets, streams, strings
 
 
 class CallSpec(Struct, frozen=True):
@@ -61,6 +61,7 @@ CATEGORY_OF_GROUP: Final = {
     "list": "list",
     "set": "set",
     "sorted-set": "sortedset",
+    "stream": "stream",
     "transactions": "transaction",
     "scripting": "scripting",
     "connection": "connection",
@@ -74,7 +75,9 @@ CATEGORY_OF_FLAG: Final = {
     "blocking": ("blocking",),
 }
 
-DATA_GROUPS: Final = frozenset(("string", "bitmap", "generic", "hash", "list", "set", "sorted-set"))
+DATA_GROUPS: Final = frozenset(
+    ("string", "bitmap", "generic", "hash", "list", "set", "sorted-set", "stream")
+)
 
 DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usage"))
 """Data commands in other groups."""
@@ -82,7 +85,7 @@ DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usag
 PUBLISHING: Final = frozenset(("publish", "spublish"))
 """Go through the log too, though they change no keys."""
 
-DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help"))
+DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help", "xinfo|help"))
 """The door's commands in groups of data."""
 
 
@@ -153,7 +156,7 @@ def _rows(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 def _table() -> dict[bytes, CallSpec]:
     table: dict[bytes, CallSpec] = {}
-    for module in (strings, collections, sorted_sets, doors):
+    for module in (strings, collections, sorted_sets, streams, doors):
         for group, facts, prose in _rows(module.ROWS):
             spec = _spec(facts, prose, group)
             container, _, name = spec.name.upper().encode().partition(b"|")
@@ -239,6 +242,8 @@ def keys_of(argv: Sequence[bytes]) -> list[bytes]:
         keys.extend(_counted(argv, spec.numkeys, spec.numkeys_step))
     if spec.name == "sort":
         keys.extend(_stored(argv))
+    elif spec.name == "xread":
+        keys.extend(_streams(argv))
     return keys
 
 
@@ -251,6 +256,14 @@ def _counted(argv: Sequence[bytes], place: int, step: int) -> Sequence[bytes]:
 
 COUNT_DIGITS_MAX: Final = 9
 """More keys than that no call has."""
+
+
+def _streams(argv: Sequence[bytes]) -> Sequence[bytes]:
+    """The first half of what follows STREAMS."""
+    words = [word.upper() for word in argv]
+    named = argv[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []
+    return named[: len(named) // 2]
+
 
 OPTIONS_OF_SORT: Final = {b"LIMIT": 2, b"GET": 1, b"BY": 1, b"STORE": 1}
 """Arguments of each."""

@@ -46,6 +46,11 @@ class Calls(Struct, array_like=True, tag=25, frozen=True):
     once: Once | None = None
 
 
+STREAM_CALLS: Final = frozenset(b"XADD XDEL XINFO XLEN XRANGE XREAD XREVRANGE XSETID XTRIM".split())
+"""They travel in CallsSince, or in CallsAnswered with a since: nodes that know neither do not know
+them, and so Calls know them nowhere."""
+
+
 class CallsSince(Calls, array_like=True, tag=26, frozen=True):
     """Calls that depend on keys which were absent at a revision: they were not there after it.
 

@@ -118,7 +118,7 @@ class Item(Struct, array_like=True, frozen=True):
 class Collection(Item, frozen=True):
     """A key whose value is no string: it is read by the commands of its type, and empty here.
 
-    type: hash, list, set or zset, as Redis names them.
+    type: hash, list, set, zset or stream, as Redis names them.
     """
 
     type: str = ""

@@ -2,7 +2,7 @@
 
     int -> integer      bytes -> bulk string     str -> simple string     None -> null
     float -> double     bool -> boolean          list -> array            dict -> map
-    Failure -> error    Members -> set           Pairs, Verbatim, NIL_ARRAY: see below
+    Failure -> error    Members -> set           Pairs, Entries, Verbatim, NIL_ARRAY: see below
 
 An older protocol (RESP2) has no maps, sets, doubles and booleans: there they are flat arrays, bulk
 strings, and 1 or 0.
@@ -49,6 +49,13 @@ class Pairs(Struct, frozen=True):
     pairs: list[tuple[Value, Value]]
 
 
+class Entries(Struct, frozen=True):
+    """What is found under some names, which may come twice: RESP3 has a map, RESP2 an array of
+    pairs."""
+
+    pairs: list[tuple[Value, Value]]
+
+
 class Verbatim(Struct, frozen=True):
     """Text for people; RESP2 has a bulk string."""
 
@@ -87,6 +94,8 @@ def _mark(value: Value) -> Value:
             return ["set", *map(_mark, members)]
         case Pairs(pairs):
             return ["pairs", *[_mark(each) for pair in pairs for each in pair]]
+        case Entries(pairs):
+            return ["entries", *[_mark(each) for pair in pairs for each in pair]]
         case Failure(text):
             return ["failure", text]
         case Verbatim(text):
@@ -115,6 +124,8 @@ def _unmark(marked: Value) -> Value:
             return dict(pairs)
         case "pairs":
             return Pairs(pairs)
+        case "entries":
+            return Entries(pairs)
         case "set":
             return Members(values)
         case _:

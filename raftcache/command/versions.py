@@ -24,7 +24,8 @@ IMAGE: Final = 4
 """The state as bytes (state/image.py). It is written in the lowest format that can say it, so that
 older nodes read it until commands that they cannot apply are used: 2 has replies to transactions
 among what is remembered, and tables before the keys: quotas, and rights to refill; 3 has keys whose
-values are no strings, their rows, and remembered replies to Redis commands; 4 has tombstones."""
+values are no strings, their rows, and remembered replies to Redis commands; 4 has tombstones, and
+streams."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 2
@@ -33,8 +34,9 @@ has reports of which keys were read."""
 
 COMMANDS: Final = 4
 """The kinds of commands this node can apply (command/words.py); 3 has Redis' ones, 4 those
-that depend on keys which were absent, and those that bring the answer to be remembered. A kind is
-used only when every voter knows it: the members' versions are replicated (raft/members.py)."""
+that depend on keys which were absent, those that write streams, and those that bring the answer to
+be remembered. A kind is used only when every voter knows it: the members' versions are replicated
+(raft/members.py)."""
 
 COMMANDS_FIRST: Final = 1
 """Every raftcache there ever was knows these."""

@@ -36,6 +36,7 @@ from raftcache.service.redis import RedisService
 from raftcache.service.scanning import Scanning
 from raftcache.service.scripting.acts import Player
 from raftcache.service.scripting.scripts import Scripts
+from raftcache.service.stream_waiting import StreamWaiting
 from raftcache.service.tracking import Tracking
 from raftcache.state.machine import Machine
 
@@ -62,7 +63,8 @@ class RedisFront:
         self._pubsub = PubSub(kv, machine, loop, config.notify_keyspace_events)
         self._tracking = Tracking(machine, loop)
         self._blocking = Blocking(kv, machine, loop, config.limits.value_size_bytes_max)
-        listening = (self._pubsub, self._tracking, self._blocking)
+        self._streams = StreamWaiting(kv, machine, loop, note_read)
+        listening = (self._pubsub, self._tracking, self._blocking, self._streams)
         self._vigil = Vigil(replica, loop, [each.cut_off_all for each in listening])
         self._redis = RedisService(
             kv,
@@ -70,7 +72,7 @@ class RedisFront:
             dice,
             loop,
             config.limits.value_size_bytes_max,
-            {**Scanning(kv, machine, dice).calls, **self._blocking.calls},
+            {**Scanning(kv, machine, dice).calls, **self._blocking.calls, **self._streams.calls},
             note_read,
             self._pubsub.receivers,
             gathers=not config.limits.memory_size_bytes_max,
@@ -81,7 +83,7 @@ class RedisFront:
             dice,
             loop,
             config.limits.value_size_bytes_max,
-            Player(self._pubsub.receivers, kv.now_ms),
+            Player(self._pubsub.receivers, kv.now_ms, lambda: kv.commands_version),
             gathers=not config.limits.memory_size_bytes_max,
         )
         self._news = SwitchNews(group, self._pubsub.say, loop)
@@ -141,6 +143,7 @@ class RedisFront:
         """Raises BadConfig when the address cannot be had."""
         self._tracking.start()
         self._blocking.start()
+        self._streams.start()
         self._vigil.start()
         self._news.start()
         await self._server.start()
@@ -148,6 +151,7 @@ class RedisFront:
     async def stop(self, timeout_s: float) -> None:
         """Finish what is being done, then close; timeout_s at most."""
         self._blocking.stop(SHUTTING_DOWN)
+        self._streams.stop(SHUTTING_DOWN)
         await self._server.stop(timeout_s)
         self._news.stop()
         self._vigil.stop()
@@ -155,4 +159,5 @@ class RedisFront:
 
     def gauges(self) -> dict[str, float]:
         """Numbers for /metrics; names without their prefix."""
-        return {**self._pubsub.gauges(), **self._tracking.gauges(), **self._blocking.gauges()}
+        rooms = (self._pubsub, self._tracking, self._blocking, self._streams)
+        return {name: number for room in rooms for name, number in room.gauges().items()}

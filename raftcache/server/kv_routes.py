@@ -214,8 +214,8 @@ wins. A read that finds its key fresh is a read like any other.
         problem(404, "There is no such key.", *_VIVIFIED, *_SERVED),
         possibly(
             409,
-            "The key holds no string but the `value_type` hash, list, set or zset of the Redis"
-            " protocol; or, with `vivify`: a node of an older version has a vote.",
+            "The key holds no string but the `value_type` hash, list, set, zset or stream of the"
+            " Redis protocol; or, with `vivify`: a node of an older version has a vote.",
             value_type=TEXT,
         ),
         OVERLOADED,

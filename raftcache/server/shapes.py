@@ -76,7 +76,7 @@ def record(*maybe_absent: str, **fields: Schema) -> Schema:
 ITEM_FIELDS: Final[dict[str, Schema]] = {
     "key": TEXT,
     "value_base64": TEXT,
-    "type": one_of("hash", "list", "set", "zset"),
+    "type": one_of("hash", "list", "set", "zset", "stream"),
     "content_type": maybe(TEXT),
     "revision": REVISION,
     "create_revision": REVISION,

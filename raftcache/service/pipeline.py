@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from raftcache.command.call_table import SPECS
-from raftcache.command.calls import CALLS_MAX, Call
+from raftcache.command.calls import CALLS_MAX, STREAM_CALLS, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
 from raftcache.command.values import Failure, Value
@@ -57,6 +57,12 @@ class Stages(Protocol):
         self, calls: Sequence[Call], size_bytes: int, done: ValuesDone, wrote: Wrote | None = None
     ) -> None:
         """One proposal; see Redis.write."""
+        ...
+
+    def write_apart(
+        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None
+    ) -> None:
+        """The same, with no calls of others in it: the cluster may have to refuse it."""
         ...
 
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
@@ -149,11 +155,17 @@ class Pipeline:
             names = {call[0] for call in stage}
         if not names.isdisjoint(_WRITES):
             stage, size_bytes = _as_many_as_travel(stage)
-            service.write(stage, size_bytes, self._add, self._wrote)
+            self._write(stage, size_bytes, names)
         elif len(stage) == 1 and stage[0][0] == b"GET":
             service.kv.read(stage[0][1], self._want, self._found)
         else:
             self._read(stage)
+
+    def _write(self, stage: Sequence[Call], size_bytes: int, names: set[bytes]) -> None:
+        if names.isdisjoint(STREAM_CALLS):
+            self._service.write(stage, size_bytes, self._add, self._wrote)
+        else:
+            self._service.write_apart(stage, self._add, self._wrote)
 
     def _found(self, found: Item | RaftcacheError | None) -> None:
         """The commonest of all, on the shortest way."""
@@ -194,7 +206,7 @@ class Pipeline:
         if token:
             self._service.write_once(call, token, self._add, self._wrote)
         else:
-            self._service.write((call,), sum(map(len, call)), self._add, self._wrote)
+            self._write((call,), sum(map(len, call)), {call[0]})
 
     def _go_alone(self, call: Call, token: bytes) -> None:
         self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call, token))

@@ -12,7 +12,8 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from raftcache.command.call_table import keys_of
-from raftcache.command.calls import DICE_MAX, Call, Calls, CallsSince
+from raftcache.command.calls import DICE_MAX, STREAM_CALLS, Call, Calls, CallsSince
+from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import INTRODUCED
@@ -33,6 +34,8 @@ from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
 from raftcache.state.redis.rehearsal import DICED
+
+_UNUSUAL: Final = DICED | STREAM_CALLS
 
 _PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 
@@ -215,6 +218,11 @@ class RedisService:
 
     # For a pipeline under way.
 
+    def write_apart(
+        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None
+    ) -> None:
+        self._write(calls, done, wrote)
+
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
         """As write, for one call that is applied once."""
         word = _marked(self._word((call,)), token)
@@ -239,8 +247,13 @@ class RedisService:
         atomic: bool = False,
         watched: tuple[tuple[bytes, int], ...] = (),
     ) -> Calls:
+        limit, names = self._value_size_bytes_max, [call[0] for call in calls]
+        if _UNUSUAL.isdisjoint(names):
+            return Calls(tuple(calls), limit, atomic, watched)
         dice = self.throw(calls)
-        return Calls(tuple(calls), self._value_size_bytes_max, atomic, watched, dice)
+        if STREAM_CALLS.isdisjoint(names):
+            return Calls(tuple(calls), limit, atomic, watched, dice)
+        return CallsSince(tuple(calls), limit, atomic, watched, dice, since=INTEGER_MAX)
 
     def _transaction(self, calls: Sequence[Call], watched: Mapping[bytes, int]) -> Calls:
         """EXEC as a command. Keys that were absent must have been so since the first one was."""

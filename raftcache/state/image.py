@@ -37,6 +37,9 @@ SLICE_SIZE_BYTES: Final = 64 << 10
 TABLES: Final = {2: 4, 3: 4, 4: 5}
 """How many of State.tables an image of each format has; 1 has none."""
 
+TOMBSTONES_SINCE: Final = 4
+"""The format that has tombstones; and streams, for what writes one has brought these."""
+
 SLICE_KEYS_MAX: Final = 500
 """Keys looked at for one slice: about half a millisecond, most of it spent waiting for memory."""
 
@@ -73,7 +76,7 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     tables = [table.records() for table in state.tables()]
     version = 2 if state.sessions.transactions or any(tables) else 1
     version = 3 if has_rows else version
-    version = 4 if state.tombstones.are_kept else version
+    version = TOMBSTONES_SINCE if state.tombstones.are_kept else version
     del tables[TABLES.get(version, 0) :]
     header = _HEADER.pack(
         _MAGIC,
@@ -263,6 +266,8 @@ class Loader:
         if why := self._state.leases.fault(stored.lease):
             raise self._corrupt(why)
         keyspace.put(key, packed, stored.deadline_ms, None)
+        if stored.kind == items.STREAM and self._version < TOMBSTONES_SINCE:
+            raise self._corrupt(f"a stream in an image of format {self._version}")
         if stored.kind > items.LEASED:
             collection = items.described(packed).id
             if collection in self._collections or not self._has_rows:

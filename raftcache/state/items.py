@@ -43,9 +43,10 @@ HASH: Final = 3
 LIST: Final = 4
 SET: Final = 5
 ZSET: Final = 6
+STREAM: Final = 7
 """Kinds of collections: the value describes it (see rows.py)."""
 
-TYPES: Final = {HASH: "hash", LIST: "list", SET: "set", ZSET: "zset"}
+TYPES: Final = {HASH: "hash", LIST: "list", SET: "set", ZSET: "zset", STREAM: "stream"}
 
 _KIND_AT: Final = 32
 
@@ -53,6 +54,11 @@ _PLAIN: Final = (0, STRING, 0)
 
 _DESCRIPTOR: Final = struct.Struct("<QQQ")
 DESCRIPTOR_SIZE_BYTES: Final = _DESCRIPTOR.size
+
+STREAM_END_SIZE_BYTES: Final = 40
+"""What stands behind the descriptor of a stream (see redis/stream_rows.py)."""
+
+_END_AT: Final = _HEADER_SIZE_BYTES + DESCRIPTOR_SIZE_BYTES
 
 PACKED_SIZE_BYTES_MAX: Final = (
     _HEADER_SIZE_BYTES + CONTENT_TYPE_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
@@ -93,20 +99,24 @@ class Stored(Struct, frozen=True, gc=False):
 class Descriptor(Struct, frozen=True, gc=False):
     """What an item says of its collection.
 
-    count: of its elements. size_bytes: of the names and values of its rows, without the id.
+    count: of its elements. size_bytes: of the names and values of its rows, without the id. end:
+    what else is said of a stream.
     """
 
     id: int
     count: int
     size_bytes: int
+    end: bytes = b""
 
     def pack(self) -> bytes:
-        return _DESCRIPTOR.pack(self.id, self.count, self.size_bytes)
+        return _DESCRIPTOR.pack(self.id, self.count, self.size_bytes) + self.end
 
 
 def described(packed: bytes) -> Descriptor:
     """The collection of an item of one."""
-    return Descriptor(*_DESCRIPTOR.unpack_from(packed, _HEADER_SIZE_BYTES))
+    end = packed[_END_AT:] if packed[_KIND_AT] == STREAM else b""
+    collection, count, size_bytes = _DESCRIPTOR.unpack_from(packed, _HEADER_SIZE_BYTES)
+    return Descriptor(collection, count, size_bytes, end)
 
 
 def weight_bytes(packed: bytes) -> int:
@@ -286,10 +296,11 @@ def fault(packed: bytes, revision: int) -> str | None:
         )
     if not 1 <= stored.version <= stored.mod_revision - stored.create_revision + 1:
         return f"version {stored.version} after {stored.mod_revision} revisions"
-    if not STRING <= stored.kind <= ZSET:
+    if not STRING <= stored.kind <= STREAM:
         return f"a value of kind {stored.kind}, unknown here"
+    end_size_bytes = STREAM_END_SIZE_BYTES if stored.kind == STREAM else 0
     if stored.kind > LEASED and (
-        stored.content_type or stored.value_size_bytes != DESCRIPTOR_SIZE_BYTES
+        stored.content_type or stored.value_size_bytes != DESCRIPTOR_SIZE_BYTES + end_size_bytes
     ):
         return "a collection that is not described"
     if stored.kind == LEASED and not stored.lease:

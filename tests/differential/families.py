@@ -212,6 +212,43 @@ SET key value
 DEL key
 """
 
+STREAMS: Final = """
+XADD key id (field value)+
+XADD key id (field value)+
+XADD key [NOMKSTREAM] rising (field value)+
+XADD key [NOMKSTREAM] [MAXLEN [~|=] count] [LIMIT count] id field value
+XADD key [MINID [~|=] id] [LIMIT count] [NOMKSTREAM] rising field value
+XADD key id field value field
+XLEN key
+XRANGE key id_bound id_bound [COUNT count]
+XRANGE key - + [COUNT count]
+XREVRANGE key id_bound id_bound [COUNT count]
+XREVRANGE key + - [COUNT count]
+XDEL key id+
+XDEL key id+
+XTRIM key (MAXLEN|MINID) [~|=] count [LIMIT count]
+XTRIM key MINID [~|=] id [LIMIT count]
+XTRIM key MAXLEN [~|=] (0|1|3|=abc) [LIMIT count] [MAXLEN 3]
+XREAD [COUNT count] [BLOCK 10] STREAMS key id_read
+XREAD [COUNT count] [COUNT count] STREAMS key key id_read id_read
+XREAD [COUNT count] (GROUP word word|NOACK|STREAMS) STREAMS key id_read
+XREAD BLOCK (-1|=abc|1.5) STREAMS key 0
+XREAD (COUNT|BLOCK) STREAMS key key 0
+XREAD STREAMS key key id_read
+XSETID key id [ENTRIESADDED count] [MAXDELETEDID id]
+XINFO STREAM key
+XINFO (NOTHING|STREAM) [word] [word]
+TYPE key
+OBJECT ENCODING key
+COPY key key [REPLACE]
+RENAME key key
+EXPIRE key seconds
+SORT key
+LLEN key
+SET key value
+DEL key
+"""
+
 BLOCKING: Final = """
 RPUSH key word+
 ZADD key (score member)+
@@ -245,6 +282,9 @@ SMEMBERS key
 SADD key member+
 ZADD key score member
 ZRANGE key index index WITHSCORES
+XADD key rising field value
+XREAD BLOCK 10 STREAMS key id_read
+XRANGE key - +
 DEL key+
 EXPIRE key seconds
 BLPOP key+ 0.01
@@ -272,8 +312,10 @@ CLIENT LIST (ID 999999|ID =abc|TYPE (=master|=replica|=abc)|=abc)
 CLIENT UNBLOCK 0 [TIMEOUT|ERROR|X]
 COMMAND (COUNT|GETKEYS|NOTHING|LIST) word
 COMMAND GETKEYS GET key
+COMMAND GETKEYS XREAD [COUNT 1] [BLOCK 1] STREAMS key [key] 0 0
 CONFIG (GET|NOTHING) =nothing
 OBJECT (ENCODING|FREQ|HELP)
+XINFO (STREAM|GROUPX|HELP)
 WAIT (0|=abc) (0|=abc|-1)
 TIME word
 READONLY word
@@ -300,6 +342,7 @@ FILLED: Final = {
     "lists": "RPUSH key word+\n" * 4 + "RPUSH key numbers_again",
     "sets": "SADD key member+\n" * 4 + "SADD key numbers",
     "sorted-sets": "ZADD key (low member)+\n" * 4 + "ZADD key scores",
+    "streams": "XADD key rising (field value)+\n" * 4 + "XADD key 5-1 field value",
     "expiry": "SET key value EX 1000\nEXPIRE key (1000|5000)",
 }
 """How examples begin, so that the calls of a family find something: these are never wrong."""
@@ -331,7 +374,7 @@ def _scripts() -> Family:
 
 
 ALL: Final = " ".join(FILLED)
-DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS
+DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS + STREAMS
 
 FAMILIES: Final = {
     family.name: family
@@ -343,6 +386,7 @@ FAMILIES: Final = {
         _family("lists", LISTS),
         _family("sets", SETS),
         _family("sorted-sets", SORTED_SETS, weight=2.0),
+        _family("streams", STREAMS, weight=1.5),
         _family("blocking", BLOCKING, "lists sorted-sets", weight=0.3),
         _family("transactions", TRANSACTIONS, ALL, clients=2),
         _family("connection", CONNECTIONS, "strings"),

@@ -34,7 +34,17 @@ ODD: Final = st.sampled_from(
 )
 
 RIGHT: Final = frozenset(
-    (b"BLPOP", b"BRPOP", b"BLMOVE", b"BLMPOP", b"BZPOPMIN", b"BZPOPMAX", b"BZMPOP", b"WAIT")
+    (
+        b"BLPOP",
+        b"BRPOP",
+        b"BLMOVE",
+        b"BLMPOP",
+        b"BZPOPMIN",
+        b"BZPOPMAX",
+        b"BZMPOP",
+        b"WAIT",
+        b"XREAD",
+    )
     + (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
     + (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")
 )

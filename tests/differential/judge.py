@@ -104,6 +104,7 @@ RULES: Final[dict[str, Rule]] = {
 RULES_OF_SUBCOMMANDS: Final[dict[tuple[str, str], Rule]] = {
     ("OBJECT", "IDLETIME"): about_now,
     ("OBJECT", "HELP"): same_kind,
+    ("XINFO", "HELP"): same_kind,
     ("CLIENT", "ID"): same_kind,
     ("COMMAND", "COUNT"): same_kind,
     ("COMMAND", "LIST"): same_kind,

@@ -12,7 +12,7 @@ from typing import Final
 
 from raftcache.command import codec
 from raftcache.command.call_table import fault, find
-from raftcache.command.calls import Calls
+from raftcache.command.calls import CallsSince
 from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.encode import encode
@@ -57,7 +57,7 @@ class MachineSide(Side):
         if not spec.is_write:
             [value] = self._machine.call([call], now_ms, dice)
             return value
-        command = Calls((call,), VALUE_SIZE_BYTES_MAX, dice=dice)
+        command = CallsSince((call,), VALUE_SIZE_BYTES_MAX, dice=dice)
         [reply] = self._machine.apply(now_ms, codec.batch([codec.encode(command)]))
         assert isinstance(reply, CallsReply)
         [value] = reply.values

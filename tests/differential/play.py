@@ -40,6 +40,7 @@ WHOLE: Final[dict[bytes, tuple[bytes, ...]]] = {
     b"set": (b"SMEMBERS",),
     b"hash": (b"HGETALL",),
     b"zset": (b"ZRANGE", b"0", b"-1", b"WITHSCORES"),
+    b"stream": (b"XRANGE", b"-", b"+"),
 }
 
 
@@ -215,6 +216,8 @@ class Play:
             yield (b"TYPE", key)
             name, *rest = WHOLE[plain(self._redis.call(Step(LOOKER, (b"TYPE", key))))]
             yield (name, key, *rest)
+            if name == b"XRANGE":
+                yield (b"XINFO", b"STREAM", key)
             yield (b"PTTL", key)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -71,6 +72,73 @@ def test_types(cluster: Cluster, protocol: int) -> None:
         assert sorted(client.scan_iter(match="[hlsz]")) == ["h", "l", "s", "z"]
         with pytest.raises(redis.ResponseError, match="WRONGTYPE"):
             client.get("h")
+
+
+def test_streams(cluster: Cluster, protocol: int) -> None:
+    with (
+        connected(cluster, "n1", protocol, decode_responses=True) as adds,
+        connected(cluster, "n2", protocol, decode_responses=True) as reads,
+    ):
+        adds.delete("stream", "results")
+        first = adds.xadd("stream", {"a": "1", "b": "2"})
+        second = adds.xadd("stream", {"a": "3"}, nomkstream=True)
+        assert reads.xrange("stream") == [(first, {"a": "1", "b": "2"}), (second, {"a": "3"})]
+        assert reads.xrevrange("stream", count=1) == [(second, {"a": "3"})]
+        told = reads.xread({"stream": first, "none": "0"}, count=5)
+        assert dict(told) in (
+            {"stream": [(second, {"a": "3"})]},
+            {"stream": [[(second, {"a": "3"})]]},  # so redis-py reads a map
+        )
+        assert reads.xread({"stream": "$"}) in ([], {})
+        assert reads.xinfo_stream("stream")["last-generated-id"] == second
+        assert adds.xdel("stream", first) == 1
+        assert reads.xlen("stream") == 1
+        assert adds.xtrim("stream", maxlen=0) == 1
+        assert (reads.exists("stream"), reads.type("stream")) == (1, "stream")
+        refused = cluster.get("n3", "stream")
+        assert (refused.status, refused.json["value_type"]) == (409, "stream")
+        with adds.pipeline() as transaction:
+            for number in range(12):
+                transaction.xadd("results", {"n": number}, maxlen=10, approximate=False)
+            transaction.xlen("results")
+            assert transaction.execute()[-1] == 10
+        assert [fields["n"] for _, fields in reads.xrange("results")] == [
+            str(number) for number in range(2, 12)
+        ]
+
+
+def test_who_waits_for_a_stream_at_any_node_reads_what_comes_through_any_other(
+    cluster: Cluster,
+) -> None:
+    names = list(cluster.nodes)
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connected(cluster, n)) for n in names]
+        clients[0].delete("news")
+        for number, adder in enumerate(clients):
+            told: list[Any] = []
+            threads = [
+                threading.Thread(
+                    target=lambda each=each, told=told: told.append(
+                        each.xread({"news": "$", "other": "0"}, block=0)
+                    )
+                )
+                for each in clients
+                if each is not adder
+            ]
+            for thread in threads:
+                thread.start()
+            others = [name for name in names if name != names[number]]
+            until(
+                lambda others=others: all(
+                    cluster.metric(name, "places_at_streams") == 2 for name in others
+                ),
+                "nobody waits",
+            )
+            made = adder.xadd("news", {"n": number})
+            for thread in threads:
+                thread.join(PATIENCE_S)
+            assert told == [[[b"news", [(made, {b"n": b"%d" % number})]]]] * 2
+        assert clients[1].xread({"news": "$"}, block=10) in ([], {})
 
 
 def test_a_pipeline(cluster: Cluster, protocol: int) -> None:

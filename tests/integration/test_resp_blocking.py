@@ -138,3 +138,61 @@ def test_each_element_is_taken_once_though_the_leader_is_killed(cluster: Cluster
     assert set(taken) <= pushed | maybe
     assert len(pushed - set(taken)) <= sum(consumer.doubts for consumer in consumers)
     pushes.close()
+
+
+class Follower(threading.Thread):
+    """Reads a stream to its end, each time what is behind the last entry that it has seen."""
+
+    def __init__(self, cluster: Cluster, name: str) -> None:
+        super().__init__(daemon=True)
+        self._wire = wire(cluster, name)
+        self.read: list[tuple[bytes, bytes]] = []
+
+    def run(self) -> None:
+        last = b"0"
+        with contextlib.closing(self._wire):
+            while not self.read or self.read[-1][1] != b"end":
+                call = (b"XREAD", b"BLOCK", b"0", b"STREAMS", b"log", last)
+                sign, content = self._wire.call(*call)
+                if sign == "-":
+                    assert content.startswith(b"CLUSTERDOWN"), content
+                    continue
+                [(_, [_, (_, entries)])] = content
+                for _, [(_, last), (_, [_, (_, item)])] in entries:
+                    self.read.append((last, item))
+
+
+def test_a_stream_is_read_whole_and_in_order_though_the_leader_is_killed(cluster: Cluster) -> None:
+    cluster.start_all()
+    cluster.settled()
+    leader, followers = cluster.leader(), cluster.followers()
+    readers = [Follower(cluster, name) for name in followers]
+    for reader in readers:
+        reader.start()
+    adds, added = wire(cluster, followers[0]), list[tuple[bytes, bytes]]()
+    maybe = set[bytes]()
+    for number in range(ITEMS + 1):
+        if number == ITEMS // 2:
+            cluster.send(leader, signal.SIGKILL)
+        item = b"end" if number == ITEMS else b"%d" % number
+
+        def add(item: bytes = item) -> bool:
+            sign, content = adds.call(b"XADD", b"log", b"*", b"n", item)
+            if sign == "$":
+                added.append((content, item))
+            elif content.startswith(b"UNKNOWN"):
+                maybe.add(item)
+            else:
+                assert content.startswith((b"CLUSTERDOWN", b"TRYAGAIN")), content
+            return sign == "$" or (item in maybe and item != b"end")
+
+        until(add, "nothing can be added")
+    for reader in readers:
+        reader.join(30)
+        assert not reader.is_alive()
+        assert [each for each in reader.read if each[1] not in maybe] == [
+            each for each in added if each[1] not in maybe
+        ]
+        ids = [tuple(map(int, each.split(b"-"))) for each, _ in reader.read]
+        assert ids == sorted(set(ids))
+    adds.close()

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from hypothesis import strategies as st
 
-from raftcache.command.calls import Calls
+from raftcache.command.calls import CallsSince
 from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure
 from raftcache.command.words import Tick
@@ -110,7 +110,7 @@ def hold_against(
         before = b"".join(machine.dump())
         dump = machine.dump() if is_dumped else iter(())
         begun = next(dump, b"")
-        command = Calls(tuple(calls), size_bytes_max, atomic=atomic, dice=dice)
+        command = CallsSince(tuple(calls), size_bytes_max, atomic=atomic, dice=dice)
         reply = do(machine, command)
         assert isinstance(reply, CallsReply)
         for words, answered in zip(calls, reply.values, strict=True):

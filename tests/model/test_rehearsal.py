@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.call_table import SPECS, fault, find
-from raftcache.command.calls import Call, Calls
+from raftcache.command.calls import Call, CallsSince
+from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value
 from raftcache.command.words import Tick
@@ -62,6 +63,13 @@ class Rehearsed(NamedTuple):
     calls: list[tuple[Call, Value]]
 
 
+def begun() -> Machine:
+    """One that keeps tombstones, as each does that has had streams."""
+    machine = Machine()
+    do(machine, CallsSince(((b"DBSIZE",),), SIZE_MAX))
+    return machine
+
+
 def rehearse(machine: Machine, steps: Sequence[Step]) -> Rehearsed:
     def play(rehearsal: Rehearsal) -> Rehearsed:
         done: list[tuple[Call, Value]] = []
@@ -104,7 +112,9 @@ def transacted(
     """The values; None if a key was another."""
     if not calls:
         return []
-    reply = do(machine, Calls(calls, SIZE_MAX, True, tuple(seen.items()), DICE))
+    watched = tuple(seen.items())
+    word = CallsSince(calls, SIZE_MAX, True, watched, DICE, since=INTEGER_MAX)
+    reply = do(machine, word)
     assert isinstance(reply, CallsReply)
     return None if reply.status is Status.FAILED else list(reply.values)
 
@@ -112,17 +122,17 @@ def transacted(
 @settings(max_examples=300)
 @given(st.lists(BEGINNING, max_size=6), STEPS)
 def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
-    machine = Machine()
+    machine = begun()
     for call in beginning:
-        do(machine, Calls((call,), SIZE_MAX))
+        do(machine, CallsSince((call,), SIZE_MAX))
     before = picture(machine)
     rehearsed = rehearse(machine, steps)
     assert picture(machine) == before
 
     # Another machine does at once what was not undone, as a transaction would.
-    other = Machine()
+    other = begun()
     for call in beginning:
-        do(other, Calls((call,), SIZE_MAX))
+        do(other, CallsSince((call,), SIZE_MAX))
     kept = tuple(call for call, value in rehearsed.calls if type(value) is not Failure)
     values = [value for _, value in rehearsed.calls if type(value) is not Failure]
     assert transacted(other, kept) == values
@@ -139,11 +149,11 @@ def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
 @given(st.lists(BEGINNING, min_size=1, max_size=6), STEPS, BEGINNING)
 def test_what_was_seen_guards_it(beginning: list[Call], steps: list[Step], late: Call) -> None:
     """If another call changes a key that was named, nothing of it is done."""
-    machine = Machine()
+    machine = begun()
     for call in beginning:
-        do(machine, Calls((call,), SIZE_MAX))
+        do(machine, CallsSince((call,), SIZE_MAX))
     rehearsed = rehearse(machine, steps)
-    do(machine, Calls((late,), SIZE_MAX))
+    do(machine, CallsSince((late,), SIZE_MAX))
     are_same = all(machine.revision_of(key) == revision for key, revision in rehearsed.seen.items())
     before = machine.revision, list(machine.items())
     values = transacted(machine, tuple(rehearsed.deeds), rehearsed.seen)

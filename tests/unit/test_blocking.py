@@ -440,5 +440,6 @@ async def test_an_attempt_with_a_token_that_takes_nothing_is_not_remembered() ->
 
 def test_all_calls_that_wait_are_known() -> None:
     assert {name for name, spec in SPECS.items() if spec.is_blocking and spec.is_data} == {
-        *waits.NAMES
+        *waits.NAMES,
+        b"XREAD",
     }

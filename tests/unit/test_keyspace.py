@@ -73,7 +73,7 @@ def test_an_item_reads_as_it_was_packed() -> None:
         (items.pack(3, 2, 0, 3, b"", b""), "version 3"),
         (items.pack(3, 2, 0, 2, b"\xff", b""), "a content type or value"),
         (items.pack(3, 2, 0, 2, b"abc", b"")[:-1], "a content type or value"),
-        (items.pack(3, 2, 0, 2, b"", b"")[:-2] + b"\x07\x00", "a value of kind 7"),
+        (items.pack(3, 2, 0, 2, b"", b"")[:-2] + b"\x08\x00", "a value of kind 8"),
         (items.pack(3, 2, 0, 2, b"", bytes(23), kind=items.SET), "a collection that is not"),
         (items.pack(3, 2, 0, 2, b"", b"")[:-2] + b"\x02\x00", "lease 0"),
     ],

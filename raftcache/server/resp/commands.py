@@ -38,6 +38,7 @@ HELP
 INVALID_COMMAND: Final = Failure("ERR Invalid command specified")
 INVALID_COUNT: Final = Failure("ERR Invalid number of arguments specified for command")
 NO_KEYS: Final = Failure("ERR The command has no key arguments")
+NO_STREAMS: Final = Failure("ERR Invalid arguments specified for command")
 
 
 class CommandCalls:
@@ -147,9 +148,9 @@ def _keys(client: Client, call: Request) -> Value:
     spec = find(argv)
     if spec is None:
         return INVALID_COMMAND
-    if not (spec.first_key or spec.numkeys):
+    if not (spec.first_key or "movablekeys" in spec.flags):
         return NO_KEYS
     if not fits(spec, len(argv)):
         return INVALID_COUNT
     keys: list[Value] = list(keys_of(argv))
-    return keys or NO_KEYS
+    return keys or (NO_STREAMS if spec.name == "xread" else NO_KEYS)

@@ -12,6 +12,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.values import (
+    Entries,
     Failure,
     Members,
     NilArray,
@@ -148,6 +149,15 @@ def _write_pairs(value: Pairs, out: _Out, protocol: int) -> None:
         _write_all(pair, out, protocol)
 
 
+def _write_entries(value: Entries, out: _Out, protocol: int) -> None:
+    size = len(value.pairs)
+    out.append(b"%%%d\r\n" % size if protocol == RESP3 else b"*%d\r\n" % size)
+    for pair in value.pairs:
+        if protocol == RESP2:
+            out.append(b"*2\r\n")
+        _write_all(pair, out, protocol)
+
+
 def _write_pushes(value: Pushes, out: _Out, protocol: int) -> None:
     out.extend([encode_push(message, protocol) for message in value.messages])
 
@@ -170,6 +180,7 @@ _WRITERS: Final[dict[type, _Write]] = {
     dict: _write_map,
     Members: _write_set,
     Pairs: _write_pairs,
+    Entries: _write_entries,
     Pushes: _write_pushes,
     Verbatim: _write_verbatim,
 }

@@ -1,4 +1,4 @@
-"""OBJECT HELP and MEMORY HELP: what these calls of data are for."""
+"""OBJECT HELP, MEMORY HELP and XINFO HELP: what these calls of data are for."""
 
 from __future__ import annotations
 
@@ -30,8 +30,17 @@ HELP
     Prints this help.
 """
 
+_XINFO: Final = """
+XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+STREAM <key>
+    Show information about the stream.
+HELP
+    Prints this help.
+"""
+
 
 def add_to(table: CallTable) -> None:
     """As a room does."""
     table.add("OBJECT|HELP", lambda client, call: help_lines(_OBJECT))
     table.add("MEMORY|HELP", lambda client, call: help_lines(_MEMORY))
+    table.add("XINFO|HELP", lambda client, call: help_lines(_XINFO))

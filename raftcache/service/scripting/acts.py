@@ -9,15 +9,18 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.call_table import SPECS, find, fits
-from raftcache.command.calls import SINCE_MAX, Call
+from raftcache.command.calls import SINCE_MAX, STREAM_CALLS, Call, CallsSince
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.once import Once
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
+from raftcache.command.versions import COMMANDS
+from raftcache.command.words import INTRODUCED
 from raftcache.service.pipeline import Wrote
 from raftcache.service.scripting.interpreter import LOOKS_MAX, Chunk, Interpreter
 from raftcache.service.scripting.library import SCRIPTS_MAX, Script
 from raftcache.service.wording import MISTAKE
 from raftcache.state.redis.rehearsal import Rehearsal
+from raftcache.state.redis.stream_reads import would_wait
 
 CALLS_PER_ACT_MAX: Final = 10_000
 """That scripts of one act may make, those that only read among them: about 50 ms."""
@@ -40,6 +43,12 @@ _UNKNOWN: Final = Failure("ERR Unknown Redis command called from script")
 _ARITY: Final = Failure("ERR Wrong number of args calling Redis command from script")
 _READ_ONLY: Final = Failure("ERR Write commands are not allowed from read-only scripts.")
 _NO_SUCH_DATABASE: Final = Failure("ERR DB index is out of range")
+
+_STREAMS_SINCE: Final = INTRODUCED[CallsSince]
+_TOO_NEW: Final = Failure(
+    f"TRYAGAIN streams need commands of version {_STREAMS_SINCE}, which not all voters know:"
+    " upgrade every node first"
+)
 
 PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 """Whom a message reaches, the door knows and not the log."""
@@ -89,9 +98,18 @@ class Act(Struct, frozen=True, eq=False):
 class Player:
     """Does acts in a rehearsal, with an interpreter for their scripts."""
 
-    def __init__(self, receivers: Callable[[Call], int], now_ms: Callable[[], int]) -> None:
-        """receivers: how many a message reaches here. now_ms: cluster time, about."""
+    def __init__(
+        self,
+        receivers: Callable[[Call], int],
+        now_ms: Callable[[], int],
+        commands_version: Callable[[], int] = lambda: COMMANDS,
+    ) -> None:
+        """receivers: how many a message reaches here. now_ms: cluster time, about.
+
+        commands_version: see Kv.
+        """
         self._receivers, self._now_ms = receivers, now_ms
+        self._commands_version = commands_version
         self._interpreter = Interpreter(_log)
         self._chunks: dict[Script, Chunk] = {}
         self._size_bytes = 0
@@ -186,17 +204,24 @@ class Player:
             return _UNKNOWN
         if not fits(spec, len(call)):
             return _ARITY
-        call[0] = call[0].upper()
+        name, call[0] = call[0], call[0].upper()
         if "noscript" in spec.flags:
             return _NOT_FROM_SCRIPTS
         if spec.is_write and (part.is_read_only or part.script.is_read_only):
             return _READ_ONLY
+        if call[0] == b"XREAD" and would_wait(call[1:]):
+            return Failure(
+                f"ERR {name.decode()} command is not allowed with BLOCK option from scripts"
+            )
         if not spec.is_data:
             return self._answer(call)
         return self._call(tuple(call), spec.is_write, rehearsal)
 
     def _call(self, call: Call, is_write: bool, rehearsal: Rehearsal) -> Value:
         """A call of data."""
+        if is_write and call[0] in STREAM_CALLS and self._commands_version() < _STREAMS_SINCE:
+            self._has_failed = True
+            return _TOO_NEW
         value = rehearsal.call(call, is_write=is_write)
         if type(value) is Failure:
             self._has_failed = True

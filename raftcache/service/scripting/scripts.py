@@ -21,11 +21,13 @@ from typing import Final, NamedTuple
 from raftcache.command.calls import (
     CALLS_MAX,
     DICE_MAX,
+    STREAM_CALLS,
     WATCHED_MAX,
     Call,
     Calls,
     CallsAnswered,
 )
+from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value, pack_values
 from raftcache.errors import RaftcacheError
@@ -133,6 +135,8 @@ class Scripts:
     def _guarded(self, word: Calls, played: Played) -> Calls:
         """The same, by what the acts need beside it."""
         once, absent_since = self._waiting[0].once, played.absent_since
+        if absent_since is None and not STREAM_CALLS.isdisjoint([call[0] for call in word.calls]):
+            absent_since = INTEGER_MAX  # which older nodes do not know, and so refuse
         if once is not None:
             limit, dice, answers = word.size_bytes_max, word.dice, pack_values(played.answers[0])
             calls, seen = word.calls, word.watched

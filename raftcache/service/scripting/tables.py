@@ -10,6 +10,7 @@ from lupa.lua51 import lua_type
 from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
 from raftcache.command.values import (
     NIL_ARRAY,
+    Entries,
     Failure,
     Members,
     Pairs,
@@ -68,6 +69,12 @@ def _many(value: Value, protocol: int) -> Lua:
             return [[to_lua(each, protocol) for each in pair] for pair in pairs]
         case Pairs(pairs):
             return [to_lua(each, protocol) for pair in pairs for each in pair]
+        case Entries(pairs) if is_new:
+            return {
+                b"map": {to_lua(name, protocol): to_lua(each, protocol) for name, each in pairs}
+            }
+        case Entries(pairs):
+            return [[to_lua(each, protocol) for each in pair] for pair in pairs]
         case dict() if is_new:
             items = [
                 (to_lua(name, protocol), to_lua(each, protocol)) for name, each in value.items()

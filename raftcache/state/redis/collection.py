@@ -1,4 +1,4 @@
-"""What hashes, lists, sets and sorted sets share: a key with a descriptor, and rows."""
+"""What hashes, lists, sets, sorted sets and streams share: a key with a descriptor, and rows."""
 
 from __future__ import annotations
 
@@ -21,18 +21,21 @@ class Collection:
     KIND: ClassVar[int]
     LEAD_SIZE_BYTES: ClassVar[int] = 0
     """What stands before an element in the name of its row, at most."""
+    MAY_BE_EMPTY: ClassVar[bool] = False
+    """Whether a key stays when its last element goes."""
 
     def __init__(self, store: Store, key: bytes, found: Stored | None) -> None:
         self.store, self.key, self._found = store, key, found
         self._rows = store.state.rows
         self._changed = self._replaces = False
+        self._end = b""
         if found is None:
             self._id, self.count, self._size_bytes = 0, 0, 0  # the id comes with the first row
             self._prefix = b""
         else:
             descriptor = described(found.packed)
             self._id, self.count = descriptor.id, descriptor.count
-            self._size_bytes = descriptor.size_bytes
+            self._size_bytes, self._end = descriptor.size_bytes, descriptor.end
             self._prefix = prefix_of(self._id)
 
     def take_place_of(self, found: Stored | None) -> None:
@@ -42,7 +45,7 @@ class Collection:
 
     @property
     def exists(self) -> bool:
-        return self.count > 0
+        return self.count > 0 or (self.MAY_BE_EMPTY and self._found is not None)
 
     # Rows by name.
 
@@ -55,11 +58,7 @@ class Collection:
     def _put(self, name: bytes, value: bytes, *, is_second: bool = False) -> bytes | None:
         """Set a row; what it was before. is_second: of an element, which is counted once."""
         if not self._id:
-            self.store.check_key(self.key)
-            self._id = self._rows.take_id()
-            self._prefix = prefix_of(self._id)
-            if self._found is None:
-                self.store.notify(NEW, b"new", self.key)
+            self._take_id()
         if len(value) > self.store.size_bytes_max:
             raise Refuse(TOO_LONG)
         if len(name) > NAME_SIZE_BYTES_MAX + self.LEAD_SIZE_BYTES:
@@ -70,6 +69,13 @@ class Collection:
         self._changed = True
         self._size_bytes += len(value) + (len(name) if old is None else -len(old))
         return old
+
+    def _take_id(self) -> None:
+        self.store.check_key(self.key)
+        self._id = self._rows.take_id()
+        self._prefix = prefix_of(self._id)
+        if self._found is None:
+            self.store.notify(NEW, b"new", self.key)
 
     def _remove(self, name: bytes, *, is_second: bool = False) -> bytes | None:
         """Remove a row; what it was. is_second: see _put."""
@@ -143,13 +149,13 @@ class Collection:
         if not self._changed:
             return
         assert self.count >= 0
-        if self.count == 0:
-            assert self._size_bytes == 0, "rows without elements"
+        assert self.count or not self._size_bytes, "rows without elements"
+        if self.count == 0 and not self.MAY_BE_EMPTY:
             if self._found is not None:
                 self.store.changes.remove(self.key, self._found)
                 self.store.notify(GENERIC, b"del", self.key)
             return
         kept = None if self._replaces else self._found
         deadline_ms = 0 if kept is None else kept.deadline_ms
-        descriptor = Descriptor(self._id, self.count, self._size_bytes).pack()
+        descriptor = Descriptor(self._id, self.count, self._size_bytes, self._end).pack()
         self.store.write_descriptor(self.key, self._found, deadline_ms, self.KIND, descriptor)

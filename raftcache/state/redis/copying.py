@@ -101,7 +101,7 @@ def _copy_elements(store: Store, found: Stored) -> bytes:
         value = rows.get(name)
         assert value is not None
         store.changes.put_row(prefix + name[ID_SIZE_BYTES:], value)
-    return Descriptor(new_id, old.count, old.size_bytes).pack()
+    return Descriptor(new_id, old.count, old.size_bytes, old.end).pack()
 
 
 CALLS: Final[dict[bytes, Handler]] = {

@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import Call, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import STREAM_CALLS, Call, Calls, CallsAnswered, CallsSince
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values, unpack_values
@@ -30,6 +30,8 @@ from raftcache.state.redis import (
     scans,
     sets,
     sorting,
+    stream_reads,
+    streams,
     strings,
     waits,
     zset_algebra,
@@ -63,10 +65,26 @@ _FAMILIES: Final = (
     hashes,
     lists,
     list_pops,
+    streams,
+    stream_reads,
 )
 
+
+def _of_streams(name: bytes, handler: Handler) -> Handler:
+    """In Calls they are unknown, as they are to older nodes, which must have the same state."""
+
+    def handle(store: Store, args: tuple[bytes, ...]) -> Value:
+        if not store.has_streams:
+            raise Refuse(f"ERR unknown command '{name.decode()}'")
+        return handler(store, args)
+
+    return handle
+
+
 HANDLERS: Final[dict[bytes, Handler]] = {
-    name: handler for family in _FAMILIES for name, handler in family.CALLS.items()
+    name: _of_streams(name, handler) if name in STREAM_CALLS else handler
+    for family in _FAMILIES
+    for name, handler in family.CALLS.items()
 }
 
 LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
@@ -124,7 +142,11 @@ class CallCommands:
         absent = [key for key, modified in command.watched if modified == _ABSENT]
         if any(tombstones.was_there(key, since) for key in absent):
             return CallsReply(Status.FAILED, revision, values=(NIL_ARRAY,))
-        return self.execute(command)
+        self._store.has_streams = True
+        try:
+            return self.execute(command)
+        finally:
+            self._store.has_streams = False
 
     def execute_answered(self, command: CallsAnswered) -> CallsReply:
         """As execute, with the answers that it brings along; UNCHANGED if it is out of date."""
@@ -188,9 +210,11 @@ class CallCommands:
         store, changes = self._store, self._changes
         store.begin(max(now_ms, self._state.now_ms), size_bytes_max, dice)
         changes.begin()
+        store.has_streams = True
         try:
             return play(Rehearsal(changes, store, self._inside))
         finally:
+            store.has_streams = False
             store.forget()
             changes.undo()
 

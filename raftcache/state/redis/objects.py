@@ -7,7 +7,17 @@ from typing import Final
 from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Value
 from raftcache.state import leases
-from raftcache.state.items import HASH, LEASED, LIST, SET, ZSET, Stored, described, weight_bytes
+from raftcache.state.items import (
+    HASH,
+    LEASED,
+    LIST,
+    SET,
+    STREAM,
+    ZSET,
+    Stored,
+    described,
+    weight_bytes,
+)
 from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
 from raftcache.state.redis.elements import Element, elements_after
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
@@ -20,6 +30,7 @@ _DENSE_SIZE_BYTES_MAX: Final = 64
 """Up to here Redis 7.0, as it is configured by default, keeps a value in a denser way."""
 
 _DENSE: Final = {SET: b"intset", HASH: b"listpack", ZSET: b"listpack"}
+_ALWAYS: Final = {LIST: b"quicklist", STREAM: b"stream"}
 _LOOSE: Final = {SET: b"hashtable", HASH: b"hashtable", ZSET: b"skiplist"}
 
 NO_FREQUENCY: Final = (
@@ -55,8 +66,8 @@ def _encoding(store: Store, key: bytes, found: Stored) -> bytes:
         if integer_or_none(found.value) is not None:
             return b"int"
         return b"embstr" if found.value_size_bytes <= _EMBEDDED_SIZE_BYTES_MAX else b"raw"
-    if kind == LIST:
-        return b"quicklist"
+    if kind in _ALWAYS:
+        return _ALWAYS[kind]
     count = described(found.packed).count
     if count > _DENSE_ELEMENTS_MAX[kind]:
         return _LOOSE[kind]

@@ -17,6 +17,7 @@ from raftcache.command.values import Failure, Value
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.items import Stored
 from raftcache.state.redis.store import Spent, Store
+from raftcache.state.redis.streams import with_id
 
 MISUSED: Final = Failure("ERR this idempotency number stands for another command")
 
@@ -37,7 +38,7 @@ class Rehearsal:
     """Calls are done as they come, in one turn of the loop; the machine undoes them all after it.
 
     deeds: those of them that have to be done again, in order: they changed something, told
-        something, or threw the dice.
+        something, or threw the dice. An id made of the time stands in them as it was made.
     seen: the keys that any of them named, with the revisions they had before, 0 for absent ones.
         While these are the same, with the same dice, the deeds do what they did here.
     absent_since: the revision after which absent ones among these must not have been there, even
@@ -63,7 +64,7 @@ class Rehearsal:
         if type(value) is Failure:
             self._store.throws = throws  # what it looked at counts all the same
         elif is_write or call[0] in DICED:
-            self.deeds.append(call)
+            self.deeds.append(with_id(call, value))
         return value
 
     def remembered(self, once: Once) -> CallsReply | Failure | None:

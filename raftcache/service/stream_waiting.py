@@ -1,0 +1,213 @@
+"""XREAD: it reads what is behind given ids, and may wait until there is something.
+
+Promise. What it tells was there at a moment between the call and the answer; that nothing came in
+its time is said of a fresh state. $ is the last id of a state that is fresh when the call comes. It
+takes nothing: all who wait are told the same.
+
+How. The history tells which keys changed; who waits for one of them looks again at the state of
+this node, which only goes on from what was fresh when the call came.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import Final
+
+from raftcache.command.calls import Call
+from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.errors import NotLeader, Overloaded, RaftcacheError
+from raftcache.ports import Timer
+from raftcache.service.blocking import EVENTS_PER_TURN, PLACES_MAX
+from raftcache.service.calls import when_current
+from raftcache.service.kv import LINEARIZABLE, Kv
+from raftcache.service.wording import MISTAKE
+from raftcache.state.machine import Machine
+from raftcache.state.redis import stream_reads
+from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.store import Store
+
+logger = logging.getLogger("raftcache.redis")
+
+
+class _Waiter:
+    """One call. ids: behind which it looks, once they are known."""
+
+    __slots__ = ("asked", "future", "ids", "timer")
+
+    def __init__(self, asked: stream_reads.Reading, future: asyncio.Future[Value]) -> None:
+        self.asked, self.future = asked, future
+        self.ids: list[int] = []
+        self.timer: Timer | None = None
+
+
+class StreamWaiting:
+    """All who wait for streams at this node. All methods on the event loop."""
+
+    def __init__(
+        self,
+        kv: Kv,
+        machine: Machine,
+        loop: asyncio.AbstractEventLoop,
+        note_read: Callable[[bytes], None] | None = None,
+    ) -> None:
+        """note_read: told of keys that are read."""
+        self._kv, self._machine, self._loop = kv, machine, loop
+        self._note_read = note_read
+        self._history = machine.history
+        self._lines: dict[bytes, dict[_Waiter, None]] = {}
+        """Who waits for a key."""
+        self._places = self._position = 0
+        self._turn_due = False
+        self._stopped = ""
+        self.calls: Final = {b"XREAD": self.call}
+
+    # Life.
+
+    def start(self) -> None:
+        self._history.listeners.append(self._wake)
+
+    def stop(self, why: str) -> None:
+        """End every wait, and begin no other. Safe to repeat."""
+        if not self._stopped:
+            self._history.listeners.remove(self._wake)
+        self._stopped = why
+        self.cut_off_all(why)
+
+    def cut_off_all(self, why: str) -> None:
+        """Whoever waits must ask another node."""
+        for waiter in self._all():
+            self._end(waiter, NotLeader(why))
+
+    def gauges(self) -> dict[str, float]:
+        """Numbers for /metrics; names without their prefix."""
+        return {"places_at_streams": self._places}
+
+    def _all(self) -> Iterable[_Waiter]:
+        return {waiter: None for line in self._lines.values() for waiter in line}
+
+    # One call.
+
+    def call(self, call: Call, token: bytes = b"") -> asyncio.Future[Value]:
+        """What it has read, NIL_ARRAY if there was nothing; raises RaftcacheError.
+
+        It writes nothing, so it needs no token.
+        """
+        future: asyncio.Future[Value] = self._loop.create_future()
+        try:
+            waiter = _Waiter(stream_reads.read_xread(call[1:]), future)
+        except Refuse as refusal:
+            future.set_result(Failure(refusal.text))
+            return future
+        future.add_done_callback(lambda _: self._leave(waiter))
+        when_current(self._kv, self._machine, LINEARIZABLE, partial(self._begin, waiter))
+        return future
+
+    def _begin(self, waiter: _Waiter, refused: RaftcacheError | None) -> None:
+        if waiter.future.done():
+            return
+        if refused is not None or self._stopped:
+            self._end(waiter, refused or NotLeader(self._stopped))
+            return
+        begins = self._look(partial(stream_reads.begins, asked=waiter.asked))
+        if isinstance(begins, Failure):
+            self._end(waiter, begins)
+            return
+        waiter.ids = begins
+        if self._note_read is not None:
+            for key in waiter.asked.keys:
+                self._note_read(key)
+        if self._is_served(waiter):
+            return
+        if waiter.asked.timeout_ms is None:
+            self._end(waiter, NIL_ARRAY)
+        else:
+            self._join(waiter, waiter.asked.timeout_ms)
+
+    def _is_served(self, waiter: _Waiter) -> bool:
+        """Whether there is something, or an error, which is told."""
+        value = self._look(partial(stream_reads.behind, asked=waiter.asked, ids=waiter.ids))
+        if value is NIL_ARRAY:
+            return False
+        self._end(waiter, value)
+        return True
+
+    def _look(self, reader: Callable[[Store], Value]) -> Value:
+        try:
+            return self._machine.look(self._kv.now_ms(), reader)
+        except Refuse as refusal:
+            return Failure(refusal.text)
+        except Exception:  # whoever waits must hear something
+            logger.exception("unexpected error")
+            return MISTAKE
+
+    def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
+        self._leave(waiter)
+        if waiter.future.done():
+            return
+        if isinstance(value, RaftcacheError):
+            waiter.future.set_exception(value)
+        else:
+            waiter.future.set_result(value)
+
+    # Lines.
+
+    def _join(self, waiter: _Waiter, timeout_ms: int) -> None:
+        keys = waiter.asked.keys
+        if self._places + len(keys) > PLACES_MAX:
+            self._end(waiter, Overloaded(f"{self._places} places at streams are taken already"))
+            return
+        if not self._lines:
+            self._position = self._history.end
+        for key in keys:
+            line = self._lines.setdefault(key, {})
+            self._places += waiter not in line
+            line[waiter] = None
+        if timeout_ms:
+            waiter.timer = self._loop.call_later(timeout_ms / 1000, self._expire, waiter)
+
+    def _leave(self, waiter: _Waiter) -> None:
+        """Out of all lines. Safe to repeat."""
+        if waiter.timer is not None:
+            waiter.timer.cancel()
+        for key in waiter.asked.keys:
+            line = self._lines.get(key, {})
+            if waiter in line:
+                del line[waiter]
+                self._places -= 1
+                if not line:
+                    del self._lines[key]
+
+    def _expire(self, waiter: _Waiter) -> None:
+        when_current(self._kv, self._machine, LINEARIZABLE, partial(self._expired, waiter))
+
+    def _expired(self, waiter: _Waiter, refused: RaftcacheError | None) -> None:
+        if not waiter.future.done() and (refused is not None or not self._is_served(waiter)):
+            self._end(waiter, refused or NIL_ARRAY)
+
+    # Turns.
+
+    def _wake(self) -> None:
+        if self._lines and not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._turn_due = False
+        if not self._lines:
+            return
+        events = self._history.read(self._position, EVENTS_PER_TURN)
+        if events is None:  # some are forgotten, or a snapshot took the place of the state
+            self._position, due = self._history.end, dict.fromkeys(self._all())
+        else:
+            self._position += len(events)
+            keys = dict.fromkeys(event.key for event in events)
+            lines = (self._lines[key] for key in keys if key in self._lines)
+            due = {waiter: None for line in lines for waiter in line}
+        for waiter in due:
+            if not waiter.future.done():
+                self._is_served(waiter)
+        if self._position < self._history.end:
+            self._wake()
