@@ -289,8 +289,8 @@ def test_the_library_has_a_size() -> None:
 
 def test_a_first_line_of_its_own() -> None:
     script: Any = script_of(b"#!lua flags=no-writes,allow-stale\nreturn 1")
-    assert script.is_read_only
+    assert script.may_write is False
     assert script.body == b"\nreturn 1"
     script = script_of(b"#!lua\nreturn 1")
-    assert not script.is_read_only
+    assert script.may_write
     assert script_of(b"#!lua") == Failure("ERR Invalid script shebang")

@@ -37,6 +37,7 @@ HELP
 NO_SCRIPT: Final = Failure("NOSCRIPT No matching script. Please use EVAL.")
 NEGATIVE_KEYS: Final = Failure("ERR Number of keys can't be negative")
 TOO_MANY_KEYS: Final = Failure("ERR Number of keys can't be greater than number of args")
+NOT_READ_ONLY: Final = Failure("ERR Can not execute a script with write flag using *_ro command.")
 NOT_BUSY: Final = Failure("NOTBUSY No scripts in execution right now.")
 FLUSH_OPTION: Final = Failure("ERR SCRIPT FLUSH only support SYNC|ASYNC option")
 
@@ -79,10 +80,13 @@ class ScriptCalls:
         script = self._scripts.library.find(name)
         if script is None:
             return NO_SCRIPT
+        is_read_only = call[0].endswith(b"_RO")
+        if is_read_only and script.may_write:
+            return NOT_READ_ONLY
         keys, arguments = call[3 : 3 + count], call[3 + count :]
         if client.before_reads is not None and keys:
             client.before_reads([[b"EXISTS", *keys]])
-        return ScriptCall(script, keys, arguments, call[0].endswith(b"_RO"))
+        return ScriptCall(script, keys, arguments, is_read_only)
 
     def _eval(self, client: Client, call: Request, done: Done) -> None:
         part, numbers = self._part(client, call), client.idempotency

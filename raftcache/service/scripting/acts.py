@@ -207,7 +207,7 @@ class Player:
         name, call[0] = call[0], call[0].upper()
         if "noscript" in spec.flags:
             return _NOT_FROM_SCRIPTS
-        if spec.is_write and (part.is_read_only or part.script.is_read_only):
+        if spec.is_write and (part.is_read_only or part.script.may_write is False):
             return _READ_ONLY
         if call[0] == b"XREAD" and would_wait(call[1:]):
             return Failure(

@@ -25,11 +25,14 @@ TOO_LARGE: Final = Failure(f"ERR a script has at most {SCRIPT_SIZE_BYTES_MAX} by
 
 
 class Script(Struct, frozen=True, eq=False):
-    """One of them. body: what is read, without a first line that says how it is run."""
+    """One of them. body: what is read, without a first line that says how it is run.
+
+    may_write: what that line says; None if there is none.
+    """
 
     sha: str
     body: bytes
-    is_read_only: bool = False
+    may_write: bool | None = None
 
 
 class Library:
@@ -95,7 +98,7 @@ def script_of(source: bytes) -> Script | Failure:
         flags.update(flag for flag in value.split(b",") if flag)
     for flag in flags - FLAGS:
         return Failure(f"ERR Unexpected flag in script shebang: {_text(flag)}")
-    return Script(sha, b"\n" + rest, b"no-writes" in flags)
+    return Script(sha, b"\n" + rest, b"no-writes" not in flags)
 
 
 def _text(word: bytes) -> str:
