@@ -46,7 +46,9 @@ def started(cluster: Cluster, program: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-@pytest.mark.parametrize("program", ["locks", "limiting", "celery_jobs", "dramatiq_jobs"])
+@pytest.mark.parametrize(
+    "program", ["locks", "limiting", "celery_jobs", "dramatiq_jobs", "rq_jobs"]
+)
 def test_a_library_works_as_it_comes(cluster: Cluster, program: str) -> None:
     with started(cluster, program) as process:
         said, _ = process.communicate(timeout=3 * PATIENCE_S)
@@ -54,14 +56,15 @@ def test_a_library_works_as_it_comes(cluster: Cluster, program: str) -> None:
 
 
 @needs_node
+@pytest.mark.parametrize("program", ["jobs.mjs", "flows.mjs"])
 def test_a_library_for_node_works_as_it_comes(
-    cluster: Cluster, request: pytest.FixtureRequest
+    cluster: Cluster, program: str, request: pytest.FixtureRequest
 ) -> None:
     cache = request.config.cache
     assert cache is not None
     places = ",".join(f"{HOST}:{node.resp_port}" for node in cluster.nodes.values())
     done = subprocess.run(
-        ["node", "jobs.mjs", places],
+        ["node", program, places],
         cwd=install(cache.mkdir),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
