@@ -76,6 +76,10 @@ CONTROLS: Final = {
         "scripts that are told what was read before them, judged as if they had read it",
         {"workloads": ("resp-script",), "faults": ("kill",), "blind_transfers": True},
     ),
+    "resp-added-again": Control(
+        "entries added again when nobody knows whether they were, judged as added once",
+        {"workloads": ("resp-stream",), "faults": ("pause",), "fresh_tokens": True},
+    ),
     "resp-fresh-numbers": Control(
         "pipelines sent again under other numbers, judged as exactly once",
         {"workloads": ("resp-pipeline",), "faults": ("pause",), "fresh_tokens": True},

@@ -13,6 +13,7 @@ from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import RespQueue
 from chaos.workloads.resp_register import RespRegister
 from chaos.workloads.resp_script import RespScript
+from chaos.workloads.resp_stream import RespStream
 from chaos.workloads.resp_txn import RespTxn
 from chaos.workloads.stale import Stale
 from chaos.workloads.ttl import TimeToLive
@@ -35,6 +36,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
         RespTxn,
         RespPipeline,
         RespScript,
+        RespStream,
     )
 }
 """By the names that --workload takes."""

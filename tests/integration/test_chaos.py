@@ -64,12 +64,12 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
 def test_every_promise_holds_for_redis_clients(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
-        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline,resp-script"),
+        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline,resp-script,resp-stream"),
         *("--faults", "kill,pause,partition", "--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
     assert verdict["faults"]
-    for done in ("ifeq ok", "getset ok", "take ok", "done ok", "transfer ok", "incr ok"):
+    for done in ("ifeq ok", "getset ok", "take ok", "done ok", "transfer ok", "incr ok", "add ok"):
         assert verdict["outcomes"][done] > 0, verdict["outcomes"]
 
 
@@ -97,6 +97,7 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
         ("resp-popped-jobs", "was acknowledged, and is lost"),
         ("resp-no-watch", "is there in all, and not 500"),
         ("resp-read-before", "is there in all, and not 500"),
+        ("resp-added-again", "is there 2 times"),
         ("resp-fresh-numbers", "increments were done before it began"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],

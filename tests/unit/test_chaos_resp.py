@@ -21,6 +21,7 @@ from chaos.workloads.base import Workload
 from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import TODO, RespQueue
 from chaos.workloads.resp_register import RespRegister
+from chaos.workloads.resp_stream import RespStream
 from chaos.workloads.resp_txn import OPENING, RespTxn
 from raftcache.errors import Refused, Unknown
 
@@ -302,3 +303,75 @@ def test_numbered_pipelines() -> None:
     assert "no order explains that incr was answered 3" in sentences(RespPipeline, twice)
     turned = [incr("p", 0, 3, 2), incr("p", 0, 3, 1)]
     assert "was not done in its order" in sentences(RespPipeline, turned)
+
+
+# --- streams ------------------------------------------------------------------------------------
+
+STREAM = "resp-stream:0"
+
+
+def add(value: str, begin: int, end: int, id: str | None, outcome: Outcome = OK) -> Operation:
+    return op("add", STREAM, value, begin, end, id, outcome)
+
+
+def seen_behind(last: str, begin: int, end: int, *entries: tuple[str, str]) -> Operation:
+    return op("read", STREAM, last, begin, end, list(map(list, entries)))
+
+
+def whole(*entries: tuple[str, str]) -> Operation:
+    return op("final", STREAM, None, 90, 91, list(map(list, entries)))
+
+
+A, B, C = ("1-0", "a"), ("1-1", "b"), ("10-0", "c")
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [add("a", 0, 1, "1-0"), add("b", 2, 3, "1-1"), add("c", 4, 5, "10-0"), whole(A, B, C)],
+        [add("a", 0, 5, "1-1"), add("b", 1, 4, "1-0"), whole(("1-0", "b"), ("1-1", "a"))],
+        [add("a", 0, 1, None, UNKNOWN), whole(A)],
+        [add("a", 0, 1, None, UNKNOWN), whole()],
+        [add("a", 0, 1, None, FAIL), whole()],
+        [add("a", 0, 1, "1-0"), add("b", 2, 9, "1-1"), seen_behind("0-0", 3, 4, A), whole(A, B)],
+        [add("a", 0, 1, "1-0"), add("b", 2, 9, "1-1"), seen_behind("1-0", 3, 4, B), whole(A, B)],
+        [add("a", 0, 1, "1-0"), seen_behind("1-0", 3, 4), whole(A)],
+        [add("a", 0, 1, "1-0"), whole(A), whole(A)],
+    ],
+)
+def test_a_stream_that_is_as_it_should_be(operations: list[Operation]) -> None:
+    assert sentences(RespStream, operations) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([add("a", 0, 1, "1-0"), whole()], "was acknowledged, and is lost"),
+        ([add("a", 0, 1, "1-0"), whole(("1-1", "a"))], "was acknowledged, and is lost"),
+        ([add("a", 0, 1, None, FAIL), whole(A)], "was refused, and yet done"),
+        ([add("a", 0, 1, None, UNKNOWN), whole(A, ("1-1", "a"))], "a is there 2 times"),
+        ([whole(A)], "'a' is there, and nobody added it"),
+        ([add("a", 0, 1, "1-0"), whole(A), whole()], "two nodes have not the same stream"),
+        (
+            [add("a", 0, 1, "1-1"), add("b", 2, 3, "1-0"), whole(("1-0", "b"), ("1-1", "a"))],
+            "an id is below one that was told before",
+        ),
+        (
+            [
+                *(add("a", 0, 1, "1-0"), add("b", 2, 3, "1-1"), add("c", 4, 5, "10-0")),
+                *(seen_behind("0-0", 6, 7, A, C), whole(A, B, C)),
+            ],
+            "a reader has seen another stream",
+        ),
+        (
+            [add("a", 0, 1, "1-0"), seen_behind("0-0", 2, 3), whole(A)],
+            "a reader has not seen what was acknowledged before",
+        ),
+        (
+            [add("a", 5, 6, "1-0"), seen_behind("0-0", 2, 3, A), whole(A)],
+            "a reader has seen an entry before it was added",
+        ),
+    ],
+)
+def test_a_stream_with_a_fault(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(RespStream, operations)
