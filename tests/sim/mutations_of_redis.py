@@ -127,7 +127,7 @@ MUTATIONS: Final = (
     ),
     Mutation("rows of what is gone are not freed", rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", done_again, "redis", 5),
-    Mutation("what scripts saw is not compared", unguarded_scripts, "redis", 3),
+    Mutation("what scripts saw is not compared", unguarded_scripts, "redis", 12),
     Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 3),
     Mutation("what was rehearsed stays", scripts_with_traces, "redis", 3),
     Mutation(

@@ -309,6 +309,7 @@ class Asks:
     def _just(self, *calls: Call) -> Script:
         values = yield Step(calls, is_once=self._is_lucky())
         self._world.count["rearranged"] += all(map(is_known, values))
+        self._world.count["entries added"] += calls[0][0] == b"XADD" and type(values[0]) is bytes
 
     def _play_with_marbles(self) -> Script:
         chance = self._chance
@@ -379,6 +380,8 @@ class Asks:
                     (b"SADD", room, *things),
                     (b"HSET", room, *numbered),
                     (b"ZADD", room, *numbered),
+                    (b"XADD", room, b"MAXLEN", b"20", b"*", *numbered),
+                    (b"XTRIM", room, b"MAXLEN", b"3"),
                     (b"RENAME", room, other),
                     (b"COPY", room, other, b"REPLACE"),
                     (b"COPY", BANKS[0], room, b"REPLACE"),

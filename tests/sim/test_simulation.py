@@ -163,6 +163,7 @@ def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
         "moves as seen",
         "moves too late",
         "moves by script",
+        "entries added",
         "failed half way",
         "increments",
         "swaps",
