@@ -22,7 +22,7 @@ from raftcache.service.scripting.acts import (
 from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG
 from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX, TOO_CONTENDED, Scripts
-from raftcache.state.redis.rehearsal import MISUSED
+from raftcache.state.redis.rehearsal import MISUSED, Rehearsal
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX
 from tests.support.fake_kv import FakeKv
 from tests.support.raw_http import until
@@ -107,6 +107,30 @@ async def test_what_only_reads_is_answered_after_a_round() -> None:
     node.kv.release()
     assert await node.ended(1) == [[b"2"]]
     assert len(node.proposed) == 2, "those two"
+
+
+@on_loop
+async def test_what_has_only_read_is_not_looked_at_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    played: list[Act] = []
+    play = node.player.play
+
+    def counted(act: Act, rehearsal: Rehearsal) -> tuple[Value, bool]:
+        played.append(act)
+        return play(act, rehearsal)
+
+    monkeypatch.setattr(node.player, "play", counted)
+    source = "return redis.call('GET', 'a') and redis.call('SET', 'a', 'mine')"
+    for plays in (2, 1, 1):
+        assert await node.run(source) is None
+        assert len(played) == plays
+        played.clear()
+    node.do("SET a 1")
+    for rounds in (1, 0, 0):  # it writes, and needs none any more
+        node.kv.wants.clear()
+        assert await node.run(source) == "OK"
+        assert (len(played), len(node.kv.wants)) == (1, rounds)
+        played.clear()
 
 
 @on_loop

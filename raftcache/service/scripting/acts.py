@@ -87,6 +87,17 @@ class Act(Struct, frozen=True, eq=False):
     wrote: Wrote | None = None
     once: Once | None = None
 
+    @property
+    def only_reads(self) -> bool:
+        """Whether its scripts changed nothing when they were last looked at; no promise."""
+        return all(type(part) is ScriptCall and part.script.only_read for part in self.parts)
+
+    def note(self, *, only_reads: bool) -> None:
+        """Whether anything was changed this time, by its scripts or those with them."""
+        for part in self.parts:
+            if isinstance(part, ScriptCall):
+                part.script.only_read = only_reads
+
     def answer(self, value: Value) -> None:
         """Tell the client."""
         try:

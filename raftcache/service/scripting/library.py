@@ -24,15 +24,17 @@ FLAGS: Final = frozenset(
 TOO_LARGE: Final = Failure(f"ERR a script has at most {SCRIPT_SIZE_BYTES_MAX} bytes")
 
 
-class Script(Struct, frozen=True, eq=False):
+class Script(Struct, eq=False):
     """One of them. body: what is read, without a first line that says how it is run.
 
-    may_write: what that line says; None if there is none.
+    may_write: what that line says; None if there is none. only_read: whether it changed nothing
+        when somebody looked; a hint.
     """
 
     sha: str
     body: bytes
     may_write: bool | None = None
+    only_read: bool = False
 
 
 class Library:

@@ -113,8 +113,14 @@ class Scripts:
             self._loop.call_soon(self._go)
 
     def _go(self) -> None:
-        """Begin with those that wait."""
-        self._attempt(self._acts_max, is_fresh=False)
+        """Begin with those that wait. If they will only read, as it seems, a round comes first."""
+        if self._waiting[0].only_reads:
+            self._begin_round(min(len(self._waiting), self._acts_max))
+        else:
+            self._attempt(self._acts_max, is_fresh=False)
+
+    def _begin_round(self, count: int) -> None:
+        when_current(self._kv, self._machine, LINEARIZABLE, partial(self._read, count))
 
     def _attempt(self, count_max: int, *, is_fresh: bool) -> None:
         """is_fresh: the state may answer what those wait for."""
@@ -124,13 +130,14 @@ class Scripts:
         size_bytes_max = self._value_size_bytes_max
         played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
         answers, deeds = played.answers, tuple(played.deeds)
+        self._waiting[0].note(only_reads=not deeds)
         if deeds:
             word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
             self._kv.write(self._guarded(word, played), partial(self._proposed, answers))
         elif is_fresh:
             self._finish(answers)
         else:
-            when_current(self._kv, self._machine, LINEARIZABLE, partial(self._read, len(answers)))
+            self._begin_round(len(answers))
 
     def _guarded(self, word: Calls, played: Played) -> Calls:
         """The same, by what the acts need beside it."""
