@@ -15,7 +15,7 @@ a change of this key that they waited for. Who finds nothing keeps its place.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from itertools import islice, takewhile
 from typing import Final
@@ -25,6 +25,7 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
+from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.service.wording import WRONG_TYPE, once_of, values_of
 from raftcache.state.items import LIST, ZSET
@@ -37,8 +38,6 @@ PLACES_MAX: Final = 1 << 18
 
 ATTEMPTS_MAX: Final = 64
 """Of one proposal: the next ones follow it."""
-
-EVENTS_PER_TURN: Final = 1024
 
 RETRY_S: Final = 0.1
 """After an attempt that was refused, because there was no leader or too much to do."""
@@ -105,24 +104,22 @@ class Blocking:
         value_size_bytes_max: int,
     ) -> None:
         self._kv, self._machine, self._loop = kv, machine, loop
-        self._history = machine.history
+        self._changed = Changed(machine.history, loop, lambda: bool(self._lines), self._look_again)
         self._value_size_bytes_max = value_size_bytes_max
         self._lines: dict[_Name, _Line] = {}
         self._places = 0
-        self._position = 0
-        self._turn_due = False
         self._stopped = ""
         self.calls: Final = dict.fromkeys(waits.NAMES, self.call)
 
     # Life.
 
     def start(self) -> None:
-        self._history.listeners.append(self._wake)
+        self._changed.start()
 
     def stop(self, why: str) -> None:
         """End every wait, and begin no other. Safe to repeat."""
         if not self._stopped:
-            self._history.listeners.remove(self._wake)
+            self._changed.stop()
         self._stopped = why
         self.cut_off_all(why)
 
@@ -233,7 +230,7 @@ class Blocking:
             self._end(waiter, Overloaded(f"{self._places} places in lines are taken already"))
             return
         if not self._lines:
-            self._position = self._history.end
+            self._changed.begin()
         for name in waiter.lines:
             line = self._lines.setdefault(name, _Line())
             self._places += waiter not in line.waiters
@@ -324,29 +321,15 @@ class Blocking:
         else:
             self._end(waiter, refused or NIL_ARRAY)
 
-    # Turns.
-
-    def _wake(self) -> None:
-        if self._lines and not self._turn_due:
-            self._turn_due = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._turn_due = False
-        if not self._lines:
-            return
-        events = self._history.read(self._position, EVENTS_PER_TURN)
-        if events is None:  # some are forgotten, or a snapshot took the place of the state
-            self._position, due = self._history.end, list(self._lines)
+    def _look_again(self, keys: Iterable[bytes] | None) -> None:
+        """These keys have changed; None: any may have."""
+        if keys is None:
+            due = list(self._lines)
         else:
-            self._position += len(events)
-            keys = dict.fromkeys(event.key for event in events)
             names = ((kind, key) for key in keys for kind in _COUNTS)
             due = [name for name in names if name in self._lines]
         for name in due:
             self._serve(name)
-        if self._position < self._history.end:
-            self._wake()
 
 
 def _together(line: _Line, count: int) -> list[_Waiter]:

@@ -20,8 +20,9 @@ from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
-from raftcache.service.blocking import EVENTS_PER_TURN, PLACES_MAX
+from raftcache.service.blocking import PLACES_MAX
 from raftcache.service.calls import when_current
+from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.service.wording import MISTAKE
 from raftcache.state.machine import Machine
@@ -56,23 +57,22 @@ class StreamWaiting:
         """note_read: told of keys that are read."""
         self._kv, self._machine, self._loop = kv, machine, loop
         self._note_read = note_read
-        self._history = machine.history
+        self._changed = Changed(machine.history, loop, lambda: bool(self._lines), self._look_again)
         self._lines: dict[bytes, dict[_Waiter, None]] = {}
         """Who waits for a key."""
-        self._places = self._position = 0
-        self._turn_due = False
+        self._places = 0
         self._stopped = ""
         self.calls: Final = {b"XREAD": self.call}
 
     # Life.
 
     def start(self) -> None:
-        self._history.listeners.append(self._wake)
+        self._changed.start()
 
     def stop(self, why: str) -> None:
         """End every wait, and begin no other. Safe to repeat."""
         if not self._stopped:
-            self._history.listeners.remove(self._wake)
+            self._changed.stop()
         self._stopped = why
         self.cut_off_all(why)
 
@@ -160,7 +160,7 @@ class StreamWaiting:
             self._end(waiter, Overloaded(f"{self._places} places at streams are taken already"))
             return
         if not self._lines:
-            self._position = self._history.end
+            self._changed.begin()
         for key in keys:
             line = self._lines.setdefault(key, {})
             self._places += waiter not in line
@@ -187,27 +187,13 @@ class StreamWaiting:
         if not waiter.future.done() and (refused is not None or not self._is_served(waiter)):
             self._end(waiter, refused or NIL_ARRAY)
 
-    # Turns.
-
-    def _wake(self) -> None:
-        if self._lines and not self._turn_due:
-            self._turn_due = True
-            self._loop.call_soon(self._turn)
-
-    def _turn(self) -> None:
-        self._turn_due = False
-        if not self._lines:
-            return
-        events = self._history.read(self._position, EVENTS_PER_TURN)
-        if events is None:  # some are forgotten, or a snapshot took the place of the state
-            self._position, due = self._history.end, dict.fromkeys(self._all())
+    def _look_again(self, keys: Iterable[bytes] | None) -> None:
+        """These keys have changed; None: any may have."""
+        if keys is None:
+            due = dict.fromkeys(self._all())
         else:
-            self._position += len(events)
-            keys = dict.fromkeys(event.key for event in events)
             lines = (self._lines[key] for key in keys if key in self._lines)
             due = {waiter: None for line in lines for waiter in line}
         for waiter in due:
             if not waiter.future.done():
                 self._is_served(waiter)
-        if self._position < self._history.end:
-            self._wake()

@@ -12,7 +12,7 @@ from raftcache.command.call_table import SPECS
 from raftcache.command.calls import Call, Calls
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, OutOfMemory, Overloaded, RaftcacheError, Unknown
-from raftcache.service import blocking
+from raftcache.service import blocking, changed
 from raftcache.service.blocking import Blocking
 from raftcache.service.redis import RedisService
 from raftcache.service.wording import WRONG_TYPE
@@ -376,7 +376,7 @@ async def test_a_snapshot_wakes_all() -> None:
 
 @on_loop
 async def test_many_events_are_walked_in_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(blocking, "EVENTS_PER_TURN", 2)
+    monkeypatch.setattr(changed, "EVENTS_PER_TURN", 2)
     async with room() as here:
         waiting = here.wait("BLPOP l 0")
         await turns()
