@@ -109,6 +109,42 @@ async def test_what_only_reads_is_answered_after_a_round() -> None:
     assert len(node.proposed) == 2, "those two"
 
 
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("return redis.call('DBSIZE')", 2),
+        ("return #redis.call('KEYS', '*')", 2),
+        ("return #redis.call('SCAN', 0)[2]", 2),
+        ("return redis.call('SORT', 'none', 'BY', 'a*', 'GET', 'x')", []),
+    ],
+)
+def test_what_no_key_guards_is_fresh_beside_those_that_write(source: str, answer: Value) -> None:
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        node.kv.holding = True
+        node.begin(node.part(INCREMENT, "a"))
+        node.begin(node.part(source))
+        await node.until(lambda: node.kv.held)
+        assert not node.proposed, "a round comes first"
+        node.do("SET x 1")  # acknowledged before the round is over
+        node.kv.release()
+        assert await node.ended(2) == [[1], [answer]]
+
+    test()
+
+
+@on_loop
+async def test_the_oldest_absence_counts() -> None:
+    """At revision 0 nothing was there, which is no revision that was left out."""
+    node = Node()
+    watched = {b"v": ~0, b"w": ~0}
+    node.do("SET v 1", "DEL v")
+    watched[b"w"] = ~node.kv.machine.revision
+    node.begin(node.part(INCREMENT, "a"), watched=watched)
+    assert await node.ended(1) == [NIL_ARRAY]
+
+
 @on_loop
 async def test_what_has_only_read_is_not_looked_at_in_vain(monkeypatch: pytest.MonkeyPatch) -> None:
     node = Node()

@@ -88,15 +88,15 @@ class Act(Struct, frozen=True, eq=False):
     once: Once | None = None
 
     @property
-    def only_reads(self) -> bool:
-        """Whether its scripts changed nothing when they were last looked at; no promise."""
-        return all(type(part) is ScriptCall and part.script.only_read for part in self.parts)
+    def needs_round(self) -> bool:
+        """Whether its scripts needed one when they were last looked at; no promise."""
+        return all(type(part) is ScriptCall and part.script.needs_round for part in self.parts)
 
-    def note(self, *, only_reads: bool) -> None:
-        """Whether anything was changed this time, by its scripts or those with them."""
+    def note(self, *, needs_round: bool) -> None:
+        """What came of its scripts, and those with them."""
         for part in self.parts:
             if isinstance(part, ScriptCall):
-                part.script.only_read = only_reads
+                part.script.needs_round = needs_round
 
     def answer(self, value: Value) -> None:
         """Tell the client."""

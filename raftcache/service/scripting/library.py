@@ -27,14 +27,14 @@ TOO_LARGE: Final = Failure(f"ERR a script has at most {SCRIPT_SIZE_BYTES_MAX} by
 class Script(Struct, eq=False):
     """One of them. body: what is read, without a first line that says how it is run.
 
-    may_write: what that line says; None if there is none. only_read: whether it changed nothing
-        when somebody looked; a hint.
+    may_write: what that line says; None if there is none. needs_round: whether its answer needed
+        a fresh state when somebody looked, since nothing in the log would guard it; a hint.
     """
 
     sha: str
     body: bytes
     may_write: bool | None = None
-    only_read: bool = False
+    needs_round: bool = False
 
 
 class Library:

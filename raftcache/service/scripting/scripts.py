@@ -59,6 +59,7 @@ class Played(NamedTuple):
     deeds: list[Call]
     seen: dict[bytes, int]
     absent_since: int | None
+    is_loose: bool
 
 
 def _is_large(done: Played | Rehearsal) -> bool:
@@ -113,8 +114,8 @@ class Scripts:
             self._loop.call_soon(self._go)
 
     def _go(self) -> None:
-        """Begin with those that wait. If they will only read, as it seems, a round comes first."""
-        if self._waiting[0].only_reads:
+        """Begin with those that wait; with a round, if they will need one, as it seems."""
+        if self._waiting[0].needs_round:
             self._begin_round(min(len(self._waiting), self._acts_max))
         else:
             self._attempt(self._acts_max, is_fresh=False)
@@ -130,14 +131,15 @@ class Scripts:
         size_bytes_max = self._value_size_bytes_max
         played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
         answers, deeds = played.answers, tuple(played.deeds)
-        self._waiting[0].note(only_reads=not deeds)
-        if deeds:
+        needs_round = played.is_loose or not deeds
+        self._waiting[0].note(needs_round=needs_round)
+        if needs_round and not is_fresh:
+            self._begin_round(len(answers))
+        elif deeds:
             word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
             self._kv.write(self._guarded(word, played), partial(self._proposed, answers))
-        elif is_fresh:
-            self._finish(answers)
         else:
-            self._begin_round(len(answers))
+            self._finish(answers)
 
     def _guarded(self, word: Calls, played: Played) -> Calls:
         """The same, by what the acts need beside it."""
@@ -168,7 +170,8 @@ class Scripts:
                 rehearsal.forget_to(begin)
                 break
             answers.append(value)
-        return Played(answers, rehearsal.deeds, rehearsal.seen, rehearsal.absent_since)
+        absent_since, is_loose = rehearsal.absent_since, rehearsal.is_loose
+        return Played(answers, rehearsal.deeds, rehearsal.seen, absent_since, is_loose)
 
     def _read(self, count: int, refused: RaftcacheError | None) -> None:
         if refused is None:

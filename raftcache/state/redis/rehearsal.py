@@ -24,6 +24,9 @@ MISUSED: Final = Failure("ERR this idempotency number stands for another command
 DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """Calls that choose at random: each moves on what the dice of those after it show."""
 
+_PATTERNED: Final = frozenset((b"SORT", b"SORT_RO"))
+"""With BY or GET they read keys that they do not name."""
+
 
 class Moment(NamedTuple):
     """Where a rehearsal can go back to."""
@@ -43,6 +46,7 @@ class Rehearsal:
         While these are the same, with the same dice, the deeds do what they did here.
     absent_since: the revision after which absent ones among these must not have been there, even
         if they have gone again; None if it does not matter. See CallsSince.
+    is_loose: something was read that none of these stands for: it may be as old as this state is.
     """
 
     def __init__(self, changes: Changes, store: Store, perform: Callable[[Call], Value]) -> None:
@@ -50,6 +54,7 @@ class Rehearsal:
         self.deeds: list[Call] = []
         self.seen: dict[bytes, int] = {}
         self.absent_since: int | None = None
+        self.is_loose = False
         self._base = changes.state.revision
 
     def call(self, call: Call, *, is_write: bool) -> Value:
@@ -57,8 +62,10 @@ class Rehearsal:
 
         Its name is in capitals, and it has as many arguments as it needs.
         """
-        for key in keys_of(call):
+        keys = keys_of(call)
+        for key in keys:
             self._see(key)
+        self.is_loose |= (not keys and not is_write) or call[0] in _PATTERNED
         throws = self._store.throws
         value = self._perform(call)
         if type(value) is Failure:
@@ -88,7 +95,8 @@ class Rehearsal:
             since, was_there = self._base, state.tombstones.was_there(key, ~revision)
         else:
             since, was_there = ~revision, False
-        self.absent_since = min(since, self.absent_since or since)
+        if self.absent_since is None or since < self.absent_since:
+            self.absent_since = since
         return not was_there and not self._revision_of(key)
 
     def _see(self, key: bytes) -> None:
