@@ -100,6 +100,8 @@ def picture(machine: Machine) -> tuple[object, ...]:
         machine.memory_size_bytes,
         machine.count,
         machine.deadline_count,
+        machine.soonest(100),
+        machine.next_deadline_ms(),
         machine.history.end,
         list(machine.notes.pending),
         list(machine.items()),
@@ -126,7 +128,10 @@ def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
     for call in beginning:
         do(machine, CallsSince((call,), SIZE_MAX))
     before = picture(machine)
+    dump = machine.dump()
+    first = next(dump)
     rehearsed = rehearse(machine, steps)
+    assert b"".join((first, *dump)) == before[0], "while a snapshot is taken"
     assert picture(machine) == before
 
     # Another machine does at once what was not undone, as a transaction would.

@@ -228,6 +228,23 @@ async def test_scripts_that_come_meanwhile_go_together() -> None:
 
 
 @on_loop
+async def test_whose_changes_they_are_is_told_rightly() -> None:
+    """Who is not told of its own changes (NOLOOP) must be told of those of others."""
+    node = Node()
+    wrote: list[tuple[int, int]] = []
+    for _ in range(2):
+        node.begin(node.part(INCREMENT, "a"))
+        node.begin(node.part(INCREMENT, "b"), wrote=lambda *revisions: wrote.append(revisions))
+    assert await node.ended(4) == [[1], [1], [2], [2]]
+    changes = node.kv.machine.history.read(0, 10)
+    assert changes is not None
+    assert [(each.revision, each.key) for each in changes] == [
+        *((1, b"a"), (2, b"b"), (3, b"a"), (4, b"b")),
+    ]
+    assert wrote == [(2, 2), (4, 4)]
+
+
+@on_loop
 async def test_where_memory_is_limited_each_goes_by_itself() -> None:
     node = Node(gathers=False)
     for _ in range(5):

@@ -88,6 +88,11 @@ class Act(Struct, frozen=True, eq=False):
     once: Once | None = None
 
     @property
+    def goes_alone(self) -> bool:
+        """Whether what is changed must be its own: it is remembered, or told to its client."""
+        return self.once is not None or self.wrote is not None
+
+    @property
     def needs_round(self) -> bool:
         """Whether its scripts needed one when they were last looked at; no promise."""
         return all(type(part) is ScriptCall and part.script.needs_round for part in self.parts)

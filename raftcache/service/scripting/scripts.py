@@ -157,11 +157,11 @@ class Scripts:
         return word
 
     def _play(self, acts: Sequence[Act], rehearsal: Rehearsal) -> Played:
-        """As many of them as fit together, one at least; one that is done once goes alone."""
+        """As many of them as fit together, one at least; some go alone."""
         answers = list[Value]()
         self._player.begin()
         for act in acts:
-            if answers and (act.once is not None or acts[0].once is not None):
+            if answers and (act.goes_alone or acts[0].goes_alone):
                 break
             begin = rehearsal.now()
             value, is_clean = self._player.play(act, rehearsal)
