@@ -215,6 +215,23 @@ async def test_it_gives_up_when_others_never_stop() -> None:
 
 
 @on_loop
+async def test_a_key_that_others_change_does_not_hold_up_the_rest() -> None:
+    node = Node()
+    node.kv.holding = True
+    for number in range(8):
+        node.begin(node.part(INCREMENT, f"k{number}"))
+    while len(node.answers) < 8:
+        await node.until(lambda: node.kv.held or len(node.answers) == 8)
+        if node.kv.held:
+            node.do("INCR k7")
+            node.kv.release(0)
+    assert await node.ended(8) == [[1]] * 7 + [TOO_CONTENDED]
+    sizes = [len(word.calls) for word in node.proposed if word.atomic]
+    assert sizes[:7] == [8, 4, 4, 2, 2, 1, 1]
+    assert sum(sizes) < 2 * 8 + 2 * 4 + 2 * 2 + 2 * ATTEMPTS_MAX
+
+
+@on_loop
 async def test_scripts_that_come_meanwhile_go_together() -> None:
     node = Node()
     node.kv.holding = True

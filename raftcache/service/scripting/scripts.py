@@ -86,6 +86,8 @@ class Scripts:
         self._value_size_bytes_max = value_size_bytes_max
         self._player = player
         self._acts_max = ACTS_AT_ONCE_MAX if gathers else 1
+        self._together_max = self._acts_max
+        """Less, while others change the keys: one such key holds up all that goes with it."""
         self.library = Library()
         self._waiting: list[Act] = []
         """In the order of their coming; those under way are the first."""
@@ -116,9 +118,9 @@ class Scripts:
     def _go(self) -> None:
         """Begin with those that wait; with a round, if they will need one, as it seems."""
         if self._waiting[0].needs_round:
-            self._begin_round(min(len(self._waiting), self._acts_max))
+            self._begin_round(min(len(self._waiting), self._together_max))
         else:
-            self._attempt(self._acts_max, is_fresh=False)
+            self._attempt(self._together_max, is_fresh=False)
 
     def _begin_round(self, count: int) -> None:
         when_current(self._kv, self._machine, LINEARIZABLE, partial(self._read, count))
@@ -189,9 +191,11 @@ class Scripts:
             for act in self._waiting[: len(answers)] if is_new else ():
                 if act.wrote is not None:
                     act.wrote(outcome.revision - outcome.count + 1, outcome.revision)
+            self._together_max = min(2 * self._together_max, self._acts_max)
             self._finish(answers)
         elif self._attempts < ATTEMPTS_MAX:
             self._attempts += 1
+            self._together_max = max(1, len(answers) // 2)
             self._loop.call_soon(self._go)
         else:
             self._finish([TOO_CONTENDED] * len(answers))
