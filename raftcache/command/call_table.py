@@ -20,6 +20,9 @@ from msgspec import Struct
 
 from raftcache.command.call_rows import collections, doors, sorted_sets, streams, strings
 
+REDIS_VERSION: Final = b"7.0.15"
+"""What clients and scripts are told, for they decide by it what they use."""
+
 
 class CallSpec(Struct, frozen=True):
     """One supported command, or subcommand.

@@ -6,6 +6,7 @@ from typing import Final, TypeAlias
 
 from msgspec import Struct
 
+from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.once import Once
 
 Call: TypeAlias = tuple[bytes, ...]
@@ -25,6 +26,9 @@ SINCE_MAX: Final = 10_000
 
 DICE_MAX: Final = 1 << 63
 """Dice are below."""
+
+DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
+"""Calls that choose at random: each moves on what the dice of those after it show."""
 
 
 class Calls(Struct, array_like=True, tag=25, frozen=True):
@@ -59,6 +63,10 @@ class CallsSince(Calls, array_like=True, tag=26, frozen=True):
     """
 
     since: int = 0
+
+
+SINCE_NOTHING: Final[int] = INTEGER_MAX
+"""A since behind which nothing was there: of calls that only nodes which know it are to do."""
 
 
 class CallsAnswered(Calls, array_like=True, tag=27, frozen=True):

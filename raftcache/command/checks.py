@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
-from raftcache.command.calls import (
-    Calls,
-)
+from raftcache.command.calls import Calls
 from raftcache.command.checks_of_calls import CHECKS_OF_CALLS
 from raftcache.command.leasing import (
     LeaseGrant,

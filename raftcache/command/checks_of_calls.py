@@ -42,22 +42,20 @@ def _check_calls(
     return None
 
 
-def _check_calls_since(command: CallsSince) -> str | None:
-    if not 0 <= command.since <= INTEGER_MAX:
+def _check_calls_since(command: CallsSince | CallsAnswered) -> str | None:
+    if command.since is not None and not 0 <= command.since <= INTEGER_MAX:
         return f"keys were absent at a revision, {command.since} is none"
     return _check_calls(command, SINCE_MAX, SINCE_MAX)
 
 
 def _check_calls_answered(command: CallsAnswered) -> str | None:
-    if command.since is not None and not 0 <= command.since <= INTEGER_MAX:
-        return f"keys were absent at a revision, {command.since} is none"
     if command.once is None or not command.atomic:
         return "what is answered is remembered of a transaction under an idempotency key"
     try:
         unpack_values(command.answers)
     except (ValueError, TypeError) as error:
         return f"answers that cannot be read: {error}"
-    return _check_calls(command, SINCE_MAX, SINCE_MAX)
+    return _check_calls_since(command)
 
 
 CHECKS_OF_CALLS: Final[dict[type, Callable[[Any], str | None]]] = {

@@ -22,6 +22,11 @@ Value: TypeAlias = Any
 """One of the above; no type says it more exactly and helps."""
 
 
+RESP2: Final = 2
+RESP3: Final = 3
+"""The versions of the protocol."""
+
+
 class NilArray(Enum):
     """The null that stands for a missing array; RESP3 has one null for all."""
 

@@ -25,6 +25,7 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
+from raftcache.service.calls import settle
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.service.wording import WRONG_TYPE, once_of, values_of
@@ -216,12 +217,7 @@ class Blocking:
 
     def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)
-        if waiter.future.done():
-            return
-        if isinstance(value, RaftcacheError):
-            waiter.future.set_exception(value)
-        else:
-            waiter.future.set_result(value)
+        settle(waiter.future, value)
 
     # Lines.
 

@@ -45,6 +45,16 @@ def when_current(kv: Kv, machine: Machine, want: Want, done: FreshDone) -> None:
     kv.when_fresh(want, fresh)
 
 
+def settle(future: asyncio.Future[T], value: T | RaftcacheError) -> None:
+    """What a future is waited for; an error is raised there. Nothing, if that has ended already."""
+    if future.done():
+        return
+    if isinstance(value, RaftcacheError):
+        future.set_exception(value)
+    else:
+        future.set_result(value)
+
+
 async def called(call: Callable[[Callable[[T], None]], None]) -> T:
     """What a call that answers by a callback answers."""
     future: asyncio.Future[T] = asyncio.get_running_loop().create_future()

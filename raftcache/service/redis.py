@@ -12,8 +12,15 @@ from typing import Final, Protocol
 from msgspec.structs import replace
 
 from raftcache.command.call_table import keys_of
-from raftcache.command.calls import DICE_MAX, STREAM_CALLS, Call, Calls, CallsSince
-from raftcache.command.limits import INTEGER_MAX
+from raftcache.command.calls import (
+    DICE_MAX,
+    DICED,
+    SINCE_NOTHING,
+    STREAM_CALLS,
+    Call,
+    Calls,
+    CallsSince,
+)
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import INTRODUCED
@@ -33,11 +40,11 @@ from raftcache.service.pipeline import Alone, Pipeline, Wrote
 from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
-from raftcache.state.redis.rehearsal import DICED
 
 _UNUSUAL: Final = DICED | STREAM_CALLS
 
-_PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
+PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
+"""Whom a message reaches, the door knows and not the log."""
 
 
 class Redis(Protocol):
@@ -236,7 +243,7 @@ class RedisService:
             wrote(outcome.revision - outcome.count + 1, outcome.revision)
         if self._receivers is not None and 0 in values:  # which the log answers to a message
             for place, call in enumerate(calls):
-                if call[0] in _PUBLISHING and values[place] == 0:
+                if call[0] in PUBLISHING and values[place] == 0:
                     values[place] = self._receivers(call)
         return values
 
@@ -253,7 +260,7 @@ class RedisService:
         dice = self.throw(calls)
         if STREAM_CALLS.isdisjoint(names):
             return Calls(tuple(calls), limit, atomic, watched, dice)
-        return CallsSince(tuple(calls), limit, atomic, watched, dice, since=INTEGER_MAX)
+        return CallsSince(tuple(calls), limit, atomic, watched, dice, since=SINCE_NOTHING)
 
     def _transaction(self, calls: Sequence[Call], watched: Mapping[bytes, int]) -> Calls:
         """EXEC as a command. Keys that were absent must have been so since the first one was."""

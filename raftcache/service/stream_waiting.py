@@ -21,7 +21,7 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
 from raftcache.service.blocking import PLACES_MAX
-from raftcache.service.calls import when_current
+from raftcache.service.calls import settle, when_current
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.service.wording import MISTAKE
@@ -145,12 +145,7 @@ class StreamWaiting:
 
     def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)
-        if waiter.future.done():
-            return
-        if isinstance(value, RaftcacheError):
-            waiter.future.set_exception(value)
-        else:
-            waiter.future.set_result(value)
+        settle(waiter.future, value)
 
     # Lines.
 

@@ -62,8 +62,11 @@ class Tombstones:
 
     def note(self, key: bytes, revision: int) -> None:
         """A key goes that was changed at this revision last."""
-        if self._revisions and not self.was_there(key, revision - 1):
-            _REVISION.pack_into(self._revisions, place_of(key), revision)
+        if not self._revisions:
+            return
+        at = place_of(key)
+        if _REVISION.unpack_from(self._revisions, at)[0] < revision:
+            _REVISION.pack_into(self._revisions, at, revision)
 
     def was_there(self, key: bytes, revision: int) -> bool:
         """Whether a key that is absent may have been there after a revision; they are kept."""

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.call_table import SPECS, fault, find
-from raftcache.command.calls import Call, CallsSince
+from raftcache.command.calls import DICED, Call, CallsSince
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value
 from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis.execute import HANDLERS
-from raftcache.state.redis.rehearsal import DICED, Rehearsal
+from raftcache.state.redis.rehearsal import Rehearsal
 from tests.differential.families import ALL, DATA, FILLED
 from tests.differential.grammar import EVERY_CURSOR, Arguments, calls, right_calls
 from tests.differential.pools import POOLS

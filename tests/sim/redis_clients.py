@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from raftcache.command.values import NIL_ARRAY, Value
+from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.service.scripting.acts import Act, ScriptCall
 from raftcache.service.scripting.scripts import Scripts
 from raftcache.service.wording import once_of
@@ -110,10 +110,8 @@ class _Client:
 
 def _part(scripts: Scripts, source: bytes, count: bytes, *rest: bytes) -> ScriptCall:
     """One call of a script, as EVAL has it."""
-    name = scripts.load(source)
-    assert isinstance(name, bytes), name
-    script = scripts.library.find(name)
-    assert script is not None
+    script = scripts.load(source)
+    assert not isinstance(script, Failure), script
     return ScriptCall(script, rest[: int(count)], rest[int(count) :])
 
 

@@ -16,14 +16,14 @@ from redis.crc import key_slot
 from raftcache.cluster.group import Copies, Group, GroupView
 from raftcache.command import versions
 from raftcache.command.call_table import SPECS
-from raftcache.command.values import Failure, Value, Verbatim
+from raftcache.command.values import RESP2, RESP3, Failure, Value, Verbatim
 from raftcache.config import Address, Config, Durability, Storage
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.replica import ReplicaStatus
 from raftcache.server.resp import cluster, sentinel
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.discovery import DiscoveryCalls
-from raftcache.server.resp.encode import RESP2, RESP3, encode
+from raftcache.server.resp.encode import encode
 from raftcache.server.resp.table import CallTable, Entry
 from raftcache.server.resp.waiting import Waits
 from raftcache.server.resp.words import NOT_INTEGER

@@ -6,8 +6,17 @@ import math
 
 import pytest
 
-from raftcache.command.values import NIL_ARRAY, Failure, Members, Pairs, Value, Verbatim
-from raftcache.server.resp.encode import RESP2, RESP3, Pushes, encode, encode_all, encode_push
+from raftcache.command.values import (
+    NIL_ARRAY,
+    RESP2,
+    RESP3,
+    Failure,
+    Members,
+    Pairs,
+    Value,
+    Verbatim,
+)
+from raftcache.server.resp.encode import Pushes, encode, encode_all, encode_push
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from raftcache.command.values import Failure, Members, Pairs, Value, Verbatim
+from raftcache.service.scripting.answers import sha_of
 from raftcache.service.scripting.interpreter import (
     LOOKS_MAX,
     NO_MEMORY,
@@ -249,9 +250,13 @@ def test_a_log(run: Run) -> None:
 # The library.
 
 
+def made(source: bytes) -> Script | Failure:
+    return script_of(source, sha_of(source).decode())
+
+
 def test_scripts_are_found_by_their_names() -> None:
     library = Library()
-    script = script_of(b"return 1")
+    script = made(b"return 1")
     assert isinstance(script, Script)
     library.add(script)
     name = b"e0e1f9fabfc9d4800c877a703b823ac0578ff8db"
@@ -263,8 +268,8 @@ def test_scripts_are_found_by_their_names() -> None:
 
 def test_the_library_forgets_what_was_used_longest_ago() -> None:
     library = Library()
-    made = [script_of(b"return %d" % number) for number in range(SCRIPTS_MAX + 1)]
-    scripts = [each for each in made if isinstance(each, Script)]
+    every = [made(b"return %d" % number) for number in range(SCRIPTS_MAX + 1)]
+    scripts = [each for each in every if isinstance(each, Script)]
     for script in scripts[:-1]:
         library.add(script)
     assert library.find(scripts[0].sha.encode())
@@ -279,18 +284,18 @@ def test_the_library_has_a_size() -> None:
     size = SCRIPT_SIZE_BYTES_MAX - 10
     count = SCRIPTS_SIZE_BYTES_MAX // SCRIPT_SIZE_BYTES_MAX
     for number in range(2 * count):
-        script = script_of(b"--%08d" % number + b" " * (size - 10))
+        script = made(b"--%08d" % number + b" " * (size - 10))
         assert isinstance(script, Script)
         library.add(script)
         library.add(script)
     assert len(library) == count
-    assert script_of(b" " * (SCRIPT_SIZE_BYTES_MAX + 1)) == TOO_LARGE
+    assert made(b" " * (SCRIPT_SIZE_BYTES_MAX + 1)) == TOO_LARGE
 
 
 def test_a_first_line_of_its_own() -> None:
-    script: Any = script_of(b"#!lua flags=no-writes,allow-stale\nreturn 1")
+    script: Any = made(b"#!lua flags=no-writes,allow-stale\nreturn 1")
     assert script.may_write is False
     assert script.body == b"\nreturn 1"
-    script = script_of(b"#!lua\nreturn 1")
+    script = made(b"#!lua\nreturn 1")
     assert script.may_write
-    assert script_of(b"#!lua") == Failure("ERR Invalid script shebang")
+    assert made(b"#!lua") == Failure("ERR Invalid script shebang")

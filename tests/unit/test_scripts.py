@@ -40,17 +40,15 @@ class Node:
     def __init__(self, *, gathers: bool = True) -> None:
         self.kv = FakeKv()
         loop = asyncio.get_running_loop()
-        self.player = Player(lambda call: 3, self.kv.now_ms)
+        self.player = Player(lambda call: 3, self.kv)
         self.scripts = Scripts(
             self.kv, self.kv.machine, Dice(), loop, 1 << 20, self.player, gathers=gathers
         )
         self.answers: list[Value] = []
 
     def part(self, source: str, *keys: str, arguments: Sequence[bytes] = ()) -> ScriptCall:
-        name = self.scripts.load(source.encode())
-        assert isinstance(name, bytes), name
-        script = self.scripts.library.find(name)
-        assert isinstance(script, Script)
+        script = self.scripts.load(source.encode())
+        assert isinstance(script, Script), script
         return ScriptCall(script, [key.encode() for key in keys], arguments)
 
     def begin(self, *parts: Any, **more: Any) -> None:

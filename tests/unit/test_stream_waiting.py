@@ -276,7 +276,7 @@ async def test_a_script_says_the_id_that_its_entry_gets() -> None:
 @on_loop
 async def test_scripts_of_an_older_cluster_write_no_streams() -> None:
     node = Node()
-    node.player._commands_version = lambda: 3
+    node.kv.commands_version = 3
     add = node.part("return redis.call('XADD', 's', '*', 'f', 'v')")
     other = node.part("return redis.call('SET', 'a', 1)")
     node.begin(add)

@@ -11,9 +11,8 @@ from msgspec import Struct
 from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import Call
 from raftcache.command.integers import integer_or_none
-from raftcache.command.values import Failure, Members, Value
+from raftcache.command.values import RESP3, Failure, Members, Value
 from raftcache.server.resp.client import Client, Clients
-from raftcache.server.resp.encode import RESP3
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
-from raftcache.command.values import Value
-from raftcache.server.resp.encode import RESP2, encode_push
+from raftcache.command.values import RESP2, Value
+from raftcache.server.resp.encode import encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.service.kv import LINEARIZABLE, Want
 from raftcache.service.pipeline import Wrote

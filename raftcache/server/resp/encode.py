@@ -12,6 +12,8 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.values import (
+    RESP2,
+    RESP3,
     Entries,
     Failure,
     Members,
@@ -21,9 +23,6 @@ from raftcache.command.values import (
     Verbatim,
     double_text,
 )
-
-RESP2: Final = 2
-RESP3: Final = 3
 
 _LOST: Final = ("UNKNOWN ", "CLUSTERDOWN ")
 

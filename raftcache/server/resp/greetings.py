@@ -6,16 +6,13 @@ import hmac
 from collections.abc import Callable
 from typing import Final
 
+from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.integers import integer_or_none
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import RESP2, RESP3, Failure, Value
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.encode import RESP2, RESP3
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX, as_text, is_plain_word
-
-REDIS_VERSION: Final = b"7.0.15"
-"""What clients are told, for they decide by it what they use."""
 
 BAD_NAME: Final = Failure("ERR Client names cannot contain spaces, newlines or special characters.")
 WRONG_PASSWORD: Final = Failure("WRONGPASS invalid username-password pair or user is disabled.")

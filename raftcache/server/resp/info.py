@@ -11,6 +11,7 @@ from typing import Final, Protocol
 
 from msgspec import Struct
 
+from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.values import Value, Verbatim
 from raftcache.config import Config, Durability
 from raftcache.metrics import RespCounters
@@ -18,7 +19,6 @@ from raftcache.ports import Clock
 from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.cluster import info_replication
 from raftcache.server.resp.discovery import View
-from raftcache.server.resp.greetings import REDIS_VERSION
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable
 

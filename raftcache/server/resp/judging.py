@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from raftcache.command.values import Failure
+from raftcache.command.values import RESP2, Failure
 from raftcache.server.resp.client import Client
-from raftcache.server.resp.encode import RESP2
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Entry
 from raftcache.service.wording import NOT_BEGUN

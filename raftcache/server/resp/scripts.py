@@ -14,6 +14,7 @@ from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
 from raftcache.service.scripting.acts import Act, Part, ScriptCall
+from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import Scripts
 from raftcache.service.wording import NOT_BEGUN, is_open, once_of
 
@@ -55,7 +56,7 @@ class ScriptCalls:
         table.add("SCRIPT|FLUSH", self._flush)
         table.add("SCRIPT|HELP", lambda client, call: help_lines(_HELP))
         table.add("SCRIPT|KILL", lambda client, call: NOT_BUSY)
-        table.add("SCRIPT|LOAD", lambda client, call: self._scripts.load(call[2]))
+        table.add("SCRIPT|LOAD", self._load)
 
     def transact(
         self, client: Client, calls: Sequence[Request], watched: Mapping[bytes, int], done: Done
@@ -74,12 +75,9 @@ class ScriptCalls:
             return TOO_MANY_KEYS
         if count < 0:
             return NEGATIVE_KEYS
-        name = call[1] if call[0].startswith(b"EVALSHA") else self._scripts.load(call[1])
-        if isinstance(name, Failure):
-            return name
-        script = self._scripts.library.find(name)
-        if script is None:
-            return NO_SCRIPT
+        script = self._script(call)
+        if isinstance(script, Failure):
+            return script
         is_read_only = call[0].endswith(b"_RO")
         if is_read_only and script.may_write:
             return NOT_READ_ONLY
@@ -87,6 +85,11 @@ class ScriptCalls:
         if client.before_reads is not None and keys:
             client.before_reads([[b"EXISTS", *keys]])
         return ScriptCall(script, keys, arguments, is_read_only)
+
+    def _script(self, call: Request) -> Script | Failure:
+        if call[0].startswith(b"EVALSHA"):
+            return self._scripts.library.find(call[1]) or NO_SCRIPT
+        return self._scripts.load(call[1])
 
     def _eval(self, client: Client, call: Request, done: Done) -> None:
         part, numbers = self._part(client, call), client.idempotency
@@ -99,6 +102,10 @@ class ScriptCalls:
         else:
             once = _once(numbers, [part])
             self._scripts.run(Act((part,), _first(_holding(numbers, done)), {}, client.wrote, once))
+
+    def _load(self, client: Client, call: Request) -> Value:
+        script = self._scripts.load(call[2])
+        return script if isinstance(script, Failure) else script.sha.encode()
 
     def _exists(self, client: Client, call: Request) -> Value:
         return [int(self._scripts.library.knows(name)) for name in call[2:]]

@@ -13,9 +13,10 @@ from raftcache.command.calls import SINCE_MAX, STREAM_CALLS, Call, CallsSince
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.once import Once
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
-from raftcache.command.versions import COMMANDS
 from raftcache.command.words import INTRODUCED
+from raftcache.service.kv import Kv
 from raftcache.service.pipeline import Wrote
+from raftcache.service.redis import PUBLISHING
 from raftcache.service.scripting.interpreter import LOOKS_MAX, Chunk, Interpreter
 from raftcache.service.scripting.library import SCRIPTS_MAX, Script
 from raftcache.service.wording import MISTAKE
@@ -49,9 +50,6 @@ _TOO_NEW: Final = Failure(
     f"TRYAGAIN streams need commands of version {_STREAMS_SINCE}, which not all voters know:"
     " upgrade every node first"
 )
-
-PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
-"""Whom a message reaches, the door knows and not the log."""
 
 LOG_LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 """Of Redis' levels."""
@@ -114,18 +112,9 @@ class Act(Struct, frozen=True, eq=False):
 class Player:
     """Does acts in a rehearsal, with an interpreter for their scripts."""
 
-    def __init__(
-        self,
-        receivers: Callable[[Call], int],
-        now_ms: Callable[[], int],
-        commands_version: Callable[[], int] = lambda: COMMANDS,
-    ) -> None:
-        """receivers: how many a message reaches here. now_ms: cluster time, about.
-
-        commands_version: see Kv.
-        """
-        self._receivers, self._now_ms = receivers, now_ms
-        self._commands_version = commands_version
+    def __init__(self, receivers: Callable[[Call], int], kv: Kv) -> None:
+        """receivers: how many a message reaches here."""
+        self._receivers, self._kv = receivers, kv
         self._interpreter = Interpreter(_log)
         self._chunks: dict[Script, Chunk] = {}
         self._size_bytes = 0
@@ -235,7 +224,7 @@ class Player:
 
     def _call(self, call: Call, is_write: bool, rehearsal: Rehearsal) -> Value:
         """A call of data."""
-        if is_write and call[0] in STREAM_CALLS and self._commands_version() < _STREAMS_SINCE:
+        if is_write and call[0] in STREAM_CALLS and self._kv.commands_version < _STREAMS_SINCE:
             self._has_failed = True
             return _TOO_NEW
         value = rehearsal.call(call, is_write=is_write)
@@ -257,7 +246,7 @@ class Player:
         """What else a script may ask for."""
         match call:
             case [b"TIME"]:
-                now_ms = self._now_ms()
+                now_ms = self._kv.now_ms()
                 return [b"%d" % (now_ms // 1000), b"%d" % (now_ms % 1000 * 1000)]
             case [b"PING"]:
                 return "PONG"

@@ -1,8 +1,9 @@
-"""How a function that a script calls says what is wrong."""
+"""What passes between scripts and Python: values, lines, and what is wrong with an argument."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from hashlib import sha1
 from typing import Any, TypeAlias
 
 Lua: TypeAlias = Any
@@ -32,3 +33,18 @@ def answer(work: Callable[[], Lua]) -> Answer:
 def number_text(number: float, digits: int) -> bytes:
     """As C's %.Ng has it."""
     return b"%.*g" % (digits, number)
+
+
+def sha_of(data: bytes) -> bytes:
+    """The SHA-1 of some bytes as Redis writes it: what EVALSHA calls a script, too."""
+    return sha1(data).hexdigest().encode()
+
+
+def as_text(line: bytes) -> str:
+    """A line of an answer; bytes that are no text come back as they were (as_bytes)."""
+    return line.decode(errors="surrogateescape")
+
+
+def as_bytes(line: str) -> bytes:
+    """A line of an answer, in Lua."""
+    return line.encode(errors="surrogateescape")

@@ -58,22 +58,13 @@ def _packed_float(value: float) -> bytes:
 def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
     """cmsgpack.unpack: all values that stand behind each other, as a table with their number n."""
 
-    def made(value: Lua) -> Lua:
-        match value:
-            case list():
-                return [made(each) for each in value]
-            case dict():
-                return {made(name): made(each) for name, each in value.items()}
-            case _:
-                return value
-
     def work(data: Lua) -> Lua:
         if type(data) is not bytes:
             raise Unfit(b"bad argument #1 to 'unpack' (string expected)")
         reader = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=len(data) + 1)
         reader.feed(data)
         try:
-            values = [made(value) for value in reader]
+            values = list(reader)
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise Unfit(b"Bad data format in input. %b" % str(error).encode()) from None
         if reader.tell() != len(data):

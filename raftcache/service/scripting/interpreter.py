@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from hashlib import sha1
 from importlib import resources
 from typing import Any, Final, TypeAlias
 
 from lupa.lua51 import LuaError, LuaRuntime
 
-from raftcache.command.values import Failure, Value
-from raftcache.service.scripting.answers import Lua, number_text
+from raftcache.command.call_table import REDIS_VERSION
+from raftcache.command.values import RESP2, RESP3, Failure, Value
+from raftcache.service.scripting.answers import Lua, as_bytes, as_text, number_text, sha_of
 from raftcache.service.scripting.bits import BIT
 from raftcache.service.scripting.cjson import decode_json, encode_json
 from raftcache.service.scripting.cmsgpack import pack, unpack
-from raftcache.service.scripting.tables import RESP2, RESP3, from_lua, text_bytes, to_lua
+from raftcache.service.scripting.tables import from_lua, to_lua
 
 Chunk: TypeAlias = Any
 """A script that was read; of one interpreter."""
@@ -41,8 +41,7 @@ REPLY_ELEMENTS_MAX: Final = 100_000
 REPLY_DEPTH_MAX: Final = 128
 """Of tables in tables in what it answers."""
 
-VERSION: Final = b"7.0.15"
-VERSION_NUMBER: Final = 0x7000F
+VERSION_NUMBER: Final = int.from_bytes(map(int, REDIS_VERSION.split(b".")), "big")
 """Of the Redis whose world it is."""
 
 LEVELS: Final = (0, 1, 2, 3)
@@ -94,7 +93,7 @@ class Interpreter:
             b"call": self._call,
             b"setresp": self._set_protocol,
             b"log": self._note,
-            b"sha1hex": lambda text: sha1(text).hexdigest().encode(),
+            b"sha1hex": sha_of,
             b"encode_json": encode_json,
             b"decode_json": decode_json(null, self._table),
             b"pack": pack,
@@ -102,12 +101,12 @@ class Interpreter:
         }
         values = {
             b"null": null,
-            b"version": VERSION,
+            b"version": REDIS_VERSION,
             b"version_number": VERSION_NUMBER,
             b"elements_max": REPLY_ELEMENTS_MAX,
             b"depth_max": REPLY_DEPTH_MAX,
-            b"too_long": text_bytes(TOO_LONG.text),
-            b"too_many": text_bytes(TOO_MANY.text),
+            b"too_long": as_bytes(TOO_LONG.text),
+            b"too_many": as_bytes(TOO_MANY.text),
         }
         return self._table({**functions, **BIT, **values})
 
@@ -123,8 +122,7 @@ class Interpreter:
         except LuaError:
             return self._out_of_memory()
         if chunk is None:
-            why = why.decode(errors="surrogateescape")
-            return Failure(f"ERR Error compiling script (new function): {why}")
+            return Failure(f"ERR Error compiling script (new function): {as_text(why)}")
         return chunk
 
     def run(
@@ -160,7 +158,7 @@ class Interpreter:
             text = b"ERR unknown error"
         if text.endswith(_LUA_NO_MEMORY):
             return self._out_of_memory()
-        what = text.decode(errors="surrogateescape")
+        what = as_text(text)
         if what in (TOO_LONG.text, TOO_MANY.text):
             return Failure(what)
         # The caller of what failed has left no trace if that was the last thing it did.

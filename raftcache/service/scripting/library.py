@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from hashlib import sha1
 from typing import Final
 
 from msgspec import Struct
 
 from raftcache.command.values import Failure
+from raftcache.service.scripting.answers import as_text
 
 SCRIPT_SIZE_BYTES_MAX: Final = 256 << 10
 """Read in 10 ms."""
@@ -74,14 +74,8 @@ class Library:
         return len(self._scripts)
 
 
-def name_of(source: bytes) -> bytes:
-    """What EVALSHA calls a script."""
-    return sha1(source).hexdigest().encode()
-
-
-def script_of(source: bytes) -> Script | Failure:
+def script_of(source: bytes, sha: str) -> Script | Failure:
     """A script, whose first line may be `#!lua flags=...`; or what is wrong with it."""
-    sha = name_of(source).decode()
     if len(source) > SCRIPT_SIZE_BYTES_MAX:
         return TOO_LARGE
     if not source.startswith(b"#!"):
@@ -91,17 +85,13 @@ def script_of(source: bytes) -> Script | Failure:
         return Failure("ERR Invalid script shebang")
     engine, *options = line.split()
     if engine != b"#!lua":
-        return Failure(f"ERR Unexpected engine in script shebang: {_text(engine)}")
+        return Failure(f"ERR Unexpected engine in script shebang: {as_text(engine)}")
     flags = set[bytes]()
     for option in options:
         name, _, value = option.partition(b"=")
         if name != b"flags":
-            return Failure(f"ERR Unknown lua shebang option: {_text(option)}")
+            return Failure(f"ERR Unknown lua shebang option: {as_text(option)}")
         flags.update(flag for flag in value.split(b",") if flag)
     for flag in flags - FLAGS:
-        return Failure(f"ERR Unexpected flag in script shebang: {_text(flag)}")
+        return Failure(f"ERR Unexpected flag in script shebang: {as_text(flag)}")
     return Script(sha, b"\n" + rest, b"no-writes" not in flags)
-
-
-def _text(word: bytes) -> str:
-    return word.decode(errors="surrogateescape")

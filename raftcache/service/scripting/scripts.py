@@ -21,13 +21,13 @@ from typing import Final, NamedTuple
 from raftcache.command.calls import (
     CALLS_MAX,
     DICE_MAX,
+    SINCE_NOTHING,
     STREAM_CALLS,
     WATCHED_MAX,
     Call,
     Calls,
     CallsAnswered,
 )
-from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value, pack_values
 from raftcache.errors import RaftcacheError
@@ -36,7 +36,8 @@ from raftcache.service.calls import when_current
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.service.redis import since
 from raftcache.service.scripting.acts import Act, Player
-from raftcache.service.scripting.library import Library, name_of, script_of
+from raftcache.service.scripting.answers import sha_of
+from raftcache.service.scripting.library import Library, Script, script_of
 from raftcache.service.wording import failure_of, values_of
 from raftcache.state.machine import Machine
 from raftcache.state.redis.rehearsal import Rehearsal
@@ -94,19 +95,20 @@ class Scripts:
         self._is_busy = False
         self._attempts = 0
 
-    def load(self, source: bytes) -> bytes | Failure:
-        """Keep a script, and say its name; or what is wrong with it."""
-        name = name_of(source)
-        if self.library.find(name) is not None:
-            return name
-        script = script_of(source)
+    def load(self, source: bytes) -> Script | Failure:
+        """The script with this source, which is kept; or what is wrong with it."""
+        sha = sha_of(source)
+        known = self.library.find(sha)
+        if known is not None:
+            return known
+        script = script_of(source, sha.decode())
         if isinstance(script, Failure):
             return script
         wrong = self._player.fault(script)
         if wrong is not None:
             return wrong
         self.library.add(script)
-        return name
+        return script
 
     def run(self, act: Act) -> None:
         """Do it; its done is called later."""
@@ -147,7 +149,7 @@ class Scripts:
         """The same, by what the acts need beside it."""
         once, absent_since = self._waiting[0].once, played.absent_since
         if absent_since is None and not STREAM_CALLS.isdisjoint([call[0] for call in word.calls]):
-            absent_since = INTEGER_MAX  # which older nodes do not know, and so refuse
+            absent_since = SINCE_NOTHING
         if once is not None:
             limit, dice, answers = word.size_bytes_max, word.dice, pack_values(played.answers[0])
             calls, seen = word.calls, word.watched

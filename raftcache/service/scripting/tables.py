@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import Final
 
 from lupa.lua51 import lua_type
 
 from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
 from raftcache.command.values import (
     NIL_ARRAY,
+    RESP3,
     Entries,
     Failure,
     Members,
@@ -18,16 +18,7 @@ from raftcache.command.values import (
     Verbatim,
     double_text,
 )
-from raftcache.service.scripting.answers import Lua
-
-RESP2: Final = 2
-RESP3: Final = 3
-"""Which answers a script wants: those of the older protocol, unless it asks for the newer."""
-
-
-def text_bytes(text: str) -> bytes:
-    """A line of an answer: bytes that were no text come back as they were."""
-    return text.encode(errors="surrogateescape")
+from raftcache.service.scripting.answers import Lua, as_bytes, as_text
 
 
 def to_lua(value: Value, protocol: int) -> Lua:
@@ -44,9 +35,9 @@ def to_lua(value: Value, protocol: int) -> Lua:
         case None:
             return None if is_new else False
         case str():
-            return {b"ok": text_bytes(value)}
+            return {b"ok": as_bytes(value)}
         case Failure(text):
-            return {b"err": text_bytes(text)}
+            return {b"err": as_bytes(text)}
         case float():
             return {b"double": value} if is_new else double_text(value)
         case Verbatim(text):
@@ -102,9 +93,9 @@ def from_lua(value: Lua, protocol: int) -> Value:
     parts = [value[place] for place in range(1, len(value) + 1)]
     match value[0]:
         case b"err":
-            return Failure(_text(parts[0]))
+            return Failure(as_text(parts[0]))
         case b"ok":
-            return _text(parts[0])
+            return as_text(parts[0])
         case b"double":
             return float(parts[0])
         case b"verbatim_string":
@@ -119,10 +110,6 @@ def from_lua(value: Lua, protocol: int) -> Value:
             return Members(values)
         case _:
             return values
-
-
-def _text(line: bytes) -> str:
-    return line.decode(errors="surrogateescape")
 
 
 def _integer(number: float) -> int:

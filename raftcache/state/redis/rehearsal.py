@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from raftcache.command.call_table import keys_of
-from raftcache.command.calls import Call
+from raftcache.command.calls import DICED, Call
 from raftcache.command.once import Once
 from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value
@@ -20,9 +20,6 @@ from raftcache.state.redis.store import Spent, Store
 from raftcache.state.redis.streams import with_id
 
 MISUSED: Final = Failure("ERR this idempotency number stands for another command")
-
-DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
-"""Calls that choose at random: each moves on what the dice of those after it show."""
 
 _PATTERNED: Final = frozenset((b"SORT", b"SORT_RO"))
 """With BY or GET they read keys that they do not name."""
