@@ -50,9 +50,18 @@ class Calls(Struct, array_like=True, tag=25, frozen=True):
     once: Once | None = None
 
 
-STREAM_CALLS: Final = frozenset(b"XADD XDEL XINFO XLEN XRANGE XREAD XREVRANGE XSETID XTRIM".split())
-"""They travel in CallsSince, or in CallsAnswered with a since: nodes that know neither do not know
-them, and so Calls know them nowhere."""
+CALLS_INTRODUCED: Final[dict[bytes, int]] = {
+    **dict.fromkeys(b"XADD XDEL XLEN XRANGE XREAD XREVRANGE XSETID XTRIM".split(), 4),
+    **dict.fromkeys(b"XACK XAUTOCLAIM XCLAIM XGROUP XINFO XPENDING XREADGROUP".split(), 5),
+}
+"""The version of the commands (versions.py) that brought each call which is newer than Calls.
+
+They travel in CallsSince, or in CallsAnswered with a since: nodes that know neither do not know
+them, and so Calls know them nowhere. What needs a newer version than these kinds do is refused
+until every voter has it (codec.version_needed); so is one that answers other things since then.
+"""
+
+NEWER_CALLS: Final = frozenset(CALLS_INTRODUCED)
 
 
 class CallsSince(Calls, array_like=True, tag=26, frozen=True):

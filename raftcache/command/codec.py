@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 from xxhash import xxh3_128
 
+from raftcache.command.calls import CALLS_INTRODUCED, CallsAnswered, CallsSince
 from raftcache.command.limits import (
     BATCH_COMMANDS_MAX,
     ENTRY_SIZE_BYTES_MAX,
@@ -64,11 +65,13 @@ def decode(data: bytes) -> list[Command]:
 
 
 def version_needed(command: Command) -> int:
-    """The version of the commands that knows this one, and all that a transaction holds."""
+    """The version of the commands that knows this one, and all that it holds."""
     known = INTRODUCED | OPERATIONS_INTRODUCED
     needed = known[type(command)]
     if isinstance(command, Txn):
         return max((needed, *(known[type(o)] for o in command.success + command.failure)))
+    if isinstance(command, CallsSince | CallsAnswered):
+        return max((needed, *(CALLS_INTRODUCED.get(call[0], needed) for call in command.calls)))
     return needed
 
 

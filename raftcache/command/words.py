@@ -18,7 +18,7 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
-from raftcache.command.calls import Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import CALLS_INTRODUCED, Calls, CallsAnswered, CallsSince
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.once import Once as Once
 
@@ -268,11 +268,12 @@ INTRODUCED: Final[dict[type, int]] = {
     CallsSince: 4,
     CallsAnswered: 4,
 }
-"""The version of the commands that brought each kind: older nodes cannot apply it."""
+"""The version of the commands that brought each kind: older nodes cannot apply it. For calls within
+these see CALLS_INTRODUCED."""
 
 OPERATIONS_INTRODUCED: Final[dict[type, int]] = {Get: 2, Range: 2}
 """The same for what only a transaction may hold."""
 
 assert INTRODUCED.keys() == set(get_args(Command))
 assert set(get_args(Operation)) <= INTRODUCED.keys() | OPERATIONS_INTRODUCED.keys()
-assert max(INTRODUCED.values()) == versions.COMMANDS
+assert max((*INTRODUCED.values(), *CALLS_INTRODUCED.values())) == versions.COMMANDS

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 from raftcache.command.call_table import SPECS
-from raftcache.command.calls import CALLS_MAX, STREAM_CALLS, Call
+from raftcache.command.calls import CALLS_MAX, NEWER_CALLS, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
 from raftcache.command.values import Failure, Value
@@ -162,7 +162,7 @@ class Pipeline:
             self._read(stage)
 
     def _write(self, stage: Sequence[Call], size_bytes: int, names: set[bytes]) -> None:
-        if names.isdisjoint(STREAM_CALLS):
+        if names.isdisjoint(NEWER_CALLS):
             self._service.write(stage, size_bytes, self._add, self._wrote)
         else:
             self._service.write_apart(stage, self._add, self._wrote)

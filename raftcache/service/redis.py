@@ -15,8 +15,8 @@ from raftcache.command.call_table import keys_of
 from raftcache.command.calls import (
     DICE_MAX,
     DICED,
+    NEWER_CALLS,
     SINCE_NOTHING,
-    STREAM_CALLS,
     Call,
     Calls,
     CallsSince,
@@ -41,7 +41,7 @@ from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
 
-_UNUSUAL: Final = DICED | STREAM_CALLS
+_UNUSUAL: Final = DICED | NEWER_CALLS
 
 PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 """Whom a message reaches, the door knows and not the log."""
@@ -258,7 +258,7 @@ class RedisService:
         if _UNUSUAL.isdisjoint(names):
             return Calls(tuple(calls), limit, atomic, watched)
         dice = self.throw(calls)
-        if STREAM_CALLS.isdisjoint(names):
+        if NEWER_CALLS.isdisjoint(names):
             return Calls(tuple(calls), limit, atomic, watched, dice)
         return CallsSince(tuple(calls), limit, atomic, watched, dice, since=SINCE_NOTHING)
 

@@ -19,7 +19,7 @@ from unittest import mock
 from msgspec.structs import replace
 
 from raftcache.command import versions, words
-from raftcache.command.codec import decode
+from raftcache.command.codec import decode, version_needed
 from raftcache.command.words import Command, Once, Touch
 from raftcache.raft import members
 from raftcache.raft.members import Configuration
@@ -103,8 +103,8 @@ def new_command(key: bytes, once: Once) -> Command:
 
 def needed_by(batch: bytes) -> int:
     """The version that a node must have to apply these commands."""
-    introduced = (words.INTRODUCED[type(command)] for command in decode(batch))
-    return max(introduced, default=versions.COMMANDS_FIRST)
+    needed = (version_needed(command) for command in decode(batch))
+    return max(needed, default=versions.COMMANDS_FIRST)
 
 
 def begins_with(member: Member) -> int:

@@ -285,7 +285,7 @@ async def test_scripts_of_an_older_cluster_write_no_streams() -> None:
     first, second, third = await node.ended(3)
     assert "upgrade every node first" in first[0].text
     assert second == ["OK"]
-    assert third[0].text.startswith("TRYAGAIN streams need commands of version 4")
+    assert third[0].text.startswith("TRYAGAIN XADD needs commands of version 4")
     assert third[1] == "OK"
     assert set(proposed(node.kv)) == {Calls}
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -401,4 +402,14 @@ def test_every_kind_of_command_has_the_version_that_brought_it() -> None:
         *get_args(words.Keeping),
     )
     assert later == dict.fromkeys(kinds, 2) | {Calls: 3, CallsSince: 4, CallsAnswered: 4}
-    assert versions.COMMANDS == 4
+    assert versions.COMMANDS == 5
+
+
+def test_a_call_needs_the_version_that_brought_it() -> None:
+    add, ack, other = (b"XADD", b"s"), (b"XACK", b"s"), (b"SET", b"a")
+    since = partial(CallsSince, size_bytes_max=9, atomic=True)
+    answered = partial(CallsAnswered, size_bytes_max=9, atomic=True)
+    assert codec.version_needed(Calls((other,), 9)) == 3
+    for kind in (since, answered):
+        needed = [codec.version_needed(kind((call, other))) for call in (other, add, ack)]
+        assert needed == [4, 4, 5]

@@ -9,11 +9,10 @@ from typing import Final, TypeAlias
 from msgspec import Struct
 
 from raftcache.command.call_table import SPECS, find, fits
-from raftcache.command.calls import SINCE_MAX, STREAM_CALLS, Call, CallsSince
+from raftcache.command.calls import CALLS_INTRODUCED, SINCE_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.once import Once
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
-from raftcache.command.words import INTRODUCED
 from raftcache.service.kv import Kv
 from raftcache.service.pipeline import Wrote
 from raftcache.service.redis import PUBLISHING
@@ -44,12 +43,6 @@ _UNKNOWN: Final = Failure("ERR Unknown Redis command called from script")
 _ARITY: Final = Failure("ERR Wrong number of args calling Redis command from script")
 _READ_ONLY: Final = Failure("ERR Write commands are not allowed from read-only scripts.")
 _NO_SUCH_DATABASE: Final = Failure("ERR DB index is out of range")
-
-_STREAMS_SINCE: Final = INTRODUCED[CallsSince]
-_TOO_NEW: Final = Failure(
-    f"TRYAGAIN streams need commands of version {_STREAMS_SINCE}, which not all voters know:"
-    " upgrade every node first"
-)
 
 LOG_LEVELS: Final = (logging.DEBUG, logging.DEBUG, logging.INFO, logging.WARNING)
 """Of Redis' levels."""
@@ -224,9 +217,12 @@ class Player:
 
     def _call(self, call: Call, is_write: bool, rehearsal: Rehearsal) -> Value:
         """A call of data."""
-        if is_write and call[0] in STREAM_CALLS and self._kv.commands_version < _STREAMS_SINCE:
+        if is_write and (needed := CALLS_INTRODUCED.get(call[0], 0)) > self._kv.commands_version:
             self._has_failed = True
-            return _TOO_NEW
+            return Failure(
+                f"TRYAGAIN {call[0].decode()} needs commands of version {needed}, which not all"
+                " voters know: upgrade every node first"
+            )
         value = rehearsal.call(call, is_write=is_write)
         if type(value) is Failure:
             self._has_failed = True

@@ -21,8 +21,8 @@ from typing import Final, NamedTuple
 from raftcache.command.calls import (
     CALLS_MAX,
     DICE_MAX,
+    NEWER_CALLS,
     SINCE_NOTHING,
-    STREAM_CALLS,
     WATCHED_MAX,
     Call,
     Calls,
@@ -148,7 +148,7 @@ class Scripts:
     def _guarded(self, word: Calls, played: Played) -> Calls:
         """The same, by what the acts need beside it."""
         once, absent_since = self._waiting[0].once, played.absent_since
-        if absent_since is None and not STREAM_CALLS.isdisjoint([call[0] for call in word.calls]):
+        if absent_since is None and not NEWER_CALLS.isdisjoint([call[0] for call in word.calls]):
             absent_since = SINCE_NOTHING
         if once is not None:
             limit, dice, answers = word.size_bytes_max, word.dice, pack_values(played.answers[0])

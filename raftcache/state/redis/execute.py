@@ -8,7 +8,7 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import STREAM_CALLS, Call, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import NEWER_CALLS, Call, Calls, CallsAnswered, CallsSince
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values, unpack_values
@@ -70,11 +70,11 @@ _FAMILIES: Final = (
 )
 
 
-def _of_streams(name: bytes, handler: Handler) -> Handler:
+def _newer(name: bytes, handler: Handler) -> Handler:
     """In Calls they are unknown, as they are to older nodes, which must have the same state."""
 
     def handle(store: Store, args: tuple[bytes, ...]) -> Value:
-        if not store.has_streams:
+        if not store.has_newer:
             raise Refuse(f"ERR unknown command '{name.decode()}'")
         return handler(store, args)
 
@@ -82,7 +82,7 @@ def _of_streams(name: bytes, handler: Handler) -> Handler:
 
 
 HANDLERS: Final[dict[bytes, Handler]] = {
-    name: _of_streams(name, handler) if name in STREAM_CALLS else handler
+    name: _newer(name, handler) if name in NEWER_CALLS else handler
     for family in _FAMILIES
     for name, handler in family.CALLS.items()
 }
@@ -142,11 +142,11 @@ class CallCommands:
         absent = [key for key, modified in command.watched if modified == _ABSENT]
         if any(tombstones.was_there(key, since) for key in absent):
             return CallsReply(Status.FAILED, revision, values=(NIL_ARRAY,))
-        self._store.has_streams = True
+        self._store.has_newer = True
         try:
             return self.execute(command)
         finally:
-            self._store.has_streams = False
+            self._store.has_newer = False
 
     def execute_answered(self, command: CallsAnswered) -> CallsReply:
         """As execute, with the answers that it brings along; UNCHANGED if it is out of date."""
@@ -210,11 +210,11 @@ class CallCommands:
         store, changes = self._store, self._changes
         store.begin(max(now_ms, self._state.now_ms), size_bytes_max, dice)
         changes.begin()
-        store.has_streams = True
+        store.has_newer = True
         try:
             return play(Rehearsal(changes, store, self._inside))
         finally:
-            store.has_streams = False
+            store.has_newer = False
             store.forget()
             changes.undo()
 
