@@ -102,7 +102,7 @@ def _mark(value: Value) -> Value:
         case Entries(pairs):
             return ["entries", *[_mark(each) for pair in pairs for each in pair]]
         case Failure(text):
-            return ["failure", text]
+            return ["failure", _text(text)]
         case Verbatim(text):
             return ["verbatim", text]
         case NilArray():
@@ -111,13 +111,25 @@ def _mark(value: Value) -> Value:
             return value
 
 
+def _text(line: str) -> str | bytes:
+    """A line as text, or as its bytes if these are none: an error may repeat what a client sent."""
+    if line.isascii():
+        return line
+    data = line.encode(errors="surrogateescape")
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        return data
+
+
 def _unmark(marked: Value) -> Value:
     if not isinstance(marked, list):
         return marked
     kind, *parts = marked
     match kind:
         case "failure":
-            return Failure(*parts)
+            (text,) = parts
+            return Failure(text if isinstance(text, str) else text.decode(errors="surrogateescape"))
         case "verbatim":
             return Verbatim(*parts)
         case "nil":

@@ -358,6 +358,17 @@ def test_a_retry_is_answered_and_not_applied(machine: Machine) -> None:
     assert TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX < 20 * SIZE_BYTES_MAX
 
 
+def test_an_error_that_is_no_text_is_remembered(machine: Machine) -> None:
+    """It repeats what a client sent: were it not packed, no node could apply the entry, ever."""
+    once = Once(b"t", bytes(16))
+    word = Calls(((b"EXPIRE", b"a", b"10", b"\xff"),), SIZE_BYTES_MAX, once=once)
+    first, again = do(machine, word), do(copy(machine), word)
+    assert isinstance(first, CallsReply)
+    assert isinstance(again, CallsReply)
+    assert first.values == again.values == (Failure("ERR Unsupported option \udcff"),)
+    assert again.replayed
+
+
 def test_reads_change_nothing(machine: Machine) -> None:
     at(machine, 1000, Put(b"a", b"1", ttl_ms=500), Put(b"b", b"2"))
     digest = machine.digest
@@ -379,6 +390,7 @@ def test_values_are_remembered_as_they_are() -> None:
         [1, [b"x", NIL_ARRAY]],
         {b"k": [1.0]},
         Failure("ERR x"),
+        Failure("ERR \xe9 and \udcff"),
         Members([b"a"]),
         Pairs([(b"m", 2.0)]),
         Verbatim(b"text"),

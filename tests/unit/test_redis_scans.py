@@ -72,6 +72,8 @@ def test_scans_of_elements(machine: Machine) -> None:
     [
         ("SCAN x", Failure("ERR invalid cursor")),
         ("SCAN 18446744073709551616", Failure("ERR invalid cursor")),
+        ("SCAN " + 5000 * "9", Failure("ERR invalid cursor")),
+        ("SCAN " + 5000 * "0" + "x", Failure("ERR invalid cursor")),
         ("SCAN + MATCH", Failure("ERR invalid cursor")),
         ("SCAN 0 MATCH", SYNTAX),
         ("SCAN 0 COUNT 0", SYNTAX),

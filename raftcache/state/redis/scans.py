@@ -33,7 +33,7 @@ BAD_CURSOR: Final = "ERR invalid cursor"
 
 KIND_OF_CALL: Final = {b"HSCAN": HASH, b"SSCAN": SET, b"ZSCAN": ZSET}
 
-_CURSOR: Final = re.compile(rb"[+-]?[0-9]+|")
+_CURSOR: Final = re.compile(rb"([+-]?)0*([0-9]{1,20})|")
 _CURSOR_MAX: Final = (1 << 64) - 1
 
 
@@ -62,10 +62,10 @@ class Step(Struct):
 
 def read_cursor(text: bytes) -> int:
     """As C's strtoul has it, all of it."""
-    digits = text.partition(b"\0")[0]
-    if _CURSOR.fullmatch(digits) is None or abs(number := int(digits or b"0")) > _CURSOR_MAX:
+    match = _CURSOR.fullmatch(text.partition(b"\0")[0])
+    if match is None or (number := int(match[2] or b"0")) > _CURSOR_MAX:
         raise Refuse(BAD_CURSOR)
-    return number % (_CURSOR_MAX + 1)
+    return -number % (_CURSOR_MAX + 1) if match[1] == b"-" else number
 
 
 def read_pattern(pattern: bytes) -> Glob | None:
