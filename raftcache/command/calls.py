@@ -90,4 +90,14 @@ class CallsAnswered(Calls, array_like=True, tag=27, frozen=True):
     answers: bytes = b""
 
 
-CALLS: Final = (Calls, CallsSince, CallsAnswered)
+class CallsRehearsed(CallsAnswered, array_like=True, tag=28, frozen=True):
+    """Calls that were rehearsed: under a token, as CallsAnswered, or without one and answers.
+
+    digest: of what they answered there (see state/redis/rehearsal.py). If one would answer
+        otherwise none of them is done: as if a watched key were another.
+    """
+
+    digest: int = 0
+
+
+CALLS: Final = (Calls, CallsSince, CallsAnswered, CallsRehearsed)

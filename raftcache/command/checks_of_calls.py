@@ -13,6 +13,7 @@ from raftcache.command.calls import (
     WATCHED_MAX,
     Calls,
     CallsAnswered,
+    CallsRehearsed,
     CallsSince,
 )
 from raftcache.command.limits import INTEGER_MAX, KEY_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
@@ -58,9 +59,20 @@ def _check_calls_answered(command: CallsAnswered) -> str | None:
     return _check_calls_since(command)
 
 
+def _check_calls_rehearsed(command: CallsRehearsed) -> str | None:
+    if not 0 <= command.digest < 1 << 64:
+        return f"a digest has 64 bits, {command.digest} is none"
+    if command.once is not None:
+        return _check_calls_answered(command)
+    if command.answers or not command.atomic:
+        return "what is rehearsed is a transaction; only under an idempotency key it has answers"
+    return _check_calls_since(command)
+
+
 CHECKS_OF_CALLS: Final[dict[type, Callable[[Any], str | None]]] = {
     Calls: _check_calls,
     CallsSince: _check_calls_since,
     CallsAnswered: _check_calls_answered,
+    CallsRehearsed: _check_calls_rehearsed,
 }
 """What is wrong with one, or None."""

@@ -35,8 +35,8 @@ has reports of which keys were read."""
 COMMANDS: Final = 5
 """The kinds of commands this node can apply (command/words.py); 3 has Redis' ones, 4 those
 that depend on keys which were absent, those that write streams, and those that bring the answer to
-be remembered; 5 has more calls in these (command/calls.py). A kind is used only when every voter
-knows it: the members' versions are replicated (raft/members.py)."""
+be remembered; 5 has more calls in these (command/calls.py), and those that were rehearsed. A kind
+is used only when every voter knows it: the members' versions are replicated (raft/members.py)."""
 
 COMMANDS_FIRST: Final = 1
 """Every raftcache there ever was knows these."""

@@ -18,7 +18,13 @@ from typing import Final, TypeAlias, get_args
 from msgspec import Struct
 
 from raftcache.command import versions
-from raftcache.command.calls import CALLS_INTRODUCED, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import (
+    CALLS_INTRODUCED,
+    Calls,
+    CallsAnswered,
+    CallsRehearsed,
+    CallsSince,
+)
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.once import Once as Once
 
@@ -244,7 +250,7 @@ class Txn(Struct, array_like=True, tag=9, frozen=True):
 Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
 """Commands about what is kept, and refilled."""
 
-Calling: TypeAlias = Calls | CallsSince | CallsAnswered
+Calling: TypeAlias = Calls | CallsSince | CallsAnswered | CallsRehearsed
 """Commands of Redis."""
 
 Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calling
@@ -267,6 +273,7 @@ INTRODUCED: Final[dict[type, int]] = {
     Calls: 3,
     CallsSince: 4,
     CallsAnswered: 4,
+    CallsRehearsed: 5,
 }
 """The version of the commands that brought each kind: older nodes cannot apply it. For calls within
 these see CALLS_INTRODUCED."""

@@ -85,6 +85,11 @@ class Changes:
             return None
         return held
 
+    def was_created(self, key: bytes) -> bool:
+        """Whether the key was absent at a moment since begin, and then was there."""
+        assert self._before is not None
+        return key in self._before and (key, None) in self._keys
+
     def put_plain(self, key: bytes, content_type: bytes, value: bytes) -> bytes | None:
         """As find and write of a string that does not end, where nothing else has to be done.
 

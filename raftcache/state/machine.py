@@ -14,7 +14,7 @@ from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import CALLS, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import CALLS, Calls, CallsAnswered, CallsRehearsed, CallsSince
 from raftcache.command.checks import check
 from raftcache.command.codec import decode
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
@@ -85,6 +85,7 @@ class Machine(Reads):
             Calls: self._calls.execute,
             CallsSince: self._calls.execute_since,
             CallsAnswered: self._calls.execute_answered,
+            CallsRehearsed: self._calls.execute_answered,
             **self._leases.executors,
             **self._locks.executors,
             **self._keeping.executors,

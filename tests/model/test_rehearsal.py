@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.call_table import SPECS, fault, find
-from raftcache.command.calls import DICED, Call, CallsSince
+from raftcache.command.calls import DICED, Call, CallsRehearsed, CallsSince
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value
-from raftcache.command.words import Tick
+from raftcache.command.words import SetQuota, Tick
 from raftcache.state.machine import Machine
 from raftcache.state.redis.execute import HANDLERS
 from raftcache.state.redis.rehearsal import Rehearsal
 from tests.differential.families import ALL, DATA, FILLED
 from tests.differential.grammar import EVERY_CURSOR, Arguments, calls, right_calls
 from tests.differential.pools import POOLS
-from tests.unit.test_machine import do
+from tests.unit.test_machine import at, do
 
 SIZE_MAX: Final = 1 << 20
 DICE: Final = 7
@@ -56,11 +55,18 @@ STEPS: Final = st.lists(
 
 
 class Rehearsed(NamedTuple):
-    """What is left of it: values of deeds and of all calls that were not undone."""
+    """What is left of it, and the values of all calls that were not undone."""
 
     deeds: list[Call]
     seen: dict[bytes, int]
+    digest: int
     calls: list[tuple[Call, Value]]
+
+    @property
+    def told(self) -> list[Value]:
+        """What was answered where something was done."""
+        done = [(call, value) for call, value in self.calls if type(value) is not Failure]
+        return [value for call, value in done if SPECS[call[0]].is_write or call[0] in DICED]
 
 
 def begun() -> Machine:
@@ -86,7 +92,7 @@ def rehearse(machine: Machine, steps: Sequence[Step]) -> Rehearsed:
             assert spec is not None
             done.append((step.call, rehearsal.call(step.call, is_write=spec.is_write)))
             moments.append(rehearsal.now())
-        return Rehearsed(rehearsal.deeds, rehearsal.seen, done)
+        return Rehearsed(rehearsal.deeds, rehearsal.seen, rehearsal.digest, done)
 
     return machine.rehearse(play, machine.now_ms, SIZE_MAX, DICE)
 
@@ -108,14 +114,21 @@ def picture(machine: Machine) -> tuple[object, ...]:
     )
 
 
-def transacted(
-    machine: Machine, calls: tuple[Call, ...], seen: Mapping[bytes, int] = MappingProxyType({})
-) -> list[Value] | None:
-    """The values; None if a key was another."""
+def transacted(machine: Machine, calls: tuple[Call, ...]) -> list[Value]:
+    """The values of calls that nobody has rehearsed."""
     if not calls:
         return []
-    watched = tuple(seen.items())
-    word = CallsSince(calls, SIZE_MAX, True, watched, DICE, since=INTEGER_MAX)
+    reply = do(machine, CallsSince(calls, SIZE_MAX, True, (), DICE, since=INTEGER_MAX))
+    assert isinstance(reply, CallsReply)
+    return list(reply.values)
+
+
+def done_again(machine: Machine, rehearsed: Rehearsed) -> list[Value] | None:
+    """The values; None if something was otherwise, and so nothing is done."""
+    deeds, seen, digest = tuple(rehearsed.deeds), tuple(rehearsed.seen.items()), rehearsed.digest
+    if not deeds:
+        return []
+    word = CallsRehearsed(deeds, SIZE_MAX, True, seen, DICE, None, INTEGER_MAX, b"", digest)
     reply = do(machine, word)
     assert isinstance(reply, CallsReply)
     return None if reply.status is Status.FAILED else list(reply.values)
@@ -142,27 +155,44 @@ def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
     values = [value for _, value in rehearsed.calls if type(value) is not Failure]
     assert transacted(other, kept) == values
 
-    pairs = zip(kept, values, strict=True)
-    told = [value for call, value in pairs if SPECS[call[0]].is_write or call[0] in DICED]
-    assert transacted(machine, tuple(rehearsed.deeds), rehearsed.seen) == told
+    assert done_again(machine, rehearsed) == rehearsed.told
     for each in (machine, other):
         while each.next_deadline_ms() == each.now_ms:
             do(each, Tick())  # frees the rows of what is gone
     assert b"".join(machine.dump()) == b"".join(other.dump())
 
 
-@given(st.lists(BEGINNING, min_size=1, max_size=6), STEPS, BEGINNING)
-def test_what_was_seen_guards_it(beginning: list[Call], steps: list[Step], late: Call) -> None:
-    """If another call changes a key that was named, nothing of it is done."""
+@given(
+    st.lists(BEGINNING, min_size=1, max_size=6),
+    STEPS,
+    BEGINNING,
+    st.sampled_from((0, 0, 1, 100_000)),
+    st.sampled_from((None, None, 1, 3)),
+)
+def test_what_was_seen_guards_it(
+    beginning: list[Call], steps: list[Step], late: Call, late_ms: int, keys_max: int | None
+) -> None:
+    """If another call changes a key that was named, nothing of it is done.
+
+    Nor if time or a quota that comes between would make it another thing than was told.
+    """
     machine = begun()
     for call in beginning:
         do(machine, CallsSince((call,), SIZE_MAX))
     rehearsed = rehearse(machine, steps)
     do(machine, CallsSince((late,), SIZE_MAX))
+    if keys_max is not None:
+        do(machine, SetQuota(b"", keys_max))
+    at(machine, machine.now_ms + late_ms, Tick())
     are_same = all(machine.revision_of(key) == revision for key, revision in rehearsed.seen.items())
     before = machine.revision, list(machine.items())
-    values = transacted(machine, tuple(rehearsed.deeds), rehearsed.seen)
-    if rehearsed.deeds:
+    values = done_again(machine, rehearsed)
+    is_guarded = keys_max is None and not late_ms and (b"RANDOMKEY",) not in rehearsed.deeds
+    if rehearsed.deeds and is_guarded:
         assert (values is not None) == are_same
-    if values is None:
+    if values is not None:
+        assert are_same or not rehearsed.deeds
+        pairs = zip(values, rehearsed.told, rehearsed.deeds, strict=True)
+        assert all(value == told for value, told, call in pairs if call != (b"RANDOMKEY",))
+    else:
         assert (machine.revision, list(machine.items())) == before

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from raftcache.command import checks, codec
-from raftcache.command.calls import Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import Calls, CallsAnswered, CallsRehearsed, CallsSince
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -134,6 +134,12 @@ WRITTEN: list[tuple[Command, str]] = [
     (
         CallsAnswered(((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, ONCE, None, b"\x91\xc0"),
         "991b9193c403534554c4016bc4017664c39192c4016b000992c405746f6b656ec41066666666666666666666666666666666c0c40291c0",
+    ),
+    (
+        CallsRehearsed(
+            ((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, None, None, b"", 1 << 63
+        ),
+        "9a1c9193c403534554c4016bc4017664c39192c4016b0009c0c0c400cf8000000000000000",
     ),
 ]
 

@@ -8,9 +8,16 @@ from typing import Any
 
 import pytest
 
-from raftcache.command.calls import CALLS_MAX, SINCE_MAX, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import (
+    CALLS_MAX,
+    SINCE_MAX,
+    Calls,
+    CallsAnswered,
+    CallsRehearsed,
+    CallsSince,
+)
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.command.words import INTRODUCED, Once
+from raftcache.command.words import INTRODUCED, Once, SetQuota
 from raftcache.errors import NotLeader, Unknown
 from raftcache.service.scripting.acts import (
     CALLS_PER_ACT_MAX,
@@ -336,6 +343,7 @@ def test_limits(source: str, why: str) -> None:
 @on_loop
 async def test_a_script_may_change_more_than_a_transaction() -> None:
     node = Node()
+    node.kv.commands_version = INTRODUCED[CallsRehearsed] - 1
     many = 3 * CALLS_MAX
     source = f"for i = 1, {many} do redis.call('SET', KEYS[1] .. i, i) end return 1"
     node.begin(node.part(INCREMENT, "a"))
@@ -345,6 +353,7 @@ async def test_a_script_may_change_more_than_a_transaction() -> None:
     assert [type(each) for each in node.proposed] == [Calls, CallsSince, Calls]
     assert node.do("DBSIZE", f"GET k{many}") == [many + 1, b"%d" % many]
     assert node.kv.machine.revision == 3
+    node.kv.commands_version += 1
     drop = f"for i = 1, {many} do redis.call('DEL', KEYS[1] .. i) end return 1"
     assert await node.run(drop, "k") == 1
     assert node.do("DBSIZE") == [1]
@@ -356,6 +365,65 @@ async def test_a_script_may_change_more_than_a_transaction() -> None:
     node.kv.commands_version = 3
     assert await node.run(source, "k") == Failure("ERR an argument is outside its limits")
     assert node.do("DBSIZE", "GET a") == [1, b"2"]
+
+
+@pytest.mark.parametrize("is_numbered", [False, True])
+def test_what_no_key_guards_must_not_come_between(is_numbered: bool) -> None:
+    """Else a part of the script would be done, and the whole of it answered."""
+
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        once = Once(b"t:1", bytes(16)) if is_numbered else None
+        node.kv.write(SetQuota(b"p:", 1), lambda outcome: None)
+        node.kv.holding = True
+        node.begin(
+            node.part("redis.call('SET', 'p:a', 1) redis.call('SET', 'b', 1) return 'all'"),
+            once=once,
+        )
+        await node.until(lambda: node.kv.held)
+        node.do("SET p:b 1")  # has the place for itself
+        node.kv.release()
+        [[answer]] = await node.ended(1)
+        assert isinstance(answer, Failure)
+        assert "OOM the quota" in answer.text
+        assert node.do("EXISTS p:a b") == [0]
+
+    test()
+
+
+@pytest.mark.parametrize(
+    ("calls", "answer", "left"),
+    [
+        # A deadline that has come removes the key, and what follows makes another one.
+        ("{'SET', KEYS[1], 1, 'PXAT', ARGV[1]} {'EXISTS', KEYS[1]}", 0, -2),
+        ("{'SET', KEYS[1], 1} {'PEXPIREAT', KEYS[1], ARGV[1]} {'APPEND', KEYS[1], 1}", 1, -1),
+        ("{'SET', KEYS[1], 1} {'GETEX', KEYS[1], 'PXAT', ARGV[1]} {'INCR', KEYS[1]}", 1, -1),
+        # And what was too early may be late enough.
+        ("{'PEXPIRE', 'old', 40, 'GT'}", 1, -2),
+    ],
+)
+def test_time_that_goes_by_is_seen(calls: str, answer: Value, left: int) -> None:
+    """Before the log has what was rehearsed; each is answered as it is done in the end."""
+    each = calls.replace("} {", "}, {")
+    loop = f"for _, call in ipairs({{{each}}}) do value = redis.call(unpack(call)) end"
+
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        node.do("SET old 1 PX 60")
+        before_ms = node.kv.time_ms
+        node.kv.holding = True
+        arguments = [b"%d" % (before_ms + 10)]
+        node.begin(node.part(f"local value {loop} return value", "a", arguments=arguments))
+        await node.until(lambda: node.kv.held)
+        node.kv.time_ms += 30
+        node.kv.release()
+        [[value]] = await node.ended(1)
+        assert value == answer
+        assert node.do("PTTL a") == [left]
+
+    test()
 
 
 @pytest.mark.parametrize(
@@ -434,6 +502,15 @@ async def test_a_watched_key_that_was_absent() -> None:
         node.kv.release()
         assert await node.ended(1) == [[2 + kept, 0]]
         node.do(f"SET a {1 + kept}", "DEL b")
+        # Another script that goes with it may have made the key, and removed it.
+        node.begin(node.part("redis.call('SET', 'w', 1) redis.call('DEL', 'w') return 'gone'"))
+        node.begin(script, watched={b"w": ~node.kv.machine.revision})
+        assert await node.ended(2) == [[b"gone"], NIL_ARRAY]
+        absent = ~node.kv.machine.revision
+        node.do("SET w 1")
+        node.begin(script, watched={b"w": absent})
+        assert await node.ended(1) == [NIL_ARRAY]
+        node.do("DEL w")
 
 
 @on_loop

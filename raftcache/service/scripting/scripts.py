@@ -2,10 +2,11 @@
 
 A script is run at the node that was asked, in a rehearsal that leaves no trace. What it would
 change goes through the log as one atomic command, together with the revisions of all keys that it
-named. If one of them is another by then, nothing is done, and the script is run again, as what it
-decided may rest on it (optimistic concurrency control: Kung and Robinson, 1981; Redis has it as
-WATCH). So no node ever repeats what an interpreter does, and none need have the same one. What
-changes nothing is answered after a round of the cluster, as every read is.
+named, and a digest of what its calls answered. If a key is another by then, or a call would answer
+otherwise, nothing is done, and the script is run again, as what it decided may rest on it
+(optimistic concurrency control: Kung and Robinson, 1981; Redis has it as WATCH). So no node ever
+repeats what an interpreter does, and none need have the same one. What changes nothing is answered
+after a round of the cluster, as every read is.
 
 Scripts that come while others are on their way wait for these, for they may want the same keys;
 then all of them go together.
@@ -27,9 +28,11 @@ from raftcache.command.calls import (
     Call,
     Calls,
     CallsAnswered,
+    CallsRehearsed,
 )
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value, pack_values
+from raftcache.command.words import INTRODUCED
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
@@ -48,6 +51,8 @@ ACTS_AT_ONCE_MAX: Final = 128
 ATTEMPTS_MAX: Final = 100
 """Then those who change the same keys elsewhere are too many."""
 
+_REHEARSED_SINCE: Final = INTRODUCED[CallsRehearsed]
+
 TOO_CONTENDED: Final = Failure(
     "TRYAGAIN others kept changing the keys of the script: nothing of it was done"
 )
@@ -61,6 +66,7 @@ class Played(NamedTuple):
     seen: dict[bytes, int]
     absent_since: int | None
     is_loose: bool
+    digest: int
 
 
 def _is_large(done: Played | Rehearsal) -> bool:
@@ -150,9 +156,12 @@ class Scripts:
         once, absent_since = self._waiting[0].once, played.absent_since
         if absent_since is None and not NEWER_CALLS.isdisjoint([call[0] for call in word.calls]):
             absent_since = SINCE_NOTHING
+        calls, limit, seen, dice = word.calls, word.size_bytes_max, word.watched, word.dice
+        answers = b"" if once is None else pack_values(played.answers[0])
+        if self._kv.commands_version >= _REHEARSED_SINCE:
+            what = calls, limit, True, seen, dice, once, absent_since, answers
+            return CallsRehearsed(*what, played.digest)
         if once is not None:
-            limit, dice, answers = word.size_bytes_max, word.dice, pack_values(played.answers[0])
-            calls, seen = word.calls, word.watched
             return CallsAnswered(calls, limit, True, seen, dice, once, absent_since, answers)
         if absent_since is None and _is_large(played):
             absent_since = self._machine.revision
@@ -175,7 +184,8 @@ class Scripts:
                 break
             answers.append(value)
         absent_since, is_loose = rehearsal.absent_since, rehearsal.is_loose
-        return Played(answers, rehearsal.deeds, rehearsal.seen, absent_since, is_loose)
+        deeds, seen, digest = rehearsal.deeds, rehearsal.seen, rehearsal.digest
+        return Played(answers, deeds, seen, absent_since, is_loose, digest)
 
     def _read(self, count: int, refused: RaftcacheError | None) -> None:
         if refused is None:

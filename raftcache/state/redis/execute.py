@@ -8,7 +8,14 @@ from typing import Final, TypeVar
 
 from msgspec.structs import replace
 
-from raftcache.command.calls import NEWER_CALLS, Call, Calls, CallsAnswered, CallsSince
+from raftcache.command.calls import (
+    NEWER_CALLS,
+    Call,
+    Calls,
+    CallsAnswered,
+    CallsRehearsed,
+    CallsSince,
+)
 from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values, unpack_values
@@ -39,7 +46,7 @@ from raftcache.state.redis import (
     zsets,
 )
 from raftcache.state.redis.parsing import Refuse
-from raftcache.state.redis.rehearsal import Rehearsal
+from raftcache.state.redis.rehearsal import Rehearsal, digest_of
 from raftcache.state.redis.store import BYTES_READ_MAX, ELEMENTS_READ_MAX, Handler, Store
 from raftcache.state.runs import RUN_WORTH, RUNS_SPARE
 
@@ -127,10 +134,24 @@ class CallCommands:
         if command.atomic:
             self._changes.begin()
             values = [self._inside(call) for call in command.calls]
+            if self._is_other(command, values):
+                return self._undo_other()
             self._changes.commit()
         else:
             values = self._each(command.calls)
         return self._succeed(before, values)
+
+    def _is_other(self, command: Calls, values: Sequence[Value]) -> bool:
+        """Whether calls that were rehearsed have just answered something else."""
+        if type(command) is not CallsRehearsed:
+            return False
+        if any(type(value) is Failure for value in values):
+            return True  # none that failed in the rehearsal is done again
+        return digest_of(command.calls, values, self._store.came) != command.digest
+
+    def _undo_other(self) -> CallsReply:
+        self._changes.undo()
+        return CallsReply(Status.FAILED, self._state.revision, values=(NIL_ARRAY,))
 
     def execute_since(self, command: CallsSince) -> CallsReply:
         """As execute, unless a key may have been there that is to have been absent all the time."""
@@ -149,10 +170,14 @@ class CallCommands:
             self._store.has_newer = False
 
     def execute_answered(self, command: CallsAnswered) -> CallsReply:
-        """As execute, with the answers that it brings along; UNCHANGED if it is out of date."""
+        """As execute, with the answers that it brings along.
+
+        Numbered, it is UNCHANGED if it is out of date: that is not to be remembered.
+        """
         since = command.since
         reply = self.execute(command) if since is None else self._execute_since(command, since)
-        return replace(reply, status=Status.UNCHANGED) if reply.status is Status.FAILED else reply
+        is_numbered, is_old = command.once is not None, reply.status is Status.FAILED
+        return replace(reply, status=Status.UNCHANGED) if is_numbered and is_old else reply
 
     def _succeed(self, before: int, values: list[Value]) -> CallsReply:
         revision = self._state.revision
@@ -166,7 +191,9 @@ class CallCommands:
         before = self._state.revision
         self._changes.begin()
         values = [self._inside(call) for call in command.calls]
-        if type(command) is CallsAnswered:
+        if self._is_other(command, values):
+            return self._undo_other()
+        if isinstance(command, CallsAnswered):
             values = list(unpack_values(command.answers))
         if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
             self._changes.undo()

@@ -6,14 +6,16 @@ what that rests on, is then one transaction like any other (see service/scriptin
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
+
+from xxhash import xxh3_64_intdigest
 
 from raftcache.command.call_table import keys_of
 from raftcache.command.calls import DICED, Call
 from raftcache.command.once import Once
 from raftcache.command.replies import CallsReply
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import Failure, Value, pack_values
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.items import Stored
 from raftcache.state.redis.store import Spent, Store
@@ -40,7 +42,9 @@ class Rehearsal:
     deeds: those of them that have to be done again, in order: they changed something, told
         something, or threw the dice. An id made of the time stands in them as it was made.
     seen: the keys that any of them named, with the revisions they had before, 0 for absent ones.
-        While these are the same, with the same dice, the deeds do what they did here.
+        While these are the same, with the same dice, the deeds do what they did here, unless a
+        quota is in the way, or a deadline has come by then.
+    values: what the deeds answered.
     absent_since: the revision after which absent ones among these must not have been there, even
         if they have gone again; None if it does not matter. See CallsSince.
     is_loose: something was read that none of these stands for: it may be as old as this state is.
@@ -49,6 +53,7 @@ class Rehearsal:
     def __init__(self, changes: Changes, store: Store, perform: Callable[[Call], Value]) -> None:
         self._changes, self._store, self._perform = changes, store, perform
         self.deeds: list[Call] = []
+        self.values: list[Value] = []
         self.seen: dict[bytes, int] = {}
         self.absent_since: int | None = None
         self.is_loose = False
@@ -63,13 +68,20 @@ class Rehearsal:
         for key in keys:
             self._see(key)
         self.is_loose |= (not keys and not is_write) or call[0] in _PATTERNED
-        throws = self._store.throws
+        store = self._store
+        throws, came = store.throws, store.came
         value = self._perform(call)
         if type(value) is Failure:
-            self._store.throws = throws  # what it looked at counts all the same
+            store.throws, store.came = throws, came  # what it looked at counts all the same
         elif is_write or call[0] in DICED:
             self.deeds.append(with_id(call, value))
+            self.values.append(value)
         return value
+
+    @property
+    def digest(self) -> int:
+        """Of what the deeds answered (see CallsRehearsed)."""
+        return digest_of(self.deeds, self.values, self._store.came)
 
     def remembered(self, once: Once) -> CallsReply | Failure | None:
         """What was answered to the request of a token; a Failure if it was another request's."""
@@ -94,7 +106,7 @@ class Rehearsal:
             since, was_there = ~revision, False
         if self.absent_since is None or since < self.absent_since:
             self.absent_since = since
-        return not was_there and not self._revision_of(key)
+        return not (was_there or self._revision_of(key) or self._changes.was_created(key))
 
     def _see(self, key: bytes) -> None:
         if key not in self.seen:
@@ -111,13 +123,25 @@ class Rehearsal:
         """All is as it was; what was seen since stays so, for somebody was told of it."""
         self._changes.undo_to(moment.changes)
         self._store.go_back_to(moment.spent)
-        del self.deeds[moment.deeds :]
+        del self.deeds[moment.deeds :], self.values[moment.deeds :]
 
     def forget_to(self, moment: Moment) -> None:
         """As undo_to, and nobody was told anything."""
         self.undo_to(moment)
         while len(self.seen) > moment.seen:
             self.seen.popitem()
+
+
+def digest_of(calls: Sequence[Call], values: Sequence[Value], came: int) -> int:
+    """64 bits over what calls answered, and how many deadlines had come as they were set.
+
+    The keys that RANDOMKEY finds do not count: nobody vouches for them.
+    """
+    counted = [
+        None if call[0] == b"RANDOMKEY" else value
+        for call, value in zip(calls, values, strict=True)
+    ]
+    return xxh3_64_intdigest(pack_values([came, *counted]))
 
 
 def _revision(held: Stored | None) -> int:

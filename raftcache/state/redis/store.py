@@ -35,12 +35,13 @@ KEEP: Final = -1
 
 
 class Spent(NamedTuple):
-    """What calls may still touch, and how often the dice were thrown."""
+    """What calls may still touch, how often the dice were thrown, and deadlines had come."""
 
     rows_left: int
     elements_left: int
     bytes_left: int
     throws: int
+    came: int
 
 
 class Opened(Protocol):
@@ -72,7 +73,7 @@ class Store:
         self._open: dict[bytes, Opened] = {}
         self.size_bytes_max = 0
         self.now_ms = 0
-        self._dice = self.throws = 0
+        self._dice = self.throws = self.came = 0
         self.rows_left = ROWS_TOUCHED_MAX
         self.elements_left = ELEMENTS_READ_MAX
         self.bytes_left = BYTES_READ_MAX
@@ -80,7 +81,7 @@ class Store:
     def begin(self, now_ms: int, size_bytes_max: int, dice: int) -> None:
         """What follows is of another Calls."""
         self.now_ms, self.size_bytes_max = now_ms, size_bytes_max
-        self._dice, self.throws = dice, 0
+        self._dice, self.throws, self.came = dice, 0, 0
         self.bytes_left = BYTES_READ_MAX
         self.allow_more()
 
@@ -90,11 +91,12 @@ class Store:
 
     def spent(self) -> Spent:
         """So far, for go_back_to."""
-        return Spent(self.rows_left, self.elements_left, self.bytes_left, self.throws)
+        left = self.rows_left, self.elements_left, self.bytes_left
+        return Spent(*left, self.throws, self.came)
 
     def go_back_to(self, spent: Spent) -> None:
         """What was touched since is undone, and does not count."""
-        self.rows_left, self.elements_left, self.bytes_left, self.throws = spent
+        self.rows_left, self.elements_left, self.bytes_left, self.throws, self.came = spent
 
     # Keys.
 
@@ -127,9 +129,18 @@ class Store:
         self.changes.remove(key, found)
         return True
 
+    def has_come(self, deadline_ms: int) -> bool:
+        """Whether a deadline that is about to be set, 0 for none, is over already.
+
+        Of one in Unix time that is another answer when the same call is done again later.
+        """
+        has_come = 0 < deadline_ms <= self.now_ms
+        self.came += has_come
+        return has_come
+
     def set_deadline(self, key: bytes, found: Stored, deadline_ms: int) -> None:
         """Give an existing key another deadline, 0 for none; one that has come removes it."""
-        if 0 < deadline_ms <= self.now_ms:
+        if self.has_come(deadline_ms):
             self.changes.remove(key, found)
             return
         self._write(key, found, deadline_ms, found.content_type, found.value, kind=found.kind)
@@ -183,7 +194,7 @@ class Store:
         if is_plain and self.changes.put_plain(key, content_type, value) is not None:
             return
         found = found or self.find(key)
-        if 0 < deadline_ms <= self.now_ms:
+        if self.has_come(deadline_ms):
             if found is not None:
                 self.changes.remove(key, found)
             return
