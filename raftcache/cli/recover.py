@@ -40,7 +40,8 @@ def recover(data_dir: Path, members: dict[str, Any], bump: int, yes: bool, as_js
     whoever of the old cluster comes back with its data is refused.
 
     Its revision is raised by --bump-revision, and what changed before is forgotten: watches and
-    listings that began before are told so (410).
+    listings that began before are told so (410). What is above committed_index may not have been
+    acknowledged by anybody; it has the new, higher revisions.
     """
     from raftcache.cluster import recovery
     from raftcache.node import stopped
@@ -49,21 +50,22 @@ def recover(data_dir: Path, members: dict[str, Any], bump: int, yes: bool, as_js
     addresses = {name: str(address) for name, address in members.items()}
     with stopped(data_dir) as disk:
         refuse_fenced(disk)
-        plan = recovery.plan(disk)
-        raised = recovery.check(plan, addresses, bump)
+        plan = recovery.plan(disk, bump)
+        recovery.check(plan, addresses)
         fields: dict[str, Any] = {
             "node": plan.identity.node,
             "old_cluster_id": plan.identity.cluster_id,
             "last_index": plan.last.index,
             "last_term": plan.last.term,
+            "committed_index": plan.committed_index,
             "term": plan.term,
             "revision": plan.revision,
-            "new_revision": raised,
-            "keys": plan.keys,
+            "new_revision": plan.machine.revision,
+            "keys": plan.machine.count,
             "lost_members": list(plan.lost),
         }
         if yes:
-            new = recovery.recover(disk, plan, addresses, secrets.token_hex(8), bump)
+            new = recovery.recover(disk, plan, addresses, secrets.token_hex(8))
             fields["cluster_id"] = new.cluster_id
     if as_json:
         echo_json({"done": yes} | fields)

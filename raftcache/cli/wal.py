@@ -92,6 +92,7 @@ def verify(data_dir: Path, as_json: bool) -> None:
         "node": found.identity.node,
         "cluster_id": found.identity.cluster_id,
         "last_index": found.last.index,
+        "committed_index": found.committed_index,
         "term": found.term,
         "revision": machine.revision,
         "keys": machine.count,
@@ -128,6 +129,7 @@ def _fields(report: Any) -> dict[str, Any]:  # noqa: ANN401 - a LogReport; its r
         "voted_for": log.voted_for,
         "base_index": log.base.index,
         "last_index": report.last_index,
+        "committed_index": log.committed_index,
         "torn_bytes": log.torn_bytes,
         "damage": None if damage is None else damage.detail,
     }

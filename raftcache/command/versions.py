@@ -17,8 +17,9 @@ DATA_DIR: Final = 1
 SNAPSHOT: Final = 1
 """The file around an image (raft/snapshot_format.py)."""
 
-SEGMENT: Final = 1
-"""A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most."""
+SEGMENT: Final = 2
+"""A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most. In 2
+blocks tell what was committed."""
 
 IMAGE: Final = 4
 """The state as bytes (state/image.py). It is written in the lowest format that can say it, so that

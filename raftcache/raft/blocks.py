@@ -91,8 +91,8 @@ def encode_segment_header(number: int, size_bytes: int, version: int = versions.
     return header.ljust(SECTOR_SIZE_BYTES, b"\0")
 
 
-def check_segment_header(path: str, number: int, data: bytes) -> None:
-    """Raise Corrupt unless data is the whole segment of this number.
+def check_segment_header(path: str, number: int, data: bytes) -> int:
+    """The format of the segment of this number; raises Corrupt unless data is the whole of it.
 
     Raises BadConfig if it is one that a newer raftcache wrote.
     """
@@ -103,6 +103,7 @@ def check_segment_header(path: str, number: int, data: bytes) -> None:
     if header != encode_segment_header(number, len(data), version):
         raise Corrupt(path, 0, f"this is not the whole of segment {number}, or its header is bad")
     versions.refuse_newer(f"the log segment {path}", version, versions.SEGMENT)
+    return version
 
 
 def encode_payload(block: Block) -> bytes:
@@ -144,11 +145,13 @@ class Scan:
 
     blocks: offset, sequence and content of each; end: where the next block goes;
     torn_end: the end of what must be cut, from `end` on; None if the segment ends clean.
+    version: of its format.
     """
 
     blocks: list[tuple[int, int, Block]] = field(default_factory=list)
     end: int = SECTOR_SIZE_BYTES
     torn_end: int | None = None
+    version: int = versions.SEGMENT
 
     @property
     def is_empty(self) -> bool:

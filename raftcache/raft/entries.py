@@ -55,6 +55,9 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     `entries`. So a truncation needs no record of its own, and any block can be the first of a log
     whose older part is gone. With `restart` the log is dropped whole and begins anew after `prev`,
     as it does when a snapshot was installed. The vote is in every block.
+
+    committed_index: up to here its writer knew all entries to be committed when it was taken; None
+        in a log of format 1, which does not tell.
     """
 
     term: int
@@ -62,6 +65,7 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
     restart: bool
     prev: Position
     entries: list[Entry]
+    committed_index: int | None = None
 
     @property
     def last_index(self) -> int:
@@ -72,6 +76,7 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 class Recovered(Struct, frozen=True):
     """What a log on disk holds: its vote, its base, and the entries after the base.
 
+    committed_index: all entries up to here are committed, and those above it may be.
     torn_bytes: size of the unfinished block that a crash left behind and recovery cut.
     """
 
@@ -80,3 +85,4 @@ class Recovered(Struct, frozen=True):
     term: int = 0
     voted_for: str | None = None
     torn_bytes: int = 0
+    committed_index: int = 0

@@ -6,6 +6,7 @@ torn, and only that.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -56,12 +57,13 @@ class LogReport:
 class Remembered:
     """All that a stopped node's disk remembers.
 
-    last: the last entry; term: the highest heard of; configuration: the latest, None if none was
-    ever written down.
+    last: the last entry; committed_index: up to here all are committed for certain; term: the
+    highest heard of; configuration: the latest, None if none was ever written down.
     """
 
     identity: Identity | None
     last: Position
+    committed_index: int
     term: int
     configuration: Configuration | None
 
@@ -117,10 +119,13 @@ def _read_whole(disk: Disk, path: str) -> bytes:
         file.close()
 
 
-def remember(disk: Disk, machine: StateMachine) -> Remembered:
+def remember(
+    disk: Disk, machine: StateMachine, before_uncertain: Callable[[], None] = lambda: None
+) -> Remembered:
     """What a stopped node would come to if all of its log were committed; the state in machine.
 
-    Changes nothing on disk. Raises Corrupt where the node would refuse to start.
+    before_uncertain: called once, when all is applied that is committed for certain, and nothing of
+    what only may be. Changes nothing on disk. Raises Corrupt where the node would refuse to start.
     """
     identity = read_identity(disk)
     meta = SnapshotStore.reading(disk).load_newest(machine)
@@ -129,11 +134,20 @@ def remember(disk: Disk, machine: StateMachine) -> Remembered:
         raise log.damage
     last = START if meta is None else Position(meta.index, meta.term)
     configuration = None if meta is None else members.from_builtins(meta.members)
-    for entry in _entries_after(log.recovered, last):
-        configuration = members.decode(entry.command) or configuration
+    committed_index = max(log.recovered.committed_index, last.index)
+    entries = _entries_after(log.recovered, last)
+    certain = committed_index - last.index  # so many of them
+    for entry in entries[:certain]:
         _apply(machine, entry)
-        last = Position(entry.index, entry.term)
-    return Remembered(identity, last, max(log.recovered.term, last.term), configuration)
+    before_uncertain()
+    for entry in entries[certain:]:
+        _apply(machine, entry)
+    for entry in entries:
+        configuration = members.decode(entry.command) or configuration
+    if entries:
+        last = Position(entries[-1].index, entries[-1].term)
+    term = max(log.recovered.term, last.term)
+    return Remembered(identity, last, min(committed_index, last.index), term, configuration)
 
 
 def _entries_after(log: Recovered, last: Position) -> list[Entry]:

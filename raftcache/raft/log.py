@@ -80,6 +80,9 @@ class Log:
         self.last_index = self._end()
         """The index of the last entry; 0 if the log is empty."""
         self._term, self._voted_for = was.term, was.voted_for
+        self.committed_index = 0
+        """What the engine knows to be committed: the next block says so. No restarted node believes
+        it, for its leader tells it again (Raft, 5.2); it is for whoever recovers this data."""
         self._size_bytes = commands_size_bytes(self._entries)
         self._memory_peak_bytes = 0
         self._taken_index = self._durable_index = self.last_index
@@ -112,7 +115,14 @@ class Log:
         if not self.has_untaken:
             return None
         prev = self._position(self._taken_index)
-        block = Block(self._term, self._voted_for, self._restarted, prev, self._next_entries())
+        block = Block(
+            self._term,
+            self._voted_for,
+            self._restarted,
+            prev,
+            self._next_entries(),
+            self.committed_index,
+        )
         self._taken_index = block.last_index
         self._restarted = self._changed = False
         self._in_flight.append(_InFlight(block, block.last_index))
@@ -340,7 +350,7 @@ class Log:
         return self._voted_for
 
     def setRaftCommitIndex(self, index: int) -> None:
-        """Not kept: a restarted node learns the commit index from its leader (Raft, 5.2)."""
+        """Not called: the engine sets committed_index."""
 
     def getRaftCommitIndex(self) -> int:
         """As pysyncobj's MemoryJournal: the first entry is the same everywhere."""

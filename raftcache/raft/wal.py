@@ -32,6 +32,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
 
+from raftcache.command import versions
 from raftcache.errors import Corrupt, Fatal
 from raftcache.ports import Disk, File
 from raftcache.raft import blocks
@@ -78,6 +79,7 @@ class Wal:
         self._dropped = deque[_Segment]()  # of the log no more, but still on the disk
         self._file: File | None = None  # the last segment's
         self._file_size_bytes = 0
+        self._is_older = False  # its format is, and no block of this one may be in it
         self._end = 0  # where the next block goes
         self._sequence = 1  # of the next block
         self._last_index = 0
@@ -113,7 +115,8 @@ class Wal:
         with self._fatal_if_it_fails():
             data = blocks.place_payload(payload, self._end, self._sequence)
             fits = self._end + len(data) <= self._file_size_bytes
-            if not fits or (block.restart and not self._segments[-1].is_empty):
+            is_new = block.restart and not self._segments[-1].is_empty
+            if not fits or is_new or self._is_older:
                 self._begin_segment(len(payload))
                 data = blocks.place_payload(payload, self._end, self._sequence)
                 assert self._end + len(data) <= self._file_size_bytes
@@ -197,6 +200,7 @@ class Wal:
         file.sync()
         self._disk.replace(_TEMPORARY, segment.path)
         self._disk.sync_folder(WAL_FOLDER)
+        self._is_older = False
 
     def _use(self, file: File, size_bytes: int, end: int) -> None:
         if self._file is not None:
@@ -240,7 +244,7 @@ class Wal:
                 self.places.wrote(block.prev.index + 1, Place(number, at))
             self._account(block)
             self._sequence = sequence + 1
-        self._end = scan.end
+        self._end, self._is_older = scan.end, scan.version < versions.SEGMENT
         return _make_durable(file, data, scan) if is_last else 0
 
 
@@ -270,8 +274,9 @@ def read_segment(number: int, data: bytes, sequence: int | None, is_last: bool) 
     Raises Corrupt if it is damaged, or lacks what belongs before the next one.
     """
     path = segment_path(number)
-    blocks.check_segment_header(path, number, data)
+    version = blocks.check_segment_header(path, number, data)
     scan = blocks.scan_segment(path, data, sequence)
+    scan.version = version
     if not scan.blocks and sequence is None:
         raise Corrupt(path, scan.end, "nothing is here, and older segments are gone")
     if not is_last and (scan.torn_end is not None or not scan.blocks):
@@ -303,11 +308,15 @@ class Replay:
         self._base: Position = START
         self._entries: list[Entry] = []
         self._term, self._voted_for = 0, None  # type: int, str | None
+        self._committed_index = 0
         self._is_first = True
 
     def recovered(self, torn_bytes: int) -> Recovered:
         """The log that the blocks so far make."""
-        return Recovered(self._entries, self._base, self._term, self._voted_for, torn_bytes)
+        committed_index = min(self._committed_index, self._last().index)
+        return Recovered(
+            self._entries, self._base, self._term, self._voted_for, torn_bytes, committed_index
+        )
 
     def apply(self, path: str, at: int, block: Block) -> None:
         """The next block, found at this place."""
@@ -331,6 +340,9 @@ class Replay:
                 why = f"entry {entry.index} of term {entry.term} cannot follow {last}"
                 raise Corrupt(path, at, why)
             self._entries.append(entry)
+        # A block that does not tell counts as committed, until it is truncated.
+        said = block.last_index if block.committed_index is None else block.committed_index
+        self._committed_index = max(min(self._committed_index, block.prev.index), said)
 
     def _last(self) -> Position:
         if not self._entries:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,6 +114,38 @@ def test_a_recovered_cluster_gives_no_number_of_what_was_lost(
             assert watch.status == 410
             until(lambda: near.revision > REVISION_BUMP, "it did not begin anew")
             assert value(near.get(KEY.encode())) == b"newest"
+
+
+def test_what_a_leader_wrote_that_no_majority_heard_is_recovered_above_what_was_lost(
+    tmp_path: Path,
+) -> None:
+    """The others may have acknowledged another write under the revision that it has on this disk."""
+    with running(tmp_path, "--request-timeout", "900ms") as cluster:
+        leader, followers = cluster.leader(), cluster.followers()
+        before = cluster.write(leader, KEY, "kept").headers["ETag"]
+        cluster.write(leader, "last", "x")
+        kept = cluster.settled()["revision"]
+        for name in followers:
+            cluster.send(name, signal.SIGSTOP)
+        unknown = cluster.put(leader, "unheard", "of")
+        assert unknown.status == 503, unknown
+        assert unknown.json["definite"] is False
+        for name in cluster.nodes:
+            cluster.kill(name)
+
+        done = recover(cluster, leader, "--yes", "--json").json
+        assert done["committed_index"] < done["last_index"]
+        assert (done["revision"], done["new_revision"]) == (kept + 1, kept + 1 + REVISION_BUMP)
+
+        alone = Alone(tmp_path / "alone", 1)
+        alone.nodes, alone.left = cluster.nodes, leader
+        with alone:
+            alone.start(leader)
+            alone.leader()
+            assert alone.put(leader, KEY, "new", If_Match=before).status == 200, "it was committed"
+            lost = alone.put(leader, "unheard", "new", If_Match=f'"{kept + 1}"')
+            assert lost.status == 412, lost
+            assert lost.headers["ETag"] == f'"{kept + 1 + REVISION_BUMP}"'
 
 
 def value(entry: Entry | None) -> bytes:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from raftcache.command.replies import Reply
 from raftcache.command.words import Command
 from raftcache.raft.engine.base import LEADER
-from raftcache.raft.entries import FORGOTTEN
+from raftcache.raft.entries import FORGOTTEN, Position
 from raftcache.raft.members import NOBODY, Configuration
 from raftcache.raft.members import Member as MemberRecord
 from tests.sim import editions
@@ -80,6 +80,8 @@ class Checker:
         self._entries: dict[tuple[int, int], tuple[bytes, int]] = {}
         self._committed: dict[int, tuple[int, bytes, int]] = {}  # index -> term, command, in term
         self._applied: dict[int, tuple[Any, ...]] = {}
+        self._last_applied = 0  # anywhere
+        self._may_rest_on: dict[tuple[int, int], int] = {}  # index, term -> that, when it came
         self._stamp_ms = 0
         self.committed_at: dict[int, int] = {}
         """uid of a proposal -> the index it was committed at"""
@@ -185,6 +187,7 @@ class Checker:
             if prev_term > term:
                 self.fail("terms fall", f"{member.name}: {term} follows {prev_term} at {index}")
             known = self._entries.setdefault((index, term), (command, prev_term))
+            self._may_rest_on.setdefault((index, term), self._last_applied)
             if known != (command, prev_term):
                 self.fail("log matching", f"{member.name}: entry {index} of term {term} differs")
             seen.entries[index] = entry
@@ -274,8 +277,23 @@ class Checker:
 
     def applied(self, member: Member, index: int, what: tuple[Any, ...]) -> None:
         """A member has applied this at this index; the digest after it comes last."""
+        self._last_applied = max(self._last_applied, index)
         if self._applied.setdefault(index, what) != what:
             self.fail("applied entries differ", f"{member.name} at {index}")
+
+    def check_certain(self, certain_index: int, last: Position) -> None:
+        """What a log that ends with this entry says was committed for certain.
+
+        That was, and nothing above it that others of its entries may rest on: who asked for these
+        may have been answered for those.
+        """
+        path = self.path_to(*last)
+        if certain_index in path and not self.has_committed(certain_index, path[certain_index][0]):
+            self.fail("never committed, and certain", f"{certain_index} of {last}")
+        for index, (term, *_) in path.items():
+            rests_on = self._may_rest_on[index, term]
+            if self.has_committed(index, term) and rests_on > certain_index:
+                self.fail("answered for, and not certain", f"{rests_on} before {index} of {last}")
 
     # -- members -----------------------------------------------------------------------------------
 

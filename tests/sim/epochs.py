@@ -228,7 +228,7 @@ class Epochs:
         minority = chance.randint(1, max(1, (len(members) - 1) // 2))
         names = list(first.ending.left) or sorted(chance.sample(names, minority))
         left = [first.members[name] for name in names]
-        last_of = {m.name: recovery.plan(m.disk).last for m in left}
+        last_of = {m.name: remember(m.disk, Machine()).last for m in left}
         survivor = max(left, key=lambda m: (last_of[m.name].term, last_of[m.name].index))
         first.note("{0} is left, at {1}", survivor.name, last_of[survivor.name])
         second = self._begin([survivor.name], AGAIN)
@@ -257,17 +257,22 @@ class Epochs:
         """
         disk, chance, world = member.disk, self._chance, member.world
         addresses = {member.name: f"{member.name}:7500"}
-        began: dict[Position, tuple[Position, int]] = {}  # what with, and how often it was raised
+        # What with, what of it was certain, and how often it was raised.
+        began: dict[Position, tuple[Position, int, int]] = {}
         for tries in itertools.count():
-            log, plan = settled(member, accounts), recovery.plan(disk)
-            last, times = began.get(last_of(log), (last_of(log), 0))
-            left = left_at(last, self._first.checker)
+            log, plan = settled(member, accounts), recovery.plan(disk, REVISION_BUMP)
+            if last_of(log) not in began:
+                began[last_of(log)] = last_of(log), plan.committed_index, 0
+                self._first.checker.check_certain(plan.committed_index, last_of(log))
+            last, certain_index, times = began[last_of(log)]
+            left = left_at(last, self._first.checker, certain_index)
             if times:
                 left = raised(left, last_of(log), times)
-            found = plan.last, plan.revision, plan.keys
-            there_is = last_of(log), left[1].revision, left[1].count
+            found = plan.last, plan.machine.revision % REVISION_BUMP, plan.machine.count
+            there_is = last_of(log), left[1].revision % REVISION_BUMP, left[1].count
             if found != there_is:
                 world.fail("recovery drops, or invents", f"{found}, there is {there_is}")
+            world.count["recovered, and uncertain"] += last.index - certain_index
             member_id = member.begin_data(member.data_number + 1)
             work = partial(recover_data, addresses, member_id)
             at = Position(plan.last.index + 1, plan.term + 1)
@@ -279,7 +284,7 @@ class Epochs:
             # The snapshot is there, and the log not begun anew, or both are.
             accounts += [member.durable.covered_up_to(at), Durable()]
             accounts[-1].begins_at(at)
-            began[at] = last, times + 1
+            began[at] = last, certain_index, times + 1
             do_some(partial(work, disk), disk, chance, changes)
             crash(disk, chance)
             self._check_half(member)
@@ -287,7 +292,7 @@ class Epochs:
         member.durable.begins_at(at)
         crash(disk, chance)
         world.cluster_id = identified(disk, addresses)
-        return raised(left, at)
+        return raised(left, at, 0)
 
     def _interrupted_after(self, tries: int, last: range = CHANGES) -> Sequence[int]:
         """How many changes to the disk the command makes, perhaps; nothing if it is left alone.

@@ -21,18 +21,27 @@ from tests.sim.sessions import PREFIX
 from tests.support.memory_disk import MemoryDisk
 
 
-def left_at(last: Position, checker: Checker) -> tuple[Heritage, Machine]:
-    """All up to an entry of the first cluster; and the state then."""
+def left_at(
+    last: Position, checker: Checker, certain_index: int | None = None
+) -> tuple[Heritage, Machine]:
+    """All up to an entry of the first cluster; and the state then.
+
+    certain_index: the revision is raised behind this entry, and before any that follows it.
+    """
     entries = checker.path_to(*last)
     machine, stamp_ms = Machine(), 0
     applied, done = {}, []
     for index, (_, command, _) in entries.items():
+        if index - 1 == certain_index:
+            machine.raise_revision(REVISION_BUMP)
         batch = command[1 + STAMP_SIZE_BYTES :]
         if command[:1] == REGULAR:
             stamp_ms = Member.stamp_ms_of(command)
             replies = machine.apply(stamp_ms, batch)
             done += [pair for pair in zip(decode(batch), replies, strict=True) if _once(*pair)]
         applied[index] = stamp_ms, batch, machine.digest
+    if last.index == certain_index:
+        machine.raise_revision(REVISION_BUMP)
     return Heritage(last.index, entries, applied, stamp_ms, done), machine
 
 

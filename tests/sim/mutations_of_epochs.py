@@ -16,9 +16,11 @@ from raftcache.command.calls import Calls
 from raftcache.command.limits import REVISION_BUMP
 from raftcache.command.replies import CallsReply
 from raftcache.raft import inspection
+from raftcache.raft.datadir import read_identity
 from raftcache.raft.entries import Entry, Recovered
 from raftcache.raft.greetings import Identity
 from raftcache.raft.roll import Roll
+from raftcache.raft.wal import Replay
 from raftcache.state import image
 from raftcache.state.machine import Machine
 from raftcache.state.redis.execute import CallCommands
@@ -27,8 +29,10 @@ from tests.sim.stories import a_restore_goes_back, what_was_acknowledged_is_lost
 
 _refusal_rightly: Final = Identity.refusal
 _recover_rightly: Final = recovery.recover
+_plan_rightly: Final = recovery.plan
 _configuration_rightly: Final = recovery._configuration
 _entries_rightly: Final = inspection._entries_after
+_recovered_rightly: Final = Replay.recovered
 _raise_rightly: Final = Machine.raise_revision
 _execute_rightly: Final = CallCommands.execute
 
@@ -78,6 +82,16 @@ def members_before_the_name() -> AbstractContextManager[Any]:
     return mock.patch.object(recovery, "recover", recover)
 
 
+def all_is_certain() -> AbstractContextManager[Any]:
+    """Recovery takes all of the log for committed."""
+
+    def recovered(replay: Replay, torn_bytes: int) -> Recovered:
+        log = _recovered_rightly(replay, torn_bytes)
+        return replace(log, committed_index=replay._last().index)
+
+    return mock.patch.object(Replay, "recovered", recovered)
+
+
 def revisions_go_on() -> AbstractContextManager[Any]:
     """The new cluster's revision is the one that is left: what was lost had higher ones."""
     return mock.patch.object(Machine, "raise_revision")
@@ -86,12 +100,12 @@ def revisions_go_on() -> AbstractContextManager[Any]:
 def raised_by_the_name() -> AbstractContextManager[Any]:
     """A second try of a recovery takes it that the first one has raised the revision already."""
 
-    def recover(disk: Any, plan: Any, *args: Any) -> Any:
-        *others, bump = args
-        is_second = plan.identity.origin.startswith("recovered")
-        return _recover_rightly(disk, plan, *others, 0 if is_second else bump)
+    def plan(disk: Any, bump: int) -> Any:
+        identity = read_identity(disk)
+        is_second = identity is not None and identity.origin.startswith("recovered")
+        return _plan_rightly(disk, 0 if is_second else bump)
 
-    return mock.patch.object(recovery, "recover", recover)
+    return mock.patch.object(recovery, "plan", plan)
 
 
 def older_is_unchanged() -> AbstractContextManager[Any]:
@@ -146,6 +160,7 @@ MUTATIONS: Final = (
         5,
         story=what_was_acknowledged_is_lost,
     ),
+    Mutation("all of a log is certain", all_is_certain, "recover", 3, word="certain"),
     Mutation(
         "lost revisions come again",
         revisions_go_on,

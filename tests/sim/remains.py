@@ -42,7 +42,7 @@ def settled(member: Member, accounts: Sequence[Durable]) -> Log:
 
 def recover_data(addresses: dict[str, str], member_id: str, disk: MemoryDisk) -> None:
     """As the command does."""
-    recovery.recover(disk, recovery.plan(disk), addresses, member_id, REVISION_BUMP)
+    recovery.recover(disk, recovery.plan(disk, REVISION_BUMP), addresses, member_id)
 
 
 def crash(disk: MemoryDisk, chance: Random) -> None:

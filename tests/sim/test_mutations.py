@@ -55,6 +55,7 @@ def test_a_story_breaks_nothing_while_all_rules_are_there(mutation: Mutation) ->
         "any-cluster",
         "lost-members",
         "tail",
+        "certain",
         "no-bump",
         "old-watch",
         "old-backup",

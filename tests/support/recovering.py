@@ -1,4 +1,4 @@
-"""A cluster whose majority is lost for good: the command, and what is left, as n1 alone."""
+"""A cluster whose majority is lost for good: the command, and what is left, as one node alone."""
 
 from __future__ import annotations
 
@@ -8,15 +8,17 @@ from tests.support.command_line import Ran, raftcache
 
 
 class Alone(Cluster):
-    """The same nodes; n1 is started as the only member, the others join it."""
+    """The same nodes; who is left is started as the only member, the others join it."""
+
+    left = "n1"
 
     def _command(self, node: LocalNode) -> list[str]:
         command = super()._command(node)
         at = command.index("--cluster")
-        if node.name == "n1":
-            command[at + 1] = f"n1={HOST}:{node.raft_port}"
+        if node.name == self.left:
+            command[at + 1] = f"{self.left}={HOST}:{node.raft_port}"
         else:
-            command[at : at + 2] = ["--join", self.nodes["n1"].url]
+            command[at : at + 2] = ["--join", self.nodes[self.left].url]
         return command
 
 

@@ -14,11 +14,12 @@ import pytest
 
 from raftcache.command.codec import batch, encode
 from raftcache.command.limits import ENTRY_SIZE_BYTES_MAX
-from raftcache.command.replies import Status
+from raftcache.command.replies import Reply, Status
 from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
 from raftcache.raft import stock as door
 from raftcache.raft.batches import ENOUGH_COMMANDS
+from raftcache.raft.inspection import read_log
 from raftcache.raft.stock import FAIL_REASON
 from tests.sim.stock import as_installed
 from tests.support.memory_disk import MemoryDisk
@@ -68,6 +69,24 @@ def test_an_entry_that_cannot_be_applied_stops_the_node_and_is_named() -> None:
     assert len(stock.errors) > 1, "stock tries again for ever,"
     assert stock.applied_index == 2, "never gets past it,"
     assert stock.is_leader, "and leads all the same"
+
+
+def test_a_new_leader_appends_what_is_proposed_when_it_has_committed_in_its_term() -> None:
+    """Who proposes something may have been answered for what the leader before had committed.
+
+    So that is known to be committed in every block that has what may rest on it.
+    """
+    ours = Ours(log=[1])
+    ours.connect()
+    ours.win()
+    outcomes = outcomes_of(ours)
+    assert ours.engine.last_index == 3, "the entry of an earlier leader, and its own first one"
+    ours.acknowledge("n2", ours.term, 4)
+    ours.turn()
+    on_disk = read_log(ours.disk)
+    assert (on_disk.last_index, on_disk.recovered.committed_index) == (4, 3)
+    ours.acknowledge("n2", ours.term, 5)
+    assert [type(outcome) for outcome in outcomes] == [Reply]
 
 
 # -- rule 11 ---------------------------------------------------------------------------------------

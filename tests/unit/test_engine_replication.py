@@ -264,6 +264,7 @@ def test_a_leader_counts_itself_once_its_disk_has_the_entry() -> None:
     ours = Ours()
     ours.connect()
     ours.win()
+    ours.acknowledge("n2", ours.term, 3)  # what it begins its term with
     ours.disk_works = False
     ours.engine.propose(batch([encode(Put(b"k", b"v"))]), lambda replies, reason: None)
     ours.turn()
@@ -325,6 +326,7 @@ def test_a_large_entry_travels_alone() -> None:
     ours = Ours()
     ours.connect()
     ours.win()
+    ours.acknowledge("n2", ours.term, 3)
     for size_bytes in (100, 3 << 20, 100):
         ours.engine.propose(_big_command(ours, size_bytes), lambda replies, reason: None)
     ours.turn()
@@ -343,6 +345,7 @@ def test_a_bounded_number_of_bytes_is_on_its_way() -> None:
     def play(bench: Bench) -> int:
         bench.connect()
         bench.win()
+        bench.acknowledge("n2", bench.term, 3)
         bench.links.sent.clear()
         for _ in range(number):
             bench.propose(REGULAR + _big_command(bench, entry_size_bytes))

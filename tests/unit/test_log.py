@@ -54,7 +54,7 @@ def test_an_entry_is_durable_only_when_its_block_is() -> None:
     log.add(NO_OP, 1, 0)
     assert log.has_pending
     block = take(log)
-    assert block == Block(0, None, False, START, [Entry(NO_OP, 1, 0)])
+    assert block == Block(0, None, False, START, [Entry(NO_OP, 1, 0)], 0)
     assert (log.has_untaken, log.has_pending, log.durable_index) == (False, True, 0)
     log.block_durable(block)
     assert (log.has_pending, log.durable_index) == (False, 1)
@@ -77,7 +77,7 @@ def test_a_vote_is_recorded_without_entries() -> None:
     log = log_of((1, 0))
     log.setCurrentTerm(7, "n2")
     assert (log.getCurrentTerm(), log.getVotedForNodeId()) == (7, "n2")
-    assert take(log) == Block(7, "n2", False, Position(1, 0), [])
+    assert take(log) == Block(7, "n2", False, Position(1, 0), [], 0)
 
 
 def test_an_unchanged_vote_costs_no_block() -> None:
@@ -92,7 +92,7 @@ def test_a_truncation_of_durable_entries_is_recorded() -> None:
     log = log_of((1, 0), (2, 1), (3, 1))
     log.deleteEntriesFrom(1)
     assert (log.last_index, log.durable_index) == (1, 1)
-    assert take(log) == Block(0, None, False, Position(1, 0), [])
+    assert take(log) == Block(0, None, False, Position(1, 0), [], 0)
 
 
 def test_a_truncation_of_what_no_block_holds_is_not() -> None:
@@ -112,7 +112,7 @@ def test_a_block_in_flight_does_not_make_truncated_entries_durable() -> None:
     log.block_durable(in_flight)
     assert log.durable_index == 2, "the disk has another entry 3"
     block = take(log)
-    assert block == Block(0, None, False, Position(2, 1), [Entry(b"other c", 3, 2)])
+    assert block == Block(0, None, False, Position(2, 1), [Entry(b"other c", 3, 2)], 0)
     log.block_durable(block)
     assert log.durable_index == 3
 
@@ -126,7 +126,7 @@ def test_a_block_in_flight_does_not_outlive_a_restart() -> None:
     assert log.durable_index == 0
     assert log[:] == [Entry(NO_OP, 2, 9)]
     block = take(log)
-    assert block == Block(0, None, True, Position(2, 9), [])
+    assert block == Block(0, None, True, Position(2, 9), [], 0)
     log.block_durable(block)
     assert log.durable_index == 2
 
@@ -135,7 +135,7 @@ def test_a_restart_carries_the_entries_added_after_it() -> None:
     log = log_of((1, 0))
     log.restart_at(10, 3)
     log.add(b"k", 11, 3)
-    assert take(log) == Block(0, None, True, Position(10, 3), [Entry(b"k", 11, 3)])
+    assert take(log) == Block(0, None, True, Position(10, 3), [Entry(b"k", 11, 3)], 0)
 
 
 def test_clear_and_add_is_a_restart_as_pysyncobj_does_it() -> None:
@@ -144,15 +144,15 @@ def test_clear_and_add_is_a_restart_as_pysyncobj_does_it() -> None:
     log.add(b"real", 10, 3)
     log.add(b"real", 11, 3)
     assert log[0] == (b"real", 10, 3)
-    assert take(log) == Block(0, None, True, Position(10, 3), [Entry(b"real", 11, 3)])
+    assert take(log) == Block(0, None, True, Position(10, 3), [Entry(b"real", 11, 3)], 0)
 
 
 def test_clear_alone_empties_the_log_on_disk_too() -> None:
     log = log_of((1, 0), (2, 0))
     log.clear()
-    assert take(log) == Block(0, None, True, START, [])
+    assert take(log) == Block(0, None, True, START, [], 0)
     log.add(NO_OP, 1, 0)
-    assert take(log) == Block(0, None, False, START, [Entry(NO_OP, 1, 0)])
+    assert take(log) == Block(0, None, False, START, [Entry(NO_OP, 1, 0)], 0)
 
 
 def test_forgetting_a_prefix_changes_nothing_on_disk() -> None:
@@ -277,7 +277,7 @@ def test_the_oldest_commands_are_forgotten_and_nothing_else_is(
         log[6]
     assert not log.has_pending
     log.add(b"next", 7, 4)
-    assert take(log) == Block(0, None, False, Position(6, 4), [Entry(b"next", 7, 4)])
+    assert take(log) == Block(0, None, False, Position(6, 4), [Entry(b"next", 7, 4)], 0)
 
 
 @pytest.mark.parametrize(("applied", "kept_index"), [(0, 1), (1, 2), (3, 4), (6, 6)])
@@ -315,9 +315,9 @@ def test_entries_behind_the_forgotten_can_be_truncated_and_the_forgotten_cannot(
         log.deleteEntriesFrom(3)
     log.deleteEntriesFrom(4)
     assert (log.last_index, log.durable_index, log[-1].term) == (4, 4, 3)
-    assert take(log) == Block(0, None, False, Position(4, 3), [])
+    assert take(log) == Block(0, None, False, Position(4, 3), [], 0)
     log.add(b"other", 5, 5)
-    assert take(log) == Block(0, None, False, Position(4, 3), [Entry(b"other", 5, 5)])
+    assert take(log) == Block(0, None, False, Position(4, 3), [Entry(b"other", 5, 5)], 0)
 
 
 @pytest.mark.parametrize("offset", range(1, 6))

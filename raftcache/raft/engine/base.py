@@ -103,7 +103,7 @@ class SyncObj(_Base):
         self.__commandsLocalCounter = parts.incarnation << 32  # rule 14: no reuse of request ids
         self.__needLoadDumpFile = False
         self.__raftLastApplied = self.__raftCommitIndex = parts.applied_index
-        self.__verified = parts.applied_index
+        self.__verified = parts.log.committed_index = parts.applied_index
 
     def __hear_leader(self, node: Node, message: Message) -> None:
         term = message["term"]
@@ -132,7 +132,8 @@ class SyncObj(_Base):
     def __note_committed(self, index: int) -> None:
         """The leader has committed so much, of what is verified here."""
         if index > self.__raftCommitIndex:
-            self.__raftCommitIndex = min(index, self.__raftLog.last_index)
+            index = min(index, self.__raftLog.last_index)
+            self.__raftCommitIndex = self.__raftLog.committed_index = index
 
     def __adopt_term(self, term: int) -> None:
         if term > self.__raftCurrentTerm:

@@ -138,7 +138,10 @@ class SyncObj(checking.SyncObj):
         elif self.__raftState != LEADER:
             if self.__commandsQueue:
                 self._checkCommandsToApply()
-        elif self.configuration.version > 0:  # first of all the members' data become known
+        elif self.configuration.version > 0 and self.has_committed_in_term:
+            # The members' data become known first; and whoever proposes something may have seen
+            # what the leader before had committed, and this one does not know yet that it was: it
+            # is committed in the log before anything that may rest on it (see Block).
             self.__append_proposals()
         if self.__raftState == LEADER:
             self.__sendAppendEntries()

@@ -92,7 +92,7 @@ class SyncObj(reading.SyncObj):
         self.__parts.time.applied(self.__parts.machine.now_ms)
         self.__raftLastApplied = index
         self.__parts.digests.note(index, self.__parts.machine.digest)
-        self.__raftCommitIndex = max(self.__raftCommitIndex, index)
+        self.__raftCommitIndex = log.committed_index = max(self.__raftCommitIndex, index)
         self.__applied_term = max(self.__applied_term, term)
         for waiting in [i for i in self.__commandsWaitingCommit if i <= index]:
             for _, callback in self.__commandsWaitingCommit.pop(waiting):

@@ -175,7 +175,7 @@ class SyncObj(elections.SyncObj):
         majority = sorted(held, reverse=True)[len(held) // 2]
         assert majority <= log.last_index
         if majority > self.__raftCommitIndex and log.term_at(majority) == self.__raftCurrentTerm:
-            self.__raftCommitIndex = majority
+            self.__raftCommitIndex = log.committed_index = majority
 
     # -- the leader's side: sending, bounded, probing, never rewinding ---------------------------
 
