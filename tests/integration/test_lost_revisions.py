@@ -119,7 +119,7 @@ def test_a_recovered_cluster_gives_no_number_of_what_was_lost(
 def test_what_a_leader_wrote_that_no_majority_heard_is_recovered_above_what_was_lost(
     tmp_path: Path,
 ) -> None:
-    """The others may have acknowledged another write under the revision that it has on this disk."""
+    """The others may have acknowledged another one under the revision that it has on this disk."""
     with running(tmp_path, "--request-timeout", "900ms") as cluster:
         leader, followers = cluster.leader(), cluster.followers()
         before = cluster.write(leader, KEY, "kept").headers["ETag"]

@@ -188,6 +188,7 @@ MUTATIONS: Final = (
         older_is_unchanged,
         "restore",
         5,
+        first=7,
         word="old-watch",
         story=a_restore_goes_back,
     ),
