@@ -70,7 +70,7 @@ class _Batch:
         )
 
     def add(self, command: bytes, done: Done, weight: int) -> None:
-        self.weight += weight
+        self.weight += max(1, weight)  # more commands than that cannot be read again
         self.commands.append(command)
         self.done.append(done)
         self.size_bytes += len(command)

@@ -147,10 +147,12 @@ def test_what_is_waited_for_in_vain_costs_little_and_less_each_time() -> None:
     assert len(outcomes) == 40 * 11
 
 
-def test_a_batch_is_bounded_in_commands_and_in_bytes() -> None:
+@pytest.mark.parametrize("weight", [1, 0])
+def test_a_batch_is_bounded_in_commands_and_in_bytes(weight: int) -> None:
+    """Also of those that do nothing: a transaction may do no more than watch keys."""
     bench, outcomes = alone(), []
     for number in range(BATCH_COMMANDS_MAX + 1):
-        bench.replica.propose(put(number % 10), outcomes.append)
+        bench.replica.propose(put(number % 10), outcomes.append, weight)
     bench.turn()
     bench.advance(GATHER_S)
     assert batch_sizes(bench) == [BATCH_COMMANDS_MAX, 1]
