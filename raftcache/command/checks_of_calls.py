@@ -21,10 +21,14 @@ from raftcache.command.values import unpack_values
 
 
 def _check_calls(
-    command: Calls, calls_max: int = CALLS_MAX, watched_max: int = WATCHED_MAX
+    command: Calls,
+    calls_max: int = CALLS_MAX,
+    watched_max: int = WATCHED_MAX,
+    *,
+    may_be_none: bool = False,
 ) -> str | None:
     """Sizes of keys and values are for who executes them: they know which arguments are what."""
-    if len(command.calls) > calls_max or not (command.calls or command.watched):
+    if len(command.calls) > calls_max or not (command.calls or command.watched or may_be_none):
         return f"there are 1 to {calls_max} calls, not {len(command.calls)}"
     sizes = set(map(len, command.calls))
     if sizes and not 1 <= min(sizes) <= max(sizes) <= CALL_ARGUMENTS_MAX:
@@ -46,7 +50,8 @@ def _check_calls(
 def _check_calls_since(command: CallsSince | CallsAnswered) -> str | None:
     if command.since is not None and not 0 <= command.since <= INTEGER_MAX:
         return f"keys were absent at a revision, {command.since} is none"
-    return _check_calls(command, SINCE_MAX, SINCE_MAX)
+    may_be_none = isinstance(command, CallsRehearsed) and bool(command.answers)
+    return _check_calls(command, SINCE_MAX, SINCE_MAX, may_be_none=may_be_none)
 
 
 def _check_calls_answered(command: CallsAnswered) -> str | None:

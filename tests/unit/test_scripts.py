@@ -621,6 +621,36 @@ async def test_once_and_out_of_date() -> None:
     assert await node.ended(1) == [[8]]
 
 
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("return redis.call('EXISTS', 'a') == 0 and 'none' or redis.call('INCR', 'a')", b"none"),
+        ("return redis.call('DBSIZE') == 1 and 'none' or redis.call('INCR', 'a')", b"none"),
+        ("return ARGV[1]", b"7"),
+        ("redis.call('INCR', 'l')", "WRONGTYPE"),
+    ],
+)
+def test_once_and_nothing_was_changed(source: str, answer: Value) -> None:
+    """That is remembered, too: else it might do something behind what was done after it."""
+
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        node.do("LPUSH l 1")
+        answers = list[Value]()
+        for _ in range(2):
+            node.begin(node.part(source, arguments=[b"7"]), once=once(b"t:1"))
+            [[value]] = await node.ended(1)
+            answers.append(value)
+            node.do("DEL l", "SET a 1", "SET b 1")  # done after the first attempt
+        assert answers[0] == answers[1]
+        told = answers[0].text if isinstance(answers[0], Failure) else answers[0]
+        assert told[: len(answer)] == answer
+        assert node.do("GET a") == [b"1"]
+
+    test()
+
+
 @on_loop
 async def test_a_transaction_with_scripts_that_is_done_once() -> None:
     node = Node()

@@ -41,7 +41,7 @@ from raftcache.service.redis import since
 from raftcache.service.scripting.acts import Act, Player
 from raftcache.service.scripting.answers import sha_of
 from raftcache.service.scripting.library import Library, Script, script_of
-from raftcache.service.wording import failure_of, values_of
+from raftcache.service.wording import failure_of, is_open, values_of
 from raftcache.state.machine import Machine
 from raftcache.state.redis.rehearsal import Rehearsal
 
@@ -66,6 +66,7 @@ class Played(NamedTuple):
     seen: dict[bytes, int]
     absent_since: int | None
     is_loose: bool
+    has_recalled: bool
     digest: int
 
 
@@ -141,15 +142,23 @@ class Scripts:
         size_bytes_max = self._value_size_bytes_max
         played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
         answers, deeds = played.answers, tuple(played.deeds)
-        needs_round = played.is_loose or not deeds
+        is_of_log = bool(deeds) or self._is_to_be_remembered(played)
+        needs_round = played.is_loose or not is_of_log
         self._waiting[0].note(needs_round=needs_round)
         if needs_round and not is_fresh:
             self._begin_round(len(answers))
-        elif deeds:
+        elif is_of_log:
             word = Calls(deeds, size_bytes_max, True, tuple(played.seen.items()), dice)
             self._kv.write(self._guarded(word, played), partial(self._proposed, answers))
         else:
             self._finish(answers)
+
+    def _is_to_be_remembered(self, played: Played) -> bool:
+        """Though it has changed nothing: else a second attempt might, behind what came later."""
+        first, is_new = played.answers[0], not played.has_recalled
+        is_numbered = self._waiting[0].once is not None and type(first) is list
+        knows_how = self._kv.commands_version >= _REHEARSED_SINCE
+        return is_numbered and is_new and knows_how and not any(map(is_open, first))
 
     def _guarded(self, word: Calls, played: Played) -> Calls:
         """The same, by what the acts need beside it."""
@@ -183,9 +192,15 @@ class Scripts:
                 rehearsal.forget_to(begin)
                 break
             answers.append(value)
-        absent_since, is_loose = rehearsal.absent_since, rehearsal.is_loose
-        deeds, seen, digest = rehearsal.deeds, rehearsal.seen, rehearsal.digest
-        return Played(answers, deeds, seen, absent_since, is_loose, digest)
+        return Played(
+            answers,
+            rehearsal.deeds,
+            rehearsal.seen,
+            rehearsal.absent_since,
+            rehearsal.is_loose,
+            rehearsal.has_recalled,
+            rehearsal.digest,
+        )
 
     def _read(self, count: int, refused: RaftcacheError | None) -> None:
         if refused is None:

@@ -48,6 +48,7 @@ class Rehearsal:
     absent_since: the revision after which absent ones among these must not have been there, even
         if they have gone again; None if it does not matter. See CallsSince.
     is_loose: something was read that none of these stands for: it may be as old as this state is.
+    has_recalled: an answer was found that was remembered.
     """
 
     def __init__(self, changes: Changes, store: Store, perform: Callable[[Call], Value]) -> None:
@@ -56,7 +57,7 @@ class Rehearsal:
         self.values: list[Value] = []
         self.seen: dict[bytes, int] = {}
         self.absent_since: int | None = None
-        self.is_loose = False
+        self.is_loose = self.has_recalled = False
         self._base = changes.state.revision
 
     def call(self, call: Call, *, is_write: bool) -> Value:
@@ -89,6 +90,7 @@ class Rehearsal:
         record = state.sessions.find(once.token, state.now_ms)
         if record is None:
             return None
+        self.has_recalled = True
         reply = record.first_reply
         if record.fingerprint != once.fingerprint or not isinstance(reply, CallsReply):
             return MISUSED
