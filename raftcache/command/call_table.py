@@ -13,12 +13,20 @@ has no flags. Categories follow from flags and group; + and - name the exception
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
 
-from raftcache.command.call_rows import collections, doors, sorted_sets, streams, strings
+from raftcache.command.call_rows import (
+    collections,
+    doors,
+    geo,
+    sketches,
+    sorted_sets,
+    streams,
+    strings,
+)
 
 REDIS_VERSION: Final = b"7.0.15"
 """What clients and scripts are told, for they decide by it what they use."""
@@ -65,6 +73,8 @@ CATEGORY_OF_GROUP: Final = {
     "set": "set",
     "sorted-set": "sortedset",
     "stream": "stream",
+    "geo": "geo",
+    "hyperloglog": "hyperloglog",
     "transactions": "transaction",
     "scripting": "scripting",
     "connection": "connection",
@@ -79,7 +89,18 @@ CATEGORY_OF_FLAG: Final = {
 }
 
 DATA_GROUPS: Final = frozenset(
-    ("string", "bitmap", "generic", "hash", "list", "set", "sorted-set", "stream")
+    [
+        "string",
+        "bitmap",
+        "generic",
+        "hash",
+        "list",
+        "set",
+        "sorted-set",
+        "stream",
+        "geo",
+        "hyperloglog",
+    ]
 )
 
 DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usage"))
@@ -159,7 +180,7 @@ def _rows(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 def _table() -> dict[bytes, CallSpec]:
     table: dict[bytes, CallSpec] = {}
-    for module in (strings, collections, sorted_sets, streams, doors):
+    for module in (strings, collections, sorted_sets, streams, geo, sketches, doors):
         for group, facts, prose in _rows(module.ROWS):
             spec = _spec(facts, prose, group)
             container, _, name = spec.name.upper().encode().partition(b"|")
@@ -244,7 +265,9 @@ def keys_of(argv: Sequence[bytes]) -> list[bytes]:
     if spec.numkeys:
         keys.extend(_counted(argv, spec.numkeys, spec.numkeys_step))
     if spec.name == "sort":
-        keys.extend(_stored(argv))
+        keys.extend(_stored(argv, 2, OPTIONS_OF_SORT))
+    elif spec.name in RADIUS_OPTIONS_AT:
+        keys.extend(_stored(argv, RADIUS_OPTIONS_AT[spec.name], OPTIONS_OF_RADIUS))
     elif spec.name == "xread":
         keys.extend(_streams(argv))
     return keys
@@ -271,13 +294,18 @@ def _streams(argv: Sequence[bytes]) -> Sequence[bytes]:
 OPTIONS_OF_SORT: Final = {b"LIMIT": 2, b"GET": 1, b"BY": 1, b"STORE": 1}
 """Arguments of each."""
 
+OPTIONS_OF_RADIUS: Final = {b"STORE": 1, b"STOREDIST": 1}
 
-def _stored(argv: Sequence[bytes]) -> list[bytes]:
-    """Where SORT stores what it has sorted: the last STORE counts."""
-    place, stored = 2, list[bytes]()
+RADIUS_OPTIONS_AT: Final = {"georadius": 6, "georadiusbymember": 5}
+"""Where the options of each begin."""
+
+
+def _stored(argv: Sequence[bytes], place: int, options: Mapping[bytes, int]) -> list[bytes]:
+    """Where a call stores what it finds: the last STORE counts. place: of the first option."""
+    stored = list[bytes]()
     while place < len(argv):
         option = argv[place].upper()
-        if option == b"STORE":
-            stored = list(argv[place + 1 : place + 2])
-        place += 1 + OPTIONS_OF_SORT.get(option, 0)
+        if option.startswith(b"STORE"):
+            stored = list(argv[place + 1 : place + 2]) or stored
+        place += 1 + options.get(option, 0)
     return stored

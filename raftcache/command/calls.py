@@ -53,6 +53,9 @@ class Calls(Struct, array_like=True, tag=25, frozen=True):
 CALLS_INTRODUCED: Final[dict[bytes, int]] = {
     **dict.fromkeys(b"XADD XDEL XLEN XRANGE XREAD XREVRANGE XSETID XTRIM".split(), 4),
     **dict.fromkeys(b"XACK XAUTOCLAIM XCLAIM XGROUP XINFO XPENDING XREADGROUP".split(), 5),
+    **dict.fromkeys(b"GEOADD GEODIST GEOHASH GEOPOS GEOSEARCH GEOSEARCHSTORE".split(), 5),
+    **dict.fromkeys(b"GEORADIUS GEORADIUSBYMEMBER GEORADIUSBYMEMBER_RO GEORADIUS_RO".split(), 5),
+    **dict.fromkeys(b"PFADD PFCOUNT PFMERGE".split(), 5),
 }
 """The version of the commands (versions.py) that brought each call which is newer than Calls.
 

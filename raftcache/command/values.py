@@ -2,7 +2,7 @@
 
     int -> integer      bytes -> bulk string     str -> simple string     None -> null
     float -> double     bool -> boolean          list -> array            dict -> map
-    Failure -> error    Members -> set           Pairs, Entries, Verbatim, NIL_ARRAY: see below
+    Failure -> error    Members -> set    Pairs, Entries, Verbatim, Digits, NIL_ARRAY: see below
 
 An older protocol (RESP2) has no maps, sets, doubles and booleans: there they are flat arrays, bulk
 strings, and 1 or 0.
@@ -67,6 +67,12 @@ class Verbatim(Struct, frozen=True):
     text: bytes
 
 
+class Digits(Struct, frozen=True):
+    """A double in digits of its own; RESP2 has a bulk string."""
+
+    text: bytes
+
+
 def double_text(number: float) -> bytes:
     """A double as Redis 7.0 writes it: 17 digits, so that nothing is lost."""
     if math.isnan(number):
@@ -105,6 +111,8 @@ def _mark(value: Value) -> Value:
             return ["failure", _text(text)]
         case Verbatim(text):
             return ["verbatim", text]
+        case Digits(text):
+            return ["digits", text]
         case NilArray():
             return ["nil"]
         case _:
@@ -132,6 +140,8 @@ def _unmark(marked: Value) -> Value:
             return Failure(text if isinstance(text, str) else text.decode(errors="surrogateescape"))
         case "verbatim":
             return Verbatim(*parts)
+        case "digits":
+            return Digits(*parts)
         case "nil":
             return NIL_ARRAY
     values = [_unmark(part) for part in parts]

@@ -249,6 +249,53 @@ SET key value
 DEL key
 """
 
+# Fewer than seven members in those that are made by chance: see "Places" in docs/REDIS.md.
+PLACES: Final = """
+GEOADD key (longitude latitude spot)+
+GEOADD key (near latitude spot)+
+GEOADD key [NX|XX] [CH] [NX] (longitude latitude spot)+
+GEOPOS key spot+
+GEOHASH key spot+
+GEODIST key spot spot [unit]
+GEOSEARCH key FROMMEMBER spot BYRADIUS radius unit [ASC|DESC] [COUNT count [ANY]] [WITHDIST]
+GEOSEARCH key FROMLONLAT near latitude BYRADIUS radius KM [ASC|DESC] [COUNT count [ANY]] [WITHCOORD]
+GEOSEARCH key BYBOX radius radius unit FROMLONLAT longitude latitude [WITHHASH] [WITHDIST] [ASC]
+GEOSEARCH key BYBOX radius radius KM FROMMEMBER spot [COUNT count [ANY]] [DESC] [WITHCOORD]
+GEOSEARCH key [FROMMEMBER spot] [FROMLONLAT near latitude] [BYRADIUS 9 M] [BYBOX 9 9 M]
+GEOSEARCH key FROMMEMBER spot BYRADIUS radius unit [STOREDIST] [ANY] [STORE key]
+GEOSEARCHSTORE key key FROMLONLAT near latitude BYRADIUS radius KM [COUNT count [ANY]] [STOREDIST]
+GEOSEARCHSTORE key key FROMMEMBER spot BYBOX radius radius unit [STOREDIST] [WITHDIST]
+GEORADIUS key longitude latitude radius unit [WITHDIST] [WITHCOORD] [WITHHASH] [COUNT count [ANY]]
+GEORADIUS key near latitude radius KM [STORE key|STOREDIST key|WITHDIST] [STORE key] [ASC|DESC]
+GEORADIUSBYMEMBER key spot radius unit [STORE key] [COUNT count [ANY]] [STOREDIST key] [DESC]
+GEORADIUSBYMEMBER_RO key spot radius unit [ASC|DESC] [COUNT count] [WITHDIST] [STORE key]
+GEORADIUS_RO key near latitude radius unit [ASC|DESC] [COUNT count] [WITHCOORD] [STOREDIST key]
+ZADD key score spot
+ZADD key (-5|1e300|4503599627370496|1e17|-inf|18446744073709551615) spot
+ZREM key spot
+SET key value
+DEL key
+"""
+
+SKETCHES: Final = """
+PFADD key element+
+PFADD key element+
+PFADD key [numbers]
+PFCOUNT key
+PFCOUNT key+
+PFMERGE key key+
+PFMERGE key [key]
+SET key sketch
+SET key value
+STRLEN key
+GET key
+COPY key key [REPLACE]
+APPEND key word
+EXPIRE key seconds
+SADD key member
+DEL key
+"""
+
 BLOCKING: Final = """
 RPUSH key word+
 ZADD key (score member)+
@@ -343,6 +390,8 @@ FILLED: Final = {
     "sets": "SADD key member+\n" * 4 + "SADD key numbers",
     "sorted-sets": "ZADD key (low member)+\n" * 4 + "ZADD key scores",
     "streams": "XADD key rising (field value)+\n" * 4 + "XADD key 5-1 field value",
+    "places": "GEOADD key (near near spot)+\n" * 4 + "GEOADD key places",
+    "sketches": "PFADD key element+\n" * 3 + "PFADD key numbers\nSET key right_sketch",
     "expiry": "SET key value EX 1000\nEXPIRE key (1000|5000)",
 }
 """How examples begin, so that the calls of a family find something: these are never wrong."""
@@ -374,7 +423,7 @@ def _scripts() -> Family:
 
 
 ALL: Final = " ".join(FILLED)
-DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS + STREAMS
+DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS + STREAMS + PLACES
 
 FAMILIES: Final = {
     family.name: family
@@ -387,6 +436,8 @@ FAMILIES: Final = {
         _family("sets", SETS),
         _family("sorted-sets", SORTED_SETS, weight=2.0),
         _family("streams", STREAMS, weight=1.5),
+        _family("places", PLACES, weight=1.5),
+        _family("sketches", SKETCHES),
         _family("blocking", BLOCKING, "lists sorted-sets", weight=0.3),
         _family("transactions", TRANSACTIONS, ALL, clients=2),
         _family("connection", CONNECTIONS, "strings"),

@@ -37,6 +37,26 @@ FLOATS: Final = (
 INDEXES: Final = ("0", "1", "-1", "2", "-2", "5", "-5", "100", "-100")
 PLACES: Final = ("3", "15", "-15", "120", "599")
 
+SKETCH: Final = b"HYLL\1" + bytes(11) + b"\x7f\xff"
+SKETCHES: Final = (
+    SKETCH,
+    b"HYLL\0" + bytes(10) + b"\x80" + bytes(12288),
+    b"HYLL\0" + bytes(10) + b"\x80" + bytes(range(256)) * 48,
+    b"HYLL\0\0\0\0\7" + bytes(7) + b"\x41" * 12288,
+    b"HYLL\1" + bytes(10) + b"\x80" + b"\x7f\xfe\x8c",
+)
+"""HyperLogLogs."""
+
+NO_SKETCHES: Final = (
+    b"HYLL\1" + bytes(10) + b"\x80" + b"\0",
+    b"HYLL\1" + bytes(10) + b"\x80",
+    b"HYLL\1" + bytes(10),
+    b"HYLL\2" + bytes(11) + b"\x7f\xff",
+    b"HYLL\0" + bytes(11) + bytes(12287),
+    b"HYLx\1" + bytes(11) + b"\x7f\xff",
+)
+"""Nearly; those that are corrupt say that they must be counted."""
+
 MANY: Final = st.sampled_from([20, 130, 600])
 """Elements; Redis keeps few in another way than many, and a scan of many has steps."""
 
@@ -113,6 +133,25 @@ POOLS: Final = {
     "by": pool("nosort", "w_*", "k*", "k*->f1", "*", ""),
     "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),
     "all": pool(EVERY_CURSOR),
+    "longitude": st.one_of(
+        pool("10", "10.5", "10.001", "13.361389", "-0.1", "11"),
+        pool("180", "-180", "179.9", "0", "181", "abc", "nan", "inf", ""),
+    ),
+    "latitude": st.one_of(
+        pool("50", "50.2", "50.0001", "38.115556", "-10", "49"),
+        pool("85.05112878", "-85.05112878", "0", "70", "86", "abc", "1e400", ""),
+    ),
+    "near": pool("10", "10.5", "10.001", "11", "9.9"),
+    "spot": pool("a", "b", "c", "a", "b", "d", ""),
+    "radius": st.one_of(
+        pool("100", "0", "1000", "20000", "30.5", "5000"),
+        pool("1e9", "0.001", "-1", "abc", "inf", "nan", "", "1e300"),
+    ),
+    "unit": st.one_of(pool("km", "km", "m"), pool("ft", "mi", "KM", "x", "")),
+    "places": many("1.N5", "5M.5", "N"),
+    "element": pool("a", "b", "c", "d", "", "abcdefg", "abcdefgh", "abcdefghi", b"\xff" * 20),
+    "sketch": st.one_of(pool(*SKETCHES), pool(*SKETCHES, *NO_SKETCHES, "abc", "1")),
+    "right_sketch": pool(*SKETCHES),
     "low": pool("1", "2", "3", "1.5"),
     "numbers": many("N"),
     "numbers_again": many("M"),

@@ -119,6 +119,11 @@ WITH_KEYS: Final = [
     [b"SINTERCARD", b"2", b"a", b"b", b"LIMIT", b"1"],
     [b"SORT", b"a", b"BY", b"x", b"STORE", b"b"],
     [b"SORT", b"a", b"STORE", b"b", b"GET", b"STORE", b"LIMIT", b"0", b"1", b"store", b"c"],
+    [b"GEORADIUS", b"a", b"1", b"2", b"3", b"km", b"COUNT", b"1", b"STORE", b"b"],
+    [b"GEORADIUSBYMEMBER", b"a", b"STORE", b"3", b"km", b"STOREDIST", b"b", b"ASC"],
+    [b"GEORADIUS_RO", b"a", b"1", b"2", b"3", b"km", b"STORE", b"b"],
+    [b"GEOSEARCHSTORE", b"d", b"a", b"FROMMEMBER", b"m", b"BYRADIUS", b"1", b"m"],
+    [b"PFCOUNT", b"a", b"b"],
     [b"SORT_RO", b"a", b"GET", b"STORE"],
 ]
 
@@ -133,6 +138,12 @@ def test_keys_of_calls_that_only_newer_ones_know_or_that_have_none() -> None:
     assert keys_of([b"DELEX", b"a", b"IFEQ", b"1"]) == [b"a"]
     assert keys_of([b"PING"]) == []
     assert keys_of([b"nothing", b"a"]) == []
+
+
+def test_the_key_of_the_last_store_is_the_one_that_is_written() -> None:
+    radius = [b"GEORADIUS", b"a", b"1", b"2", b"3", b"km"]
+    assert keys_of([*radius, b"STOREDIST", b"b", b"store", b"c"]) == [b"a", b"c"]
+    assert keys_of([*radius, b"STORE", b"STORE", b"STOREDIST"]) == [b"a", b"STORE"]
 
 
 @pytest.mark.parametrize("count", [b"0", b"-1", b"3", b"x", b"", b"9" * 5000])

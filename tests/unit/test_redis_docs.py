@@ -28,6 +28,9 @@ from raftcache.service.scripting.library import (
 )
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX
 from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
+from raftcache.state.redis.geo_search import DISTANCE_COST, PLACE_COST
+from raftcache.state.redis.hyperloglog import COUNTED_MAX, SPARSE_SIZE_BYTES_MAX
+from raftcache.state.redis.sketches import HASHED_BYTES_PER_ELEMENT, SKETCH_COST
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
 from tests.differential.judge import DIFFERENCES
 
@@ -90,6 +93,13 @@ def test_limits_are_told_as_they_are() -> None:
     )
     assert f"{MEMORY_SIZE_BYTES_MAX >> 20} MiB of memory; it names {SINCE_MAX:,} keys" in told
     assert f"| {REPLY_ELEMENTS_MAX:,} values, {REPLY_DEPTH_MAX} tables" in told
+    places = ELEMENTS_READ_MAX // PLACE_COST, ELEMENTS_READ_MAX // (PLACE_COST + DISTANCE_COST)
+    assert f"| {places[0]:,}; {places[1]:,} |" in told
+    sketches = ELEMENTS_READ_MAX // SKETCH_COST, ELEMENTS_READ_MAX * HASHED_BYTES_PER_ELEMENT
+    assert f"| {sketches[0]:,}; {sketches[1]:,} |" in told
+    of_sketches = section("## Places, and HyperLogLogs")
+    assert f"the last {COUNTED_MAX} results" in of_sketches
+    assert f"Redis' {SPARSE_SIZE_BYTES_MAX}" in section("### HyperLogLogs")
     scripts = section("## Scripts")
     assert f"{SCRIPTS_MAX:,} scripts used last, up to {SCRIPTS_SIZE_BYTES_MAX >> 20} MiB" in scripts
     assert ATTEMPTS_MAX == 100  # in words

@@ -14,6 +14,7 @@ from msgspec import Struct
 from raftcache.command.values import (
     RESP2,
     RESP3,
+    Digits,
     Entries,
     Failure,
     Members,
@@ -117,7 +118,11 @@ def _write_boolean(value: bool, out: _Out, protocol: int) -> None:
 
 
 def _write_double(value: float, out: _Out, protocol: int) -> None:
-    text = double_text(value)
+    _write_digits(Digits(double_text(value)), out, protocol)
+
+
+def _write_digits(value: Digits, out: _Out, protocol: int) -> None:
+    text = value.text
     out.append(b",%b\r\n" % text if protocol == RESP3 else b"$%d\r\n%b\r\n" % (len(text), text))
 
 
@@ -174,6 +179,7 @@ _WRITERS: Final[dict[type, _Write]] = {
     NilArray: _write_null_array,
     bool: _write_boolean,
     float: _write_double,
+    Digits: _write_digits,
     list: _write_array,
     tuple: _write_array,
     dict: _write_map,

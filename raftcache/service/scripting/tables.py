@@ -10,6 +10,7 @@ from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
 from raftcache.command.values import (
     NIL_ARRAY,
     RESP3,
+    Digits,
     Entries,
     Failure,
     Members,
@@ -40,6 +41,8 @@ def to_lua(value: Value, protocol: int) -> Lua:
             return {b"err": as_bytes(text)}
         case float():
             return {b"double": value} if is_new else double_text(value)
+        case Digits(text):
+            return {b"double": float(text)} if is_new else text
         case Verbatim(text):
             return {b"verbatim_string": {b"string": text, b"format": b"txt"}} if is_new else text
         case list() | tuple():

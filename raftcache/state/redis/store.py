@@ -61,7 +61,8 @@ class Store:
     """The keys, for one call at a time.
 
     now_ms: cluster time. deadlines are in it too, 0 for none; so are Unix times of callers.
-    size_bytes_max: of a value. has_newer: NEWER_CALLS may be done.
+    size_bytes_max: of a value. has_newer: NEWER_CALLS may be done. is_reader: what is answered
+    is for this node's callers, and never compared with what other nodes answer.
     """
 
     def __init__(self, changes: Changes, *, reads_only: bool = False) -> None:
@@ -69,7 +70,7 @@ class Store:
         self.changes, self.state, self._notes = changes, changes.state, changes.notes
         self._keyspace = changes.state.keyspace
         self._find = self._peek if reads_only else changes.find
-        self.has_newer = reads_only
+        self.has_newer = self.is_reader = reads_only
         self._open: dict[bytes, Opened] = {}
         self.size_bytes_max = 0
         self.now_ms = 0

@@ -29,7 +29,7 @@ _ADD_OPTIONS: Final = frozenset((_NX, _XX, _GT, _LT, _CH, _INCR))
 # Scores.
 
 
-def _zadd(store: Store, args: tuple[bytes, ...]) -> Value:
+def zadd(store: Store, args: tuple[bytes, ...]) -> Value:
     return _add(store, args, set())
 
 
@@ -244,7 +244,7 @@ CALLS: Final[dict[bytes, Handler]] = {
     b"BZMPOP": _bzmpop,
     b"BZPOPMAX": _bzpopmax,
     b"BZPOPMIN": _bzpopmin,
-    b"ZADD": _zadd,
+    b"ZADD": zadd,
     b"ZCARD": _zcard,
     b"ZINCRBY": _zincrby,
     b"ZMPOP": _zmpop,
