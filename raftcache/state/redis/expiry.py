@@ -61,7 +61,7 @@ def _expire(
     found = store.find(key)
     if found is None or not _holds(conditions, deadline_ms, store.deadline_ms(found)):
         return 0
-    if store.has_come(max(1, deadline_ms)):
+    if deadline_ms <= 0 or store.has_come(deadline_ms):
         store.remove(key)
         store.notify(GENERIC, b"del", key)
     else:
