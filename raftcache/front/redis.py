@@ -83,7 +83,7 @@ class RedisFront:
             dice,
             loop,
             config.limits.value_size_bytes_max,
-            Player(self._pubsub.receivers, kv),
+            Player(self._pubsub.receivers, kv, clock.monotonic_s),
             gathers=not config.limits.memory_size_bytes_max,
         )
         self._news = SwitchNews(group, self._pubsub.say, loop)

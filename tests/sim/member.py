@@ -344,7 +344,7 @@ class Member(Host):
             self.world.dice,
             loop,
             ELEMENT_SIZE_BYTES_MAX,
-            Player(lambda call: 0, self._kv),
+            Player(lambda call: 0, self._kv, lambda: 0.0),
             gathers=True,
         )
 

@@ -60,7 +60,7 @@ async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]
     pubsub, tracking = PubSub(kv, kv.machine, loop, key_events), Tracking(kv.machine, loop)
     tracking.start()
     redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, receivers=pubsub.receivers)
-    player = Player(pubsub.receivers, kv)
+    player = Player(pubsub.receivers, kv, HandClock().monotonic_s)
     scripts = ScriptCalls(Scripts(kv, kv.machine, Dice(), loop, 1 << 20, player, gathers=True))
     rooms = (
         Greetings("", lambda: True).add_to,

@@ -15,11 +15,13 @@ from raftcache.service.lateness import LATE_S_MAX
 from raftcache.service.pubsub import PATTERNS_MAX, SUBSCRIPTIONS_MAX, WAITING_SIZE_BYTES_MAX
 from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
 from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX
+from raftcache.service.scripting.answers import READ_SIZE_BYTES_MAX, WRITTEN_MAX
 from raftcache.service.scripting.interpreter import (
     MEMORY_SIZE_BYTES_MAX,
     REPLY_DEPTH_MAX,
     REPLY_ELEMENTS_MAX,
     STEPS_MAX,
+    TIME_S_MAX,
 )
 from raftcache.service.scripting.library import (
     SCRIPT_SIZE_BYTES_MAX,
@@ -88,10 +90,11 @@ def test_limits_are_told_as_they_are() -> None:
     assert f"| {TRACKED_KEYS_MAX:,} at a node, once for each connection" in told
     assert f"| {PREFIXES_MAX} |" in told
     assert (
-        f"{SCRIPT_SIZE_BYTES_MAX >> 10} KiB; {STEPS_MAX:,} steps, {CALLS_PER_ACT_MAX:,} calls"
-        in told
+        f"{SCRIPT_SIZE_BYTES_MAX >> 10} KiB; {STEPS_MAX:,} steps, {CALLS_PER_ACT_MAX:,} calls,"
+        f" {TIME_S_MAX:g} s, {MEMORY_SIZE_BYTES_MAX >> 20} MiB of memory;"
+        f" it names {SINCE_MAX:,} keys" in told
     )
-    assert f"{MEMORY_SIZE_BYTES_MAX >> 20} MiB of memory; it names {SINCE_MAX:,} keys" in told
+    assert f"texts of {READ_SIZE_BYTES_MAX >> 20} MiB; some {WRITTEN_MAX:,} values" in told
     assert f"| {REPLY_ELEMENTS_MAX:,} values, {REPLY_DEPTH_MAX} tables" in told
     places = ELEMENTS_READ_MAX // PLACE_COST, ELEMENTS_READ_MAX // (PLACE_COST + DISTANCE_COST)
     assert f"| {places[0]:,}; {places[1]:,} |" in told

@@ -9,8 +9,8 @@ import pytest
 
 from raftcache.command.values import Failure, Members, Pairs, Value, Verbatim
 from raftcache.service.scripting.answers import sha_of
+from raftcache.service.scripting.cjson import DEPTH_MAX
 from raftcache.service.scripting.interpreter import (
-    LOOKS_MAX,
     NO_MEMORY,
     REPLY_ELEMENTS_MAX,
     TOO_LONG,
@@ -26,6 +26,7 @@ from raftcache.service.scripting.library import (
     Script,
     script_of,
 )
+from tests.support.raw_http import HandClock
 
 SHA = "0" * 40
 
@@ -37,11 +38,14 @@ class Run:
         self.logged: list[tuple[int, bytes]] = []
         self.calls: list[list[bytes]] = []
         self.answers: dict[bytes, Value] = {}
-        self.interpreter = Interpreter(lambda level, text: self.logged.append((level, text)))
+        self.clock = HandClock()
+        self.interpreter = Interpreter(
+            lambda level, text: self.logged.append((level, text)), self.clock.monotonic_s
+        )
 
     def __call__(self, source: str, *arguments: bytes, keys: Sequence[bytes] = ()) -> Value:
         """What the script answers."""
-        self.interpreter.looks_left = LOOKS_MAX
+        self.interpreter.allow()
         chunk = self.interpreter.compile(source.encode())
         if isinstance(chunk, Failure):
             return chunk
@@ -50,6 +54,8 @@ class Run:
 
     def _perform(self, call: list[bytes]) -> Value:
         self.calls.append(call)
+        if call[0] == b"TAKE":
+            self.clock.now_s += float(call[1])
         return self.answers.get(call[0], "OK")
 
 
@@ -79,6 +85,16 @@ def test_a_script_without_an_end(run: Run, source: str) -> None:
     assert not run.interpreter.is_spent
 
 
+def test_a_script_whose_steps_take_long(run: Run) -> None:
+    """Not so many of them: what makes long strings or reads JSON is one step to Lua."""
+
+    source = "for i = 1, 1e4 do redis.pcall('TAKE', ARGV[1]) end return 'all'"
+    assert run(source, b"0.00001") == b"all"
+    assert run(source, b"0.001") == TOO_LONG
+    assert len(run.calls) < 12_000
+    assert run("return 1") == 1
+
+
 @pytest.mark.parametrize(
     "source",
     [
@@ -91,6 +107,34 @@ def test_a_script_without_an_end(run: Run, source: str) -> None:
 def test_a_script_that_takes_too_much_memory(run: Run, source: str) -> None:
     assert run(source) == NO_MEMORY
     assert run.interpreter.is_spent
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("cjson.encode(t)", "Cannot serialise, too many values"),
+        ("cmsgpack.pack(t)", "too many values"),
+        ("cjson.decode('[' .. ('0,'):rep(3e6) .. '0]')", "too long"),
+        ("cmsgpack.unpack(('\\192'):rep(5e6))", "too long"),
+        ("cmsgpack.unpack(('\\192'):rep(1e4))", "too many results to unpack"),
+    ],
+)
+def test_what_is_made_of_little_is_bounded(run: Run, source: str, why: str) -> None:
+    """Lua counts neither the time nor the memory that this takes."""
+    begin = "local t = {} for i = 1, 15 do t = {t, t, t, t, t, t, t, t} end "
+    answer = run(begin + source)
+    assert isinstance(answer, Failure)
+    assert why in answer.text
+    assert not run.interpreter.is_spent
+
+
+def test_a_table_that_is_deep(run: Run) -> None:
+    source = "local t = {{}} for i = 2, {} do t = {{t}} end return #cjson.encode(t)"
+    assert run(source.format(200)) == 400
+    for depth in (DEPTH_MAX, DEPTH_MAX + 1):
+        answer = run(source.format(depth))
+        assert isinstance(answer, Failure)
+        assert "Cannot serialise, excessive depth" in answer.text
 
 
 def test_memory_that_one_script_has_held_is_there_for_the_next(run: Run) -> None:
@@ -127,6 +171,12 @@ def test_nothing_is_left_for_the_next_script(run: Run, source: str) -> None:
     assert "nonexistent global variable 't'" in run("return t").text
     assert isinstance(run("return KEYS[1] + 1", keys=[b"a"]), Failure)
     assert run("return #KEYS") == 0
+
+
+@pytest.mark.parametrize("name", ["_G", "redis", "string", "table", "math", "cjson", "bit"])
+def test_what_goes_by_raw_ways_is_gone_with_its_script(run: Run, name: str) -> None:
+    run(f"table.insert({name}, 'one') table.insert({name}, 'two') error()")
+    assert run(f"return {{rawget({name}, 1) or 'none', #{name}}}") == [b"none", 0]
 
 
 NOT_THERE = """

@@ -47,7 +47,7 @@ class Node:
     def __init__(self, *, gathers: bool = True) -> None:
         self.kv = FakeKv()
         loop = asyncio.get_running_loop()
-        self.player = Player(lambda call: 3, self.kv)
+        self.player = Player(lambda call: 3, self.kv, lambda: 0.0)
         self.scripts = Scripts(
             self.kv, self.kv.machine, Dice(), loop, 1 << 20, self.player, gathers=gathers
         )

@@ -16,7 +16,7 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value, pack_values
 from raftcache.service.kv import Kv
 from raftcache.service.pipeline import Wrote
 from raftcache.service.redis import PUBLISHING
-from raftcache.service.scripting.interpreter import LOOKS_MAX, Chunk, Interpreter
+from raftcache.service.scripting.interpreter import Chunk, Interpreter
 from raftcache.service.scripting.library import SCRIPTS_MAX, Script
 from raftcache.service.wording import MISTAKE
 from raftcache.state.redis.rehearsal import Rehearsal
@@ -105,10 +105,12 @@ class Act(Struct, frozen=True, eq=False):
 class Player:
     """Does acts in a rehearsal, with an interpreter for their scripts."""
 
-    def __init__(self, receivers: Callable[[Call], int], kv: Kv) -> None:
-        """receivers: how many a message reaches here."""
+    def __init__(
+        self, receivers: Callable[[Call], int], kv: Kv, now_s: Callable[[], float]
+    ) -> None:
+        """receivers: how many a message reaches here. now_s: of which scripts may take some."""
         self._receivers, self._kv = receivers, kv
-        self._interpreter = Interpreter(_log)
+        self._interpreter = Interpreter(_log, now_s)
         self._chunks: dict[Script, Chunk] = {}
         self._size_bytes = 0
         """Of the deeds of this rehearsal."""
@@ -122,7 +124,7 @@ class Player:
 
     def begin(self) -> None:
         """Another rehearsal begins."""
-        self._interpreter.looks_left = LOOKS_MAX
+        self._interpreter.allow()
         self._size_bytes = 0
 
     def fault(self, script: Script) -> Failure | None:
@@ -178,9 +180,7 @@ class Player:
     def _chunk(self, script: Script) -> Chunk | Failure:
         """As the interpreter has read it; it keeps as many as the library has scripts."""
         if self._interpreter.is_spent:
-            looks_left = self._interpreter.looks_left
-            self._interpreter, self._chunks = Interpreter(_log), {}
-            self._interpreter.looks_left = looks_left
+            self._interpreter, self._chunks = self._interpreter.successor(), {}
         chunk = self._chunks.pop(script, None)
         if chunk is None:
             chunk = self._interpreter.compile(script.body)

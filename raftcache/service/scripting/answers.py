@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import sha1
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Lua: TypeAlias = Any
 """A value of Lua's: a number, a string as bytes, a boolean, None, or a table; or lists and dicts
@@ -12,6 +12,14 @@ that are to become tables."""
 
 Answer: TypeAlias = tuple[Lua, bytes | None]
 """A value and None, or None and the error that it raises in the script."""
+
+
+READ_SIZE_BYTES_MAX: Final = 4 << 20
+"""Of a text that is read at once: some 200 MiB of Python's memory, and a second."""
+
+WRITTEN_MAX: Final = 1 << 18
+"""Values that are written into one text: a few tables that hold each other may stand for any
+number of them."""
 
 
 class Unfit(Exception):

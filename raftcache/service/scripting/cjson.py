@@ -9,7 +9,15 @@ from typing import Final
 
 from lupa.lua51 import lua_type
 
-from raftcache.service.scripting.answers import Answer, Lua, Unfit, answer, number_text
+from raftcache.service.scripting.answers import (
+    READ_SIZE_BYTES_MAX,
+    WRITTEN_MAX,
+    Answer,
+    Lua,
+    Unfit,
+    answer,
+    number_text,
+)
 
 DEPTH_MAX: Final = 1000
 """Of tables in tables, as in lua-cjson."""
@@ -17,6 +25,9 @@ DEPTH_MAX: Final = 1000
 SPARSE_MAX: Final = 10
 SPARSE_RATIO: Final = 2
 """An array may have so many places more than values, or than values times this."""
+
+_PIECES_MAX: Final = 2 * WRITTEN_MAX
+"""Of what is written: each value, and what stands before it."""
 
 _ESCAPED: Final = {
     **{each: b"\\u%04x" % each for each in (*range(32), 127)},
@@ -35,7 +46,10 @@ def encode_json(*values: Lua) -> Answer:
         if len(values) != 1:
             raise Unfit(b"bad argument #1 to 'encode' (expected 1 argument)")
         out: list[bytes] = []
-        _write(values[0], out, 0)
+        try:
+            _write(values[0], out, 0)
+        except RecursionError:
+            raise Unfit(b"Cannot serialise, excessive depth") from None
         return b"".join(out)
 
     return answer(work)
@@ -68,6 +82,8 @@ def _quoted(text: bytes) -> bytes:
 def _write_table(items: Sequence[tuple[Lua, Lua]], out: list[bytes], depth: int) -> None:
     if depth > DEPTH_MAX:
         raise Unfit(b"Cannot serialise, excessive depth (%d)" % depth)
+    if len(out) > _PIECES_MAX:
+        raise Unfit(b"Cannot serialise, too many values")
     if items and all(type(place) is int and place > 0 for place, _ in items):
         _write_array(dict(items), out, depth)
         return
@@ -98,6 +114,17 @@ def _write_array(values: dict[int, Lua], out: list[bytes], depth: int) -> None:
     out.append(b"]")
 
 
+def _text_of(arguments: Sequence[Lua]) -> bytes:
+    text = arguments[0] if len(arguments) == 1 else None
+    if isinstance(text, (int, float)):
+        return number_text(text, 14)
+    if type(text) is not bytes:
+        raise Unfit(b"bad argument #1 to 'decode' (string expected)")
+    if len(text) > READ_SIZE_BYTES_MAX:
+        raise Unfit(b"bad argument #1 to 'decode' (too long)")
+    return text
+
+
 def decode_json(null: Lua, to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
     """cjson.decode. null: what stands for JSON's; to_table: makes lists and dicts tables."""
 
@@ -115,11 +142,7 @@ def decode_json(null: Lua, to_table: Callable[[Lua], Lua]) -> Callable[..., Answ
                 return value
 
     def work(texts: Sequence[Lua]) -> Lua:
-        text = texts[0] if len(texts) == 1 else None
-        if isinstance(text, (int, float)):
-            text = number_text(text, 14)
-        if type(text) is not bytes:
-            raise Unfit(b"bad argument #1 to 'decode' (string expected)")
+        text = _text_of(texts)
         try:
             value = json.loads(text.decode(errors="surrogateescape"), parse_int=float)
             return to_table(made(value)) if isinstance(value, (list, dict)) else made(value)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 import msgpack
 from lupa.lua51 import lua_type
 
-from raftcache.service.scripting.answers import Answer, Lua, Unfit, answer
+from raftcache.service.scripting.answers import (
+    READ_SIZE_BYTES_MAX,
+    WRITTEN_MAX,
+    Answer,
+    Lua,
+    Unfit,
+    answer,
+)
 
 DEPTH_MAX: Final = 16
 """Of tables in tables; deeper ones are nil, as in lua-cmsgpack."""
+
+RESULTS_MAX: Final = 7999
+"""Of a function of Lua: its stack has 8000 places."""
 
 
 def pack(*values: Lua) -> Answer:
@@ -21,27 +32,37 @@ def pack(*values: Lua) -> Answer:
     def work() -> bytes:
         if not values:
             raise Unfit(b"bad argument #0 to 'pack' (MessagePack pack needs input.)")
-        packer = msgpack.Packer(use_bin_type=False)
-        return b"".join([_packed(value, packer, 1) for value in values])
+        packer, out = msgpack.Packer(use_bin_type=False), list[bytes]()
+        for value in values:
+            _write(value, packer, out, 1)
+        return b"".join(out)
 
     return answer(work)
 
 
-def _packed(value: Lua, packer: msgpack.Packer, depth: int) -> bytes:
+def _write(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int) -> None:
     if isinstance(value, float):
-        return _packed_float(value)
-    if value is None or isinstance(value, (bytes, bool, int)):
-        return bytes(packer.pack(value))
-    if lua_type(value) != "table" or depth > DEPTH_MAX:
-        return bytes(packer.pack(None))
+        out.append(_packed_float(value))
+    elif value is None or isinstance(value, (bytes, bool, int)):
+        out.append(packer.pack(value))
+    elif lua_type(value) == "table" and depth <= DEPTH_MAX:
+        _write_table(value, packer, out, depth)
+    else:
+        out.append(packer.pack(None))
+
+
+def _write_table(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int) -> None:
+    if len(out) > WRITTEN_MAX:
+        raise Unfit(b"bad argument to 'pack' (too many values)")
     items = dict(value.items())
     if items.keys() == set(range(1, len(items) + 1)):  # an empty table too is an array
         parts = [items[place] for place in range(1, len(items) + 1)]
-        head = packer.pack_array_header(len(parts))
+        out.append(packer.pack_array_header(len(parts)))
     else:
         parts = [each for pair in items.items() for each in pair]
-        head = packer.pack_map_header(len(items))
-    return bytes(head) + b"".join([_packed(part, packer, depth + 1) for part in parts])
+        out.append(packer.pack_map_header(len(items)))
+    for part in parts:
+        _write(part, packer, out, depth + 1)
 
 
 def _packed_float(value: float) -> bytes:
@@ -61,12 +82,16 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
     def work(data: Lua) -> Lua:
         if type(data) is not bytes:
             raise Unfit(b"bad argument #1 to 'unpack' (string expected)")
+        if len(data) > READ_SIZE_BYTES_MAX:
+            raise Unfit(b"bad argument #1 to 'unpack' (too long)")
         reader = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=len(data) + 1)
         reader.feed(data)
         try:
-            values = list(reader)
+            values = list(islice(reader, RESULTS_MAX + 1))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise Unfit(b"Bad data format in input. %b" % str(error).encode()) from None
+        if len(values) > RESULTS_MAX:
+            raise Unfit(b"too many results to unpack")
         if reader.tell() != len(data):
             raise Unfit(b"Missing bytes in input.")
         return to_table({**dict(enumerate(values, 1)), b"n": len(values)})

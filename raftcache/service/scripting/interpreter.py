@@ -29,9 +29,13 @@ MEMORY_KEPT_SIZE_BYTES: Final = 8 << 20
 """When a script has left more behind, it is cleared away at once."""
 
 STEPS_MAX: Final = 10_000_000
-"""Instructions of Lua that scripts may take in one turn of the loop: about 50 ms."""
+"""Instructions of Lua that scripts may take in one turn of the loop: about 60 ms."""
 
-_STEPS_PER_LOOK: Final = 10_000
+TIME_S_MAX: Final = 1.0
+"""The same in time, for some steps take long: those that read JSON, or make a long string."""
+
+_STEPS_PER_LOOK: Final = 1_000
+"""Then the time is looked at: which takes as long as some 100 steps."""
 
 LOOKS_MAX: Final = STEPS_MAX // _STEPS_PER_LOOK
 
@@ -47,7 +51,9 @@ VERSION_NUMBER: Final = int.from_bytes(map(int, REDIS_VERSION.split(b".")), "big
 LEVELS: Final = (0, 1, 2, 3)
 """Of what scripts log: debug, verbose, notice, warning."""
 
-TOO_LONG: Final = Failure(f"ERR a script takes at most {STEPS_MAX} steps: nothing of it was done")
+TOO_LONG: Final = Failure(
+    f"ERR a script takes at most {STEPS_MAX} steps, and {TIME_S_MAX:g} s: nothing of it was done"
+)
 TOO_MANY: Final = Failure(f"ERR a script answers with at most {REPLY_ELEMENTS_MAX} values")
 NO_MEMORY: Final = Failure(
     f"ERR a script may hold {MEMORY_SIZE_BYTES_MAX} bytes: nothing of it was done"
@@ -66,14 +72,14 @@ class Interpreter:
     """Runs one script after the other; nothing of one is left for the next.
 
     is_spent: its memory was full; another one has to take its place.
-    looks_left: how much longer scripts may run, of LOOKS_MAX; the owner sets it.
+    looks_left, until_s: how much longer scripts may run; see allow.
     """
 
-    def __init__(self, log: Callable[[int, bytes], None]) -> None:
-        """log: has what scripts log, with Redis' number for how grave it is."""
+    def __init__(self, log: Callable[[int, bytes], None], now_s: Callable[[], float]) -> None:
+        """log: has what scripts log, with Redis' number for how grave it is. now_s: the time."""
         self.is_spent = False
-        self.looks_left = LOOKS_MAX
-        self._log = log
+        self._log, self._now_s = log, now_s
+        self.allow()
         self._perform: Perform = _nobody
         self._protocol = RESP2
         self._lua = LuaRuntime(
@@ -93,6 +99,7 @@ class Interpreter:
             b"call": self._call,
             b"setresp": self._set_protocol,
             b"log": self._note,
+            b"is_late": lambda: self._now_s() >= self.until_s,
             b"sha1hex": sha_of,
             b"encode_json": encode_json,
             b"decode_json": decode_json(null, self._table),
@@ -114,6 +121,16 @@ class Interpreter:
         return self._lua.table_from(content, recursive=True)
 
     # Called by who has a script.
+
+    def allow(self) -> None:
+        """From now on scripts may run as long as they may in one turn of the loop, together."""
+        self.looks_left, self.until_s = LOOKS_MAX, self._now_s() + TIME_S_MAX
+
+    def successor(self) -> Interpreter:
+        """Another one, in which scripts may run as long as in this one."""
+        other = Interpreter(self._log, self._now_s)
+        other.looks_left, other.until_s = self.looks_left, self.until_s
+        return other
 
     def compile(self, source: bytes) -> Chunk | Failure:
         """Read a script."""

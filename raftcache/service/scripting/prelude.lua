@@ -189,12 +189,20 @@ local function explain(problem)
   return {err = what}
 end
 
+-- The functions of `table` write without asking: what they have put into a view goes with the script.
+local function clear_views()
+  for made in next, views do
+    for name in next, made do rawset(made, name, nil) end
+  end
+end
+
 local looks_left = 0
 
 -- Once it is over, each step fails, so that a script cannot catch it and go on.
 local function look()
   looks_left = looks_left - 1
-  if looks_left <= 0 then
+  if looks_left <= 0 or host.is_late() then
+    looks_left = 0
     sethook(look, "", 1)
     error({err = host.too_long}, 0)
   end
@@ -251,6 +259,7 @@ local function run(chunk, keys, argv, looks)
     if answer ~= nil then return plain(answer, 0) end
   end, explain)
   sethook()
+  clear_views()
   rawset(world, "KEYS", nil)
   rawset(world, "ARGV", nil)
   if not ok and type(result) ~= "table" then result = {err = "ERR " .. text_of(result)} end
