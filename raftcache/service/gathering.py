@@ -10,7 +10,7 @@ import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from raftcache.command.calls import CALLS_MAX, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
@@ -21,6 +21,7 @@ from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.service.wording import failure_of
 from raftcache.state.machine import Machine
 
+ValueDone = Callable[[Value], None]
 ValuesDone = Callable[[list[Value]], None]
 
 Glance = Callable[[Sequence[bytes | None]], bool]
@@ -47,6 +48,9 @@ GATHERED_MAX: Final = 1024
 """Readers of one kind that gather under a round before they count among those that wait, of whom
 there may be reads_pending_max."""
 
+_ONE: Final = -1
+"""In place of a count of calls: one, whose caller takes its value and no list of it."""
+
 logger = logging.getLogger("raftcache.redis")
 
 
@@ -59,21 +63,31 @@ class Writing:
         """propose: answers with a value for each call, in order."""
         self._loop, self._propose = loop, propose
         self._calls: list[Call] = []
-        self._shares: list[tuple[int, ValuesDone]] = []
+        self._shares: list[tuple[int, Callable[[Any], None]]] = []
         self._size_bytes = 0
 
     def add(self, calls: Sequence[Call], size_bytes: int, done: ValuesDone) -> None:
         """These belong to one caller, and stay in their order; CALLS_MAX at most."""
-        if self._calls and (
-            len(self._calls) + len(calls) > CALLS_MAX
-            or self._size_bytes + size_bytes > BATCH_SIZE_BYTES_MAX
+        self._make_room(len(calls), size_bytes)
+        self._calls += calls
+        self._shares.append((len(calls), done))
+
+    def add_one(self, call: Call, size_bytes: int, done: ValueDone) -> None:
+        """The same for one call: done is called with its value."""
+        self._make_room(1, size_bytes)
+        self._calls.append(call)
+        self._shares.append((_ONE, done))
+
+    def _make_room(self, count: int, size_bytes: int) -> None:
+        there = len(self._calls)
+        if there and (
+            there + count > CALLS_MAX or self._size_bytes + size_bytes > BATCH_SIZE_BYTES_MAX
         ):
             self._send()
-        if not self._calls:
+            there = 0
+        if not there:
             self._loop.call_soon(self._send)
-        self._calls += calls
         self._size_bytes += size_bytes
-        self._shares.append((len(calls), done))
 
     def _send(self) -> None:
         calls, shares = self._calls, self._shares
@@ -83,14 +97,14 @@ class Writing:
         self._propose(calls, partial(_share, shares))
 
 
-def _share(shares: list[tuple[int, ValuesDone]], values: list[Value]) -> None:
+def _share(shares: list[tuple[int, Callable[[Any], None]]], values: list[Value]) -> None:
     at = 0
     for count, done in shares:
         try:
-            done(values[at : at + count])
+            done(values[at] if count == _ONE else values[at : at + count])
         except Exception:  # one caller's fault must not silence the others
             logger.exception("unexpected error")
-        at += count
+        at += abs(count)
 
 
 class Reading(ABC, Generic[R]):

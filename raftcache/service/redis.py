@@ -32,6 +32,7 @@ from raftcache.service.gathering import (
     Reader,
     ReadingEach,
     ReadingValues,
+    ValueDone,
     ValuesDone,
     Writing,
 )
@@ -100,6 +101,11 @@ class Redis(Protocol):
         """
         ...
 
+    @property
+    def write_one(self) -> Callable[[Call, int, ValueDone], None]:
+        """The same for one call, whose revision nobody needs: done with its value."""
+        ...
+
     def transact(
         self,
         calls: Sequence[Call],
@@ -148,6 +154,7 @@ class RedisService:
         self.alone = alone
         self._receivers = receivers
         self._writing = Writing(loop, self._write) if gathers else None
+        self.write_one = self._write_one if self._writing is None else self._writing.add_one
         self._reading = ReadingValues(kv, machine, self._get_slowly, note_read)
         self.get_one = ReadingEach(kv, machine, self._reading.look, note_read).add
 
@@ -218,6 +225,9 @@ class RedisService:
             self._writing.add(calls, size_bytes, done)
         else:
             self._write(calls, done, wrote)
+
+    def _write_one(self, call: Call, size_bytes: int, done: ValueDone) -> None:
+        self._write((call,), lambda values: done(values[0]))
 
     def _write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None) -> None:
         word = self._word(calls)

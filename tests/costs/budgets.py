@@ -39,7 +39,7 @@ BUDGETS: Final = {
     "HTTP PUT, 1 client": Spent(7_362, 4_260, 12.4, 3.2),
     "HTTP PUT, 64 clients": Spent(1_124, 261, 0.3, 0.1),
     "SET, 1 client": Spent(7_992, 4_523, 12.4, 3.2),
-    "SET, 64 clients": Spent(793, 228, 0.3, 0.1),
+    "SET, 64 clients": Spent(619, 228, 0.3, 0.1),
     "SET, pipeline of 32": Spent(460, 301, 0.5, 0.2),
     "SET, 64 clients, pipeline of 32": Spent(229, 159, 0.1, 0.1),
     "HTTP GET, 1 client": Spent(2_193, 466, 0.1, 0),

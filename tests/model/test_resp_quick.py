@@ -21,7 +21,7 @@ from raftcache.server.resp.connection import Connection
 from raftcache.server.resp.greetings import Greetings
 from raftcache.server.resp.manners import Manners
 from raftcache.server.resp.port import Port
-from raftcache.server.resp.quick import cut_get, cut_gets, cut_sets
+from raftcache.server.resp.quick import cut_get, cut_gets, cut_set, cut_sets
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.transactions import Transactions
@@ -85,8 +85,9 @@ def test_what_is_cut_is_what_the_reference_reads(
     for place, byte in changes if changed else ():
         changed[place % len(changed)] = byte
     data = bytes(changed[:less] if less < 0 else changed)
-    key, keys, sets = cut_get(data), cut_gets(data), cut_sets(data)
+    key, keys, call, sets = cut_get(data), cut_gets(data), cut_set(data), cut_sets(data)
     assert key is None or [key] == keys
+    assert ([call] if call is not None else None) == (sets if sets and len(sets) == 1 else None)
     calls, error = read_by_reference(data)
     if keys is not None:
         assert ([[b"GET", key] for key in keys], None) == ([_upper(c) for c in calls], error)
@@ -118,12 +119,15 @@ def test_usual_sets_are_cut(word: bytes, count: int) -> None:
     calls = [(name, key, value[:100]) for name, key, value in calls]
     data = b"".join(packed([word, *call[1:]]) for call in calls)
     assert cut_sets(data) == (calls if count <= CALLS_MAX else None)
+    assert cut_set(data) == (calls[0] if count == 1 else None)
     assert cut_gets(data) is None
 
 
 def test_what_does_not_fit_into_a_proposal_is_not_cut() -> None:
-    assert cut_sets(packed([b"SET", b"k", b"x" * (BATCH_SIZE_BYTES_MAX - 100)])) is not None
-    assert cut_sets(packed([b"SET", b"k", b"x" * BATCH_SIZE_BYTES_MAX])) is None
+    fits, too_large = BATCH_SIZE_BYTES_MAX - 100, BATCH_SIZE_BYTES_MAX
+    for way in (cut_set, cut_sets):
+        assert way(packed([b"SET", b"k", b"x" * fits])) is not None
+        assert way(packed([b"SET", b"k", b"x" * too_large])) is None
 
 
 # The door.
@@ -266,6 +270,7 @@ def test_the_quick_way_changes_no_answer(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "cut_get", lambda data: None)
         patch.setattr(connections, "cut_gets", lambda data: None)
+        patch.setattr(connections, "cut_set", lambda data: None)
         patch.setattr(connections, "cut_sets", lambda data: None)
         assert play(pieces, password, gathers=gathers) == quick
 
@@ -286,11 +291,12 @@ def test_the_quick_way_is_taken() -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(connections, "cut_get", noted(cut_get))
         patch.setattr(connections, "cut_gets", noted(cut_gets))
+        patch.setattr(connections, "cut_set", noted(cut_set))
         patch.setattr(connections, "cut_sets", noted(cut_sets))
         # The first after anything else shows that all is usual.
-        pieces = [hello, get, get, write, get * 3, subscribe, get, get]
+        pieces = [hello, get, get, write, write * 2, get * 3, subscribe, get, get]
         sent = play(pieces, "", gathers=True)[0]
-    assert taken == ["cut_get", "cut_sets", "cut_gets"]
+    assert taken == ["cut_get", "cut_set", "cut_sets", "cut_gets"]
     assert sent.endswith(b"$1\r\n1\r\n" * 2)
 
 

@@ -8,7 +8,7 @@ from itertools import chain
 
 from raftcache.command.calls import Call
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.service.gathering import Glance, Reader, ValuesDone
+from raftcache.service.gathering import Glance, Reader, ValueDone, ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Want
 from raftcache.service.pipeline import Wrote
 
@@ -74,6 +74,9 @@ class FakeRedis:
     ) -> None:
         assert size_bytes >= sum(map(len, chain.from_iterable(calls)))
         self.run(calls, done, wrote=wrote)
+
+    def write_one(self, call: Call, size_bytes: int, done: ValueDone) -> None:
+        self.write((call,), size_bytes, lambda values: done(values[0]))
 
     def _cancel(self, end: Callable[[], None]) -> bool:
         if end in self._held:

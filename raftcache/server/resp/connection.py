@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from raftcache.server.resp.port import Port
-from raftcache.server.resp.quick import cut_get, cut_gets, cut_sets
+from raftcache.server.resp.quick import SET_MARKS, cut_get, cut_gets, cut_set, cut_sets
 from raftcache.server.resp.quickly import QuickSession
 from raftcache.server.resp.sockets import keep_alive, shown
 from raftcache.server.resp.wire import RequestParser
@@ -168,10 +168,15 @@ class Connection(asyncio.Protocol):
         self._received_size_bytes += len(data)
         if not session.is_busy:
             is_quick = session.is_usual and not self._parser.is_midway
-            if is_quick and (key := cut_get(data)) is not None:
-                self._taken += 1
-                session.take_get(key)
-                return
+            if is_quick:
+                if (key := cut_get(data)) is not None:
+                    self._taken += 1
+                    session.take_get(key)
+                    return
+                if data.startswith(SET_MARKS) and (call := cut_set(data)) is not None:
+                    self._taken += 1
+                    session.take_set(call, len(data))
+                    return
             if not (is_quick and self._take_quickly(data)):
                 self._take(data)
             if not session.is_busy:

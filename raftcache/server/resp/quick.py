@@ -31,6 +31,8 @@ _ALONE: Final = {len(head) + size + len(_END): head for size, head in _HEADS.ite
 _GETS: Final = {mark: _END + mark for mark in (b"*2\r\n$3\r\nGET\r\n$", b"*2\r\n$3\r\nget\r\n$")}
 _SETS: Final = {mark: _END + mark for mark in (b"*3\r\n$3\r\nSET\r\n$", b"*3\r\n$3\r\nset\r\n$")}
 """By what a pipeline begins with, up to the first key's size: what stands between two requests."""
+SET_MARKS: Final = tuple(_SETS)
+"""How what may be a SET begins: to be looked at before a call for it."""
 
 
 def cut_get(data: bytes) -> bytes | None:
@@ -58,6 +60,19 @@ def cut_gets(data: bytes) -> list[bytes] | None:
     parts = [piece.partition(_END) for piece in pieces]
     keys = [key for size, _, key in parts if digits(len(key)) == size]
     return keys if len(keys) == len(pieces) <= CALLS_MAX else None
+
+
+def cut_set(data: bytes) -> Call | None:
+    """The call, if these bytes are one SET of a key and a value."""
+    if not data.startswith(SET_MARKS) or not data.endswith(_END):
+        return None
+    try:
+        key_size, key, value_size, value = data[_MARK_SIZE_BYTES:-2].split(_END, 3)
+    except ValueError:  # there are fewer parts
+        return None
+    if _DIGITS.get(len(key)) != key_size or b"$%d" % len(value) != value_size:
+        return None
+    return (b"SET", key, value) if len(data) <= BATCH_SIZE_BYTES_MAX else None
 
 
 def cut_sets(data: bytes) -> list[Call] | None:

@@ -12,6 +12,7 @@ from typing import Final
 from raftcache.command.calls import Call
 from raftcache.command.values import Value
 from raftcache.server.resp.client import Outlet
+from raftcache.server.resp.encode import OK
 from raftcache.server.resp.port import Port
 from raftcache.server.resp.session import REPLIES_AT_ONCE, Session
 
@@ -23,11 +24,11 @@ it holds at least."""
 class QuickSession(Session):
     """A Session that is handed arguments instead of calls, too."""
 
-    __slots__ = ("_get_one", "_glances", "_kept")
+    __slots__ = ("_get_one", "_glances", "_kept", "_write_one")
 
     def __init__(self, outlet: Outlet, id: int, addresses: tuple[str, str], port: Port) -> None:
         super().__init__(outlet, id, addresses, port)
-        self._get_one = port.redis.get_one
+        self._get_one, self._write_one = port.redis.get_one, port.redis.write_one
         self._glances, self._kept = port.glances, port.glances.kept.get
 
     def take_get(self, key: bytes) -> None:
@@ -41,6 +42,13 @@ class QuickSession(Session):
         """Do a GET of each key."""
         self._begin_quickly(b"GET", len(keys))
         self._redis.get(keys, self.answered, self._glance)
+
+    def take_set(self, call: Call, size_bytes: int) -> None:
+        """Do one SET."""
+        self.last_call = b"SET"
+        self._counters.calls += 1
+        self.is_busy = self._is_waiting = True
+        self._write_one(call, size_bytes, self.was_set)
 
     def take_sets(self, calls: list[Call], size_bytes: int) -> None:
         """Do calls that write and fit into one proposal; size_bytes: theirs, or more."""
@@ -82,6 +90,15 @@ class QuickSession(Session):
         self.is_busy = self._is_waiting = False
         outlet.answer(data)
         return True
+
+    def was_set(self, value: Value) -> None:
+        """The answer to the SET that was taken alone."""
+        outlet = self.outlet
+        if value == "OK" and not outlet.is_paused:
+            self.is_busy = self._is_waiting = False
+            outlet.answer(OK)
+        else:
+            self.answered([value])
 
     def answered(self, values: list[Value]) -> None:
         """The answers to what was taken quickly."""
