@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from raftcache.command.replies import Reply
 from raftcache.command.words import Command
-from raftcache.raft.engine.base import LEADER
+from raftcache.raft.engine.base import LEADER, REGULAR
 from raftcache.raft.entries import FORGOTTEN, Position
 from raftcache.raft.members import NOBODY, Configuration
 from raftcache.raft.members import Member as MemberRecord
@@ -290,9 +290,9 @@ class Checker:
         path = self.path_to(*last)
         if certain_index in path and not self.has_committed(certain_index, path[certain_index][0]):
             self.fail("never committed, and certain", f"{certain_index} of {last}")
-        for index, (term, *_) in path.items():
-            rests_on = self._may_rest_on[index, term]
-            if self.has_committed(index, term) and rests_on > certain_index:
+        for index, (term, command, _) in path.items():
+            rests_on = self._may_rest_on[index, term] if command[:1] == REGULAR else 0
+            if rests_on > certain_index and self.has_committed(index, term):
                 self.fail("answered for, and not certain", f"{rests_on} before {index} of {last}")
 
     # -- members -----------------------------------------------------------------------------------
