@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from raftcache.command.calls import Calls, CallsRehearsed
+from raftcache.command.calls import Calls, CallsRehearsed, CallsSince
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.values import NIL_ARRAY, Entries, Failure, Value
 from raftcache.errors import NotLeader, Overloaded
@@ -42,7 +42,7 @@ class Room:
         """What somebody else writes."""
         calls = tuple(map(words, lines))
         holding, self.kv.holding = self.kv.holding, False
-        self.kv.write(CallsRehearsed(calls, SIZE_MAX, atomic, since=INTEGER_MAX), lambda _: None)
+        self.kv.write(CallsSince(calls, SIZE_MAX, atomic, since=INTEGER_MAX), lambda _: None)
         self.kv.holding = holding
 
     def add(self, *ids: str, key: str = "s") -> None:
@@ -234,7 +234,7 @@ async def test_what_older_nodes_do_not_know_is_proposed_apart() -> None:
     answers = await asyncio.gather(*[run(service, *each) for each in pipelines])
     assert answers[1][:2] == [b"1-1", 1]
     assert answers[2] == ["OK", 1]
-    assert sorted(map(str, proposed(kv))) == sorted(map(str, [Calls, CallsRehearsed, CallsRehearsed]))
+    assert sorted(map(str, proposed(kv))) == sorted(map(str, [Calls, CallsSince, CallsSince]))
 
 
 @on_loop
@@ -250,7 +250,7 @@ async def test_numbered_ones_and_transactions_say_what_they_need() -> None:
     service.transact([words(line)], {b"absent": -1}, ended.append, b"t:2")
     service.transact([words("XLEN s")], {b"s": 0}, ended.append)
     assert ended == [[b"1000-1", NIL_ARRAY], [b"1000-2"], NIL_ARRAY]
-    assert set(proposed(kv)) == {CallsRehearsed}
+    assert set(proposed(kv)) == {CallsSince}
     service.transact([words("SET a 1")], {}, ended.append)
     assert proposed(kv)[-1] is Calls
 
