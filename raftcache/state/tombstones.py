@@ -45,10 +45,11 @@ _decoder: Final = msgspec.msgpack.Decoder(Stretch)
 class Tombstones:
     """Those of one state."""
 
-    __slots__ = ("_loaded", "_revisions")
+    __slots__ = ("_digest", "_loaded", "_revisions")
 
     def __init__(self) -> None:
         self._revisions = bytearray()  # none, or one for each place
+        self._digest: int | None = 0  # None: they have changed since
         self._loaded = 0
 
     @property
@@ -59,6 +60,7 @@ class Tombstones:
         """From this revision on, unless they are kept: what was before then counts as there."""
         if not self._revisions:
             self._revisions += _REVISION.pack(revision) * PLACES
+            self._digest = None
 
     def note(self, key: bytes, revision: int) -> None:
         """A key goes that was changed at this revision last."""
@@ -67,6 +69,7 @@ class Tombstones:
         at = place_of(key)
         if _REVISION.unpack_from(self._revisions, at)[0] < revision:
             _REVISION.pack_into(self._revisions, at, revision)
+            self._digest = None
 
     def was_there(self, key: bytes, revision: int) -> bool:
         """Whether a key that is absent may have been there after a revision; they are kept."""
@@ -76,7 +79,9 @@ class Tombstones:
     @property
     def digest(self) -> int:
         """0 if none are kept: as if there were no such thing, which older nodes say."""
-        return xxh3_64_intdigest(self._revisions, _SEED) if self._revisions else 0
+        if self._digest is None:
+            self._digest = xxh3_64_intdigest(self._revisions, _SEED)
+        return self._digest
 
     # For images.
 
@@ -99,6 +104,7 @@ class Tombstones:
         self.keep(0)
         at = stretch.number * _STRETCH_SIZE_BYTES
         self._revisions[at : at + _STRETCH_SIZE_BYTES] = stretch.revisions
+        self._digest = None
         self._loaded += 1
         return None
 
