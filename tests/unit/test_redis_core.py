@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+from msgspec.structs import replace
 
+from raftcache.command.call_table import SPECS, fault
 from raftcache.command.calls import Calls, CallsSince
-from raftcache.command.limits import TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.limits import INTEGER_MAX, TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Collection, Status
 from raftcache.command.values import (
     NIL_ARRAY,
@@ -367,6 +369,30 @@ def test_an_error_that_is_no_text_is_remembered(machine: Machine) -> None:
     assert isinstance(again, CallsReply)
     assert first.values == again.values == (Failure("ERR Unsupported option \udcff"),)
     assert again.replayed
+
+
+@pytest.mark.parametrize("odd", [b"\xff", b"9" * 5000, b"\0", b""], ids=len)
+def test_whatever_is_asked_can_be_applied(machine: Machine, odd: bytes) -> None:
+    """An entry that no node can apply would stop them all, for good."""
+    numbered: list[tuple[CallsSince, CallsReply]] = []
+    for name in sorted(SPECS.keys() & execute.HANDLERS.keys()):
+        arity = SPECS[name].arity
+        count = arity - 1 if arity > 0 else 1 - arity  # two more than it needs
+        for place in range(count):
+            arguments = [b"1"] * count
+            arguments[place] = odd
+            if fault([name, *arguments]) is not None:
+                continue  # the door refuses it: a subcommand that there is not
+            once = Once(b"%d" % len(numbered), bytes(16))
+            call = (name, *arguments)
+            word = CallsSince((call,), SIZE_BYTES_MAX, True, once=once, since=INTEGER_MAX)
+            reply = do(machine, word)
+            assert isinstance(reply, CallsReply)
+            assert "internal error" not in str(reply.values[0]), word
+            numbered.append((word, reply))
+    later = copy(machine)
+    for word, reply in numbered:
+        assert do(later, word) == replace(reply, replayed=True)
 
 
 def test_reads_change_nothing(machine: Machine) -> None:
