@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import struct
+import subprocess
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -135,6 +139,51 @@ def test_a_table_that_is_deep(run: Run) -> None:
         answer = run(source.format(depth))
         assert isinstance(answer, Failure)
         assert "Cannot serialise, excessive depth" in answer.text
+
+
+FULL = """
+import sys, time
+from raftcache.service.scripting.interpreter import NO_MEMORY, Interpreter
+
+def perform(call):
+    made.append(call)
+    return b"%d" % len(made) * 300_000 if call == [b"STRING"] else [
+        b"%d-%d" % (len(made), number) for number in range(20_000)
+    ]
+
+for source in sys.argv[1:]:
+    made = []
+    interpreter = Interpreter(print, time.monotonic)
+    given = [b"%d" % number * 2_000_000 for number in range(10, 30)] if "ARGV" in source else []
+    chunk = interpreter.compile(source.encode())
+    print(interpreter.run(chunk, "", [], given, perform) == (False, NO_MEMORY))
+"""
+
+
+def test_what_python_makes_in_lua_has_room() -> None:
+    """If it has none the process stands still, or ends: so it is one of its own."""
+    until_full = "local t = {} for i = 1, 1e6 do t[i] = %s end"
+    sources = [
+        until_full % "redis.call('STRING')",
+        until_full % "redis.call('LIST')",
+        until_full % "redis.pcall('STRING')",
+        "return cjson.decode('[' .. ('[],'):rep(1.3e6) .. '0]')",
+        "local s = ('x'):rep(3e7) local t = {} for i = 1, 9 do t[i] = cjson.encode({s .. i}) end",
+        "return #ARGV",
+    ]
+    ended = subprocess.run(
+        [sys.executable, "-c", FULL, *sources], capture_output=True, text=True, timeout=60
+    )
+    assert ended.stdout.split() == ["True"] * len(sources), ended
+
+
+def test_a_table_has_no_name_that_is_no_number(run: Run) -> None:
+    """As above: Lua refuses it where nobody hears that."""
+    answer = run(
+        "return cmsgpack.unpack(ARGV[1])", b"\x81\xcb" + struct.pack(">d", math.nan) + b"\1"
+    )
+    assert isinstance(answer, Failure)
+    assert "NaN" in answer.text
 
 
 def test_memory_that_one_script_has_held_is_there_for_the_next(run: Run) -> None:

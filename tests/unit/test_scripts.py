@@ -26,9 +26,11 @@ from raftcache.service.scripting.acts import (
     Player,
     ScriptCall,
 )
-from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG
+from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG, Interpreter
 from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX, TOO_CONTENDED, Scripts
+from raftcache.service.scripting.tables import NO_NAMES
+from raftcache.service.wording import MISTAKE
 from raftcache.state.redis.rehearsal import MISUSED, Rehearsal
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX
 from tests.support.fake_kv import FakeKv
@@ -338,6 +340,33 @@ def test_limits(source: str, why: str) -> None:
         assert await node.run(INCREMENT, "a") == 1
 
     test()
+
+
+@pytest.mark.parametrize(
+    ("source", "answer"),
+    [
+        ("redis.setresp(3) return {map = {[{1}] = 2}}", NO_NAMES),
+        ("return {verbatim_string = {}}", None),
+    ],
+)
+def test_what_no_protocol_has_is_answered_all_the_same(source: str, answer: Value) -> None:
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        assert await node.run(source) == answer
+
+    test()
+
+
+@on_loop
+async def test_a_mistake_here_is_the_answer_to_one_script(monkeypatch: pytest.MonkeyPatch) -> None:
+    node = Node()
+    for place in (Interpreter, Rehearsal):
+        with monkeypatch.context() as broken:
+            broken.setattr(place, "run" if place is Interpreter else "now", None)
+            assert await node.run(INCREMENT, "a") == MISTAKE
+        assert await node.run("return redis.call('GET', 'a')") is None
+    assert await node.run(INCREMENT, "a") == 1
 
 
 @on_loop

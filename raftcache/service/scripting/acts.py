@@ -171,7 +171,12 @@ class Player:
                 logger.exception("unexpected error")
                 return MISTAKE
 
-        is_done, value = interpreter.run(chunk, part.script.sha, part.keys, part.arguments, perform)
+        name, keys, arguments = part.script.sha, part.keys, part.arguments
+        try:
+            is_done, value = interpreter.run(chunk, name, keys, arguments, perform)
+        except Exception:
+            logger.exception("unexpected error")
+            is_done, value = False, MISTAKE
         if not is_done:
             self._has_failed = True
             rehearsal.undo_to(begin)

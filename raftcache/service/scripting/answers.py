@@ -38,6 +38,21 @@ def answer(work: Callable[[], Lua]) -> Answer:
         return None, error.text
 
 
+def weight_bytes(value: Lua) -> int:
+    """What a value takes in Lua at most, while it is made: tables double as they grow, and hold
+    both for a moment."""
+    match value:
+        case bytes():
+            return 64 + len(value)
+        case list():
+            return 64 + 48 * len(value) + sum(map(weight_bytes, value))
+        case dict():
+            parts = sum(map(weight_bytes, value)) + sum(map(weight_bytes, value.values()))
+            return 64 + 128 * len(value) + parts
+        case _:
+            return 0
+
+
 def number_text(number: float, digits: int) -> bytes:
     """As C's %.Ng has it."""
     return b"%.*g" % (digits, number)

@@ -76,6 +76,14 @@ def _packed_float(value: float) -> bytes:
     return b"\xcb" + struct.pack(">d", value)
 
 
+def _table_of(pairs: list[tuple[Lua, Lua]]) -> dict[Lua, Lua]:
+    """A map; ValueError if a name is none that Lua has."""
+    for name, _ in pairs:
+        if name is None or name != name:  # not a number: Lua would stand still
+            raise ValueError("table index is nil or NaN")
+    return dict(pairs)
+
+
 def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
     """cmsgpack.unpack: all values that stand behind each other, as a table with their number n."""
 
@@ -84,7 +92,12 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
             raise Unfit(b"bad argument #1 to 'unpack' (string expected)")
         if len(data) > READ_SIZE_BYTES_MAX:
             raise Unfit(b"bad argument #1 to 'unpack' (too long)")
-        reader = msgpack.Unpacker(raw=True, strict_map_key=False, max_buffer_size=len(data) + 1)
+        reader = msgpack.Unpacker(
+            raw=True,
+            strict_map_key=False,
+            max_buffer_size=len(data) + 1,
+            object_pairs_hook=_table_of,
+        )
         reader.feed(data)
         try:
             values = list(islice(reader, RESULTS_MAX + 1))

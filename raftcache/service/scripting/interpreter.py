@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from importlib import resources
 from typing import Any, Final, TypeAlias
@@ -10,7 +11,15 @@ from lupa.lua51 import LuaError, LuaRuntime
 
 from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.values import RESP2, RESP3, Failure, Value
-from raftcache.service.scripting.answers import Lua, as_bytes, as_text, number_text, sha_of
+from raftcache.service.scripting.answers import (
+    Lua,
+    Unfit,
+    as_bytes,
+    as_text,
+    number_text,
+    sha_of,
+    weight_bytes,
+)
 from raftcache.service.scripting.bits import BIT
 from raftcache.service.scripting.cjson import decode_json, encode_json
 from raftcache.service.scripting.cmsgpack import pack, unpack
@@ -24,6 +33,9 @@ Perform: TypeAlias = Callable[[list[bytes]], Value]
 
 MEMORY_SIZE_BYTES_MAX: Final = 64 << 20
 """Of all that scripts hold; the next ones find it empty."""
+
+_MEMORY_SPARE_BYTES: Final = 1 << 20
+"""Lua may fill this beside it, so that Python still finds some."""
 
 MEMORY_KEPT_SIZE_BYTES: Final = 8 << 20
 """When a script has left more behind, it is cleared away at once."""
@@ -88,7 +100,7 @@ class Interpreter:
             register_eval=False,
             register_builtins=False,
             attribute_handlers=(_deny, _deny),
-            max_memory=MEMORY_SIZE_BYTES_MAX,
+            max_memory=MEMORY_SIZE_BYTES_MAX + _MEMORY_SPARE_BYTES,
         )
         self._read, self._run = self._lua.execute(_PRELUDE, self._host(), _STEPS_PER_LOOK)
 
@@ -96,17 +108,18 @@ class Interpreter:
         """What the prelude is given."""
         null = self._lua.execute(b"return newproxy()")
         functions: dict[bytes, Lua] = {
+            b"sha1hex": sha_of,
+            b"encode_json": encode_json,
+            b"decode_json": decode_json(null, self._fitting_table),
+            b"pack": pack,
+            b"unpack": unpack(self._fitting_table),
+        }
+        functions = {name: self._fitting(function) for name, function in functions.items()}
+        values = {
             b"call": self._call,
             b"setresp": self._set_protocol,
             b"log": self._note,
             b"is_late": lambda: self._now_s() >= self.until_s,
-            b"sha1hex": sha_of,
-            b"encode_json": encode_json,
-            b"decode_json": decode_json(null, self._table),
-            b"pack": pack,
-            b"unpack": unpack(self._table),
-        }
-        values = {
             b"null": null,
             b"version": REDIS_VERSION,
             b"version_number": VERSION_NUMBER,
@@ -117,8 +130,41 @@ class Interpreter:
         }
         return self._table({**functions, **BIT, **values})
 
+    # Memory. Where Python makes something in Lua there is nobody to hear that it does not fit: the
+    # node would stand still, or end. So it is asked for before that.
+
+    def _has_room(self, size_bytes: int) -> bool:
+        """Whether so much may be made in Lua; if not, this interpreter is spent."""
+        used_bytes = self._lua.get_memory_used
+        if not self.is_spent:
+            if used_bytes() + size_bytes <= MEMORY_SIZE_BYTES_MAX:
+                return True
+            self._lua.gccollect()
+            if used_bytes() + size_bytes <= MEMORY_SIZE_BYTES_MAX:
+                return True
+            self.is_spent, self.until_s = True, -math.inf  # whatever the script does about it
+        self._lua.set_max_memory(used_bytes() + _MEMORY_SPARE_BYTES)
+        return False
+
     def _table(self, content: Lua) -> Lua:
+        """As a table. There must be room for it."""
         return self._lua.table_from(content, recursive=True)
+
+    def _fitting_table(self, content: Lua) -> Lua:
+        """The same; Unfit if there is none."""
+        if not self._has_room(weight_bytes(content)):
+            raise Unfit(as_bytes(NO_MEMORY.text))
+        return self._table(content)
+
+    def _fitting(self, function: Callable[..., Lua]) -> Callable[..., Lua]:
+        """The same function, whose answer has room."""
+
+        def called(*arguments: Lua) -> Lua:
+            made = function(*arguments)
+            size_bytes = weight_bytes(made[0] if isinstance(made, tuple) else made)
+            return made if self._has_room(size_bytes) else (None, as_bytes(NO_MEMORY.text))
+
+        return called
 
     # Called by who has a script.
 
@@ -134,6 +180,8 @@ class Interpreter:
 
     def compile(self, source: bytes) -> Chunk | Failure:
         """Read a script."""
+        if not self._has_room(weight_bytes(source)):
+            return NO_MEMORY
         try:
             chunk, why = self._read(source)
         except LuaError:
@@ -154,20 +202,32 @@ class Interpreter:
 
         perform answers its commands, and raises nothing.
         """
+        given = list(keys), list(arguments)
+        if not self._has_room(sum(map(weight_bytes, given))):
+            return False, NO_MEMORY
         self._perform, self._protocol = perform, RESP2
         try:
             is_done, result, self.looks_left = self._run(
-                chunk, self._table(list(keys)), self._table(list(arguments)), self.looks_left
+                chunk, *map(self._table, given), self.looks_left
             )
-            if is_done:
-                return True, from_lua(result, self._protocol)
-            return False, self._failure(sha, result[b"err"], result[b"line"])
+            return self._ended(sha, is_done=is_done, result=result)
         except LuaError:
             return False, self._out_of_memory()
         finally:
             self._perform = _nobody
+            if not self.is_spent:
+                self._lua.set_max_memory(MEMORY_SIZE_BYTES_MAX + _MEMORY_SPARE_BYTES)
             if self._lua.get_memory_used() > MEMORY_KEPT_SIZE_BYTES:
                 self._lua.gccollect()
+
+    def _ended(self, sha: str, *, is_done: bool, result: Lua) -> tuple[bool, Value]:
+        """What run answers."""
+        if self.is_spent:
+            return False, NO_MEMORY
+        self._lua.set_max_memory(2 * MEMORY_SIZE_BYTES_MAX)  # to look at tables takes some
+        if is_done:
+            return True, from_lua(result, self._protocol)
+        return False, self._failure(sha, result[b"err"], result[b"line"])
 
     def _failure(self, sha: str, text: Lua, line: Lua) -> Failure:
         """As Redis words it: what, in which script, and where."""
@@ -202,6 +262,8 @@ class Interpreter:
 
     def _given(self, value: Value) -> Lua:
         made = to_lua(value, self._protocol)
+        if not self._has_room(weight_bytes(made)):
+            made = to_lua(NO_MEMORY, self._protocol)
         return self._table(made) if isinstance(made, (list, dict)) else made
 
     def _set_protocol(self, version: Lua = None, *others: Lua) -> Lua:

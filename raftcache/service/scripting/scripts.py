@@ -15,6 +15,7 @@ then all of them go together.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Sequence
 from functools import partial
 from typing import Final, NamedTuple
@@ -41,7 +42,7 @@ from raftcache.service.redis import since
 from raftcache.service.scripting.acts import Act, Player
 from raftcache.service.scripting.answers import sha_of
 from raftcache.service.scripting.library import Library, Script, script_of
-from raftcache.service.wording import failure_of, is_open, values_of
+from raftcache.service.wording import MISTAKE, failure_of, is_open, values_of
 from raftcache.state.machine import Machine
 from raftcache.state.redis.rehearsal import Rehearsal
 
@@ -52,6 +53,8 @@ ATTEMPTS_MAX: Final = 100
 """Then those who change the same keys elsewhere are too many."""
 
 _REHEARSED_SINCE: Final = INTRODUCED[CallsRehearsed]
+
+logger = logging.getLogger("raftcache.scripts")
 
 TOO_CONTENDED: Final = Failure(
     "TRYAGAIN others kept changing the keys of the script: nothing of it was done"
@@ -140,7 +143,12 @@ class Scripts:
         play = partial(self._play, self._waiting[:count_max])
         now_ms = self._kv.now_ms()
         size_bytes_max = self._value_size_bytes_max
-        played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
+        try:
+            played = self._machine.rehearse(play, now_ms, size_bytes_max, dice)
+        except Exception:  # others wait behind it
+            logger.exception("unexpected error")
+            self._finish([MISTAKE])
+            return
         answers, deeds = played.answers, tuple(played.deeds)
         is_of_log = bool(deeds) or self._is_to_be_remembered(played)
         needs_round = played.is_loose or not is_of_log

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Final
 
 from lupa.lua51 import lua_type
 
@@ -20,6 +21,8 @@ from raftcache.command.values import (
     double_text,
 )
 from raftcache.service.scripting.answers import Lua, as_bytes, as_text
+
+NO_NAMES: Final = Failure("ERR a map that a script answers with has tables as names")
 
 
 def to_lua(value: Value, protocol: int) -> Lua:
@@ -102,17 +105,23 @@ def from_lua(value: Lua, protocol: int) -> Value:
         case b"double":
             return float(parts[0])
         case b"verbatim_string":
-            return Verbatim(parts[0]) if type(parts[0]) is bytes else None
+            return Verbatim(parts[0]) if parts and type(parts[0]) is bytes else None
         case b"big_number":
             return parts[0]
     values = [from_lua(each, protocol) for each in parts]
     match value[0]:
         case b"map":
-            return dict(zip(values[::2], values[1::2], strict=True))
+            return _map(values[::2], values[1::2])
         case b"set":
             return Members(values)
         case _:
             return values
+
+
+def _map(names: list[Value], values: list[Value]) -> Value:
+    if any(isinstance(name, (list, dict, Members)) for name in names):
+        return NO_NAMES
+    return dict(zip(names, values, strict=True))
 
 
 def _integer(number: float) -> int:
