@@ -190,7 +190,7 @@ class NearCache:
                     await self._begin()
                 assert self._watch is not None
                 changes = await self._watch.advance()
-                self._memory.apply(changes, self.now_s())
+                self._memory.apply(changes)
             except BadRequest:  # its revision is forgotten, or of a cluster that is no more
                 await self._end_watch()
                 await asyncio.sleep(PAUSE_S)

@@ -141,11 +141,14 @@ class NearMemory:
 
     # --- the watch ------------------------------------------------------------------------------
 
-    def apply(self, changes: Changes, now_s: float) -> None:
-        """What comes next in the watch; without changes it is progress."""
+    def apply(self, changes: Changes) -> None:
+        """What comes next in the watch; without changes it is progress.
+
+        When it was said nobody knows: it may have lain in a buffer, but since fresh_s at most.
+        """
         with self._lock:
             for change in changes.changes:
-                new = known_since(change.entry, changes.revision, now_s)
+                new = known_since(change.entry, changes.revision, self.fresh_s)
                 if change.key in self._expected:
                     self._expected[change.key] = new
                 kept = self._kept.get(change.key)

@@ -60,9 +60,9 @@ class NearMemoryMachine(RuleBasedStateMachine):
             self.reached += 1
             key, entry = self.history[self.reached - 1]
             change = Change("put" if entry else "delete", key, entry)
-            self.memory.apply(Changes(self.reached, (change,)), self.now_s)
+            self.memory.apply(Changes(self.reached, (change,)))
         if is_progress:
-            self.memory.apply(Changes(self.reached, ()), self.now_s)
+            self.memory.apply(Changes(self.reached, ()))
 
     @rule()
     def the_history_is_forgotten(self) -> None:

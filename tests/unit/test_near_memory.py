@@ -36,17 +36,17 @@ def value(made: NearMemory, now_s: float = 1.0, at_least: int = 0) -> bytes | No
 
 def test_an_event_of_what_is_not_remembered_is_not_remembered() -> None:
     made = memory()
-    made.apply(put(5), 0.0)
+    made.apply(put(5))
     assert (made.statistics.keys, made.revision) == (0, 5)
 
 
 def test_an_event_older_than_what_was_read_changes_nothing() -> None:
     made = memory()
     filled(made, 7, as_of=8)
-    made.apply(put(6), 0.0)
+    made.apply(put(6))
     assert value(made) == b"7"
-    made.apply(put(7), 0.0)
-    made.apply(put(9), 0.0)
+    made.apply(put(7))
+    made.apply(put(9))
     assert value(made) == b"9"
 
 
@@ -54,7 +54,7 @@ def test_an_answer_older_than_an_event_does_not_overwrite_it() -> None:
     for kind in ("delete", "expire", "evict"):
         made = memory()
         made.expect(b"k")
-        made.apply(gone(9, kind), 0.0)
+        made.apply(gone(9, kind))
         assert made.fill(b"k", entry(5), 8, 0.0).entry is None
         found = made.lookup(b"k", 1.0)
         assert found is not None
@@ -62,7 +62,7 @@ def test_an_answer_older_than_an_event_does_not_overwrite_it() -> None:
     made = memory()
     filled(made, 9, as_of=9)
     made.expect(b"k")
-    made.apply(put(12), 0.0)
+    made.apply(put(12))
     assert made.fill(b"k", None, 11, 0.0).as_of == 12
     assert value(made) == b"12"
     filled(made, 11, as_of=11)  # one that was asked elsewhere
@@ -89,9 +89,9 @@ def test_it_answers_while_it_is_fresh() -> None:
     made.confirm(8.0, 7)
     made.confirm(9.0, 8)
     assert value(made, 14.1) is None, "what was acknowledged up to 7 is not known yet"
-    made.apply(put(6), 14.0)
+    made.apply(put(6))
     assert made.fresh_s == 4.0, "that an event came lately says nothing: it may have waited"
-    made.apply(Changes(7, ()), 14.0)
+    made.apply(Changes(7, ()))
     assert made.fresh_s == 8.0
     assert value(made, 18.0) == b"6"
     assert value(made, 18.1) is None
@@ -104,9 +104,9 @@ def test_notes_are_bounded_and_apart() -> None:
     for i in range(10 * NOTES_MAX):
         made.confirm(i / 10, 100 + i)
     assert len(made._notes) == NOTES_MAX
-    made.apply(Changes(100, ()), 0.0)
+    made.apply(Changes(100, ()))
     assert made.fresh_s == 0.0
-    made.apply(Changes(110, ()), 0.0)
+    made.apply(Changes(110, ()))
     assert made.fresh_s == 0.9
 
 
@@ -115,7 +115,7 @@ def test_at_least() -> None:
     filled(made, 5, as_of=8)
     assert value(made, at_least=8) == b"5"
     assert value(made, at_least=9) is None
-    made.apply(Changes(9, ()), 0.0)
+    made.apply(Changes(9, ()))
     assert value(made, at_least=9) == b"5"
 
 
@@ -129,9 +129,15 @@ def test_nothing_outlives_its_time() -> None:
     assert shown.ttl_ms == 2000
     assert value(made, 2.9) == b"5"
     assert value(made, 3.0) is None
-    made.apply(put(6, ttl_ms=500), 4.0)
+    made.apply(Changes(5, ()))
+    made.confirm(4.0, 5)
+    made.apply(put(6, ttl_ms=500))
     assert value(made, 4.4) == b"6"
     assert value(made, 4.5) is None
+    # However long it was on its way, or lay here unread: it came after 4.0.
+    made.apply(put(7, ttl_ms=3000))
+    assert value(made, 6.9) == b"7"
+    assert value(made, 7.0) is None
 
 
 def test_the_least_recently_used_go() -> None:
@@ -144,7 +150,7 @@ def test_the_least_recently_used_go() -> None:
     made.fill(b"c", None, 1, 0.0)
     assert [made.lookup(key, 1.0) is not None for key in (b"a", b"b", b"c")] == [True, False, True]
     big = Entry(b"c", bytes(3 * ENTRY_SIZE_BYTES), "", 2, 1, 1, None)
-    made.apply(Changes(2, (Change("put", b"c", big),)), 0.0)
+    made.apply(Changes(2, (Change("put", b"c", big),)))
     assert made.lookup(b"c", 1.0) is None, "what is too large for all of it is not kept"
     assert made.lookup(b"a", 1.0) is not None
     statistics = made.statistics
