@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final
 
+from raftcache.command import values
 from raftcache.command.calls import (
     CALL_ARGUMENTS_MAX,
     CALLS_MAX,
@@ -17,7 +18,6 @@ from raftcache.command.calls import (
     CallsSince,
 )
 from raftcache.command.limits import INTEGER_MAX, KEY_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
-from raftcache.command.values import unpack_values
 
 
 def _check_calls(
@@ -57,10 +57,8 @@ def _check_calls_since(command: CallsSince | CallsAnswered) -> str | None:
 def _check_calls_answered(command: CallsAnswered) -> str | None:
     if command.once is None or not command.atomic:
         return "what is answered is remembered of a transaction under an idempotency key"
-    try:
-        unpack_values(command.answers)
-    except (ValueError, TypeError) as error:
-        return f"answers that cannot be read: {error}"
+    if why := values.fault(command.answers):
+        return f"answers that cannot be read: {why}"
     return _check_calls_since(command)
 
 

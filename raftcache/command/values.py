@@ -94,6 +94,37 @@ def unpack_values(packed: bytes) -> tuple[Value, ...]:
     return tuple(_unmark(value) for value in _decoder.decode(packed))
 
 
+DEPTH_MAX: Final = 160
+"""Of packed values in values: more than a script may answer with (REPLY_DEPTH_MAX). Deeper ones
+could be read or not, by how much of its stack a node has used."""
+
+_LEAVES: Final = frozenset((type(None), bool, int, float, str, bytes))
+
+
+def fault(packed: bytes) -> str | None:
+    """Why these bytes are none that pack_values makes; None if they are."""
+    try:
+        decoded = _decoder.decode(packed)
+        if not _is_shallow(decoded):
+            return f"more than {DEPTH_MAX} values in values, or what is none"
+        again = pack_values([_unmark(value) for value in decoded])
+    except (msgspec.MsgspecError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None if again == packed else "they are not as they are packed"
+
+
+def _is_shallow(decoded: Value) -> bool:
+    """Whether there are lists in lists and nothing else, not too many; without recursion."""
+    level = [decoded]
+    for _ in range(DEPTH_MAX + 1):
+        if any(type(each) is not list for each in level):
+            return False
+        level = [each for one in level for each in one if type(each) not in _LEAVES]
+        if not level:
+            return True
+    return False
+
+
 def _mark(value: Value) -> Value:
     """What MessagePack does not tell apart, as an array that begins with what it is."""
     match value:

@@ -47,6 +47,8 @@ def once_of(token: bytes, calls: tuple[Call, ...], *, atomic: bool = False) -> O
 def values_of(outcome: Outcome, count: int) -> list[Value]:
     """What became of count calls."""
     if isinstance(outcome, CallsReply):
+        if outcome.status is Status.REPLY_TOO_LARGE:
+            return list(outcome.values[:1]) * count  # that may be all there is
         return list(outcome.values)
     if isinstance(outcome, RaftcacheError):
         return [failure_of(outcome)] * count

@@ -48,7 +48,8 @@ class Rows:
     """All rows; digest is the sum of a hash over each (see Keyspace).
 
     next_id: of the next collection. gone: ids without a key, whose rows are to be freed, in order;
-        millions of them once millions of keys have expired.
+        millions of them once millions of keys have expired. All of them have rows, for that is what
+        an image tells: how much an entry frees must be the same where one was loaded.
     """
 
     __slots__ = ("_items", "_order", "_pass", "_size_bytes", "digest", "gone", "next_id")
@@ -130,8 +131,9 @@ class Rows:
     # Collections that are gone.
 
     def discard(self, collection: int) -> None:
-        """Its key is gone: free its rows by and by."""
-        self.gone.add(collection)
+        """Its key is gone: free its rows by and by, if any are left."""
+        if next(self._of(collection), None) is not None:
+            self.gone.add(collection)
 
     def restore(self, collection: int) -> None:
         """It has a key again, if it had lost it."""
@@ -140,13 +142,18 @@ class Rows:
     def free(self, count_max: int = ROWS_FREED_PER_ENTRY) -> None:
         """Free rows of collections without keys, the oldest collection first."""
         while self.gone and count_max > 0:
-            ends = prefix_of(self.gone[0]), prefix_of(self.gone[0] + 1)
-            names = list(islice(self._order.irange(*ends, (True, False)), count_max))
-            for name in names:
+            names = list(islice(self._of(self.gone[0]), count_max + 1))
+            for name in names[:count_max]:
                 self.remove(name)
-            if len(names) < count_max:
+            if len(names) <= count_max:
                 del self.gone[0]
             count_max -= len(names) + 1
+
+    def _of(self, collection: int) -> Iterator[bytes]:
+        """The names of its rows, in order."""
+        ends = prefix_of(collection), prefix_of(collection + 1)
+        names: Iterator[bytes] = self._order.irange(*ends, (True, False))
+        return names
 
     def shed(self, count_max: int) -> bool:
         """As Keyspace.shed: free some rows of a state that was replaced; whether any are left."""

@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
 from raftcache.command.call_table import SPECS, fault
-from raftcache.command.calls import Calls, CallsSince
-from raftcache.command.limits import INTEGER_MAX, TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
+from raftcache.command.calls import (
+    CALLS_MAX,
+    Call,
+    Calls,
+    CallsAnswered,
+    CallsRehearsed,
+    CallsSince,
+)
+from raftcache.command.limits import (
+    INTEGER_MAX,
+    TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX,
+    VALUE_SIZE_BYTES_MAX,
+)
 from raftcache.command.replies import CallsReply, Collection, Status
 from raftcache.command.values import (
+    DEPTH_MAX,
     NIL_ARRAY,
     Failure,
     Members,
@@ -23,6 +36,7 @@ from raftcache.command.values import (
 )
 from raftcache.command.words import Once, Put, SetQuota, Tick
 from raftcache.errors import Corrupt
+from raftcache.service.scripting.interpreter import REPLY_DEPTH_MAX
 from raftcache.state import tombstones
 from raftcache.state.history import Kind
 from raftcache.state.items import SET
@@ -34,6 +48,8 @@ from raftcache.state.rows import ROWS_FREED_PER_ENTRY
 from tests.unit.test_machine import at, do
 
 SIZE_BYTES_MAX = 1000
+
+packed = msgspec.msgpack.encode
 
 
 class Bag(collection.Collection):
@@ -260,6 +276,25 @@ def test_a_collection_goes_with_its_key_and_its_rows_are_freed_afterwards(
     assert values(machine, "BAGGED other", "BAGGED bag") == [[b"x", b"y"], []]
 
 
+@pytest.mark.parametrize("size", [1, ROWS_FREED_PER_ENTRY])
+def test_as_many_rows_are_freed_where_an_image_was_loaded(machine: Machine, size: int) -> None:
+    """It does not tell which collections without a key have no rows left either."""
+    names = [b"m%05d" % number for number in range(3 * ROWS_FREED_PER_ENTRY)]
+    bags: list[Call] = [(b"BAG", b"first", *names[:size]), (b"BAG", b"second", *names)]
+    do(machine, Calls(tuple(bags), SIZE_BYTES_MAX))
+    if size == 1:
+        calls(machine, f"UNBAG first {names[0].decode()}")
+    calls(machine, "DEL first second")
+    others: list[Machine] = []
+    for _ in range(5):
+        others.append(copy(machine))
+        for each in (machine, *others):
+            do(each, Tick())
+            assert each.digest == machine.digest
+            assert each.next_deadline_ms() == machine.next_deadline_ms()
+    assert not len(machine._state.rows)
+
+
 def test_a_scan_goes_on_behind_a_name(machine: Machine) -> None:
     calls(machine, "BAG bag n o m", "BAG other x")
     reader = machine._calls._reader
@@ -358,6 +393,67 @@ def test_a_retry_is_answered_and_not_applied(machine: Machine) -> None:
     assert "remembered" in value.text
     assert machine.revision == before
     assert TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX < 20 * SIZE_BYTES_MAX
+
+
+@pytest.mark.parametrize("count", [1, 300, CALLS_MAX])
+def test_of_however_many_calls_it_is_remembered_that_they_answer_too_much(
+    machine: Machine, count: int
+) -> None:
+    """Were the error remembered for each of them, no node could apply the entry, ever."""
+    long = b"x" * (TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX + 1)
+    do(machine, Calls(((b"SET", b"a", long),), VALUE_SIZE_BYTES_MAX))
+    word = Calls(((b"GET", b"a"),) * count, SIZE_BYTES_MAX, True, once=Once(b"t", bytes(16)))
+    for each in (machine, copy(machine)):
+        reply = do(each, word)
+        assert isinstance(reply, CallsReply)
+        assert reply.status is Status.REPLY_TOO_LARGE
+        assert set(reply.values) == {execute.TOO_LARGE}
+        assert len(reply.values) == (count if count < 200 else 1)
+    assert do(copy(machine), word).replayed
+
+
+@pytest.mark.parametrize(
+    "answers",
+    [
+        b"",
+        b"\xc1",
+        packed(1),
+        packed(b"abc"),
+        packed([[]]),
+        packed([["list", ["nothing"]]]),
+        packed([["failure"]]),
+        packed([["failure", 5]]),
+        packed([["verbatim", b"a", b"b"]]),
+        packed([["dict", ["list"], 1]]),
+        packed([{}]),
+        packed([{(): 1}]),
+        packed([msgspec.msgpack.Ext(1, b"x")]),
+        b"\x91\xd6\xff\0\0\0\0",
+        b"\x91\xcd\0\1",
+        b"\x91" + b"\x92\xa4list" * (DEPTH_MAX + 1) + b"\x01",
+        b"\x91" + b"\x92\xa4list" * 5000 + b"\x01",
+        b"\x91" * 100_000 + b"\x01",
+    ],
+)
+def test_answers_that_nobody_has_packed_are_invalid(machine: Machine, answers: bytes) -> None:
+    once, call = Once(b"t", bytes(16)), (b"SET", b"a", b"1")
+    for kind in (CallsAnswered, CallsRehearsed):
+        word = kind((call,), SIZE_BYTES_MAX, True, once=once, answers=answers)
+        assert do(machine, word).status is Status.INVALID
+
+
+def test_answers_may_be_deeper_than_a_script_makes_them(machine: Machine) -> None:
+    value: Value = 1
+    for _ in range(DEPTH_MAX):
+        value = [value]
+    once = Once(b"t", bytes(16))
+    packed_value = pack_values([value])
+    word = CallsAnswered(((b"SET", b"a", b"1"),), 100, True, once=once, answers=packed_value)
+    for each in (machine, copy(machine)):
+        reply = do(each, word)
+        assert isinstance(reply, CallsReply)
+        assert reply.values == (value,)
+    assert REPLY_DEPTH_MAX < DEPTH_MAX
 
 
 def test_an_error_that_is_no_text_is_remembered(machine: Machine) -> None:

@@ -26,6 +26,7 @@ from raftcache.service.kv import Want
 from raftcache.service.pipeline import TOO_MUCH
 from raftcache.service.redis import RedisService
 from raftcache.service.wording import NOT_BEGUN, OUT_OF_MEMORY, WRONG_TYPE
+from raftcache.state.redis.execute import TOO_LARGE
 from tests.support.fake_kv import FakeKv
 
 P = ParamSpec("P")
@@ -228,6 +229,18 @@ async def test_a_numbered_call_is_applied_once(kv: FakeKv) -> None:
     for _ in range(2):
         redis.transact(lines("INCR a"), {}, ended.append, b"t:3")
     assert ended == [[3], [3]]
+
+
+@on_loop
+async def test_a_numbered_transaction_that_answers_too_much(kv: FakeKv) -> None:
+    """Each of its calls has an answer, though what is remembered is one for all."""
+    redis = service(kv, asyncio.get_running_loop())
+    ended: list[Value] = []
+    await run(redis, f"SET a {'x' * 900}")
+    for _ in range(2):
+        redis.transact(lines("SET b 1", *["GET a"] * 400), {}, ended.append, b"t:1")
+    assert ended == [[TOO_LARGE] * 401] * 2
+    assert await run(redis, "EXISTS b") == [0]
 
 
 @pytest.mark.parametrize(

@@ -26,11 +26,17 @@ from raftcache.service.scripting.acts import (
     Player,
     ScriptCall,
 )
-from raftcache.service.scripting.interpreter import NO_MEMORY, TOO_LONG, Interpreter
+from raftcache.service.scripting.interpreter import (
+    NO_MEMORY,
+    REPLY_DEPTH_MAX,
+    TOO_LONG,
+    Interpreter,
+)
 from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX, TOO_CONTENDED, Scripts
 from raftcache.service.scripting.tables import NO_NAMES
 from raftcache.service.wording import MISTAKE
+from raftcache.state.redis.execute import TOO_LARGE
 from raftcache.state.redis.rehearsal import MISUSED, Rehearsal
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX
 from tests.support.fake_kv import FakeKv
@@ -713,6 +719,27 @@ async def test_what_cannot_be_remembered() -> None:
     [[answer]] = await node.ended(1)
     assert "too large to be remembered" in answer.text
     assert node.do("EXISTS a") == [0]
+
+
+@on_loop
+async def test_parts_whose_answers_together_cannot_be_remembered() -> None:
+    """Each of them is told so, also when it is asked again."""
+    node = Node()
+    parts = [node.part("redis.call('INCR', 'a') return ('x'):rep(100)")] * 300
+    for _ in range(2):
+        node.begin(*parts, once=once(b"t:1"))
+        assert await node.ended(1) == [[TOO_LARGE] * 300]
+    assert node.do("EXISTS a") == [0]
+
+
+@on_loop
+async def test_the_deepest_answer_is_remembered() -> None:
+    node = Node()
+    source = "redis.call('INCR', 'a') local t = 1 for _ = 1, 128 do t = {t} end return t"
+    for _ in range(2):
+        node.begin(node.part(source), once=once(b"t:1"))
+        [[answer]] = await node.ended(1)
+        assert str(answer) == "[" * REPLY_DEPTH_MAX + "1" + "]" * REPLY_DEPTH_MAX
 
 
 @on_loop

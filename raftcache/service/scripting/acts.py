@@ -18,7 +18,7 @@ from raftcache.service.pipeline import Wrote
 from raftcache.service.redis import PUBLISHING
 from raftcache.service.scripting.interpreter import Chunk, Interpreter
 from raftcache.service.scripting.library import SCRIPTS_MAX, Script
-from raftcache.service.wording import MISTAKE
+from raftcache.service.wording import MISTAKE, values_of
 from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.stream_reads import would_wait
 
@@ -139,7 +139,9 @@ class Player:
         """
         self._begin_act()
         if act.once is not None and (first := rehearsal.remembered(act.once)) is not None:
-            return first if isinstance(first, Failure) else list(first.values), True
+            if isinstance(first, Failure):
+                return first, True
+            return values_of(first, len(act.parts)), True
         for key, revision in act.watched.items():
             if not rehearsal.is_unchanged(key, revision):
                 return NIL_ARRAY, True

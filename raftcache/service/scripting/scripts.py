@@ -221,7 +221,7 @@ class Scripts:
             self._finish([values_of(outcome, 1)[0]] * len(answers))
         elif outcome.status not in (Status.FAILED, Status.UNCHANGED):
             if self._waiting[0].once is not None:  # of which this may be the second attempt
-                answers = [list(outcome.values)]
+                answers = [values_of(outcome, len(self._waiting[0].parts))]
             is_new = outcome.count and not outcome.replayed
             for act in self._waiting[: len(answers)] if is_new else ():
                 if act.wrote is not None:

@@ -103,6 +103,8 @@ LONE: Final = frozenset(name for family in _FAMILIES for name in family.LONE)
 
 _LONE_HANDLERS: Final = {name: HANDLERS[name] for name in LONE}
 
+TOO_LARGE: Final = Failure("ERR the reply is too large to be remembered for a retry")
+
 _ABSENT: Final = 0
 
 
@@ -201,13 +203,17 @@ class CallCommands:
             values = list(unpack_values(command.answers))
         if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
             self._changes.undo()
-            why = Failure("ERR the reply is too large to be remembered for a retry")
-            return CallsReply(
-                Status.REPLY_TOO_LARGE, self._state.revision, values=(why,) * len(values)
-            )
+            return self._refuse_too_large(len(values))
         self._changes.commit()
         reply = self._succeed(before, values)
         return replace(reply, status=Status.UNCHANGED) if _goes_on(command, values) else reply
+
+    def _refuse_too_large(self, count: int) -> CallsReply:
+        """It is remembered too: once for each call, or once for all where these are too many."""
+        values = (TOO_LARGE,) * count
+        if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
+            values = (TOO_LARGE,)
+        return CallsReply(Status.REPLY_TOO_LARGE, self._state.revision, values=values)
 
     def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> tuple[list[Value], int]:
         """What calls that only read answer, as of the last entry applied: of the first ones.
