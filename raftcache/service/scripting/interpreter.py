@@ -11,6 +11,7 @@ from lupa.lua51 import LuaError, LuaRuntime
 
 from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.values import RESP2, RESP3, Failure, Value
+from raftcache.service.scripting import structs
 from raftcache.service.scripting.answers import (
     Lua,
     Unfit,
@@ -113,6 +114,9 @@ class Interpreter:
             b"decode_json": decode_json(null, self._fitting_table),
             b"pack": pack,
             b"unpack": unpack(self._fitting_table),
+            b"pack_struct": structs.pack,
+            b"unpack_struct": structs.unpack(self._fitting_table),
+            b"size_of_struct": structs.size,
         }
         functions = {name: self._fitting(function) for name, function in functions.items()}
         values = {

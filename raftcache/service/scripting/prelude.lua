@@ -6,8 +6,8 @@
 
 local host, steps_per_look = ...
 
-local debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, xpcall =
-  debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, xpcall
+local debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, unpack, xpcall =
+  debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, unpack, xpcall
 local getinfo, loadstring, sethook = debug.getinfo, loadstring, debug.sethook
 
 local views = setmetatable({}, {__mode = "k"})
@@ -33,13 +33,43 @@ local function raised(value)
   return value
 end
 
+local looks_left = 0
+
+-- Once it is over, each step fails, so that a script cannot catch it and go on.
+local function look()
+  looks_left = looks_left - 1
+  if looks_left <= 0 or host.is_late() then
+    looks_left = 0
+    sethook(look, "", 1)
+    error({err = host.too_long}, 0)
+  end
+end
+
+-- What Python does is one step, and may take long.
+local function look_at_time()
+  if looks_left <= 0 or host.is_late() then
+    looks_left = 0
+    look()
+  end
+end
+
 -- A function of Python's, that a script may not have as it is.
-local function of_host(name)
+local function of_host(name, level)
   local called = host[name]
   return function(...)
     local value, why = called(...)
-    if why ~= nil then error(why, 2) end
+    look_at_time()
+    if why ~= nil then error(why, level or 2) end
     return value
+  end
+end
+
+-- The same, where the answer is several values.
+local function several(name)
+  local called = of_host(name, 3)
+  return function(...)
+    local values = called(...)
+    return unpack(values, 1, values.n)
   end
 end
 
@@ -49,8 +79,16 @@ local redis = {
   REDIS_VERSION = host.version, REDIS_VERSION_NUM = host.version_number,
   LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
   REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
-  call = function(...) return raised(call(...)) end,
-  pcall = function(...) return (call(...)) end,
+  call = function(...)
+    local value = call(...)
+    look_at_time()
+    return raised(value)
+  end,
+  pcall = function(...)
+    local value = call(...)
+    look_at_time()
+    return value
+  end,
   error_reply = function(text, ...)
     if type(text) ~= "string" or select("#", ...) > 0 then
       return {err = "ERR wrong number or type of arguments"}
@@ -66,9 +104,15 @@ local redis = {
   end,
   sha1hex = function(...)
     if select("#", ...) ~= 1 then error({err = "ERR wrong number of arguments"}, 0) end
-    return host.sha1hex(tostring((...)))
+    local digest = host.sha1hex(tostring((...)))
+    look_at_time()
+    return digest
   end,
-  log = function(...) raised(log(...)) end,
+  log = function(...)
+    local value = log(...)
+    look_at_time()
+    raised(value)
+  end,
   setresp = function(...) raised(setresp(...)) end,
   replicate_commands = function() return true end,  -- what a script does always goes as its effects
   set_repl = function() end,
@@ -78,13 +122,9 @@ local redis = {
 }
 
 local cjson = {null = host.null, encode = of_host("encode_json"), decode = of_host("decode_json")}
-local cmsgpack = {
-  pack = of_host("pack"),
-  unpack = function(data)
-    local values, why = host.unpack(data)
-    if why ~= nil then error(why, 2) end
-    return unpack(values, 1, values.n)
-  end,
+local cmsgpack = {pack = of_host("pack"), unpack = several("unpack")}
+local struct = {
+  pack = of_host("pack_struct"), unpack = several("unpack_struct"), size = of_host("size_of_struct"),
 }
 local bit = {}
 for _, name in ipairs({
@@ -92,6 +132,51 @@ for _, name in ipairs({
 }) do
   bit[name] = of_host(name)
 end
+
+-- A coroutine has steps of its own: those of one that ends before its first look are counted by the
+-- look that it takes to make it.
+local create, resume, status = coroutine.create, coroutine.resume, coroutine.status
+
+local function created(called, name)
+  if type(called) ~= "function" or getinfo(called, "S").what == "C" then
+    error("bad argument #1 to '" .. name .. "' (Lua function expected)", 3)
+  end
+  look()
+  local made = create(called)
+  sethook(made, look, "", steps_per_look)
+  return made
+end
+
+-- What is over within is over for the caller, too; what is dead has no hook, which would outlive it.
+local function resumed(made, ...)
+  if looks_left <= 0 then look() end
+  if status(made) == "dead" then sethook(made) end
+  return ...
+end
+
+local coroutines = {
+  status = status, running = coroutine.running, yield = coroutine.yield,
+  create = function(called)
+    local made = created(called, "create")
+    return made  -- no tail call, which has no line
+  end,
+  resume = function(made, ...)
+    if type(made) ~= "thread" then
+      error("bad argument #1 to 'resume' (coroutine expected)", 2)
+    end
+    return resumed(made, resume(made, ...))
+  end,
+  wrap = function(called)
+    local made = created(called, "wrap")
+    local function answered(ok, ...)
+      if not ok then error((...), 3) end
+      return ...
+    end
+    return function(...)
+      return answered(resumed(made, resume(made, ...)))
+    end
+  end,
+}
 
 local function without(content, ...)
   local rest = {}
@@ -112,6 +197,7 @@ local world = {
   tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
   string = view(strings), table = view(table), math = view(math),
   redis = view(redis), cjson = view(cjson), cmsgpack = view(cmsgpack), bit = view(bit),
+  struct = view(struct), coroutine = view(coroutines),
 }
 
 -- As Redis has it: of an error that a command has answered, its text.
@@ -193,18 +279,6 @@ end
 local function clear_views()
   for made in next, views do
     for name in next, made do rawset(made, name, nil) end
-  end
-end
-
-local looks_left = 0
-
--- Once it is over, each step fails, so that a script cannot catch it and go on.
-local function look()
-  looks_left = looks_left - 1
-  if looks_left <= 0 or host.is_late() then
-    looks_left = 0
-    sethook(look, "", 1)
-    error({err = host.too_long}, 0)
   end
 end
 
