@@ -18,7 +18,7 @@ from raftcache.command.replies import Item, Reply
 from raftcache.command.words import DeleteRange, Range, Txn
 from raftcache.errors import BadRequest, Overloaded
 from raftcache.service.calls import become_fresh, written
-from raftcache.service.kv import LINEARIZABLE, Kv, Want
+from raftcache.service.kv import LINEARIZABLE, Kv, Level, Want
 from raftcache.state.listing import Listing
 from raftcache.state.machine import Machine
 
@@ -31,6 +31,8 @@ PAGES_MAX: Final = 64
 
 WIDE_WAITING_MAX: Final = 256
 """Commands over ranges that wait for their turn at this node."""
+
+_AS_IT_IS: Final = Want(Level.STALE)
 
 Slice: TypeAlias = list[tuple[bytes, Item]]
 
@@ -118,8 +120,11 @@ class RangeService:
         if moment is None:
             await become_fresh(self._kv, self._machine, want)
             moment = self._moment()
-        elif self._machine.revision < moment.revision:  # another node began it
-            await become_fresh(self._kv, self._machine, LINEARIZABLE)
+        else:
+            # Another node may have begun it; and if this one may still answer, only the service
+            # of keys knows.
+            is_behind = self._machine.revision < moment.revision
+            await become_fresh(self._kv, self._machine, LINEARIZABLE if is_behind else _AS_IT_IS)
             if self._machine.revision < moment.revision:
                 raise BadRequest(f"there is no revision {moment.revision} yet")
         listing = self._machine.listing(

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Final
 
-from raftcache.command.calls import Call
+from raftcache.command.calls import Call, Calls
 from raftcache.command.globs import glob_range
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, PAGE_SIZE_BYTES_MAX
 from raftcache.command.replies import Status
@@ -20,10 +20,11 @@ from raftcache.command.values import Failure, Value
 from raftcache.command.words import DeleteRange
 from raftcache.errors import RaftcacheError, Unknown
 from raftcache.ports import Dice
-from raftcache.service.calls import become_fresh
+from raftcache.service.calls import become_fresh, written
 from raftcache.service.cursors import Cursors, Place
 from raftcache.service.kv import LINEARIZABLE, Kv
 from raftcache.service.ranges import SLICE_KEYS_MAX, RangeService
+from raftcache.service.wording import once_of, values_of
 from raftcache.state.items import described
 from raftcache.state.machine import Machine
 from raftcache.state.redis import scans
@@ -78,10 +79,12 @@ class Scanning:
         }
 
     async def _answer(
-        self, answer: Callable[[Call], Awaitable[Value]], call: Call, _token: bytes = b""
+        self, answer: Callable[[Call], Awaitable[Value]], call: Call, token: bytes = b""
     ) -> Value:
-        """What it does may be done twice, so that a token means nothing to it."""
+        """token: of a flush, for the others only read."""
         try:
+            if token:
+                return await self._flush_once(call, token)
             return await answer(call)
         except Refuse as refusal:
             return Failure(refusal.text)
@@ -174,6 +177,12 @@ class Scanning:
                 return "OK"
         await self._flush_in_pieces()
         return "OK"
+
+    async def _flush_once(self, call: Call, token: bytes) -> Value:
+        """As one entry, for that is remembered; too many keys are refused, as in a transaction."""
+        check_flush(call[1:])
+        word = Calls((call,), 0, once=once_of(token, (call,)))
+        return values_of(await written(self._kv, word), 1)[0]
 
     async def _flush_in_pieces(self) -> None:
         """Where this node's keys are not yet those of the log, a piece may be too large."""

@@ -227,6 +227,17 @@ def test_a_listing_whose_changes_are_forgotten_is_gone(monkeypatch: pytest.Monke
     play(test, b"a", b"b")
 
 
+def test_a_node_that_must_not_answer_does_not_go_on_with_a_listing_either() -> None:
+    """It may be out of the cluster, or its state found to be wrong."""
+
+    async def test(served: Served) -> None:
+        first = await get(served, "limit=1")
+        served.kv.error = NotLeader("this node is out of the cluster")
+        assert (await get(served, f"limit=1&after={first.json['after']}")).status == 503
+
+    play(test, b"a", b"b")
+
+
 def test_a_count_walks_while_too_many_keys_are_overdue() -> None:
     async def test(served: Served) -> None:
         for _ in range(3):

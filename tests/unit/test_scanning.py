@@ -234,6 +234,25 @@ async def test_a_flush_is_one_revision_as_long_as_it_may(kv: FakeKv, service: Sc
 
 
 @on_loop
+async def test_a_flush_with_a_number_is_done_once(kv: FakeKv, service: Scanning) -> None:
+    """Again it would take what came after it, and is remembered as done."""
+    do(kv, "SET a 1")
+    flush = service.calls[b"FLUSHALL"]
+    assert await flush((b"FLUSHALL",), b"t:1") == "OK"
+    assert kv.machine.count == 0
+    do(kv, "SET b 1")
+    assert await flush((b"FLUSHALL",), b"t:1") == "OK"
+    assert kv.machine.count == 1
+    fill(kv, RANGE_KEYS_MAX)
+    answer = await flush((b"FLUSHALL",), b"t:2")
+    assert isinstance(answer, Failure)
+    assert f"at most {RANGE_KEYS_MAX} keys" in answer.text
+    kv.error = Unknown("who knows")
+    with pytest.raises(Unknown):
+        await flush((b"FLUSHALL",), b"t:3")
+
+
+@on_loop
 async def test_a_larger_flush_removes_what_was_there_in_pieces(
     kv: FakeKv, service: Scanning
 ) -> None:
