@@ -17,6 +17,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from raftcache.command.call_rows import (
     collections,
@@ -41,7 +42,8 @@ class CallSpec(Struct, frozen=True):
         from the end. numkeys: where the number of further keys stands, 0 for nowhere; they follow
         it, one each numkeys_step.
     is_data: executed by the state's handlers; anything else is answered by the door.
-    is_write: may change keys, or tells every node something: it goes through the log.
+    is_write: may change keys, or tells every node something: it goes through the log. So does a
+        container with such a subcommand.
     is_blocking: may wait for a key; at the state it answers at once.
     """
 
@@ -109,7 +111,7 @@ DATA_ELSEWHERE: Final = frozenset(("dbsize", "flushall", "flushdb", "memory|usag
 PUBLISHING: Final = frozenset(("publish", "spublish"))
 """Go through the log too, though they change no keys."""
 
-DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help", "xinfo|help"))
+DOOR_ELSEWHERE: Final = frozenset(("wait", "waitaof", "object|help", "xgroup|help", "xinfo|help"))
 """The door's commands in groups of data."""
 
 
@@ -186,6 +188,8 @@ def _table() -> dict[bytes, CallSpec]:
             container, _, name = spec.name.upper().encode().partition(b"|")
             if name:
                 table[container].subcommands[name] = spec
+                if spec.is_data and spec.is_write:
+                    table[container] = replace(table[container], is_write=True)
             else:
                 table[container] = spec
     return table
@@ -268,7 +272,7 @@ def keys_of(argv: Sequence[bytes]) -> list[bytes]:
         keys.extend(_stored(argv, 2, OPTIONS_OF_SORT))
     elif spec.name in RADIUS_OPTIONS_AT:
         keys.extend(_stored(argv, RADIUS_OPTIONS_AT[spec.name], OPTIONS_OF_RADIUS))
-    elif spec.name == "xread":
+    elif spec.name in ("xread", "xreadgroup"):
         keys.extend(_streams(argv))
     return keys
 
@@ -285,10 +289,16 @@ COUNT_DIGITS_MAX: Final = 9
 
 
 def _streams(argv: Sequence[bytes]) -> Sequence[bytes]:
-    """The first half of what follows STREAMS."""
-    words = [word.upper() for word in argv]
-    named = argv[words.index(b"STREAMS") + 1 :] if b"STREAMS" in words else []
+    """The first half of what follows STREAMS, behind options alone."""
+    place = 1
+    while place < len(argv) and (option := argv[place].upper()) in OPTIONS_OF_XREAD:
+        place += 1 + OPTIONS_OF_XREAD[option]
+    named = argv[place + 1 :] if place < len(argv) and option == b"STREAMS" else []
     return named[: len(named) // 2]
+
+
+OPTIONS_OF_XREAD: Final = {b"BLOCK": 1, b"COUNT": 1, b"GROUP": 2, b"NOACK": 0}
+"""Arguments of each."""
 
 
 OPTIONS_OF_SORT: Final = {b"LIMIT": 2, b"GET": 1, b"BY": 1, b"STORE": 1}

@@ -21,12 +21,12 @@ SEGMENT: Final = 2
 """A file of the log, its blocks and entries (raft/blocks.py); one byte, 255 at most. In 2
 blocks tell what was committed."""
 
-IMAGE: Final = 4
+IMAGE: Final = 5
 """The state as bytes (state/image.py). It is written in the lowest format that can say it, so that
 older nodes read it until commands that they cannot apply are used: 2 has replies to transactions
 among what is remembered, and tables before the keys: quotas, and rights to refill; 3 has keys whose
 values are no strings, their rows, and remembered replies to Redis commands; 4 has tombstones, and
-streams."""
+streams; 5 has consumer groups of these."""
 
 PROTOCOL_MIN: Final = 1
 PROTOCOL_MAX: Final = 2

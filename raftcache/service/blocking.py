@@ -1,4 +1,4 @@
-"""Redis calls that wait until there is something to take: BLPOP and its kin.
+"""Redis calls that wait until there is something to take: BLPOP and its kin, and XREADGROUP.
 
 Promise. Whoever waits here for a key is served before those who came to this node later; between
 nodes the log decides. What a call takes, it takes through the log, once. That nothing came in its
@@ -10,88 +10,45 @@ How. A call that finds nothing stands in a line for each of its keys. Nobody ask
 history tells which keys changed, and those at the head of a line, as many as there are elements,
 try again by one proposal, so that nobody comes between them. They ask for that key alone, as it is
 a change of this key that they waited for. Who finds nothing keeps its place.
+
+Those of a group of a stream have lines of their own. What the group has been given, the next one is
+not; so as many try as it takes to be given all that is new. If the group goes, or its stream, they
+are told so.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import islice, takewhile
-from typing import Final
+from typing import Final, TypeVar
 
-from raftcache.command.calls import Call, Calls
+from raftcache.command.calls import NEWER_CALLS, SINCE_NOTHING, Call, Calls, CallsSince
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
-from raftcache.ports import Timer
 from raftcache.service.calls import settle
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
+from raftcache.service.lines import Line, Waiter, together
 from raftcache.service.wording import WRONG_TYPE, once_of, values_of
-from raftcache.state.items import LIST, ZSET
+from raftcache.state.items import LIST, STREAM, ZSET
 from raftcache.state.machine import Machine
-from raftcache.state.redis import waits
+from raftcache.state.redis import group_reads, waits
 from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.store import Store
+from raftcache.state.redis.stream_reads import Reading
+from raftcache.state.redis.waits import LineName
+
+T = TypeVar("T")
 
 PLACES_MAX: Final = 1 << 18
 """In all lines of this node, about 300 bytes each; a call has one for each of its keys."""
-
-ATTEMPTS_MAX: Final = 64
-"""Of one proposal: the next ones follow it."""
 
 RETRY_S: Final = 0.1
 """After an attempt that was refused, because there was no leader or too much to do."""
 
 _COUNTS: Final = {LIST: b"LLEN", ZSET: b"ZCARD"}
-
-_Name = tuple[int, bytes]
-"""Of a line: the kind of elements, and the key."""
-
-
-class _Waiter:
-    """One call. is_trying: an attempt is under way; is_late: then its time is over.
-
-    once: what every attempt of it is marked with, if it is applied once.
-    """
-
-    __slots__ = ("call", "future", "is_late", "is_trying", "once", "timer", "wait")
-
-    def __init__(
-        self, call: Call, wait: waits.Wait, once: Once | None, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self.call, self.wait, self.once, self.future = call, wait, once, _Answer(self, loop)
-        self.timer: Timer | None = None
-        self.is_trying = self.is_late = False
-
-    @property
-    def lines(self) -> list[_Name]:
-        return [(self.wait.kind, key) for key in self.wait.keys]
-
-
-class _Answer(asyncio.Future[Value]):
-    """To a call that waits. During an attempt it is not cancelled: it tells what that takes."""
-
-    def __init__(self, waiter: _Waiter, loop: asyncio.AbstractEventLoop) -> None:
-        super().__init__(loop=loop)
-        self._waiter = waiter
-
-    def cancel(self, msg: object = None) -> bool:
-        if self._waiter.is_trying:
-            self._waiter.is_late = True
-            return False
-        return super().cancel(msg)
-
-
-class _Line:
-    """Who waits for a key. empty_at: the last revision at which there was nothing for them."""
-
-    __slots__ = ("empty_at", "is_trying", "waiters")
-
-    def __init__(self) -> None:
-        self.waiters: dict[_Waiter, None] = {}
-        self.is_trying = False
-        self.empty_at = 0
 
 
 class Blocking:
@@ -107,7 +64,9 @@ class Blocking:
         self._kv, self._machine, self._loop = kv, machine, loop
         self._changed = Changed(machine.history, loop, lambda: bool(self._lines), self._look_again)
         self._value_size_bytes_max = value_size_bytes_max
-        self._lines: dict[_Name, _Line] = {}
+        self._lines: dict[LineName, Line] = {}
+        self._names: dict[bytes, dict[LineName, None]] = {}
+        """Of the lines at a key."""
         self._places = 0
         self._stopped = ""
         self.calls: Final = dict.fromkeys(waits.NAMES, self.call)
@@ -156,7 +115,7 @@ class Blocking:
             refused.set_result(Failure(refusal.text))
             return refused
         once = once_of(token, (call,)) if token else None
-        waiter = _Waiter(call, wait, once, self._loop)
+        waiter = Waiter(call, wait, once, self._loop)
         waiter.future.add_done_callback(lambda _: self._leave(waiter))
         if once is None:
             self._begin(waiter, is_fresh=False)
@@ -164,8 +123,11 @@ class Blocking:
             self._try(waiter)
         return waiter.future
 
-    def _begin(self, waiter: _Waiter, *, is_fresh: bool) -> None:
+    def _begin(self, waiter: Waiter, *, is_fresh: bool) -> None:
         """Take what is there, or wait if a fresh state says that nothing is."""
+        if waiter.wait.reading is not None:
+            self._begin_reading(waiter, waiter.wait.reading, is_fresh=is_fresh)
+            return
         for name in waiter.lines:
             count = self._count(name)
             if count is None:
@@ -184,17 +146,41 @@ class Blocking:
         else:
             self._kv.when_fresh(LINEARIZABLE, partial(self._became_fresh, waiter))
 
-    def _became_fresh(self, waiter: _Waiter, refused: RaftcacheError | None) -> None:
+    def _begin_reading(self, waiter: Waiter, asked: Reading, *, is_fresh: bool) -> None:
+        """As _begin, for a consumer of a group, who may be told again what it has been given."""
+        found = self._look(partial(group_reads.prospect, asked=asked))
+        if not is_fresh and (isinstance(found, Failure) or not found.new):
+            self._kv.when_fresh(LINEARIZABLE, partial(self._became_fresh, waiter))
+        elif isinstance(found, Failure):
+            self._end(waiter, found)
+        elif found.new:
+            waits_in_line = asked.timeout_ms is not None and found.is_new
+            if waits_in_line and any(name in self._lines for name in waiter.lines):
+                self._join(waiter)
+            else:
+                self._try(waiter)
+        elif asked.timeout_ms is None:
+            self._end(waiter, NIL_ARRAY)
+        else:
+            self._join(waiter)
+
+    def _look(self, reader: Callable[[Store], T]) -> T | Failure:
+        try:
+            return self._machine.look(self._kv.now_ms(), reader)
+        except Refuse as refusal:
+            return Failure(refusal.text)
+
+    def _became_fresh(self, waiter: Waiter, refused: RaftcacheError | None) -> None:
         if refused is not None or self._stopped:
             self._end(waiter, refused or NotLeader(self._stopped))
         elif not waiter.future.done():
             self._begin(waiter, is_fresh=True)
 
-    def _try(self, waiter: _Waiter) -> None:
+    def _try(self, waiter: Waiter) -> None:
         waiter.is_trying = True
         self._write([waiter.call], waiter.once, partial(self._tried, waiter))
 
-    def _tried(self, waiter: _Waiter, outcome: Outcome) -> None:
+    def _tried(self, waiter: Waiter, outcome: Outcome) -> None:
         """Its first attempt is over: somebody else may have been faster."""
         waiter.is_trying = False
         if isinstance(outcome, RaftcacheError):
@@ -206,29 +192,42 @@ class Blocking:
         else:
             self._end(waiter, NIL_ARRAY if value is None else value)
 
-    def _count(self, name: _Name) -> int | None:
+    def _count(self, name: LineName) -> int | None:
         """Elements of a key here; None if it is of another type."""
-        kind, key = name
+        kind, key, group = name
+        if kind == STREAM:
+            found = self._look(partial(group_reads.prospect_at, key=key, name=group))
+            return None if isinstance(found, Failure) else found.new
         [value] = self._machine.call([(_COUNTS[kind], key)], self._kv.now_ms())
         return value if isinstance(value, int) else None
 
     def _write(self, calls: Sequence[Call], once: Once | None, done: partial[None]) -> None:
-        self._kv.write(Calls(tuple(calls), self._value_size_bytes_max, once=once), done)
+        limit = self._value_size_bytes_max
+        if calls[0][0] in NEWER_CALLS:
+            word: Calls = CallsSince(tuple(calls), limit, once=once, since=SINCE_NOTHING)
+        else:
+            word = Calls(tuple(calls), limit, once=once)
+        self._kv.write(word, done)
 
-    def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
+    def _end(self, waiter: Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)
         settle(waiter.future, value)
 
     # Lines.
 
-    def _join(self, waiter: _Waiter) -> None:
+    def _join(self, waiter: Waiter) -> None:
         if self._places + len(waiter.wait.keys) > PLACES_MAX:
             self._end(waiter, Overloaded(f"{self._places} places in lines are taken already"))
             return
         if not self._lines:
             self._changed.begin()
         for name in waiter.lines:
-            line = self._lines.setdefault(name, _Line())
+            if name in self._lines:
+                self._has_group(name)
+            line = self._lines.setdefault(name, Line())
+            if not line.waiters:
+                line.group = self._group_at(name)
+            self._names.setdefault(name[1], {})[name] = None
             self._places += waiter not in line.waiters
             line.waiters[waiter] = None
         if waiter.wait.timeout_ms:
@@ -237,7 +236,7 @@ class Blocking:
         for name in waiter.lines:
             self._serve(name)
 
-    def _leave(self, waiter: _Waiter) -> None:
+    def _leave(self, waiter: Waiter) -> None:
         """Out of all lines. Safe to repeat."""
         if waiter.timer is not None:
             waiter.timer.cancel()
@@ -248,19 +247,21 @@ class Blocking:
                 self._places -= 1
                 self._drop(name, line)
 
-    def _drop(self, name: _Name, line: _Line) -> None:
+    def _drop(self, name: LineName, line: Line) -> None:
         if not (line.waiters or line.is_trying):
             del self._lines[name]
+            del self._names[name[1]][name]
+            if not self._names[name[1]]:
+                del self._names[name[1]]
 
-    def _serve(self, name: _Name) -> None:
+    def _serve(self, name: LineName) -> None:
         """Let those at the head try, if there is something for them."""
         line = self._lines.get(name)
-        if line is None or line.is_trying:
+        if line is None or not self._has_group(name) or line.is_trying:
             return
         if self._machine.revision_of(name[1]) <= line.empty_at:
             return  # this node has not applied yet what was found out
-        count = min(self._count(name) or 0, ATTEMPTS_MAX)
-        waiters = _together(line, count)
+        waiters = together(line, self._count(name) or 0)
         if not waiters:
             return
         line.is_trying = True
@@ -269,7 +270,25 @@ class Blocking:
         calls = [waiter.wait.again(name[1]) for waiter in waiters]
         self._write(calls, waiters[0].once, partial(self._served, name, line, waiters))
 
-    def _served(self, name: _Name, line: _Line, waiters: list[_Waiter], outcome: Outcome) -> None:
+    def _group_at(self, name: LineName) -> int | Failure:
+        """The id of the group of a line, or why it is not there; 0 of a line that has none."""
+        kind, key, group = name
+        if kind != STREAM:
+            return 0
+        found = self._look(partial(group_reads.prospect_at, key=key, name=group))
+        return found if isinstance(found, Failure) else found.group
+
+    def _has_group(self, name: LineName) -> bool:
+        """Whether the group of a line is there; if not, those who waited for it are told so."""
+        line, found = self._lines[name], self._group_at(name)
+        if found == line.group:
+            return True
+        why = found if isinstance(found, Failure) else group_reads.GROUP_GONE
+        for waiter in [each for each in line.waiters if not each.is_trying]:
+            self._end(waiter, why)
+        return False
+
+    def _served(self, name: LineName, line: Line, waiters: list[Waiter], outcome: Outcome) -> None:
         line.is_trying = False
         for waiter in waiters:
             waiter.is_trying = False
@@ -291,9 +310,14 @@ class Blocking:
         if line is self._lines.get(name):
             self._drop(name, line)
 
-    def _answer(self, waiter: _Waiter, value: Value, line: _Line, revision: int) -> None:
-        """What an attempt in a line found: a key of another type is no reason to go."""
-        if not (waits.is_nothing(value) or (value == WRONG_TYPE and not waiter.wait.hands_on)):
+    def _answer(self, waiter: Waiter, value: Value, line: Line, revision: int) -> None:
+        """What an attempt in a line found: a key of another type is no reason to go.
+
+        Nor is a group that is gone: who waits for one is told of it when this node has seen it.
+        """
+        is_type = value == WRONG_TYPE and not waiter.wait.hands_on
+        is_gone = waiter.wait.reading is not None and type(value) is Failure
+        if not (waits.is_nothing(value) or is_type or is_gone):
             self._end(waiter, value)
             return
         line.empty_at = revision
@@ -302,13 +326,13 @@ class Blocking:
 
     # The end of a wait.
 
-    def _expire(self, waiter: _Waiter) -> None:
+    def _expire(self, waiter: Waiter) -> None:
         if waiter.is_trying:
             waiter.is_late = True
         else:
             self._kv.when_fresh(LINEARIZABLE, partial(self._expired, waiter))
 
-    def _expired(self, waiter: _Waiter, refused: RaftcacheError | None) -> None:
+    def _expired(self, waiter: Waiter, refused: RaftcacheError | None) -> None:
         if refused is None:
             for name in waiter.lines:
                 self._serve(name)  # the turn that looks at the last changes may still come
@@ -322,16 +346,6 @@ class Blocking:
         if keys is None:
             due = list(self._lines)
         else:
-            names = ((kind, key) for key in keys for kind in _COUNTS)
-            due = [name for name in names if name in self._lines]
+            due = [name for key in keys for name in self._names.get(key, ())]
         for name in due:
             self._serve(name)
-
-
-def _together(line: _Line, count: int) -> list[_Waiter]:
-    """The first ones, so many at most, who can try by one proposal: a token stands for one call."""
-    free = (each for each in line.waiters if not (each.is_trying or each.future.done()))
-    waiters = list(islice(free, count))
-    if waiters and waiters[0].once is not None:
-        return waiters[:1]
-    return list(takewhile(lambda each: each.once is None, waiters))

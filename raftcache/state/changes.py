@@ -12,7 +12,7 @@ from raftcache.state.items import (
     STRING,
     Stored,
     closed,
-    described,
+    collections_of,
     pack,
     pack_next,
     weight_bytes,
@@ -203,10 +203,10 @@ class Changes:
             self.settle(key, key + b"\0")
 
     def _discard(self, found: Stored, packed: bytes | None) -> None:
-        """Its collection has lost its key, unless it is that of the new item."""
-        old = described(found.packed).id
-        if packed is None or described(packed).id != old:
-            self.state.rows.discard(old)
+        """Its collections have lost their key, but those of the new item."""
+        old, new = collections_of(found.packed), () if packed is None else collections_of(packed)
+        for collection in () if old == new else sorted(set(old).difference(new)):
+            self.state.rows.discard(collection)
 
     # Rows of collections, between begin and commit.
 
@@ -280,7 +280,8 @@ class Changes:
             new = keyspace.find(key)
             if old is not None:
                 if old.kind > LEASED:
-                    rows.restore(described(old.packed).id)
+                    for collection in collections_of(old.packed):
+                        rows.restore(collection)
                 keyspace.put(key, old.packed, old.deadline_ms, new)
             elif new is not None:
                 keyspace.remove(key, new)

@@ -34,11 +34,14 @@ from raftcache.state.table import TIME_MS_MAX
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
 
-TABLES: Final = {2: 4, 3: 4, 4: 5}
+TABLES: Final = {2: 4, 3: 4, 4: 5, 5: 5}
 """How many of State.tables an image of each format has; 1 has none."""
 
 TOMBSTONES_SINCE: Final = 4
 """The format that has tombstones; and streams, for what writes one has brought these."""
+
+GROUPS_SINCE: Final = 5
+"""The format that has consumer groups: from the first call on that may have made one."""
 
 SLICE_KEYS_MAX: Final = 500
 """Keys looked at for one slice: about half a millisecond, most of it spent waiting for memory."""
@@ -77,6 +80,7 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     version = 2 if state.sessions.transactions or any(tables) else 1
     version = 3 if has_rows else version
     version = TOMBSTONES_SINCE if state.tombstones.are_kept else version
+    version = GROUPS_SINCE if state.has_groups else version
     del tables[TABLES.get(version, 0) :]
     header = _HEADER.pack(
         _MAGIC,
@@ -187,6 +191,7 @@ class Loader:
         if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
+        self._state.has_groups = version >= GROUPS_SINCE
         self._has_rows = version > 2
         self._version = version
         if version > 1:
@@ -269,7 +274,12 @@ class Loader:
         if stored.kind == items.STREAM and self._version < TOMBSTONES_SINCE:
             raise self._corrupt(f"a stream in an image of format {self._version}")
         if stored.kind > items.LEASED:
-            collection = items.described(packed).id
+            self._load_collections(items.collections_of(packed))
+
+    def _load_collections(self, ids: tuple[int, ...]) -> None:
+        if len(ids) > 1 and self._version < GROUPS_SINCE:
+            raise self._corrupt(f"a consumer group in an image of format {self._version}")
+        for collection in ids:
             if collection in self._collections or not self._has_rows:
                 raise self._corrupt("a collection with two keys, or without rows")
             self._collections.add(collection)

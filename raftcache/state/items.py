@@ -58,6 +58,14 @@ DESCRIPTOR_SIZE_BYTES: Final = _DESCRIPTOR.size
 STREAM_END_SIZE_BYTES: Final = 40
 """What stands behind the descriptor of a stream (see redis/stream_rows.py)."""
 
+GROUPS_END_SIZE_BYTES: Final = 16
+"""What follows if it has groups; and then the ids of their collections."""
+
+GROUPS_MAX: Final = 1024
+"""Of one stream: all their ids are written with each change of it."""
+
+_ID: Final = struct.Struct(">Q")
+
 _END_AT: Final = _HEADER_SIZE_BYTES + DESCRIPTOR_SIZE_BYTES
 
 PACKED_SIZE_BYTES_MAX: Final = (
@@ -117,6 +125,22 @@ def described(packed: bytes) -> Descriptor:
     end = packed[_END_AT:] if packed[_KIND_AT] == STREAM else b""
     collection, count, size_bytes = _DESCRIPTOR.unpack_from(packed, _HEADER_SIZE_BYTES)
     return Descriptor(collection, count, size_bytes, end)
+
+
+def collections_of(packed: bytes) -> tuple[int, ...]:
+    """The ids of the collections of an item of one: its own, and those of the groups of a stream.
+
+    All of them have their key, or lose it, together.
+    """
+    return described(packed).id, *group_ids(packed)
+
+
+def group_ids(packed: bytes) -> tuple[int, ...]:
+    """Of the collections of the groups of an item that is a stream; none of any other."""
+    at = _END_AT + STREAM_END_SIZE_BYTES + GROUPS_END_SIZE_BYTES
+    if packed[_KIND_AT] != STREAM or len(packed) <= at:
+        return ()
+    return tuple(number for (number,) in _ID.iter_unpack(packed[at:]))
 
 
 def weight_bytes(packed: bytes) -> int:
@@ -298,13 +322,19 @@ def fault(packed: bytes, revision: int) -> str | None:
         return f"version {stored.version} after {stored.mod_revision} revisions"
     if not STRING <= stored.kind <= STREAM:
         return f"a value of kind {stored.kind}, unknown here"
-    end_size_bytes = STREAM_END_SIZE_BYTES if stored.kind == STREAM else 0
-    if stored.kind > LEASED and (
-        stored.content_type or stored.value_size_bytes != DESCRIPTOR_SIZE_BYTES + end_size_bytes
-    ):
+    if stored.kind > LEASED and (stored.content_type or not _is_described(stored)):
         return "a collection that is not described"
     if stored.kind == LEASED and not stored.lease:
         return "an item with lease 0"
     if not (0 <= stored.value_size_bytes <= VALUE_SIZE_BYTES_MAX and stored.content_type.isascii()):
         return "a content type or value outside its limits"
     return None
+
+
+def _is_described(stored: Stored) -> bool:
+    """Whether the value of a collection has the size of what describes one of its kind."""
+    rest = stored.value_size_bytes - DESCRIPTOR_SIZE_BYTES
+    if stored.kind != STREAM:
+        return rest == 0
+    count, odd = divmod(rest - STREAM_END_SIZE_BYTES - GROUPS_END_SIZE_BYTES, _ID.size)
+    return rest == STREAM_END_SIZE_BYTES or (not odd and 1 <= count <= GROUPS_MAX)

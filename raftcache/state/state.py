@@ -34,9 +34,14 @@ class Part(NamedTuple):
 
 
 class State:
-    """Everything an image holds; applied writes and cluster time count from 0."""
+    """Everything an image holds; applied writes and cluster time count from 0.
+
+    has_groups: a stream may have consumer groups, as there was a call that makes one. It says in
+    which format an image is written, and follows from the log as all else does.
+    """
 
     __slots__ = (
+        "has_groups",
         "keyspace",
         "leases",
         "locks",
@@ -58,6 +63,7 @@ class State:
         self.sessions = Sessions(first_record)
         self.refills = Refills()
         self.tombstones = Tombstones()
+        self.has_groups = False
 
     def tables(self) -> tuple[Part, ...]:
         """In the order of an image: leases and quotas come before the keys that have them.

@@ -296,6 +296,49 @@ SADD key member
 DEL key
 """
 
+GROUPS: Final = """
+XADD key rising (field value)+
+XADD key rising field value
+XADD key id field value
+XGROUP CREATE key group id_group [MKSTREAM] [ENTRIESREAD read]
+XGROUP CREATE key group 0 [MKSTREAM] [MKSTREAM] [ENTRIESREAD read]
+XGROUP SETID key group id_group [ENTRIESREAD read]
+XGROUP DESTROY key group
+XGROUP CREATECONSUMER key group consumer
+XGROUP DELCONSUMER key group consumer
+XGROUP (NOTHING|CREATE|SETID|DESTROY|DELCONSUMER) [key] [group] [id_group] [word] [word]
+XREADGROUP GROUP group consumer STREAMS key >
+XREADGROUP GROUP group consumer COUNT 1 STREAMS key >
+XREADGROUP GROUP group consumer [COUNT count] [NOACK] STREAMS key >
+XREADGROUP GROUP group consumer [COUNT count] [BLOCK 10] STREAMS key id_read
+XREADGROUP [COUNT count] GROUP group consumer [NOACK] STREAMS key key id_read id_read
+XREADGROUP GROUP group consumer [BLOCK 10] [NOACK] STREAMS key key (> >|> 0|0 >)
+XREADGROUP (NOACK|COUNT 1|GROUP group) [NOACK] [COUNT count] [BLOCK 1] STREAMS key key > >
+XACK key group id+
+XACK key group id+
+XPENDING key group
+XPENDING key group [IDLE idle] id_bound id_bound count [consumer]
+XPENDING key group - + 10 [consumer]
+XPENDING key group [IDLE idle] [-] [+] [count] [word] [word]
+XCLAIM key group consumer idle id+ [IDLE idle] [RETRYCOUNT integer] [FORCE] [JUSTID] [LASTID id]
+XCLAIM key group consumer idle id+ [TIME at_ms] [JUSTID] [FORCE] [word]
+XAUTOCLAIM key group consumer idle id_bound [COUNT count] [JUSTID]
+XAUTOCLAIM key group consumer idle - [COUNT (1|2)]
+XINFO GROUPS key
+XINFO CONSUMERS key group
+XINFO STREAM key FULL [COUNT count]
+XINFO STREAM key FULL
+XINFO STREAM key [FULL] [COUNT] [count]
+XDEL key id+
+XTRIM key (MAXLEN|MINID) [~|=] count
+XSETID key id [ENTRIESADDED count] [MAXDELETEDID id]
+COPY key key [REPLACE]
+RENAME key key
+EXPIRE key seconds
+SET key value
+DEL key
+"""
+
 BLOCKING: Final = """
 RPUSH key word+
 ZADD key (score member)+
@@ -332,6 +375,9 @@ ZRANGE key index index WITHSCORES
 XADD key rising field value
 XREAD BLOCK 10 STREAMS key id_read
 XRANGE key - +
+XGROUP CREATE key group 0 MKSTREAM
+XREADGROUP GROUP group consumer BLOCK 10 STREAMS key >
+XACK key group id+
 DEL key+
 EXPIRE key seconds
 BLPOP key+ 0.01
@@ -359,10 +405,12 @@ CLIENT LIST (ID 999999|ID =abc|TYPE (=master|=replica|=abc)|=abc)
 CLIENT UNBLOCK 0 [TIMEOUT|ERROR|X]
 COMMAND (COUNT|GETKEYS|NOTHING|LIST) word
 COMMAND GETKEYS GET key
+COMMAND GETKEYS XREADGROUP GROUP =streams =b [NOACK] [COUNT 1] STREAMS key [key] 0 0
 COMMAND GETKEYS XREAD [COUNT 1] [BLOCK 1] STREAMS key [key] 0 0
 CONFIG (GET|NOTHING) =nothing
 OBJECT (ENCODING|FREQ|HELP)
 XINFO (STREAM|GROUPX|HELP)
+XGROUP (CREATE|GROUPX|HELP) [word]
 WAIT (0|=abc) (0|=abc|-1)
 TIME word
 READONLY word
@@ -392,6 +440,9 @@ FILLED: Final = {
     "streams": "XADD key rising (field value)+\n" * 4 + "XADD key 5-1 field value",
     "places": "GEOADD key (near near spot)+\n" * 4 + "GEOADD key places",
     "sketches": "PFADD key element+\n" * 3 + "PFADD key numbers\nSET key right_sketch",
+    "groups": "XADD key rising (field value)+\n" * 3
+    + "XGROUP CREATE key group 0 MKSTREAM\n" * 2
+    + "XREADGROUP GROUP group consumer COUNT 2 STREAMS key >\nXADD key 5-1 field value",
     "expiry": "SET key value EX 1000\nEXPIRE key (1000|5000)",
 }
 """How examples begin, so that the calls of a family find something: these are never wrong."""
@@ -423,7 +474,8 @@ def _scripts() -> Family:
 
 
 ALL: Final = " ".join(FILLED)
-DATA: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS + STREAMS + PLACES
+DATA_OF_REDIS_2: Final = STRINGS + BITMAPS + KEY_CALLS + HASHES + LISTS + SETS + SORTED_SETS
+DATA: Final = DATA_OF_REDIS_2 + STREAMS + GROUPS + PLACES
 
 FAMILIES: Final = {
     family.name: family
@@ -438,6 +490,7 @@ FAMILIES: Final = {
         _family("streams", STREAMS, weight=1.5),
         _family("places", PLACES, weight=1.5),
         _family("sketches", SKETCHES),
+        _family("groups", GROUPS, weight=2.0),
         _family("blocking", BLOCKING, "lists sorted-sets", weight=0.3),
         _family("transactions", TRANSACTIONS, ALL, clients=2),
         _family("connection", CONNECTIONS, "strings"),

@@ -44,6 +44,7 @@ RIGHT: Final = frozenset(
         b"BZMPOP",
         b"WAIT",
         b"XREAD",
+        b"XREADGROUP",
     )
     + (b"SUBSCRIBE", b"PSUBSCRIBE", b"SSUBSCRIBE")
     + (b"UNSUBSCRIBE", b"PUNSUBSCRIBE", b"SUNSUBSCRIBE")

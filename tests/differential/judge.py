@@ -106,6 +106,34 @@ def _unordered(reply: Reply, width: int) -> Any:
     return sign, sorted(tuple(content[i : i + width]) for i in range(0, len(content), width))
 
 
+def same_but_times(_call: Call, left: Reply, right: Reply) -> bool:
+    """What tells when entries of a stream were given, or consumers seen: a little apart."""
+    if left[0] != right[0] or type(left[1]) is not type(right[1]):
+        return False
+    if not isinstance(left[1], list):
+        return left == right
+    one, other = (_flat(reply) for reply in (left, right))
+    if len(one) != len(other):
+        return False
+    return all(
+        same_but_times(_call, *pair)
+        or (_is_time(one, place) and about_now((b"PTTL",), *pair) and pair[0][0] == ":")
+        for place, pair in enumerate(zip(one, other, strict=True))
+    )
+
+
+def _flat(reply: Reply) -> list[Reply]:
+    sign, content = reply
+    return [each for pair in content for each in pair] if sign == "%" else content
+
+
+def _is_time(parts: list[Reply], place: int) -> bool:
+    """In [id, (name,) time, number] or behind its name."""
+    signs = "".join(sign for sign, _ in parts)
+    is_pending = signs in ("$$::", "$::") and place == len(parts) - 2
+    return is_pending or (place > 0 and parts[place - 1][1] in (b"idle", b"seen-time"))
+
+
 def same_names(_call: Call, left: Reply, right: Reply) -> bool:
     """What a server says of itself: its values may be others."""
     if left[0] not in "*%" or left[0] != right[0]:
@@ -122,6 +150,7 @@ RULES: Final[dict[str, Rule]] = {
     **dict.fromkeys(("TTL", "PTTL", "EXPIRETIME", "PEXPIRETIME"), about_now),
     "GET": same_registers,
     **dict.fromkeys(("GEOSEARCH", "GEOSEARCHSTORE"), same_in_capitals),
+    **dict.fromkeys(("XPENDING", "XINFO"), same_but_times),
     "HELLO": same_names,
     "TIME": same_kind,
 }
@@ -130,7 +159,6 @@ RULES: Final[dict[str, Rule]] = {
 RULES_OF_SUBCOMMANDS: Final[dict[tuple[str, str], Rule]] = {
     ("OBJECT", "IDLETIME"): about_now,
     ("OBJECT", "HELP"): same_kind,
-    ("XINFO", "HELP"): same_kind,
     ("CLIENT", "ID"): same_kind,
     ("COMMAND", "COUNT"): same_kind,
     ("COMMAND", "LIST"): same_kind,

@@ -129,6 +129,13 @@ POOLS: Final = {
         pool("-", "+", "1", "2", "5", "5-1", "(5-1", "(1", "(5", "7"), pool(*IDS, "(-", "(+", "(")
     ),
     "id_read": st.one_of(pool("0", "0-0", "1-1", "2", "5-1", "$"), pool(*IDS, ">", "9")),
+    "id_group": st.one_of(
+        pool("0", "0", "$", "1-1", "5-1", "5", "9-9"), pool("0", "$", "1", "7"), pool(*IDS)
+    ),
+    "group": pool("g", "g", "g", "h", ""),
+    "consumer": pool("a", "a", "b", "c", ""),
+    "idle": pool("0", "0", "50000", "100000", "-1", "abc", INTEGER_MAX, INTEGER_MIN),
+    "read": pool("0", "1", "3", "-1", "-2", "abc", INTEGER_MAX),
     "type": pool("string", "list", "set", "zset", "hash", "stream", "none", "LIST"),
     "by": pool("nosort", "w_*", "k*", "k*->f1", "*", ""),
     "got": pool("#", "k*", "k*->f1", "w_*", "*", "k1"),

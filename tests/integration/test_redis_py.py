@@ -141,6 +141,100 @@ def test_who_waits_for_a_stream_at_any_node_reads_what_comes_through_any_other(
         assert clients[1].xread({"news": "$"}, block=10) in ([], {})
 
 
+def test_a_group_of_consumers(cluster: Cluster, protocol: int) -> None:
+    with (
+        connected(cluster, "n1", protocol, decode_responses=True) as one,
+        connected(cluster, "n2", protocol, decode_responses=True) as other,
+    ):
+        one.delete("jobs")
+        assert one.xgroup_create("jobs", "crew", id="0", mkstream=True)
+        with pytest.raises(redis.exceptions.ResponseError, match="BUSYGROUP"):
+            other.xgroup_create("jobs", "crew")
+        ids = [one.xadd("jobs", {"n": number}) for number in range(3)]
+        assert _given(other.xreadgroup("crew", "a", {"jobs": ">"}, count=2)) == ids[:2]
+        assert _given(one.xreadgroup("crew", "b", {"jobs": ">"})) == ids[2:]
+        assert other.xack("jobs", "crew", ids[0]) == 1
+        assert one.xpending("jobs", "crew") == {
+            "pending": 2,
+            "min": ids[1],
+            "max": ids[2],
+            "consumers": [{"name": "a", "pending": 1}, {"name": "b", "pending": 1}],
+        }
+        told = other.xautoclaim("jobs", "crew", "b", min_idle_time=0, justid=True)
+        assert told == ids[1:]
+        [mine] = one.xpending_range("jobs", "crew", ids[1], ids[1], 9, consumername="b")
+        assert (mine["message_id"], mine["times_delivered"]) == (ids[1], 1)
+        assert _given(one.xreadgroup("crew", "b", {"jobs": "0"})) == ids[1:]
+        [group] = other.xinfo_groups("jobs")
+        assert (group["consumers"], group["pending"], group["lag"]) == (2, 2, 0)
+        assert [each["name"] for each in other.xinfo_consumers("jobs", "crew")] == ["a", "b"]
+        full = other.xinfo_stream("jobs", full=True)
+        assert full["length"] == 3
+        assert other.xgroup_delconsumer("jobs", "crew", "b") == 2
+        assert one.xgroup_destroy("jobs", "crew") == 1
+
+
+def _given(told: Any) -> list[str]:
+    """The ids of what was given of one stream, as redis-py reads either protocol."""
+    [entries] = told.values() if isinstance(told, dict) else [told[0][1]]
+    entries = entries[0] if isinstance(told, dict) else entries
+    return [id for id, _ in entries]
+
+
+def test_consumers_that_wait_at_any_node_are_each_given_what_no_other_is(cluster: Cluster) -> None:
+    names, given = list(cluster.nodes), list[tuple[str, bytes]]()
+    with contextlib.ExitStack() as stack:
+        clients = {n: stack.enter_context(connected(cluster, n)) for n in names}
+        clients["n1"].delete("work")
+        clients["n1"].xgroup_create("work", "crew", mkstream=True)
+
+        def consume(name: str) -> None:
+            while True:
+                waits = {"block": 0, "count": 1}
+                [[_, entries]] = clients[name].xreadgroup("crew", name, {"work": ">"}, **waits)
+                for id, fields in entries:
+                    given.append((name, fields[b"n"]))
+                    clients[name].xack("work", "crew", id)
+                    if fields[b"n"] == b"end":
+                        return
+
+        threads = [threading.Thread(target=consume, args=(name,)) for name in names]
+        for thread in threads:
+            thread.start()
+        until(
+            lambda: all(cluster.metric(name, "places_in_lines") == 1 for name in names),
+            "nobody waits",
+        )
+        with connected(cluster, "n2") as adds:
+            for number in [*range(60), *["end"] * len(names)]:
+                adds.xadd("work", {"n": number})
+            for thread in threads:
+                thread.join(PATIENCE_S)
+                assert not thread.is_alive()
+            numbers = [n for _, n in given if n != b"end"]
+            assert sorted(numbers, key=int) == [b"%d" % number for number in range(60)]
+            assert {name for name, _ in given} == set(names)
+            assert adds.xpending("work", "crew")["pending"] == 0
+            waiting = stack.enter_context(connected(cluster, "n3"))
+            until(lambda: cluster.metric("n3", "places_in_lines") == 0, "somebody waits still")
+            told: list[str] = []
+
+            def wait() -> None:
+                try:
+                    waiting.xreadgroup("crew", "late", {"work": ">"}, block=0)
+                except redis.exceptions.ResponseError as error:
+                    told.append(str(error))
+
+            thread = threading.Thread(target=wait)
+            thread.start()
+            until(lambda: cluster.metric("n3", "places_in_lines") == 1, "nobody waits")
+            adds.xgroup_destroy("work", "crew")
+            thread.join(PATIENCE_S)
+            assert told == [
+                "NOGROUP the consumer group this client was blocked on no longer exists"
+            ]
+
+
 def test_a_pipeline(cluster: Cluster, protocol: int) -> None:
     for name in cluster.nodes:
         with connected(cluster, name, protocol) as client:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, field
 
 from tests.model.plain_python import Args, Reference, Wrong
@@ -18,6 +19,15 @@ ENDS: dict[bytes, Id] = {b"-": (0, 0), b"+": (HALF_MAX, HALF_MAX)}
 
 
 @dataclass
+class PlainGroup:
+    """Who has been given which entries. pending: by id, whose it is and how often it was given."""
+
+    last: Id
+    consumers: set[bytes] = field(default_factory=set)
+    pending: dict[Id, tuple[bytes, int]] = field(default_factory=dict)
+
+
+@dataclass
 class Plain:
     """One stream."""
 
@@ -25,6 +35,7 @@ class Plain:
     last: Id = (0, 0)
     deleted: Id = (0, 0)
     added: int = 0
+    groups: dict[bytes, PlainGroup] = field(default_factory=dict)
 
     def told(self, low: Id, high: Id) -> list[list[object]]:
         return [
@@ -72,7 +83,7 @@ class StreamReference(Reference["bytes | Plain"]):
             return 0
         held = self.keys[args[0]]
         if isinstance(held, Plain):
-            held = Plain(dict(held.entries), held.last, held.deleted, held.added)
+            held = copy.deepcopy(held)
         self.keys[args[1]] = held
         return 1
 

@@ -17,9 +17,11 @@ from raftcache.service import pipeline
 from raftcache.service.gathering import Reading
 from raftcache.service.scripting.scripts import Played, Scripts
 from raftcache.state.changes import Changes, Mark
+from raftcache.state.redis import group_reads
 from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import Store
+from raftcache.state.redis.stream_groups import Group
 from raftcache.state.rows import Rows
 from raftcache.state.sessions import Sessions
 from tests.sim import stories
@@ -112,6 +114,16 @@ def scripts_with_traces() -> AbstractContextManager[Any]:
     return mock.patch.object(Changes, "undo", Changes.commit)
 
 
+def groups_begin_again() -> AbstractContextManager[Any]:
+    """What a group was given is given to the next consumer, too."""
+    return mock.patch.object(group_reads, "advance", return_value=None)
+
+
+def nothing_pending() -> AbstractContextManager[Any]:
+    """What was given to a consumer who was not told so is lost."""
+    return mock.patch.object(Group, "give", return_value=None)
+
+
 MUTATIONS: Final = (
     Mutation("each member throws dice of its own", own_dice, "redis", 5, word="own-dice"),
     Mutation("rows of a call that failed are not undone", rows_not_undone, "redis", 3),
@@ -130,6 +142,8 @@ MUTATIONS: Final = (
     Mutation("what scripts saw is not compared", unguarded_scripts, "redis", 12),
     Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 3),
     Mutation("what was rehearsed stays", scripts_with_traces, "redis", 3),
+    Mutation("a group forgets what it was given", groups_begin_again, "redis", 3),
+    Mutation("what a consumer was given is not pending", nothing_pending, "redis", 8),
     Mutation(
         "numbered calls do not wait",
         goes_on_unanswered,

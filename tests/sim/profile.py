@@ -8,8 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from raftcache.command import versions
-from raftcache.command.calls import CallsSince
-from raftcache.command.words import INTRODUCED
 
 NEVER: Final = 1 << 60
 
@@ -214,7 +212,7 @@ _PROFILES: Final = {
         snapshot_entries=pick((15, 60, NEVER)),
         wall_jump_ms=20_000,
         upgrade_rate=pick((0.0, 0.0, 1.0)),
-        upgrades_to=INTRODUCED[CallsSince],
+        upgrades_to=versions.COMMANDS,
     ),
     "recover": lambda p, pick: _ends(p, pick, "recover"),
     "restore": lambda p, pick: _ends(p, pick, "restore"),

@@ -21,6 +21,7 @@ from tests.sim.redis_keys import (
     TOTAL,
 )
 from tests.sim.redis_ledger import Ledger
+from tests.sim.redis_post import Post
 from tests.sim.redis_steps import Script, Step, is_known, is_undone
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Asks:
     def __init__(self, ledger: Ledger, chance: random.Random) -> None:
         self._ledger, self._chance = ledger, chance
         self._last = 0
+        self._post = Post(ledger, chance, self._unique)
         self._scripts: Final = (
             self._move,
             self._move_as_seen,
@@ -75,6 +77,7 @@ class Asks:
             self._work,
             self._play_with_marbles,
             self._heap,
+            *2 * (self._post.next,),
             self._fleet,
             self._rearrange,
         )
@@ -382,6 +385,9 @@ class Asks:
                     (b"ZADD", room, *numbered),
                     (b"XADD", room, b"MAXLEN", b"20", b"*", *numbered),
                     (b"XTRIM", room, b"MAXLEN", b"3"),
+                    (b"XGROUP", b"CREATE", room, b"g", b"0", b"MKSTREAM"),
+                    (b"XREADGROUP", b"GROUP", b"g", things[0], b"STREAMS", room, b">"),
+                    (b"XGROUP", b"DESTROY", room, b"g"),
                     (b"RENAME", room, other),
                     (b"COPY", room, other, b"REPLACE"),
                     (b"COPY", BANKS[0], room, b"REPLACE"),

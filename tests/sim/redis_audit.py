@@ -11,7 +11,8 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from raftcache.command.values import Pairs
-from raftcache.state.items import LEASED, ZSET, described, read_header
+from raftcache.state.items import LEASED, ZSET, collections_of, described, read_header
+from raftcache.state.redis.stream_rows import rows_of_groups
 from raftcache.state.rows import ID_SIZE_BYTES, id_of
 from tests.sim import redis_keys
 from tests.sim.redis_keys import BANKS, FIELDS, FLEETING, HEAP, PLACES, TOTAL, read
@@ -100,8 +101,10 @@ class RedisAudit:
             if kind <= LEASED:
                 continue
             told = described(packed)
-            found = counts.pop(told.id, 0), sizes[told.id]
-            if found != (told.count * (2 if kind == ZSET else 1), told.size_bytes):
+            ids = collections_of(packed)
+            found = sum(counts.pop(id, 0) for id in ids), sum(sizes[id] for id in ids)
+            count = told.count * (2 if kind == ZSET else 1) + rows_of_groups(told.end)
+            if found != (count, told.size_bytes):
                 detail = f"{key!r} at {member.name}: {told}, and {found}"
                 self._world.fail("rows are not as their key says", detail)
         if strays := set(counts) - set(rows.gone):

@@ -11,7 +11,7 @@ from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure
 from raftcache.raft.engine.base import REGULAR, STAMP_SIZE_BYTES, stamp_ms_of
 from raftcache.state.machine import Machine
-from tests.sim.redis_keys import REGISTER
+from tests.sim.redis_keys import PARCELS, REGISTER
 
 
 class Kept:
@@ -50,5 +50,7 @@ class Kept:
                 self.put.update(elements)
             case (b"ZADD", _, *pairs):
                 self.put.update(pairs[1::2])
+            case (b"XADD", key, *_, thing) if key == PARCELS:
+                self.put.add(thing)
             case (b"SET", key, value, *_) if key == REGISTER:
                 self.written.add(value)

@@ -71,7 +71,9 @@ class Things:
         acknowledged = {thing for thing, value in self._put.items() if isinstance(value, int)}
         lost = sorted(acknowledged - there - self._gone)
         maybe = {thing for thing, value in self._put.items() if value is None or is_unknown(value)}
-        may_be_lost = len(lost) <= self._being_taken + self._maybe_taken
+        if self._kind == "parcel":  # somebody has it, though nobody was told
+            lost = sorted(set(lost) - redis_keys.undelivered(machine))
+        may_be_lost = len(lost) <= self._being_taken + self._maybe_taken and self._kind != "parcel"
         wrong = {
             "is there, and was taken": sorted((self._taken | self._gone) & left),
             "is there, and nobody put it there": sorted(there - acknowledged - maybe),
@@ -153,6 +155,8 @@ class Ledger:
         self.counts = {kind: Count(self, kind) for kind in COUNTERS}
         self.is_opened = False
         """There is money."""
+        self.acknowledged: set[bytes] = set()
+        """Parcels whose consumer was told that they are; another set in each cluster."""
         self._bases: dict[bytes | None, bytes] = {}
 
     def swapped(self, base: bytes | None, value: bytes) -> None:
@@ -168,7 +172,7 @@ class Ledger:
 
         committed: what of that was committed in the one before, so that clients had a right to it.
         """
-        self.world = world
+        self.world, self.acknowledged = world, set()
         for book in (*self.things.values(), *self.counts.values()):
             book.goes_on(committed, kept)
         self.is_opened = bool(redis_keys.balances(kept.machine))

@@ -164,6 +164,8 @@ def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
         "moves too late",
         "moves by script",
         "entries added",
+        "parcels taken",
+        "parcels told again",
         "failed half way",
         "increments",
         "swaps",

@@ -163,7 +163,7 @@ def test_who_executes_a_call() -> None:
         "publish",
     } <= data
     assert not data & {"wait", "subscribe", "watch", "info", "client|tracking"}
-    assert not data & {"object|help", "xinfo|help"}
+    assert not data & {"object|help", "xgroup|help", "xinfo|help"}
     assert {spec.name for spec in every_spec() if spec.is_blocking} == {
         "blpop",
         "brpop",
@@ -174,6 +174,7 @@ def test_who_executes_a_call() -> None:
         "bzpopmax",
         "bzmpop",
         "xread",
+        "xreadgroup",
     }
     spec = find([b"object", b"freq", b"a"])
     assert spec is not None

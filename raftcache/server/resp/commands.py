@@ -153,4 +153,4 @@ def _keys(client: Client, call: Request) -> Value:
     if not fits(spec, len(argv)):
         return INVALID_COUNT
     keys: list[Value] = list(keys_of(argv))
-    return keys or (NO_STREAMS if spec.name == "xread" else NO_KEYS)
+    return keys or (NO_STREAMS if spec.name in ("xread", "xreadgroup") else NO_KEYS)

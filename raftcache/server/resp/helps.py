@@ -1,4 +1,4 @@
-"""OBJECT HELP, MEMORY HELP and XINFO HELP: what these calls of data are for."""
+"""HELP of OBJECT, MEMORY, XGROUP and XINFO: what these calls of data are for."""
 
 from __future__ import annotations
 
@@ -32,8 +32,32 @@ HELP
 
 _XINFO: Final = """
 XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
-STREAM <key>
+CONSUMERS <key> <groupname>
+    Show consumers of <groupname>.
+GROUPS <key>
+    Show the stream consumer groups.
+STREAM <key> [FULL [COUNT <count>]
     Show information about the stream.
+HELP
+    Prints this help.
+"""
+
+_XGROUP: Final = """
+XGROUP <subcommand> [<arg> [value] [opt] ...]. Subcommands are:
+CREATE <key> <groupname> <id|$> [option]
+    Create a new consumer group. Options are:
+    * MKSTREAM
+      Create the empty stream if it does not exist.
+    * ENTRIESREAD entries_read
+      Set the group's entries_read counter (internal use).
+CREATECONSUMER <key> <groupname> <consumer>
+    Create a new consumer in the specified group.
+DELCONSUMER <key> <groupname> <consumer>
+    Remove the specified consumer.
+DESTROY <key> <groupname>
+    Remove the specified group.
+SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]
+    Set the current group ID and entries_read counter.
 HELP
     Prints this help.
 """
@@ -43,4 +67,5 @@ def add_to(table: CallTable) -> None:
     """As a room does."""
     table.add("OBJECT|HELP", lambda client, call: help_lines(_OBJECT))
     table.add("MEMORY|HELP", lambda client, call: help_lines(_MEMORY))
+    table.add("XGROUP|HELP", lambda client, call: help_lines(_XGROUP))
     table.add("XINFO|HELP", lambda client, call: help_lines(_XINFO))

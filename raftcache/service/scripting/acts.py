@@ -214,7 +214,7 @@ class Player:
             return _NOT_FROM_SCRIPTS
         if spec.is_write and (part.is_read_only or part.script.may_write is False):
             return _READ_ONLY
-        if call[0] == b"XREAD" and would_wait(call[1:]):
+        if would_wait(call):
             return Failure(
                 f"ERR {name.decode()} command is not allowed with BLOCK option from scripts"
             )

@@ -149,7 +149,7 @@ class Collection:
         if not self._changed:
             return
         assert self.count >= 0
-        assert self.count or not self._size_bytes, "rows without elements"
+        assert self.count or self.MAY_BE_EMPTY or not self._size_bytes, "rows without elements"
         if self.count == 0 and not self.MAY_BE_EMPTY:
             if self._found is not None:
                 self.store.changes.remove(self.key, self._found)

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Final
 
 from raftcache.command.values import Value
-from raftcache.state.items import LEASED, Descriptor, Stored, described
+from raftcache.state.items import LEASED, Descriptor, Stored, described, group_ids
 from raftcache.state.notes import GENERIC, NEW
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
+from raftcache.state.redis.stream_groups import move_groups
+from raftcache.state.redis.stream_rows import rows_of_groups
 from raftcache.state.rows import ID_SIZE_BYTES, prefix_of
 
 _INT_MAX: Final = (1 << 31) - 1
@@ -92,16 +94,25 @@ def _check_database(text: bytes) -> None:
 
 def _copy_elements(store: Store, found: Stored) -> bytes:
     """The descriptor of a new collection with the rows of another one."""
-    old, rows = described(found.packed), store.state.rows
-    store.count_rows(old.count)
+    old = described(found.packed)
+    store.count_rows(old.count + rows_of_groups(old.end))
+    new_id, end = _copy_rows(store, old.id), old.end
+    if groups := group_ids(found.packed):
+        end = move_groups(store, new_id, end, {each: _copy_rows(store, each) for each in groups})
+    return Descriptor(new_id, old.count, old.size_bytes, end).pack()
+
+
+def _copy_rows(store: Store, collection: int) -> int:
+    """The id of a new collection with the rows of another one."""
+    rows = store.state.rows
     new_id = rows.take_id()
-    start, stop = rows.place(prefix_of(old.id)), rows.place(prefix_of(old.id + 1))
+    start, stop = rows.place(prefix_of(collection)), rows.place(prefix_of(collection + 1))
     prefix = prefix_of(new_id)
     for name in list(rows.names(start, stop)):
         value = rows.get(name)
         assert value is not None
         store.changes.put_row(prefix + name[ID_SIZE_BYTES:], value)
-    return Descriptor(new_id, old.count, old.size_bytes, old.end).pack()
+    return new_id
 
 
 CALLS: Final[dict[bytes, Handler]] = {

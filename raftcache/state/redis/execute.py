@@ -28,6 +28,8 @@ from raftcache.state.redis import (
     counters,
     expiry,
     geo,
+    group_calls,
+    group_reads,
     hashes,
     keys,
     lcs,
@@ -39,6 +41,7 @@ from raftcache.state.redis import (
     sets,
     sketches,
     sorting,
+    stream_info,
     stream_reads,
     streams,
     strings,
@@ -78,6 +81,9 @@ _FAMILIES: Final = (
     list_pops,
     streams,
     stream_reads,
+    stream_info,
+    group_calls,
+    group_reads,
 )
 
 
@@ -169,6 +175,8 @@ class CallCommands:
         absent = [key for key, modified in command.watched if modified == _ABSENT]
         if any(tombstones.was_there(key, since) for key in absent):
             return CallsReply(Status.FAILED, revision, values=(NIL_ARRAY,))
+        if any(call[0] == b"XGROUP" for call in command.calls):
+            self._state.has_groups = True
         self._store.has_newer = True
         try:
             return self.execute(command)

@@ -22,6 +22,7 @@ from raftcache.state.keyspace import DEADLINE_COST_BYTES, KEY_COST_BYTES
 from raftcache.state.redis.elements import Element, elements_after
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
+from raftcache.state.redis.stream_rows import rows_of_groups
 from raftcache.state.rows import ID_SIZE_BYTES, ROW_COST_BYTES
 
 _EMBEDDED_SIZE_BYTES_MAX: Final = 44
@@ -105,7 +106,9 @@ def _size_bytes(key: bytes, found: Stored) -> int:
     if found.lease:
         size_bytes += leases.KEY_COST_BYTES
     if found.kind > LEASED:
-        rows = described(found.packed).count * (2 if found.kind == ZSET else 1)
+        descriptor = described(found.packed)
+        rows = descriptor.count * (2 if found.kind == ZSET else 1)
+        rows += rows_of_groups(descriptor.end)
         size_bytes += rows * (ROW_COST_BYTES + ID_SIZE_BYTES)
     return size_bytes
 

@@ -33,6 +33,12 @@ class Refuse(Exception):
         self.text = text
 
 
+def shown(word: bytes) -> str:
+    """A word of a call within an error: one line, up to a zero byte, as in Redis."""
+    line = word.partition(b"\0")[0].translate(bytes.maketrans(b"\r\n", b"  "))
+    return line.decode(errors="surrogateescape")
+
+
 def integer(text: bytes, why: str = NOT_INTEGER) -> int:
     """See integer_or_none; refuses all else."""
     number = integer_or_none(text)

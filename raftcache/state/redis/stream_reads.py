@@ -15,7 +15,7 @@ from raftcache.state.items import STREAM
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.redis.stream_ids import end_of_range, read_id
-from raftcache.state.redis.stream_rows import ID_MAX, NODE_ENTRIES, Stream, text_of
+from raftcache.state.redis.stream_rows import ID_MAX, Stream
 
 TIMEOUT_MS_MAX: Final = INTEGER_MAX - (1 << 41)
 """About: Redis adds the present to it."""
@@ -30,7 +30,6 @@ _NEW_OF_GROUPS: Final = (
     "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer>"
     " option."
 )
-_NOT_FULL: Final = "ERR unknown subcommand or wrong number of arguments for '{}'. Try XINFO HELP."
 
 
 def _xlen(store: Store, args: tuple[bytes, ...]) -> Value:
@@ -56,19 +55,26 @@ def _xrange(store: Store, args: tuple[bytes, ...], *, reverse: bool) -> Value:
 
 
 class Reading(Struct):
-    """What an XREAD asks for. count: of entries of each key, 0 for all.
+    """What an XREAD or XREADGROUP asks for. count: of entries of each key, 0 for all.
 
-    timeout_ms: None if it does not wait, 0 for as long as it takes.
+    timeout_ms: None if it does not wait, 0 for as long as it takes. group, consumer: those of an
+    XREADGROUP. keeps_none: what it is given is not pending.
     """
 
     keys: Sequence[bytes]
     ids: Sequence[bytes]
     count: int = 0
     timeout_ms: int | None = None
+    group: bytes | None = None
+    consumer: bytes = b""
+    keeps_none: bool = False
 
 
-def read_xread(args: Sequence[bytes]) -> Reading:
-    """One with as many arguments as it needs; refuses what Redis refuses before it looks."""
+def read_xread(args: Sequence[bytes], *, of_group: bool = False) -> Reading:
+    """One with as many arguments as it needs; refuses what Redis refuses before it looks.
+
+    of_group: it is an XREADGROUP.
+    """
     asked = Reading((), ())
     rest = list(reversed(args))
     while rest:
@@ -82,22 +88,37 @@ def read_xread(args: Sequence[bytes]) -> Reading:
                 raise Refuse(_UNBALANCED)
             named, half = rest[::-1], len(rest) // 2
             asked.keys, asked.ids = named[:half], named[half:]
+            if of_group and asked.group is None:
+                raise Refuse("ERR Missing GROUP option for XREADGROUP")
             return asked
         elif (option == b"GROUP" and len(rest) >= 2) or option == b"NOACK":
-            raise Refuse(_ONLY_OF_GROUPS.format(option.decode()))
+            if not of_group:
+                raise Refuse(_ONLY_OF_GROUPS.format(option.decode()))
+            if option == b"NOACK":
+                asked.keeps_none = True
+            else:
+                asked.group, asked.consumer = rest.pop(), rest.pop()
         else:
             break
     raise Refuse(SYNTAX)
 
 
-def would_wait(args: Sequence[bytes]) -> bool:
-    """Whether the first thing that an XREAD asks for, or that is wrong with it, is BLOCK."""
-    place = 0
-    while place + 1 < len(args) and args[place].upper() == b"COUNT":
-        if integer_or_none(args[place + 1]) is None:
-            return False
-        place += 2
-    return place + 1 < len(args) and args[place].upper() == b"BLOCK"
+def would_wait(call: Sequence[bytes]) -> bool:
+    """Whether the first thing that an XREAD or XREADGROUP has, or that is wrong, is BLOCK."""
+    if call[0] not in (b"XREAD", b"XREADGROUP"):
+        return False
+    place, of_group = 1, call[0] == b"XREADGROUP"
+    while place + 1 < len(call):
+        option = call[place].upper()
+        if option == b"COUNT" and integer_or_none(call[place + 1]) is not None:
+            place += 2
+        elif of_group and option == b"GROUP":
+            place += 3
+        elif of_group and option == b"NOACK":
+            place += 1
+        else:
+            return option == b"BLOCK"
+    return False
 
 
 def _timeout_ms(text: bytes) -> int:
@@ -142,33 +163,7 @@ def _xread(store: Store, args: tuple[bytes, ...]) -> Value:
     return behind(store, asked, begins(store, asked))
 
 
-def _xinfo(store: Store, args: tuple[bytes, ...]) -> Value:
-    if len(args) < 2:
-        raise Refuse(SYNTAX)
-    found = store.collection(Stream, args[1])
-    if not found.exists:
-        raise Refuse("ERR no such key")
-    if len(args) > 2:
-        raise Refuse(_NOT_FULL.format(args[0].decode()))
-    ends = [found.entries(0, ID_MAX, 1, reverse=reverse) for reverse in (False, True)]
-    first, last = (each[0] if each else None for each in ends)
-    nodes = -(-found.count // NODE_ENTRIES)
-    return {
-        b"length": found.count,
-        b"radix-tree-keys": nodes,
-        b"radix-tree-nodes": nodes + 1,
-        b"last-generated-id": text_of(found.last),
-        b"max-deleted-entry-id": text_of(found.deleted),
-        b"entries-added": found.added,
-        b"recorded-first-entry-id": b"0-0" if first is None else first[0],
-        b"groups": 0,
-        b"first-entry": first,
-        b"last-entry": last,
-    }
-
-
 CALLS: Final[dict[bytes, Handler]] = {
-    b"XINFO": _xinfo,
     b"XLEN": _xlen,
     b"XRANGE": partial(_xrange, reverse=False),
     b"XREAD": _xread,
