@@ -84,6 +84,8 @@ class Pipeline:
     __slots__ = (
         "_calls",
         "_done",
+        "_is_due",
+        "_is_going",
         "_is_held",
         "_is_over",
         "_service",
@@ -108,7 +110,7 @@ class Pipeline:
         self._want, self._tokens, self._wrote = want, tokens, wrote
         self._values: list[Value] = []
         self._task: asyncio.Future[Value] | None = None
-        self._is_over = False
+        self._is_over = self._is_due = self._is_going = False
         self._is_held = False  # a numbered call has no answer for good: none after it is begun
         self._size_bytes = 0  # read so far
 
@@ -120,7 +122,19 @@ class Pipeline:
         return True
 
     def go_on(self) -> None:
-        """Begin the next stage."""
+        """Begin the next stage; behind one that ends at once, not within it: they may be many."""
+        self._is_due = True
+        if self._is_going:
+            return
+        self._is_going = True
+        try:
+            while self._is_due:
+                self._is_due = False
+                self._begin()
+        finally:
+            self._is_going = False
+
+    def _begin(self) -> None:
         at, calls = len(self._values), self._calls
         if self._is_over:
             return

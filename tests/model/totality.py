@@ -115,6 +115,22 @@ def tiny_limits() -> Iterator[None]:
         yield
 
 
+def told(machine: Machine) -> tuple[object, ...]:
+    """What follows from the state, and decides what an entry does, or is shown."""
+    return (
+        machine.count,
+        machine.size_bytes,
+        machine.memory_size_bytes,
+        machine.next_deadline_ms(),
+        machine.deadline_count,
+        machine.soonest(100),
+        machine.leases(0, 100),
+        machine.locks(b"", 100),
+        machine.quotas(),
+        list(machine.items()),
+    )
+
+
 class Played(Struct):
     """What became of it. invalid: commands outside their limits. refused: calls that failed."""
 
@@ -163,6 +179,7 @@ class Nodes:
         self.restored = restored(image)
         assert self.restored.digest == self.first.digest
         assert image_of(self.restored) == image
+        assert told(self.restored) == told(self.first)
         self._image, self._dump = image, self.first.dump()
 
 

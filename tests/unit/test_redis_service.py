@@ -210,6 +210,19 @@ async def test_numbered_calls_behind_one_without_an_answer_are_not_begun(kv: Fak
 
 
 @on_loop
+async def test_many_numbered_calls_that_are_answered_at_once(kv: FakeKv) -> None:
+    """None of them is begun within another: nobody had an answer, when there was no leader."""
+    redis = service(kv, asyncio.get_running_loop())
+    texts, tokens = ["INCR a"] * 2000, [b"t:%d" % number for number in range(2000)]
+    kv.error = NotLeader("none")
+    first, *others = await run(redis, *texts, tokens=tokens)
+    assert first == Failure("CLUSTERDOWN none")
+    assert others == [NOT_BEGUN] * 1999
+    kv.error = None
+    assert await run(redis, *texts, tokens=tokens) == list(range(1, 2001))
+
+
+@on_loop
 async def test_what_is_an_answer_for_good_holds_nothing_up(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     await run(redis, "SADD s x")
