@@ -253,6 +253,30 @@ def test_what_is_heard_ahead_has_a_limit() -> None:
     run(test())
 
 
+def test_a_long_answer_is_no_reason_to_go() -> None:
+    """Of what waits to be read, that counts which came while the client did not read."""
+
+    async def test() -> None:
+        async with serving_resp(resp_output_size_bytes_max=MIB) as served:
+            served.redis.data[b"big"] = b"x" * 20 * MIB
+            client = await served.connect(limit=1024)
+            await client.expect(packed([b"GET", b"big"]), b"$%d\r\n" % (20 * MIB))
+            (session,) = served.clients
+            session.push([b"message", b"c", b"x" * 10_000])
+            await asyncio.sleep(0)
+            assert await client.receive(20 * MIB + 2) == b"x" * 20 * MIB + b"\r\n"
+            await client.send(packed([b"GET", b"big"]))
+            pushed = 0
+            while served.port.connections:
+                session.push([b"message", b"c", b"x" * 10_000])
+                pushed += 10_000
+                await asyncio.sleep(0)
+            assert served.counters.connections_cut_off == 1
+            assert pushed > MIB
+
+    run(test())
+
+
 def test_who_listens_and_does_not_read_is_cut_off() -> None:
     async def test() -> None:
         async with serving_resp(subscribing, resp_output_size_bytes_max=MIB) as served:

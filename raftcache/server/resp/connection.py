@@ -45,6 +45,7 @@ class Connection(asyncio.Protocol):
         "_is_over",
         "_is_reading_paused",
         "_out",
+        "_owed_size_bytes",
         "_parser",
         "_port",
         "_progress",
@@ -70,6 +71,8 @@ class Connection(asyncio.Protocol):
         """All that ever came, all that was ever sent, and the pipelines between them."""
         self._told_size_bytes = 0, 0
         """What of both the port has counted."""
+        self._owed_size_bytes = 0
+        """What waited when the client read no more: as much as one answer may have."""
         self._out: list[bytes] = []
         """Messages of this turn, and what came after them."""
         self.is_paused = False
@@ -289,9 +292,9 @@ class Connection(asyncio.Protocol):
             self.flush()
 
     def _mind_unsent(self) -> None:
-        """Cut the client off if it leaves too much unread."""
+        """Cut the client off if too much has come since it does not read."""
         unsent = self._transport.get_write_buffer_size()
-        if unsent > self._port.limits.resp_output_size_bytes_max:
+        if unsent - self._owed_size_bytes > self._port.limits.resp_output_size_bytes_max:
             self._port.counters.connections_cut_off += 1
             self.cut_off(f"{unsent} bytes wait to be read by it")
 
@@ -313,6 +316,7 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: hear nothing more from it until it does."""
         self.is_paused = True
+        self._owed_size_bytes = self._transport.get_write_buffer_size()
         if not self._is_reading_paused and not self._is_deaf:
             self._is_reading_paused = True
             self._transport.pause_reading()
