@@ -48,14 +48,12 @@ class Door:
 
 
 @contextlib.asynccontextmanager
-async def redis_door(key_events: str = "", **limits: Any) -> AsyncIterator[Door]:
+async def redis_door(
+    key_events: str = "", kv: FakeKv | None = None, **limits: Any
+) -> AsyncIterator[Door]:
     """A front door on a free port, with these Limits."""
-    here, loop, kv, clients = (
-        Address("127.0.0.1", 0),
-        asyncio.get_running_loop(),
-        FakeKv(),
-        Clients(),
-    )
+    here, loop, clients = Address("127.0.0.1", 0), asyncio.get_running_loop(), Clients()
+    kv = FakeKv() if kv is None else kv
     config = Config("n1", Path("unused"), *[here] * 6, limits=Limits(**limits))
     pubsub, tracking = PubSub(kv, kv.machine, loop, key_events), Tracking(kv.machine, loop)
     tracking.start()
