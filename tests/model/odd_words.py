@@ -79,6 +79,7 @@ _INTEGERS: Final = {
 }
 _TEXTS: Final = ("", "", "text/plain", "x" * 255, "x" * 256, "\u00e9", "a\nb", "\0", "\u2028")
 _OFTEN: Final = (*CALLS, words.Txn, words.LeasedPut, LeaseGrant, LockAcquire)
+_NOT_PLAIN: Final = (words.SetQuota, words.Vivify)
 _KINDS: Final = [
     each
     for each in sorted(INTRODUCED, key=lambda kind: kind.__name__)
@@ -94,6 +95,8 @@ class OddWords(OddCalls):
         self._revision_of = revision_of
         self._numbers: dict[str, list[int]] = {}
         self._is_odd = self._is_within = False
+        is_plain = dice.random() < 0.5  # so that writes come in runs
+        self._kinds = [kind for kind in _KINDS if not (is_plain and kind in _NOT_PLAIN)]
         self._sent: list[Command] = []
 
     def note(self, command: Command, reply: Reply) -> None:
@@ -120,16 +123,26 @@ class OddWords(OddCalls):
     def entry(self) -> list[Command]:
         """The commands of one entry of the log; some were sent before."""
         dice = self._dice
-        made = []
+        made = self._run() if dice.random() < 0.1 else []
         for _ in range(dice.choice((0, 1, 1, 1, 2, 2, 3, 8))):
             if self._sent and dice.random() < 0.1:
                 made.append(dice.choice(self._sent))
                 continue
-            kind = dice.choice(CALLS if dice.random() < 0.4 else _KINDS)
+            kind = dice.choice(CALLS if dice.random() < 0.4 else self._kinds)
             self._is_odd, self._is_within = dice.random() < 0.2, False
             made.append(self.calls(kind) if kind in CALLS else self._struct(kind))
         self._sent = [*self._sent, *made][-30:]
         return made
+
+    def _run(self) -> list[Command]:
+        """Writes that may be done as one (see state/runs.py), and others among them."""
+        dice, count = self._dice, self._dice.randint(3, 14)
+        sets = tuple((b"SET", self.key(b"SET"), b"%d" % place) for place in range(count))
+        puts: list[Command] = [words.Put(key, value) for _, key, value in sets]
+        self._is_odd = dice.random() < 0.5
+        puts.insert(dice.randrange(count), self._struct(words.Put))
+        place = dice.randrange(count)
+        return [words.Calls((*sets[:place], self.call(), *sets[place:]), dice.choice(SIZES)), *puts]
 
     def calls(self, kind: type) -> Command:
         """Calls of whatever kind; most are as a door would send them."""
