@@ -76,7 +76,8 @@ class Block(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
 class Recovered(Struct, frozen=True):
     """What a log on disk holds: its vote, its base, and the entries after the base.
 
-    committed_index: all entries up to here are committed, and those above it may be.
+    committed_index: all entries up to here are committed, and those above it may be. untold_index:
+    up to here blocks do not tell, for they are of format 1.
     torn_bytes: size of the unfinished block that a crash left behind and recovery cut.
     """
 
@@ -86,3 +87,4 @@ class Recovered(Struct, frozen=True):
     voted_for: str | None = None
     torn_bytes: int = 0
     committed_index: int = 0
+    untold_index: int = 0

@@ -134,7 +134,8 @@ def remember(
         raise log.damage
     last = START if meta is None else Position(meta.index, meta.term)
     configuration = None if meta is None else members.from_builtins(meta.members)
-    committed_index = max(log.recovered.committed_index, last.index)
+    # Blocks that do not tell count as committed.
+    committed_index = max(log.recovered.committed_index, log.recovered.untold_index, last.index)
     entries = _entries_after(log.recovered, last)
     certain = committed_index - last.index  # so many of them
     for entry in entries[:certain]:

@@ -80,9 +80,8 @@ class Log:
         self.last_index = self._end()
         """The index of the last entry; 0 if the log is empty."""
         self._term, self._voted_for = was.term, was.voted_for
-        self.committed_index = 0
-        """What the engine knows to be committed: the next block says so. No restarted node believes
-        it, for its leader tells it again (Raft, 5.2); it is for whoever recovers this data."""
+        self.committed_index = was.committed_index
+        """What the engine knows to be committed: the next block says so."""
         self._size_bytes = commands_size_bytes(self._entries)
         self._memory_peak_bytes = 0
         self._taken_index = self._durable_index = self.last_index

@@ -308,14 +308,20 @@ class Replay:
         self._base: Position = START
         self._entries: list[Entry] = []
         self._term, self._voted_for = 0, None  # type: int, str | None
-        self._committed_index = 0
+        self._committed_index = self._untold_index = 0
         self._is_first = True
 
     def recovered(self, torn_bytes: int) -> Recovered:
         """The log that the blocks so far make."""
-        committed_index = min(self._committed_index, self._last().index)
+        last_index = self._last().index
         return Recovered(
-            self._entries, self._base, self._term, self._voted_for, torn_bytes, committed_index
+            self._entries,
+            self._base,
+            self._term,
+            self._voted_for,
+            torn_bytes,
+            min(self._committed_index, last_index),
+            min(self._untold_index, last_index),
         )
 
     def apply(self, path: str, at: int, block: Block) -> None:
@@ -340,9 +346,11 @@ class Replay:
                 why = f"entry {entry.index} of term {entry.term} cannot follow {last}"
                 raise Corrupt(path, at, why)
             self._entries.append(entry)
-        # A block that does not tell counts as committed, until it is truncated.
-        said = block.last_index if block.committed_index is None else block.committed_index
-        self._committed_index = max(min(self._committed_index, block.prev.index), said)
+        self._untold_index = min(self._untold_index, block.prev.index)
+        if block.committed_index is None:
+            self._untold_index = block.last_index
+        else:
+            self._committed_index = max(self._committed_index, block.committed_index)
 
     def _last(self) -> Position:
         if not self._entries:

@@ -15,17 +15,22 @@ from raftcache.cluster.backup import Backups
 from raftcache.command.calls import Calls
 from raftcache.command.limits import REVISION_BUMP
 from raftcache.command.replies import CallsReply
-from raftcache.raft import inspection
+from raftcache.raft import assembly, inspection
 from raftcache.raft.datadir import read_identity
 from raftcache.raft.entries import Entry, Recovered
 from raftcache.raft.greetings import Identity
+from raftcache.raft.log import Log
 from raftcache.raft.roll import Roll
 from raftcache.raft.wal import Replay
 from raftcache.state import image
 from raftcache.state.machine import Machine
 from raftcache.state.redis.execute import CallCommands
 from tests.sim.mutation import Mutation
-from tests.sim.stories import a_restore_goes_back, what_was_acknowledged_is_lost
+from tests.sim.stories import (
+    a_restore_goes_back,
+    what_was_acknowledged_is_lost,
+    who_was_away_is_left,
+)
 
 _refusal_rightly: Final = Identity.refusal
 _recover_rightly: Final = recovery.recover
@@ -90,6 +95,17 @@ def all_is_certain() -> AbstractContextManager[Any]:
         return replace(log, committed_index=replay._last().index)
 
     return mock.patch.object(Replay, "recovered", recovered)
+
+
+def forgetful() -> AbstractContextManager[Any]:
+    """A node that starts believes nothing of what its log says of what is committed."""
+
+    class Forgetful(Log):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            self.committed_index = 0
+
+    return mock.patch.object(assembly, "Log", Forgetful)
 
 
 def revisions_go_on() -> AbstractContextManager[Any]:
@@ -160,7 +176,21 @@ MUTATIONS: Final = (
         5,
         story=what_was_acknowledged_is_lost,
     ),
-    Mutation("all of a log is certain", all_is_certain, "recover", 3, word="certain"),
+    Mutation(
+        "all of a log is certain",
+        all_is_certain,
+        "recover",
+        2,
+        word="certain",
+        story=what_was_acknowledged_is_lost,
+    ),
+    Mutation(
+        "what was committed is forgotten",
+        forgetful,
+        "recover",
+        3,
+        story=who_was_away_is_left,
+    ),
     Mutation(
         "lost revisions come again",
         revisions_go_on,

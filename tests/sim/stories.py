@@ -31,6 +31,7 @@ SAVED_S: Final = 2.5
 PARTED_S: Final = 3.0
 REFUSED_S: Final = TIMING.request_timeout_s + 0.2
 AWAY_S: Final = 1.0
+SHORTLY_S: Final = 0.05
 LEARNS_S: Final = 1.5
 UPGRADES_S: Final = 4.0
 UPGRADED_S: Final = 13.0
@@ -215,6 +216,44 @@ def _part_from_the_leader(world: World) -> None:
     _isolate(world, leader.name)
     for after_s in PROPOSED_S:
         leader.later(after_s, world.clients.propose, leader)
+
+
+def who_was_away_is_left(world: World) -> None:
+    """One is away while others write; then these crash, and some come back to bring it up to date.
+
+    As soon as it has that on its disk all others end: it has heard of everything from a node that
+    had just been started, and has committed nothing since.
+    """
+    _ends(world)
+    world.schedule.at(PARTED_S, _leave_one_behind, world)
+
+
+def _leave_one_behind(world: World) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _leave_one_behind, world)
+        return
+    away, *others = sorted(set(world.names) - {leader.name})
+    world.ending.left = [away]
+    _isolate(world, away)
+
+    def crash() -> None:
+        world.network.unblock()
+        for gone in (leader.name, *others[: len(world.names) // 2 - 1]):
+            world.nemesis.crash_one(gone, NEVER)
+        for back in others[len(world.names) // 2 - 1 :]:
+            world.nemesis.crash_one(back, SHORTLY_S)
+        all_there_is = max(world.members[name].durable.last_index for name in others)
+        world.schedule.after(WATCH_S, _end_when_it_has_more, world, away, all_there_is)
+
+    world.schedule.after(AWAY_S, crash)
+
+
+def _end_when_it_has_more(world: World, name: str, last_index: int) -> None:
+    if world.members[name].durable.last_index > last_index:
+        world.schedule.clear()
+    else:
+        world.schedule.after(WATCH_S, _end_when_it_has_more, world, name, last_index)
 
 
 def a_restore_goes_back(world: World) -> None:

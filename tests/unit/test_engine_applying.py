@@ -82,7 +82,7 @@ def test_a_new_leader_appends_what_is_proposed_when_it_has_committed_in_its_term
     outcomes = outcomes_of(ours)
     assert ours.engine.last_index == 3, "the entry of an earlier leader, and its own first one"
     ours.acknowledge("n2", ours.term, 4)
-    ours.turn()
+    ours.heed()
     on_disk = read_log(ours.disk)
     assert (on_disk.last_index, on_disk.recovered.committed_index) == (4, 3)
     ours.acknowledge("n2", ours.term, 5)

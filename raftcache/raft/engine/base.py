@@ -102,8 +102,12 @@ class SyncObj(_Base):
         _Base.__init__(self, Node(name), [], conf, transport=parts.outbox)
         self.__commandsLocalCounter = parts.incarnation << 32  # rule 14: no reuse of request ids
         self.__needLoadDumpFile = False
-        self.__raftLastApplied = self.__raftCommitIndex = parts.applied_index
-        self.__verified = parts.log.committed_index = parts.applied_index
+        self.__raftLastApplied = parts.applied_index
+        # Known from the disk as well: who is sent an entry by this node must be told that all is
+        # committed that it may rest on (docs/decisions/0010-lost-revisions.md).
+        known_index = min(parts.log.committed_index, parts.log.last_index)
+        commit_index = max(parts.applied_index, known_index)
+        self.__raftCommitIndex = self.__verified = parts.log.committed_index = commit_index
 
     def __hear_leader(self, node: Node, message: Message) -> None:
         term = message["term"]

@@ -106,7 +106,8 @@ class SyncObj(checking.SyncObj):
         self.__answer_reads()
         if self.__raftState == LEADER:
             self.__tell()
-            self.__step_due |= self.__rounds.wants_message  # for the first entry of this term
+            # Who waited for the first entry of this term:
+            self.__step_due |= self.__rounds.wants_message or bool(self.__commandsQueue)
         else:
             self.__note_freshness()
 
@@ -138,10 +139,7 @@ class SyncObj(checking.SyncObj):
         elif self.__raftState != LEADER:
             if self.__commandsQueue:
                 self._checkCommandsToApply()
-        elif self.configuration.version > 0 and self.has_committed_in_term:
-            # The members' data become known first; and whoever proposes something may have seen
-            # what the leader before had committed, and this one does not know yet that it was: it
-            # is committed in the log before anything that may rest on it (see Block).
+        elif self.__may_append():
             self.__append_proposals()
         if self.__raftState == LEADER:
             self.__sendAppendEntries()
@@ -150,6 +148,14 @@ class SyncObj(checking.SyncObj):
         else:
             self.__note_freshness()
         self.__answer_reads()
+
+    def __may_append(self) -> bool:
+        """Leader only: the members' data are known, and so is all that was ever acknowledged.
+
+        Whoever proposes something may have been answered by the leader before. What that was must
+        be committed, as far as the log says, before anything that may rest on it (see Block).
+        """
+        return self.configuration.version > 0 and self.has_committed_in_term
 
     # -- messages ------------------------------------------------------------------------------
 
