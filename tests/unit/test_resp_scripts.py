@@ -12,6 +12,7 @@ from raftcache.service.wording import NOT_BEGUN
 from tests.support.raw_http import run
 from tests.support.raw_resp import RespClient
 from tests.support.redis_door import Door, redis_door
+from tests.support.resp_wire import packed
 
 INCREMENT = "return redis.call('INCR', KEYS[1])"
 NAME = sha1(INCREMENT.encode()).hexdigest()
@@ -84,6 +85,32 @@ def test_a_numbered_script() -> None:
             await client.call(*numbered, answer=OK)
             other = b"-ERR this idempotency number stands for another command\r\n"
             await client.call("EVAL", INCREMENT, "1", "other", answer=other)
+
+    run(test())
+
+
+def test_what_stands_behind_an_unknown_script_waits_for_it() -> None:
+    """Else it would have another number at a node that knows the script, and be done twice."""
+
+    async def test() -> None:
+        async with served() as (door, client):
+            held = f"-{NOT_BEGUN.text}\r\n".encode()
+            await client.call("CLIENT", "IDEMPOTENCY", "me", "1", answer=OK)
+            data = packed([b"EVALSHA", NAME.encode(), b"1", b"a"]) + packed([b"INCR", b"b"])
+            await client.expect(data, NO_SCRIPT + held)
+            await client.call("GET", "b", answer=b"$-1\r\n")
+            await client.call("EVALSHA_RO", "0" * 40, "0", answer=NO_SCRIPT)
+            await client.call("EVALSHA", NAME, "1", "a", answer=NO_SCRIPT)
+            await client.call("EVAL", INCREMENT, "1", "a", answer=b":1\r\n")
+            await client.call("INCR", "b", answer=b":1\r\n")
+            await client.call("EVALSHA_RO", "0" * 40, "0", answer=NO_SCRIPT)  # has no number
+            await client.call("SET", "c", "x", answer=OK)
+            # A client may also do without the script.
+            await client.call("EVALSHA", "0" * 40, "0", answer=NO_SCRIPT)
+            await client.call("INCR", "b", answer=held)
+            await client.call("CLIENT", "IDEMPOTENCY", "me", "4", answer=OK)
+            await client.call("INCR", "b", answer=b":2\r\n")
+            assert door.kv.machine.revision_of(b"b") == 4
 
     run(test())
 

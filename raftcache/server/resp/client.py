@@ -102,13 +102,20 @@ class Idempotency:
     """The numbers of a connection's writes: a token is the id, a colon and the number.
 
     is_held: one of them has no answer for good; nothing is done behind it until the client says
-        from which number it goes on.
+        from which number it goes on. awaits_script: it was a script that this node does not know;
+        a script goes on, too.
     """
 
-    __slots__ = ("id", "is_held", "number")
+    __slots__ = ("awaits_script", "id", "is_held", "number")
 
     def __init__(self, id: bytes, number: int) -> None:
         self.id, self.number, self.is_held = id, number, False
+        self.awaits_script = False
+
+    def await_script(self) -> None:
+        """One was named that this node does not know; others may, where it has a number."""
+        if not self.is_held:
+            self.is_held = self.awaits_script = True
 
     def next(self) -> bytes:
         """The token of the next write."""

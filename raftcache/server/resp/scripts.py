@@ -94,12 +94,15 @@ class ScriptCalls:
     def _eval(self, client: Client, call: Request, done: Done) -> None:
         part, numbers = self._part(client, call), client.idempotency
         if isinstance(part, Failure):
+            if part is NO_SCRIPT and numbers is not None and call[0] == b"EVALSHA":
+                numbers.await_script()
             done(part)
         elif numbers is None or part.is_read_only:
             self._scripts.run(Act((part,), _first(done), wrote=client.wrote))
-        elif numbers.is_held:
+        elif numbers.is_held and not numbers.awaits_script:
             done(NOT_BEGUN)
         else:
+            numbers.awaits_script = False
             once = _once(numbers, [part])
             self._scripts.run(Act((part,), _first(_holding(numbers, done)), {}, client.wrote, once))
 
