@@ -23,6 +23,7 @@ from raftcache.command.call_rows import (
     collections,
     doors,
     geo,
+    reports,
     sketches,
     sorted_sets,
     streams,
@@ -182,7 +183,7 @@ def _rows(text: str) -> Iterator[tuple[str, str, list[str]]]:
 
 def _table() -> dict[bytes, CallSpec]:
     table: dict[bytes, CallSpec] = {}
-    for module in (strings, collections, sorted_sets, streams, geo, sketches, doors):
+    for module in (strings, collections, sorted_sets, streams, geo, sketches, reports, doors):
         for group, facts, prose in _rows(module.ROWS):
             spec = _spec(facts, prose, group)
             container, _, name = spec.name.upper().encode().partition(b"|")

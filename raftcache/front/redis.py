@@ -12,7 +12,7 @@ from raftcache.front import SHUTTING_DOWN
 from raftcache.metrics import RespCounters
 from raftcache.ports import Clock, Dice
 from raftcache.raft.replica import Replica
-from raftcache.server.resp import helps
+from raftcache.server.resp import helps, reports
 from raftcache.server.resp.caching import Caching
 from raftcache.server.resp.client import Clients
 from raftcache.server.resp.commands import CommandCalls
@@ -27,6 +27,7 @@ from raftcache.server.resp.server import RespServer, Room
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.switching import SwitchNews
 from raftcache.server.resp.transactions import Transactions
+from raftcache.server.resp.users import Users
 from raftcache.server.resp.waiting import Waits
 from raftcache.service.blocking import Blocking
 from raftcache.service.kv import Kv
@@ -99,6 +100,8 @@ class RedisFront:
             scripts.add_to,
             Transactions(redis, scripts).add_to,
             helps.add_to,
+            reports.add_to,
+            Users(self._config.resp_password).add_to,
             Subscribing(self._pubsub).add_to,
             Caching(self._tracking, self._clients).add_to,
             People(self._clients, self._clock.monotonic_s).add_to,

@@ -159,7 +159,9 @@ RULES: Final[dict[str, Rule]] = {
 RULES_OF_SUBCOMMANDS: Final[dict[tuple[str, str], Rule]] = {
     ("OBJECT", "IDLETIME"): about_now,
     ("OBJECT", "HELP"): same_kind,
+    **{(name, "HELP"): same_kind for name in ("ACL", "LATENCY", "MODULE", "SLOWLOG")},
     ("CLIENT", "ID"): same_kind,
+    ("CLIENT", "LIST"): same_kind,
     ("COMMAND", "COUNT"): same_kind,
     ("COMMAND", "LIST"): same_kind,
 }

@@ -70,7 +70,7 @@ def test_documents_are_those_of_redis(redis: RespWire) -> None:
             continue
         assert spec.group.encode() == document[b"group"], name
         assert spec.since.encode() == document[b"since"], name
-        assert spec.summary.encode() == document[b"summary"], name
+        assert spec.summary.encode() == document[b"summary"].rstrip(), name
         assert document[b"complexity"].startswith(spec.complexity.encode()), name
 
 

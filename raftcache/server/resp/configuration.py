@@ -17,6 +17,7 @@ from raftcache.config import Config, Durability
 from raftcache.metrics import RespCounters
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.reference import BULK_SIZE_BYTES_MAX, Request
+from raftcache.server.resp.reports import OFF
 from raftcache.server.resp.sockets import KEEP_ALIVE_S
 from raftcache.server.resp.table import CallTable
 from raftcache.server.resp.words import SYNTAX, as_text, help_lines
@@ -127,7 +128,7 @@ class ConfigurationCalls:
             "requirepass": config.resp_password,
             "save": "",
             "slave-read-only": "no",
-            "slowlog-max-len": "0",
+            **OFF,
             "tcp-keepalive": str(KEEP_ALIVE_S),
             "timeout": str(round(limits.resp_idle_timeout_s)),
             "tls-port": "0",

@@ -13,6 +13,7 @@ from raftcache.server.resp.client import Client
 from raftcache.server.resp.encode import Pushes, encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
+from raftcache.server.resp.words import wrong_subcommand
 from raftcache.service.pubsub import Delivery, PubSub, Scope
 from raftcache.service.wording import failure_of
 
@@ -152,7 +153,7 @@ class Subscribing:
 
     def _channels(self, scope: Scope, client: Client, call: Request) -> Value:
         if len(call) > 3:
-            return _wrong_count(call)
+            return wrong_subcommand(call)
         pattern = call[2] if len(call) == 3 else b"*"
         if len(pattern) > GLOB_SIZE_BYTES_MAX:
             return Failure(f"ERR a pattern has at most {GLOB_SIZE_BYTES_MAX} bytes")
@@ -160,10 +161,3 @@ class Subscribing:
 
     def _count(self, scope: Scope, client: Client, call: Request) -> Value:
         return [each for name in call[2:] for each in (name, self._hub.listeners(scope, name))]
-
-
-def _wrong_count(call: Request) -> Failure:
-    sub = call[1].decode(errors="surrogateescape")
-    return Failure(
-        f"ERR unknown subcommand or wrong number of arguments for '{sub}'. Try PUBSUB HELP."
-    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from raftcache.command.values import Failure, Value
@@ -18,6 +19,14 @@ def is_plain_word(text: bytes) -> bool:
 def as_text(argument: bytes) -> str:
     """An argument to be repeated in an error, where it comes back as it was."""
     return argument.decode(errors="surrogateescape")
+
+
+def wrong_subcommand(call: Sequence[bytes]) -> Failure:
+    """Of a subcommand whose arguments are too many."""
+    container, sub = as_text(call[0]), as_text(call[1])
+    return Failure(
+        f"ERR unknown subcommand or wrong number of arguments for '{sub}'. Try {container} HELP."
+    )
 
 
 def help_lines(text: str) -> list[Value]:
