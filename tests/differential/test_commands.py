@@ -15,6 +15,7 @@ from tests.differential.events import Listening
 from tests.differential.families import FAMILIES
 from tests.differential.judge import DIFFERENCES, Difference
 from tests.differential.play import Step
+from tests.differential.scripted import SCRIPTS
 from tests.differential.search import Example, Pair, search
 
 SEED: Final = int(os.environ.get("RAFTCACHE_SEED", "0"))
@@ -52,6 +53,13 @@ def test_what_is_listed_as_a_difference_is_one(node: Pair, difference: Differenc
     assert differs is not None, "it has gone: take it off the list, and out of docs/REDIS.md"
     assert differs.step == steps[-1]
     assert differs.is_meant is difference
+
+
+@pytest.mark.cluster
+def test_every_script_answers_as_redis_does(node: Pair) -> None:
+    steps = tuple(Step(0, (b"EVAL", script, b"0")) for script in SCRIPTS)
+    differs = node.play(Example(steps, clients=1, protocol=2, whole=False))
+    assert differs is None, differs
 
 
 def compare(pair: Pair, name: str, examples: int) -> None:

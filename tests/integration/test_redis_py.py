@@ -235,6 +235,35 @@ def test_consumers_that_wait_at_any_node_are_each_given_what_no_other_is(cluster
             ]
 
 
+def test_places_and_hyperloglogs(cluster: Cluster, protocol: int) -> None:
+    with contextlib.ExitStack() as stack:
+        one, two, three = (
+            stack.enter_context(connected(cluster, n, protocol, decode_responses=True))
+            for n in cluster.nodes
+        )
+        three.flushall()
+        places = (13.361389, 38.115556, "Palermo", 15.087269, 37.502669, "Catania")
+        assert one.geoadd("sicily", places) == 2
+        [(name, distance, place)] = two.geosearch(
+            "sicily", longitude=15, latitude=37, radius=100, unit="km", withdist=1, withcoord=1
+        )
+        assert (name, distance) == ("Catania", 56.4413)
+        assert place == pytest.approx((15.087267, 37.502668), abs=1e-6)
+        with three.pipeline() as pipe:
+            pipe.geosearchstore(
+                "near", "sicily", member="Palermo", radius=200, unit="km", storedist=True
+            )
+            pipe.pfadd("names", *"abcdefg")
+            pipe.pfcount("names")
+            assert pipe.execute() == [2, 1, 7]
+        stored = [client.zscore("near", "Catania") for client in (one, two, three)]
+        assert stored == [pytest.approx(166.2741516, abs=1e-7)] * 3
+        assert len(set(stored)) == 1
+        two.pfadd("more", "g", "h")
+        assert one.pfmerge("all", "names", "more")
+        assert [client.pfcount("all") for client in (one, two, three)] == [8, 8, 8]
+
+
 def test_a_pipeline(cluster: Cluster, protocol: int) -> None:
     for name in cluster.nodes:
         with connected(cluster, name, protocol) as client:

@@ -17,6 +17,7 @@ from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
 from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX
 from raftcache.service.scripting.answers import READ_SIZE_BYTES_MAX, WRITTEN_MAX
 from raftcache.service.scripting.interpreter import (
+    LOOKS_MAX,
     MEMORY_SIZE_BYTES_MAX,
     REPLY_DEPTH_MAX,
     REPLY_ELEMENTS_MAX,
@@ -29,6 +30,7 @@ from raftcache.service.scripting.library import (
     SCRIPTS_SIZE_BYTES_MAX,
 )
 from raftcache.service.scripting.scripts import ATTEMPTS_MAX
+from raftcache.service.scripting.structs import FORMAT_SIZE_BYTES_MAX
 from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
 from raftcache.state.redis.geo_search import DISTANCE_COST, PLACE_COST
 from raftcache.state.redis.hyperloglog import COUNTED_MAX, SPARSE_SIZE_BYTES_MAX
@@ -103,6 +105,9 @@ def test_limits_are_told_as_they_are() -> None:
     of_sketches = section("## Places, and HyperLogLogs")
     assert f"the last {COUNTED_MAX} results" in of_sketches
     assert f"Redis' {SPARSE_SIZE_BYTES_MAX}" in section("### HyperLogLogs")
+    of_lua = section("### Scripts")
+    assert f"has at most {FORMAT_SIZE_BYTES_MAX >> 10} KiB" in of_lua
+    assert f"a coroutine counts as {STEPS_MAX // LOOKS_MAX:,} steps" in of_lua
     scripts = section("## Scripts")
     assert f"{SCRIPTS_MAX:,} scripts used last, up to {SCRIPTS_SIZE_BYTES_MAX >> 20} MiB" in scripts
     assert ATTEMPTS_MAX == 100  # in words

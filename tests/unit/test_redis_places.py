@@ -192,6 +192,7 @@ def test_a_search_stops_before_it_takes_too_long() -> None:
     machine = with_places([random_place(dice) for _ in range(count)])
     everywhere = "FROMLONLAT 0 0 BYRADIUS 30000 km"
     assert read(machine, f"GEOSEARCH k {everywhere}") == Failure(TOO_MANY)
+    assert read(machine, "GEOPOS k" + " 7" * count) == Failure(TOO_MANY)
     assert said(machine, "ZREM k 0") == [1]
     assert len(read(machine, f"GEOSEARCH k {everywhere}")) == count - 1
     before = machine.digest

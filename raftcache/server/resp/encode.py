@@ -117,12 +117,7 @@ def _write_boolean(value: bool, out: _Out, protocol: int) -> None:
         out.append(b":1\r\n" if value else b":0\r\n")
 
 
-def _write_double(value: float, out: _Out, protocol: int) -> None:
-    _write_digits(Digits(double_text(value)), out, protocol)
-
-
-def _write_digits(value: Digits, out: _Out, protocol: int) -> None:
-    text = value.text
+def _write_digits(text: bytes, out: _Out, protocol: int) -> None:
     out.append(b",%b\r\n" % text if protocol == RESP3 else b"$%d\r\n%b\r\n" % (len(text), text))
 
 
@@ -178,8 +173,8 @@ _WRITERS: Final[dict[type, _Write]] = {
     Failure: _write_failure,
     NilArray: _write_null_array,
     bool: _write_boolean,
-    float: _write_double,
-    Digits: _write_digits,
+    float: lambda value, out, protocol: _write_digits(double_text(value), out, protocol),
+    Digits: lambda value, out, protocol: _write_digits(value.text, out, protocol),
     list: _write_array,
     tuple: _write_array,
     dict: _write_map,

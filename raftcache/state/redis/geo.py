@@ -9,7 +9,7 @@ from msgspec import Struct, field
 
 from raftcache.command.values import NIL_ARRAY, Digits, Value
 from raftcache.state.redis import geo_search
-from raftcache.state.redis.geo_search import Found, Shape, distance_m, trigonometry_of
+from raftcache.state.redis.geo_search import PLACE_COST, Found, Shape, distance_m, trigonometry_of
 from raftcache.state.redis.geohash import (
     LATITUDE_MAX,
     LONGITUDE_MAX,
@@ -255,15 +255,20 @@ def _geoadd(store: Store, args: tuple[bytes, ...]) -> Value:
     return zadd(store, (*args[:at], *pairs))
 
 
-def _geopos(store: Store, args: tuple[bytes, ...]) -> Value:
+def _scores(store: Store, args: tuple[bytes, ...]) -> list[float | None]:
+    """Of members, whose places are wanted."""
     found = store.collection(SortedSet, args[0])
-    scores = [found.score(member) for member in args[1:]]
+    store.count_elements(PLACE_COST * (len(args) - 1))
+    return [found.score(member) for member in args[1:]]
+
+
+def _geopos(store: Store, args: tuple[bytes, ...]) -> Value:
+    scores = _scores(store, args)
     return [NIL_ARRAY if score is None else _coordinates(place_of(score)) for score in scores]
 
 
 def _geohash(store: Store, args: tuple[bytes, ...]) -> Value:
-    found = store.collection(SortedSet, args[0])
-    scores = [found.score(member) for member in args[1:]]
+    scores = _scores(store, args)
     return [None if score is None else text_of(place_of(score)) for score in scores]
 
 
