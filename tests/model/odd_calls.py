@@ -15,7 +15,21 @@ from raftcache.command.calls import Call
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.state.redis.execute import HANDLERS
 from tests.differential import pools
-from tests.differential.families import BLOCKING, DATA, SKETCHES
+from tests.differential.families import (
+    BITMAPS,
+    BLOCKING,
+    DATA,
+    GROUPS,
+    HASHES,
+    KEY_CALLS,
+    LISTS,
+    PLACES,
+    SETS,
+    SKETCHES,
+    SORTED_SETS,
+    STREAMS,
+    STRINGS,
+)
 from tests.differential.grammar import TOKEN
 from tests.differential.pools import FLOATS, IDS, INDEXES, INTEGERS, NO_NUMBERS
 
@@ -78,7 +92,7 @@ _USUAL: Final = {
     "word": (b"a", b"b", b"c", b"", b"1", b"abc"),
     "value": (b"a", b"1", b"10", b"3.0", b"x" * 70, b"x" * 5000, b""),
     "score": (b"1", b"2", b"-1", b"inf", b"0.1", b"5e-324"),
-    "id": (b"1-1", b"2-1", b"5-1", b"7-*", b"*", b"9"),
+    "id": (b"1-0", b"1-1", b"2-0", b"5-0", b"5-1", b"7-0", b"7-*", b"*"),
     "rising": (b"1-*", b"2-*", b"5-*", b"7-*", b"*"),
     "seconds": (b"1", b"100", b"1000"),
     "ms": (b"1", b"10", b"100", b"100000"),
@@ -103,6 +117,11 @@ _USUAL: Final = {
     "by": (b"nosort", b"w_*", b"k*->f1"),
     "got": (b"#", b"k*", b"k*->f1"),
     "type": (b"string", b"list", b"stream"),
+    "group": (b"g", b"g", b"h", b""),
+    "consumer": (b"a", b"b", b""),
+    "id_group": (b"0", b"$", b"1-1"),
+    "idle": (b"0", b"100"),
+    "read": (b"0", b"1", b"-1"),
     "low": (b"1", b"2", b"1.5"),
 }
 """What makes sense in the place of these names of the patterns; of others, small integers."""
@@ -166,7 +185,16 @@ def _walk(
             made.append(content.removeprefix("=").encode())
 
 
-PATTERNS: Final = Patterns(DATA + SKETCHES + BLOCKING)
+PATTERNS: Final = Patterns(DATA + SKETCHES + GROUPS + BLOCKING)
+
+FOCUSED: Final = [
+    Patterns(text)
+    for text in (
+        *(STRINGS, BITMAPS, KEY_CALLS, HASHES, LISTS, SETS, SORTED_SETS, STREAMS, PLACES),
+        *(SKETCHES, GROUPS, GROUPS, BLOCKING, DATA),
+    )
+]
+"""One of these has half of the calls of a cluster."""
 
 _CALLS: Final[list[tuple[tuple[bytes, ...], CallSpec]]] = [
     ((name, *below), spec)
@@ -186,13 +214,17 @@ class OddCalls:
 
     def __init__(self, dice: random.Random) -> None:
         self._dice = dice
+        self._focus = dice.choice(FOCUSED)
 
     def call(self) -> Call:
         """A call that no front door refuses before the log has it."""
         dice = self._dice
         while True:
-            is_any = dice.random() < 0.3
-            made = self._any_call() if is_any else self._bent(PATTERNS.draw(dice, self._pooled))
+            if dice.random() < 0.25:
+                made = self._any_call()
+            else:
+                patterns = self._focus if dice.random() < 0.6 else PATTERNS
+                made = self._bent(patterns.draw(dice, self._pooled))
             if made[0] not in HANDLERS or fault(made) is not None:
                 continue
             if made[0] not in _FLUSHES or dice.random() < 0.1:
