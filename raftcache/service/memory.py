@@ -12,7 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
 from raftcache.command.call_table import SPECS
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Call, Calls
+from raftcache.command.integers import integer_or_none
 from raftcache.command.leasing import LeaseGrant, LockAcquire
 from raftcache.command.limits import HISTORY_SIZE_BYTES_MAX
 from raftcache.command.words import (
@@ -179,14 +180,60 @@ class Memory:
                 return 0
 
     def _calls_growth(self, command: Calls) -> int:
-        """As if all that they say were new: it is not known here what of it is."""
+        """As if all that they say were new: it is not known here what of it is.
+
+        And what they bring about without saying it: zeros up to a place, and copies. Other calls
+        that write what they have read are bounded by what may be read.
+        """
         growing = [call for call in command.calls if call[0] in _GROWING_CALLS]
+        ends: dict[bytes, int] = {}
+        copied = 0
+        for call in growing:
+            if call[0] == b"COPY":
+                copied += sum(map(self._weight_bytes, call[1:2]))
+            elif 0 < (end := end_bytes(call)) <= command.size_bytes_max:
+                ends[call[1]] = max(end, ends.get(call[1], 0))
+        zeros = sum([max(0, end - self._weight_bytes(key)) for key, end in ends.items()])
         said = sum([len(argument) + ROW_COST_BYTES for call in growing for argument in call[2:]])
         names = sum([len(call[1]) for call in growing if len(call) > 1])
-        return said + names + len(growing) * (KEY_COST_BYTES + self._key_cost_bytes)
+        costs = len(growing) * (KEY_COST_BYTES + self._key_cost_bytes)
+        return said + names + costs + zeros + copied
+
+    def _weight_bytes(self, key: bytes) -> int:
+        held = self._machine.weigh(key)
+        return 0 if held is None else held[1]
 
     def _item_growth(self, key: bytes, size_bytes: int, due_bytes: int) -> int:
         held = self._machine.weigh(key)
         if held is None:
             return self.cost_bytes(key, size_bytes) + due_bytes
         return size_bytes - held[1]
+
+
+def end_bytes(call: Call) -> int:
+    """How long a string is at least when a call has put something in its place; 0 for other calls.
+
+    Of one with faults it may be anything.
+    """
+    match call:
+        case (b"SETRANGE", _, offset, value):
+            return _place(offset) + len(value) if value else 0
+        case (b"SETBIT", _, offset, _):
+            return _place(offset) // 8 + 1
+        case (b"BITFIELD", _, *words):
+            steps = zip(words, words[1:], words[2:], strict=False)
+            return max([_field_end_bytes(*step) for step in steps], default=0)
+        case _:
+            return 0
+
+
+def _field_end_bytes(name: bytes, kind: bytes, offset: bytes) -> int:
+    if name.upper() not in (b"SET", b"INCRBY"):
+        return 0
+    bits = _place(kind[1:])
+    times = bits if offset.startswith(b"#") else 1
+    return (_place(offset.removeprefix(b"#")) * times + bits + 7) // 8
+
+
+def _place(text: bytes) -> int:
+    return max(0, integer_or_none(text) or 0)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from raftcache.command import codec
+from raftcache.command.calls import Calls
 from raftcache.command.leasing import LeaseKeepAlive, LockRelease
 from raftcache.command.replies import Reply, Status
 from raftcache.command.words import (
@@ -118,6 +119,47 @@ def test_what_grows_a_full_state_is_refused_for_good(full: Machine, command: Com
 )
 def test_what_does_not_grow_it_goes_on(full: Machine, command: Command) -> None:
     assert refusal(memory_of(full), command) is None
+
+
+@pytest.mark.parametrize(
+    "calls",
+    [
+        ["SETBIT bits 800000 1"],
+        ["SETRANGE text 100000 a"],
+        ["BITFIELD bits SET u8 800000 1"],
+        ["BITFIELD bits GET u8 0 INCRBY i16 #50000 1"],
+        [f"SETBIT bits{number} 8000 1" for number in range(80)],
+        [f"COPY large copy{number}" for number in range(8)],
+    ],
+)
+def test_what_calls_do_not_say_needs_room_as_well(calls: list[str]) -> None:
+    machine = Machine()
+    do(machine, Put(b"large", bytes(10_000)))
+    word = Calls(tuple(tuple(call.encode().split()) for call in calls), 1 << 20)
+    assert isinstance(refusal(memory_of(machine), word), OutOfMemory)
+    do(machine, word)
+    assert machine.memory_size_bytes > BUDGET
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "SETBIT large 79999 1",
+        "SETRANGE large 9000 a",
+        "BITFIELD large SET u8 #9999 1",
+        "BITFIELD large GET u8 800000",
+        "SETBIT bits 99999999999 1",
+        "SETRANGE bits x 1",
+        "BITFIELD bits SET u999999 #99999999 1",
+    ],
+)
+def test_what_makes_no_string_longer_needs_no_room(call: str) -> None:
+    machine = Machine()
+    do(machine, Put(b"large", bytes(10_000)))
+    word = Calls((tuple(call.encode().split()),) * 20, 1 << 20)
+    assert refusal(memory_of(machine), word) is None
+    do(machine, word)
+    assert machine.memory_size_bytes < BUDGET // 2
 
 
 def test_a_new_counter_needs_room_too(full: Machine) -> None:
