@@ -43,6 +43,7 @@ from raftcache.state.items import SET
 from raftcache.state.machine import Machine
 from raftcache.state.redis import collection, execute
 from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX, Store
 from raftcache.state.rows import ROWS_FREED_PER_ENTRY
 from tests.unit.test_machine import at, do
@@ -97,9 +98,15 @@ def _crash(store: Store, args: tuple[bytes, ...]) -> Value:
     raise IndexError
 
 
+def _starve(store: Store, args: tuple[bytes, ...]) -> Value:
+    _bag(store, args)
+    raise MemoryError
+
+
 @pytest.fixture(autouse=True)
 def _bags(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     made = {b"BAG": _bag, b"UNBAG": _unbag, b"BAGGED": _bagged, b"SPOIL": _spoil, b"CRASH": _crash}
+    made[b"STARVE"] = _starve
     for name, handler in made.items():
         monkeypatch.setitem(execute.HANDLERS, name, handler)
     return iter(())
@@ -489,6 +496,37 @@ def test_whatever_is_asked_can_be_applied(machine: Machine, odd: bytes) -> None:
     later = copy(machine)
     for word, reply in numbered:
         assert do(later, word) == replace(reply, replayed=True)
+
+
+@pytest.mark.parametrize("atomic", [False, True])
+def test_a_node_without_memory_stops(machine: Machine, atomic: bool) -> None:
+    """Were it an answer as other mistakes are, this node would have another state than others."""
+    with pytest.raises(MemoryError):
+        calls(machine, "STARVE bag m", atomic=atomic)
+
+
+def test_a_lone_call_without_memory_stops_the_node(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def starve(store: Store, args: tuple[bytes, ...]) -> Value:
+        raise MemoryError
+
+    monkeypatch.setitem(execute._LONE_HANDLERS, b"GET", starve)
+    with pytest.raises(MemoryError):
+        calls(machine, "GET a")
+
+
+def test_a_rehearsal_without_memory_fails(machine: Machine) -> None:
+    calls(machine, "BAG bag m")
+    before = machine.digest
+
+    def play(rehearsal: Rehearsal) -> list[Value]:
+        each = ((b"BAG", b"bag", b"n"), (b"STARVE", b"bag", b"o"), (b"BAGGED", b"bag"))
+        return [rehearsal._perform(call) for call in each]
+
+    mistake = Failure("ERR internal error: MemoryError")
+    assert machine.rehearse(play, 0, SIZE_BYTES_MAX, 0) == [1, mistake, [b"m", b"n"]]
+    assert machine.digest == before
 
 
 def test_reads_change_nothing(machine: Machine) -> None:

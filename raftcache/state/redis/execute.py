@@ -257,7 +257,7 @@ class CallCommands:
         changes.begin()
         store.has_newer = True
         try:
-            return play(Rehearsal(changes, store, self._inside))
+            return play(Rehearsal(changes, store, self._rehearsed))
         finally:
             store.has_newer = False
             store.forget()
@@ -296,6 +296,8 @@ class CallCommands:
                 values.append(handler(store, call[1:]))
             except Refuse as refusal:
                 values.append(Failure(refusal.text))
+            except MemoryError:
+                raise
             except Exception as error:  # before it has changed anything: that comes last
                 values.append(_mistake(error))
         return values
@@ -319,6 +321,8 @@ class CallCommands:
             store.settle()
         except Refuse as refusal:
             value = Failure(refusal.text)
+        except MemoryError:  # others may have enough, and do it: better no state than another one
+            raise
         except Exception as error:
             value = _mistake(error)
         else:
@@ -326,3 +330,13 @@ class CallCommands:
         store.forget()
         self._changes.undo_to(mark)
         return value
+
+    def _rehearsed(self, call: Call) -> Value:
+        """As _inside, where no other node does the same: lack of memory is an answer, too."""
+        mark = self._changes.mark()
+        try:
+            return self._inside(call)
+        except MemoryError as error:
+            self._store.forget()
+            self._changes.undo_to(mark)
+            return _mistake(error)
