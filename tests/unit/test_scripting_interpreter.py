@@ -155,7 +155,7 @@ from raftcache.service.scripting.interpreter import NO_MEMORY, Interpreter
 def perform(call):
     made.append(call)
     return b"%d" % len(made) * 300_000 if call == [b"STRING"] else [
-        b"%d-%d" % (len(made), number) for number in range(20_000)
+        b"%d-%d" % (len(made), number) * 3 for number in range(5_000)
     ]
 
 for source in sys.argv[1:]:
@@ -174,8 +174,8 @@ def test_what_python_makes_in_lua_has_room() -> None:
         until_full % "redis.call('STRING')",
         until_full % "redis.call('LIST')",
         until_full % "redis.pcall('STRING')",
-        "return cjson.decode('[' .. ('[],'):rep(1.3e6) .. '0]')",
-        "local s = ('x'):rep(3e7) local t = {} for i = 1, 9 do t[i] = cjson.encode({s .. i}) end",
+        "return cjson.decode('[' .. ('[],'):rep(7e5) .. '0]')",
+        "local s = ('x'):rep(3e7) local t = {} for i = 1, 9 do t[i] = cmsgpack.pack(s .. i) end",
         "return #ARGV",
     ]
     ended = subprocess.run(

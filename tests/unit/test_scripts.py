@@ -19,6 +19,7 @@ from raftcache.command.calls import (
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import INTRODUCED, Once, SetQuota
 from raftcache.errors import NotLeader, Unknown
+from raftcache.service.scripting import interpreter
 from raftcache.service.scripting.acts import (
     CALLS_PER_ACT_MAX,
     NOT_REMEMBERED,
@@ -373,6 +374,27 @@ async def test_a_mistake_here_is_the_answer_to_one_script(monkeypatch: pytest.Mo
             assert await node.run(INCREMENT, "a") == MISTAKE
         assert await node.run("return redis.call('GET', 'a')") is None
     assert await node.run(INCREMENT, "a") == 1
+
+
+@pytest.mark.parametrize("is_run", [True, False])
+def test_scripts_that_are_kept_take_no_memory_from_others(
+    monkeypatch: pytest.MonkeyPatch, is_run: bool
+) -> None:
+    monkeypatch.setattr(interpreter, "MEMORY_SIZE_BYTES_MAX", 4 << 20)
+    monkeypatch.setattr(interpreter, "MEMORY_KEPT_SIZE_BYTES", 1 << 18)
+    monkeypatch.setattr(interpreter, "CHUNKS_SIZE_BYTES_MAX", 1 << 19)
+
+    @on_loop
+    async def test() -> None:
+        node = Node()
+        for number in range(150 if is_run else 600):
+            source = f"local t = {{{1000 * f'f({number}),'}}} return 1"
+            assert isinstance(node.scripts.load(source.encode()), Script)
+            if is_run:
+                assert "nonexistent" in str(await node.run(source))
+                assert await node.run("return #('x'):rep(1e6)") == 1_000_000
+
+    test()
 
 
 @on_loop

@@ -184,13 +184,19 @@ class Player:
             rehearsal.undo_to(begin)
         return value
 
-    def _chunk(self, script: Script) -> Chunk | Failure:
-        """As the interpreter has read it; it keeps as many as the library has scripts."""
+    def _renew(self) -> None:
         if self._interpreter.is_spent:
             self._interpreter, self._chunks = self._interpreter.successor(), {}
+
+    def _chunk(self, script: Script) -> Chunk | Failure:
+        """As the interpreter has read it; it keeps as many as the library has scripts."""
+        self._renew()
         chunk = self._chunks.pop(script, None)
         if chunk is None:
             chunk = self._interpreter.compile(script.body)
+            if self._interpreter.is_spent:  # the others have filled it
+                self._renew()
+                chunk = self._interpreter.compile(script.body)
         if not isinstance(chunk, Failure):
             self._chunks[script] = chunk
             if len(self._chunks) > SCRIPTS_MAX:

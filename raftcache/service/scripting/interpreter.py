@@ -38,6 +38,9 @@ MEMORY_SIZE_BYTES_MAX: Final = 64 << 20
 _MEMORY_SPARE_BYTES: Final = 1 << 20
 """Lua may fill this beside it, so that Python still finds some."""
 
+CHUNKS_SIZE_BYTES_MAX: Final = 16 << 20
+"""Of all that were read and are kept; with more of them the interpreter is spent, too."""
+
 MEMORY_KEPT_SIZE_BYTES: Final = 8 << 20
 """When a script has left more behind, it is cleared away at once."""
 
@@ -84,13 +87,14 @@ _PRELUDE: Final = resources.files(__package__).joinpath("prelude.lua").read_byte
 class Interpreter:
     """Runs one script after the other; nothing of one is left for the next.
 
-    is_spent: its memory was full; another one has to take its place.
+    is_spent: its memory was full, or will soon be; another one has to take its place.
     looks_left, until_s: how much longer scripts may run; see allow.
     """
 
     def __init__(self, log: Callable[[int, bytes], None], now_s: Callable[[], float]) -> None:
         """log: has what scripts log, with Redis' number for how grave it is. now_s: the time."""
         self.is_spent = False
+        self._chunks_size_bytes = 0
         self._log, self._now_s = log, now_s
         self.allow()
         self._perform: Perform = _nobody
@@ -221,8 +225,14 @@ class Interpreter:
             self._perform = _nobody
             if not self.is_spent:
                 self._lua.set_max_memory(MEMORY_SIZE_BYTES_MAX + _MEMORY_SPARE_BYTES)
-            if self._lua.get_memory_used() > MEMORY_KEPT_SIZE_BYTES:
-                self._lua.gccollect()
+            self._clear()
+
+    def _clear(self) -> None:
+        """If a script has left much behind; what stays then is what was read."""
+        if self._lua.get_memory_used() > self._chunks_size_bytes + MEMORY_KEPT_SIZE_BYTES:
+            self._lua.gccollect()
+            self._chunks_size_bytes = self._lua.get_memory_used()
+            self.is_spent |= self._chunks_size_bytes > CHUNKS_SIZE_BYTES_MAX
 
     def _ended(self, sha: str, *, is_done: bool, result: Lua) -> tuple[bool, Value]:
         """What run answers."""
