@@ -1,7 +1,8 @@
 """Data directories of earlier versions, and of later ones, on real processes.
 
 tests/fixtures/data-v1.tar.gz was made by
-`python -m tests.fixtures.make tests/fixtures/data-v1.tar.gz`.
+`python -m tests.fixtures.make tests/fixtures/data-v1.tar.gz`; data-v2, whose log has segments of
+format 2, in the same way.
 """
 
 from __future__ import annotations
@@ -25,9 +26,9 @@ NOWHERE = "http://127.0.0.1:9"
 class Old(Cluster):
     """One node on the data directory of an earlier version."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, version: int) -> None:
         super().__init__(folder, 1, make.OPTIONS)
-        make.unpack(self.nodes[make.NODE].folder)
+        make.unpack(self.nodes[make.NODE].folder, version)
 
     def _command(self, node: LocalNode) -> list[str]:
         command = super()._command(node)
@@ -35,8 +36,11 @@ class Old(Cluster):
         return [*command[:at], "--join", NOWHERE, *command[at + 2 :]]
 
 
-def test_a_node_starts_on_the_data_of_version_1_and_goes_on(tmp_path: Path) -> None:
-    with Old(tmp_path) as cluster:
+@pytest.mark.parametrize("version", [1, 2])
+def test_a_node_starts_on_the_data_of_an_earlier_version_and_goes_on(
+    tmp_path: Path, version: int
+) -> None:
+    with Old(tmp_path, version) as cluster:
         name = cluster.start_all()
         assert {key: cluster.read(name, key) for key in make.KEYS} == make.KEYS
         assert cluster.read(name, make.LASTING[0]) == make.LASTING[1]
@@ -66,7 +70,7 @@ def test_a_node_starts_on_the_data_of_version_1_and_goes_on(tmp_path: Path) -> N
 def test_a_node_refuses_to_start_on_what_a_newer_version_wrote(
     tmp_path: Path, change: Callable[[Path], str]
 ) -> None:
-    cluster = Old(tmp_path)
+    cluster = Old(tmp_path, 1)
     node = cluster.nodes[make.NODE]
     said = change(node.folder)
     before = {path: path.read_bytes() for path in node.folder.glob("*/*")}

@@ -35,7 +35,7 @@ def files(folder: Path) -> dict[str, bytes]:
 def data_dir(tmp_path: Path) -> Path:
     """Of a node of the first version."""
     (tmp_path / "old").mkdir()
-    return make.unpack(tmp_path / "old")
+    return make.unpack(tmp_path / "old", 1)
 
 
 @pytest.fixture

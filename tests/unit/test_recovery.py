@@ -159,7 +159,7 @@ def test_what_nobody_may_have_committed_is_there_above_the_revisions_of_what_is_
 
 
 def test_all_of_an_older_log_counts_as_committed(tmp_path: Path) -> None:
-    folder = make.unpack(tmp_path)
+    folder = make.unpack(tmp_path, 1)
     disk = SystemDisk(folder)
     plan = recovery.plan(disk, REVISION_BUMP)
     assert plan.committed_index == plan.last.index > 0

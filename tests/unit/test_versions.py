@@ -46,7 +46,7 @@ from tests.unit.seats import hello, on_both_loops, seat, started, until, wire
 
 @pytest.fixture
 def data_dir(tmp_path: Path) -> Path:
-    return make.unpack(tmp_path)
+    return make.unpack(tmp_path, 1)
 
 
 def start_on(disk: SystemDisk) -> None:
