@@ -80,6 +80,16 @@ CONTROLS: Final = {
         "entries added again when nobody knows whether they were, judged as added once",
         {"workloads": ("resp-stream",), "faults": ("pause",), "fresh_tokens": True},
     ),
+    "resp-popped-entries": Control(
+        "entries given to consumers who need not acknowledge them, judged as never lost",
+        {
+            "workloads": ("resp-group",),
+            "faults": ("kill", "pause"),
+            "clients": 40,
+            "rate": 800.0,
+            "popped_jobs": True,
+        },
+    ),
     "resp-fresh-numbers": Control(
         "pipelines sent again under other numbers, judged as exactly once",
         {"workloads": ("resp-pipeline",), "faults": ("pause",), "fresh_tokens": True},

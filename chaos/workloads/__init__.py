@@ -9,6 +9,7 @@ from chaos.workloads.base import Workload
 from chaos.workloads.counter import Counter
 from chaos.workloads.lock import Locking
 from chaos.workloads.register import Register
+from chaos.workloads.resp_group import RespGroup
 from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import RespQueue
 from chaos.workloads.resp_register import RespRegister
@@ -37,6 +38,7 @@ WORKLOADS: Final[dict[str, type[Workload]]] = {
         RespPipeline,
         RespScript,
         RespStream,
+        RespGroup,
     )
 }
 """By the names that --workload takes."""

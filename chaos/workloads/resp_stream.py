@@ -67,7 +67,7 @@ class RespStream(Workload):
 
         async def read(api: Api) -> list[Entry]:
             found = await api.xread({real: last}, count=AT_ONCE, block=wait_ms)
-            return _entries(found)
+            return entries_of(found)
 
         seen = await client.attempt("read", key, last, client.redis.ask(read), lambda found: found)
         if seen:
@@ -86,7 +86,7 @@ class RespStream(Workload):
         return of_each(by_key(operations), _judge_key)
 
 
-def _entries(found: Api) -> list[Entry]:
+def entries_of(found: Api) -> list[Entry]:
     """Of the one stream that was asked for, as either protocol has them."""
     if not found:
         return []
@@ -95,7 +95,7 @@ def _entries(found: Api) -> list[Entry]:
     return [(id, fields[FIELD]) for id, fields in entries]
 
 
-def _order(id: str) -> Id:
+def order_of(id: str) -> Id:
     ms, _, number = id.partition("-")
     return int(ms), int(number)
 
@@ -142,7 +142,7 @@ class _Told:
     def __init__(self, adds: Sequence[Operation]) -> None:
         by_end = sorted((op for op in adds if op.ok), key=lambda op: op.completed_ns or 0)
         self._ends = [op.completed_ns or 0 for op in by_end]
-        self._ids = list(accumulate((_order(op.result) for op in by_end), max))
+        self._ids = list(accumulate((order_of(op.result) for op in by_end), max))
 
     def before(self, at_ns: int) -> Id:
         count = bisect_left(self._ends, at_ns)
@@ -152,7 +152,7 @@ class _Told:
 def _in_time(key: str, adds: Sequence[Operation], told: _Told) -> Iterator[Anomaly]:
     """Who begins when another one is done has the higher id."""
     for op in adds:
-        if op.ok and told.before(op.invoked_ns) > _order(op.result):
+        if op.ok and told.before(op.invoked_ns) > order_of(op.result):
             yield Anomaly(key, "an id is below one that was told before", (op,))
 
 
@@ -160,8 +160,8 @@ def _read(
     key: str, op: Operation, begun_ns: Mapping[str, int], told: _Told, final: Operation
 ) -> Iterator[Anomaly]:
     """It saw what is there from its place on, without a gap, and all that had to be."""
-    ids = [_order(id) for id, _ in final.result]
-    begin = bisect_right(ids, _order(op.argument))
+    ids = [order_of(id) for id, _ in final.result]
+    begin = bisect_right(ids, order_of(op.argument))
     seen, due = list(op.result), bisect_right(ids, told.before(op.invoked_ns)) - begin
     if list(map(tuple, seen)) != list(map(tuple, final.result[begin : begin + len(seen)])):
         yield Anomaly(key, "a reader has seen another stream", (op, final))

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from chaos.faults import clocks
+from chaos.workloads import WORKLOADS
 
 needs_clocks = pytest.mark.skipif(clocks.missing() is not None, reason=str(clocks.missing()))
 pytestmark = [pytest.mark.cluster, pytest.mark.slow]
@@ -64,7 +65,7 @@ def test_every_promise_holds_under_combined_faults(tmp_path: Path) -> None:
 def test_every_promise_holds_for_redis_clients(tmp_path: Path) -> None:
     code, verdict = chaos(
         tmp_path,
-        *("--workload", "resp-register,resp-queue,resp-txn,resp-pipeline,resp-script,resp-stream"),
+        *("--workload", ",".join(name for name in WORKLOADS if name.startswith("resp-"))),
         *("--faults", "kill,pause,partition", "--time", "8", "--seed", "7"),
     )
     assert (code, verdict["anomalies"], verdict["problems"]) == (0, [], [])
@@ -98,6 +99,7 @@ def test_every_promise_holds_while_members_come_and_go(tmp_path: Path) -> None:
         ("resp-no-watch", "is there in all, and not 500"),
         ("resp-read-before", "is there in all, and not 500"),
         ("resp-added-again", "is there 2 times"),
+        ("resp-popped-entries", "was given to nobody, and is lost"),
         ("resp-fresh-numbers", "increments were done before it began"),
         pytest.param("wall-clock", "it was gone after", marks=needs_clocks),
     ],

@@ -124,6 +124,11 @@ WITH_KEYS: Final = [
     [b"GEORADIUS_RO", b"a", b"1", b"2", b"3", b"km", b"STORE", b"b"],
     [b"GEOSEARCHSTORE", b"d", b"a", b"FROMMEMBER", b"m", b"BYRADIUS", b"1", b"m"],
     [b"PFCOUNT", b"a", b"b"],
+    [b"XREAD", b"COUNT", b"1", b"BLOCK", b"2", b"STREAMS", b"a", b"b", b"0", b"0"],
+    [b"XREADGROUP", b"GROUP", b"STREAMS", b"c", b"NOACK", b"streams", b"a", b"b", b">", b">"],
+    [b"XREADGROUP", b"NOACK", b"BLOCK", b"1", b"GROUP", b"g", b"c", b"STREAMS", b"a", b">"],
+    [b"XAUTOCLAIM", b"a", b"g", b"c", b"0", b"0"],
+    [b"XGROUP", b"CREATE", b"a", b"g", b"0"],
     [b"SORT_RO", b"a", b"GET", b"STORE"],
 ]
 

@@ -18,6 +18,8 @@ from redis.exceptions import (
 from chaos.history import Operation, Outcome
 from chaos.resp import Door, meaning, worst
 from chaos.workloads.base import Workload
+from chaos.workloads.resp_group import STREAM as GROUPED
+from chaos.workloads.resp_group import RespGroup
 from chaos.workloads.resp_pipeline import RespPipeline
 from chaos.workloads.resp_queue import TODO, RespQueue
 from chaos.workloads.resp_register import RespRegister
@@ -375,3 +377,69 @@ def test_a_stream_that_is_as_it_should_be(operations: list[Operation]) -> None:
 )
 def test_a_stream_with_a_fault(operations: list[Operation], sentence: str) -> None:
     assert sentence in sentences(RespStream, operations)
+
+
+# --- groups of consumers ------------------------------------------------------------------------
+
+
+def added(value: str, id: str | None, outcome: Outcome = OK) -> Operation:
+    return op("add", GROUPED, value, 0, 1, id, outcome)
+
+
+def got(
+    kind: str, process: int, begin: int, *entries: tuple[str, str], outcome: Outcome = OK
+) -> Operation:
+    found = list(map(list, entries))
+    return op(kind, GROUPED, None, begin, begin + 1, found, outcome, process)
+
+
+def done(process: int, begin: int, *values: str, outcome: Outcome = OK) -> Operation:
+    return op("done", GROUPED, list(values), begin, begin + 1, len(values), outcome, process)
+
+
+def left(last: str, pending: Sequence[str], *entries: tuple[str, str]) -> Operation:
+    result = {"entries": list(map(list, entries)), "pending": list(pending), "last": last}
+    return op("final", GROUPED, None, 90, 91, result)
+
+
+BOTH = [added("a", "1-0"), added("b", "1-1")]
+
+
+@pytest.mark.parametrize(
+    "operations",
+    [
+        [*BOTH, left("0-0", [], A, B), left("0-0", [], A, B)],
+        [*BOTH, got("take", 1, 2, A), done(1, 4, "a"), left("1-0", [], A, B)],
+        [*BOTH, got("take", 1, 2, A), left("1-0", ["1-0"], A, B)],
+        [*BOTH, got("take", 1, 2, outcome=UNKNOWN), left("1-1", ["1-0", "1-1"], A, B)],
+        [*BOTH, got("look", 1, 2, A), done(1, 4, "a", outcome=UNKNOWN), left("1-0", [], A, B)],
+        [*BOTH, got("take", 1, 2, A), got("look", 1, 4, A), left("1-0", ["1-0"], A, B)],
+        [*BOTH, got("look", 1, 5, A), done(1, 4, "a"), left("1-0", [], A, B)],
+        [added("a", None, UNKNOWN), left("0-0", [])],
+        [added("a", None, FAIL), left("0-0", [])],
+    ],
+)
+def test_a_group_that_is_as_it_should_be(operations: list[Operation]) -> None:
+    assert sentences(RespGroup, operations) == ""
+
+
+@pytest.mark.parametrize(
+    ("operations", "sentence"),
+    [
+        ([*BOTH, left("1-0", [], A, B)], "'a' was given to nobody, and is lost"),
+        ([*BOTH, left("0-0", [], A)], "'b' was added, and is not there"),
+        ([added("a", None, FAIL), left("0-0", [], A)], "'a' was refused, and is there"),
+        ([added("a", None, FAIL), got("take", 1, 2, A)], "'a' was refused, and yet given"),
+        ([got("take", 1, 2, A)], "'a' is nobody's"),
+        ([*BOTH, got("take", 1, 2, A), got("take", 1, 4, A)], "'a' was given twice"),
+        ([*BOTH, got("take", 1, 2, A), got("look", 2, 4, A)], "'a' came to two consumers"),
+        (
+            [*BOTH, got("take", 1, 2, A), done(1, 4, "a"), got("look", 1, 6, A)],
+            "'a' was acknowledged, and came back",
+        ),
+        ([*BOTH, done(1, 4, "a"), left("1-0", ["1-0"], A, B)], "'a' was acknowledged, and is pend"),
+        ([left("0-0", []), left("1-0", [])], "two nodes have not the same group"),
+    ],
+)
+def test_a_group_with_a_fault(operations: list[Operation], sentence: str) -> None:
+    assert sentence in sentences(RespGroup, operations)
