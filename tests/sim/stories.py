@@ -109,14 +109,10 @@ def a_lost_disk_may_vote(world: World) -> None:
     Together they do not have what was acknowledged meanwhile.
     """
     world.profile = replace(world.profile, **CALM, wipe_rate=0.0, disk_failure_rate=0.0)
-    world.schedule.at(PARTED_S, _lose_a_disk, world)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _lose_a_disk)
 
 
-def _lose_a_disk(world: World) -> None:
-    leader = _leader(world)
-    if leader is None:
-        world.schedule.after(WATCH_S, _lose_a_disk, world)
-        return
+def _lose_a_disk(world: World, leader: Member) -> None:
     victim, away = (name for name in world.names if name != leader.name)
     _isolate(world, away)
 
@@ -134,14 +130,10 @@ def _lose_a_disk(world: World) -> None:
 def a_change_is_truncated(world: World) -> None:
     """A leader is cut off, and changes a member: which nobody else ever hears of."""
     world.profile = replace(world.profile, **CALM, wipe_rate=0.0, disk_failure_rate=0.0)
-    world.schedule.at(PARTED_S, _change_alone, world)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _change_alone)
 
 
-def _change_alone(world: World) -> None:
-    leader = _leader(world)
-    if leader is None:
-        world.schedule.after(WATCH_S, _change_alone, world)
-        return
+def _change_alone(world: World, leader: Member) -> None:
     _isolate(world, leader.name)
     change = Change("update", leader.name, http="nowhere:1")
     leader.later(0, leader.change, change, lambda outcome: None)
@@ -204,14 +196,10 @@ def what_was_acknowledged_is_lost(world: World) -> None:
     """
     _ends(world)
     world.ending.interrupted = True
-    world.schedule.at(PARTED_S, _part_from_the_leader, world)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _part_from_the_leader)
 
 
-def _part_from_the_leader(world: World) -> None:
-    leader = _leader(world)
-    if leader is None:
-        world.schedule.after(WATCH_S, _part_from_the_leader, world)
-        return
+def _part_from_the_leader(world: World, leader: Member) -> None:
     world.ending.left = [leader.name]
     _isolate(world, leader.name)
     for after_s in PROPOSED_S:
@@ -225,14 +213,10 @@ def who_was_away_is_left(world: World) -> None:
     had just been started, and has committed nothing since.
     """
     _ends(world)
-    world.schedule.at(PARTED_S, _leave_one_behind, world)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _leave_one_behind)
 
 
-def _leave_one_behind(world: World) -> None:
-    leader = _leader(world)
-    if leader is None:
-        world.schedule.after(WATCH_S, _leave_one_behind, world)
-        return
+def _leave_one_behind(world: World, leader: Member) -> None:
     away, *others = sorted(set(world.names) - {leader.name})
     world.ending.left = [away]
     _isolate(world, away)
@@ -345,14 +329,10 @@ def truncated_entries_are_read(world: World) -> None:
     world.profile = replace(
         world.profile, client_gap_s=0.1, chunk_size_bytes=1000, **disk, **links, **CALM
     )
-    world.schedule.at(PARTED_S, _write_alone, world)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _write_alone)
 
 
-def _write_alone(world: World) -> None:
-    leader = _leader(world)
-    if leader is None:
-        world.schedule.after(WATCH_S, _write_alone, world)
-        return
+def _write_alone(world: World, leader: Member) -> None:
     _isolate(world, leader.name)
     for after_s in PROPOSED_S:
         leader.later(after_s, world.clients.propose, leader)
@@ -384,6 +364,14 @@ def logs_are_cut_while_they_are_read(world: World) -> None:
         client_gap_s=0.02,
         chunk_size_bytes=1000,
     )
+
+
+def _await_a_leader(world: World, act: Callable[[World, Member], None]) -> None:
+    leader = _leader(world)
+    if leader is None:
+        world.schedule.after(WATCH_S, _await_a_leader, world, act)
+    else:
+        act(world, leader)
 
 
 def _leader(world: World) -> Member | None:
