@@ -134,7 +134,7 @@ def done_again(machine: Machine, rehearsed: Rehearsed) -> list[Value] | None:
     return None if reply.status is Status.FAILED else list(reply.values)
 
 
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 @given(st.lists(BEGINNING, max_size=6), STEPS)
 def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
     machine = begun()
@@ -162,6 +162,7 @@ def test_a_rehearsal(beginning: list[Call], steps: list[Step]) -> None:
     assert b"".join(machine.dump()) == b"".join(other.dump())
 
 
+@settings(deadline=None)
 @given(
     st.lists(BEGINNING, min_size=1, max_size=6),
     STEPS,
