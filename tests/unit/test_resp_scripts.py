@@ -129,6 +129,20 @@ def test_a_numbered_transaction_with_a_script() -> None:
     run(test())
 
 
+def test_a_numbered_transaction_is_the_same_wherever_its_script_is_known() -> None:
+    async def test() -> None:
+        async with served() as (_, client):
+            for _ in range(2):
+                await client.call("CLIENT", "IDEMPOTENCY", "me", "1", answer=OK)
+                await client.call("MULTI", answer=OK)
+                await client.call("INCR", "b", answer=QUEUED)
+                await client.call("EVALSHA", NAME.upper(), "1", "a", answer=QUEUED)
+                await client.call("EXEC", answer=b"*2\r\n:1\r\n" + NO_SCRIPT)
+                await client.call("EVAL", INCREMENT, "1", "a", answer=b":1\r\n")
+
+    run(test())
+
+
 def test_nothing_is_done_behind_a_script_without_an_answer() -> None:
     async def test() -> None:
         async with served() as (door, client):

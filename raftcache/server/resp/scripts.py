@@ -13,7 +13,8 @@ from raftcache.server.resp.client import Client, Idempotency
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
-from raftcache.service.scripting.acts import Act, Part, ScriptCall
+from raftcache.service.scripting.acts import Act, ScriptCall
+from raftcache.service.scripting.answers import sha_of
 from raftcache.service.scripting.library import Script
 from raftcache.service.scripting.scripts import Scripts
 from raftcache.service.wording import NOT_BEGUN, is_open, once_of
@@ -63,7 +64,7 @@ class ScriptCalls:
     ) -> None:
         """As Redis.transact, with scripts among the calls."""
         parts = [self._part(client, call) if call[0] in RUNNING else tuple(call) for call in calls]
-        once = None if client.idempotency is None else _once(client.idempotency, parts)
+        once = None if client.idempotency is None else _once(client.idempotency, calls)
         self._scripts.run(Act(parts, done, watched, client.wrote, once))
 
     def _part(self, client: Client, call: Request) -> ScriptCall | Failure:
@@ -103,7 +104,7 @@ class ScriptCalls:
             done(NOT_BEGUN)
         else:
             numbers.awaits_script = False
-            once = _once(numbers, [part])
+            once = _once(numbers, [call])
             self._scripts.run(Act((part,), _first(_holding(numbers, done)), {}, client.wrote, once))
 
     def _load(self, client: Client, call: Request) -> Value:
@@ -125,16 +126,18 @@ def _first(done: Done) -> Callable[[Value], None]:
     return lambda answers: done(answers[0] if isinstance(answers, list) else answers)
 
 
-def _once(numbers: Idempotency, parts: Sequence[Part]) -> Once:
-    """The next number stands for these parts; for a script, whether its source came or its name."""
-    calls = [_named(part) if isinstance(part, ScriptCall) else part for part in parts]
-    known = tuple(call for call in calls if not isinstance(call, Failure))
-    return once_of(numbers.next(), known, atomic=True)
+def _once(numbers: Idempotency, calls: Sequence[Request]) -> Once:
+    """The next number stands for these calls; for a script, whether its source came or its name.
+
+    Whatever this node knows: another one may be asked again.
+    """
+    named = [_named(call) if call[0] in RUNNING else tuple(call) for call in calls]
+    return once_of(numbers.next(), tuple(named), atomic=True)
 
 
-def _named(part: ScriptCall) -> Call:
-    count = b"%d" % len(part.keys)
-    return (b"EVALSHA", part.script.sha.encode(), count, *part.keys, *part.arguments)
+def _named(call: Request) -> Call:
+    sha = call[1].lower() if call[0].startswith(b"EVALSHA") else sha_of(call[1])
+    return (b"EVALSHA", sha, *call[2:])
 
 
 def _holding(numbers: Idempotency, done: Done) -> Done:
