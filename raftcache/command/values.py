@@ -169,10 +169,11 @@ def _unmark(marked: Value) -> Value:
         case "failure":
             (text,) = parts
             return Failure(text if isinstance(text, str) else text.decode(errors="surrogateescape"))
-        case "verbatim":
-            return Verbatim(*parts)
-        case "digits":
-            return Digits(*parts)
+        case "verbatim" | "digits":
+            (text,) = parts
+            if not isinstance(text, bytes):
+                raise TypeError(f"{kind} of {type(text).__name__}")
+            return Verbatim(text) if kind == "verbatim" else Digits(text)
         case "nil":
             return NIL_ARRAY
     values = [_unmark(part) for part in parts]

@@ -33,6 +33,7 @@ from raftcache.command.once import Once
 from raftcache.command.replies import Reply
 from raftcache.command.values import (
     NIL_ARRAY,
+    Digits,
     Entries,
     Failure,
     Members,
@@ -187,7 +188,7 @@ class OddWords(OddCalls):
             lambda: dice.choice((0.1, -0.0, float("inf"), float("nan"), 1e308)),
             lambda: dice.choice((True, False, None, NIL_ARRAY)),
             lambda: Failure(dice.choice(("ERR no", "", "\udcff\udc80", "\u00e9", "ERR \udcc3"))),
-            lambda: Verbatim(b"text\xff"),
+            lambda: dice.choice((Verbatim(b"text\xff"), Digits(b"1.50"))),
         ]
         if depth < 4:
             more = [self.value(depth + 1) for _ in range(dice.randrange(4))]

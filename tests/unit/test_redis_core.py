@@ -431,6 +431,8 @@ def test_of_however_many_calls_it_is_remembered_that_they_answer_too_much(
         packed([["failure"]]),
         packed([["failure", 5]]),
         packed([["verbatim", b"a", b"b"]]),
+        packed([["verbatim", "a"]]),
+        packed([["digits", 1]]),
         packed([["dict", ["list"], 1]]),
         packed([{}]),
         packed([{(): 1}]),
