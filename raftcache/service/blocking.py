@@ -19,6 +19,7 @@ are told so.
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
@@ -31,7 +32,7 @@ from raftcache.service.calls import settle
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.service.lines import Line, Waiter, together
-from raftcache.service.wording import WRONG_TYPE, once_of, values_of
+from raftcache.service.wording import MISTAKE, WRONG_TYPE, once_of, values_of
 from raftcache.state.items import LIST, STREAM, ZSET
 from raftcache.state.machine import Machine
 from raftcache.state.redis import group_reads, waits
@@ -41,6 +42,8 @@ from raftcache.state.redis.stream_reads import Reading
 from raftcache.state.redis.waits import LineName
 
 T = TypeVar("T")
+
+logger = logging.getLogger("raftcache.redis")
 
 PLACES_MAX: Final = 1 << 18
 """In all lines of this node, about 300 bytes each; a call has one for each of its keys."""
@@ -169,6 +172,9 @@ class Blocking:
             return self._machine.look(self._kv.now_ms(), reader)
         except Refuse as refusal:
             return Failure(refusal.text)
+        except Exception:  # whoever waits must hear something
+            logger.exception("unexpected error")
+            return MISTAKE
 
     def _became_fresh(self, waiter: Waiter, refused: RaftcacheError | None) -> None:
         if refused is not None or self._stopped:

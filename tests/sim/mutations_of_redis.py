@@ -140,7 +140,7 @@ MUTATIONS: Final = (
     Mutation("rows of what is gone are not freed", rows_not_freed, "redis", 3),
     Mutation("calls tried again are done again", done_again, "redis", 5),
     Mutation("what scripts saw is not compared", unguarded_scripts, "redis", 12),
-    Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 3),
+    Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 16, first=44),
     Mutation("what was rehearsed stays", scripts_with_traces, "redis", 3),
     Mutation("a group forgets what it was given", groups_begin_again, "redis", 3),
     Mutation("what a consumer was given is not pending", nothing_pending, "redis", 8),

@@ -34,10 +34,10 @@ from raftcache.service.scripting.structs import FORMAT_SIZE_BYTES_MAX
 from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
 from raftcache.state.items import GROUPS_MAX
 from raftcache.state.redis.geo_search import DISTANCE_COST, PLACE_COST
-from raftcache.state.redis.group_reads import GIVEN_MAX, GIVEN_SIZE_BYTES
 from raftcache.state.redis.hyperloglog import COUNTED_MAX, SPARSE_SIZE_BYTES_MAX
 from raftcache.state.redis.sketches import HASHED_BYTES_PER_ELEMENT, SKETCH_COST
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
+from raftcache.state.redis.stream_groups import GIVEN_MAX, GIVEN_SIZE_BYTES
 from raftcache.state.rows import NAME_SIZE_BYTES_MAX
 from tests.differential.judge import DIFFERENCES
 
@@ -89,7 +89,7 @@ def test_limits_are_told_as_they_are() -> None:
     assert f"1 to {KEY_SIZE_BYTES_MAX} bytes" in told
     assert f"may look at | {RANGE_KEYS_MAX:,} |" in told
     given = f"{GIVEN_MAX:,}, and no more behind the first {GIVEN_SIZE_BYTES >> 20} MiB"
-    assert f"is given of each stream | {given}" in told
+    assert f"one `XAUTOCLAIM` claims | {given}" in told
     assert f"a group, or of a consumer | {GROUPS_MAX}; {NAME_SIZE_BYTES_MAX >> 10} KiB |" in told
     assert f"| {KEYS_FOUND_MAX:,}, and {KEYS_FOUND_SIZE_BYTES_MAX >> 20} MiB |" in told
     assert f"`SCAN` | {GLOB_SIZE_BYTES_MAX} bytes |" in told

@@ -13,10 +13,10 @@ from raftcache.errors import Corrupt
 from raftcache.state import image, items
 from raftcache.state.items import GROUPS_MAX
 from raftcache.state.machine import Machine
-from raftcache.state.redis import group_reads
-from raftcache.state.redis.group_reads import GIVEN_MAX
+from raftcache.state.redis import group_calls, group_reads
 from raftcache.state.redis.parsing import WRONG_TYPE
 from raftcache.state.redis.store import ROWS_TOUCHED_MAX
+from raftcache.state.redis.stream_groups import GIVEN_MAX
 from raftcache.state.rows import ROWS_FREED_PER_ENTRY, Rows
 from raftcache.state.state import State
 from tests.unit.test_machine import do
@@ -199,10 +199,28 @@ def test_how_much_one_call_is_given(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(ids(said(machine, "XREADGROUP GROUP g a COUNT 99999 STREAMS s >")[0])) == 10
     assert len(ids(said(machine, "XREADGROUP GROUP g a STREAMS s 0")[0])) == GIVEN_MAX
     assert len(ids(said(machine, f"XREADGROUP GROUP g a STREAMS s {GIVEN_MAX}")[0])) == 10
+    said(machine, f"XGROUP SETID s g {GIVEN_MAX - 5}", "XGROUP CREATE t g 0 MKSTREAM")
+    said(machine, *[f"XADD t {number} f v" for number in range(1, 13)])
+    monkeypatch.setattr(group_reads, "GIVEN_MAX", 10)
+    found = [said(machine, "XREADGROUP GROUP g b STREAMS s t > >")[0] for _ in range(4)]
+    assert [len(ids(each)) for each in found[:3]] == [10, 10, 7]
+    assert [[key for key, _ in each.pairs] for each in found[:3]] == [[b"s"], [b"s", b"t"], [b"t"]]
+    assert found[3] is NIL_ARRAY
     monkeypatch.setattr(group_reads, "GIVEN_SIZE_BYTES", 8)
     said(machine, "XGROUP SETID s g 0")
     assert len(ids(said(machine, "XREADGROUP GROUP g b STREAMS s >")[0])) == 4
     assert len(ids(said(machine, "XREADGROUP GROUP g b STREAMS s 0")[0])) == 4
+
+
+def test_how_much_one_call_claims(monkeypatch: pytest.MonkeyPatch) -> None:
+    machine = grouped(GIVEN_MAX + 10)
+    given(machine, GIVEN_MAX + 10)
+    [[cursor, claimed, _]] = said(machine, "XAUTOCLAIM s g b 0 - COUNT 99999")
+    assert (cursor, len(claimed)) == (b"%d-0" % (GIVEN_MAX + 1), GIVEN_MAX)
+    assert len(said(machine, f"XAUTOCLAIM s g b 0 {cursor.decode()} COUNT 99999")[0][1]) == 10
+    monkeypatch.setattr(group_calls, "GIVEN_SIZE_BYTES", 8)
+    [[cursor, claimed, _]] = said(machine, "XAUTOCLAIM s g a 0 - COUNT 100")
+    assert (cursor, len(claimed)) == (b"5-0", 4)
 
 
 def test_a_consumer_with_too_much_is_not_deleted_at_once() -> None:

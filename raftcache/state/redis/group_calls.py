@@ -14,9 +14,12 @@ from raftcache.state import notes
 from raftcache.state.redis.parsing import SYNTAX, Refuse, integer, shown
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.redis.stream_groups import (
+    GIVEN_MAX,
+    GIVEN_SIZE_BYTES,
     READ_UNKNOWN,
     Consumer,
     Group,
+    Left,
     Pending,
     create_group,
     destroy_group,
@@ -320,23 +323,25 @@ def _xautoclaim(store: Store, args: tuple[bytes, ...]) -> Value:
     group = group_of(store, key, name)
     if group is None:
         raise no_group(key, name)
-    looks_left = count * LOOKS_PER_CLAIM
+    looks_left, left = count * LOOKS_PER_CLAIM, Left(min(count, GIVEN_MAX), GIVEN_SIZE_BYTES)
     claimed: list[Value] = []
     deleted: list[Value] = []
     pending: Pending | None = None
     walk = group.walk(start, ID_MAX, most=looks_left + 1)
     for pending in walk:
-        if not (looks_left and len(claimed) + len(deleted) < count):
+        if not looks_left or left.is_nothing:
             break
         looks_left -= 1
         entry = group.stream.entry(pending.number)
         if entry is None:
             group.drop(pending)
             deleted.append(text_of(pending.number))
+            left.take(())
         elif store.now_ms - pending.delivered_ms >= idle_ms:
             deliveries = pending.deliveries + (not just_ids)
             group.give(pending.number, group.seen(consumer), store.now_ms, deliveries)
             claimed.append(entry[0] if just_ids else entry)
+            left.take(entry[1])
     else:
         pending = None
     return [text_of(0 if pending is None else pending.number), claimed, deleted]

@@ -14,16 +14,17 @@ from raftcache.state.items import STREAM
 from raftcache.state.redis.group_calls import group_of, no_group
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import Handler, Store
-from raftcache.state.redis.stream_groups import Group, advance, find_group
+from raftcache.state.redis.stream_groups import (
+    GIVEN_MAX,
+    GIVEN_SIZE_BYTES,
+    Group,
+    Left,
+    advance,
+    find_group,
+)
 from raftcache.state.redis.stream_ids import read_id
 from raftcache.state.redis.stream_reads import Reading, read_xread
 from raftcache.state.redis.stream_rows import ID_MAX, Stream, text_of
-
-GIVEN_MAX: Final = 5000
-"""Entries that one call is given of each key, whatever its COUNT: each takes two rows."""
-
-GIVEN_SIZE_BYTES: Final = 8 << 20
-"""It is given no more behind them, of each key."""
 
 GIVEN_WAITING_MAX: Final = 1000
 """Entries that a call without COUNT is given if it has waited, as in Redis."""
@@ -67,49 +68,49 @@ def _has_new(group: Group) -> bool:
 
 def _xreadgroup(store: Store, args: tuple[bytes, ...]) -> Value:
     """It does not wait here: see service/blocking.py."""
-    asked = read_xread(args, of_group=True)
+    asked, left = read_xread(args, of_group=True), Left(GIVEN_MAX, GIVEN_SIZE_BYTES)
     pairs: list[tuple[Value, Value]] = []
     for key, (group, behind) in zip(asked.keys, begins(store, asked), strict=True):
+        if left.is_nothing:
+            break  # the other keys have their turn with the next call
         if behind != _NEW:
-            pairs.append((key, _tell_again(group, asked, behind)))
+            pairs.append((key, _tell_again(group, asked, behind, left)))
         elif _has_new(group):
-            pairs.append((key, _give(group, asked)))
+            pairs.append((key, _give(group, asked, left)))
     return Entries(pairs) if pairs else NIL_ARRAY
 
 
-def _give(group: Group, asked: Reading) -> list[Value]:
+def _give(group: Group, asked: Reading, left: Left) -> list[Value]:
     """What is new, which is the consumer's from now on."""
     stream = group.stream
     consumer, now_ms = group.seen(asked.consumer), stream.store.now_ms
     given: list[Value] = []
-    size_bytes = 0
-    for entry in stream.walk(group.last + 1, min(asked.count or GIVEN_MAX, GIVEN_MAX)):
-        number, fields = entry
+    for number, fields in stream.walk(group.last + 1, min(asked.count or left.count, left.count)):
         advance(group, number)
         if not asked.keeps_none:
             group.give(number, consumer, now_ms, 1)
         given.append([text_of(number), fields])
-        size_bytes += sum(map(len, fields))
-        if size_bytes >= GIVEN_SIZE_BYTES:
+        left.take(fields)
+        if left.is_nothing:
             break
     return given
 
 
-def _tell_again(group: Group, asked: Reading, behind: int) -> list[Value]:
+def _tell_again(group: Group, asked: Reading, behind: int, left: Left) -> list[Value]:
     """What the consumer has been given and not acknowledged; what is gone has no fields."""
     consumer, now_ms = group.seen(asked.consumer), group.stream.store.now_ms
-    count = min(asked.count or GIVEN_MAX, GIVEN_MAX)
+    count = min(asked.count or left.count, left.count)
     told: list[Value] = []
-    size_bytes = 0
     for pending in islice(group.walk(behind + 1, ID_MAX, consumer, count), count):
         entry = group.stream.entry(pending.number)
         if entry is None:
             told.append([text_of(pending.number), NIL_ARRAY])
+            left.take(())
             continue
         group.give(pending.number, consumer, now_ms, pending.deliveries + 1)
         told.append(entry)
-        size_bytes += sum(map(len, entry[1]))
-        if size_bytes >= GIVEN_SIZE_BYTES:
+        left.take(entry[1])
+        if left.is_nothing:
             break
     return told
 

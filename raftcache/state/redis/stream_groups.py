@@ -13,7 +13,7 @@ So what is pending is in the order of ids, and an entry given or acknowledged co
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Final, NamedTuple
 
@@ -37,6 +37,12 @@ from raftcache.state.rows import NAME_SIZE_BYTES_MAX, prefix_of
 
 READ_UNKNOWN: Final = -1
 """How many entries a group has read, if nobody can say."""
+
+GIVEN_MAX: Final = 5000
+"""Entries that one call is given, or claims, whatever its COUNT and keys: each takes two rows."""
+
+GIVEN_SIZE_BYTES: Final = 8 << 20
+"""It is given no more behind them."""
 
 ROWS_AT_A_TIME: Final = 100
 """That are walked before anything may be changed."""
@@ -70,6 +76,22 @@ class Pending(NamedTuple):
     consumer: int
     delivered_ms: int
     deliveries: int
+
+
+class Left(Struct):
+    """What a call may still be given, or claim."""
+
+    count: int
+    size_bytes: int
+
+    @property
+    def is_nothing(self) -> bool:
+        return self.count <= 0 or self.size_bytes <= 0
+
+    def take(self, fields: Sequence[bytes]) -> None:
+        """An entry with these is given."""
+        self.count -= 1
+        self.size_bytes -= sum(map(len, fields))
 
 
 class Group:
