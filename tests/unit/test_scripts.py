@@ -424,6 +424,22 @@ async def test_a_script_may_change_more_than_a_transaction() -> None:
     assert node.do("DBSIZE", "GET a") == [1, b"2"]
 
 
+@on_loop
+async def test_that_a_quota_is_reached_is_said_of_a_fresh_state() -> None:
+    node = Node()
+    node.kv.write(SetQuota(b"p:", 0), lambda outcome: None)
+    node.kv.holding = True
+    source = "redis.pcall('SET', 'p:a', 1) return redis.call('SET', 'b', 1)"
+    node.begin(node.part(source))
+    await node.until(lambda: node.kv.held)
+    assert not node.proposed, "a round comes first"
+    node.kv.holding = False
+    node.kv.write(SetQuota(b"p:", 1), lambda outcome: None)  # acknowledged before it is over
+    node.kv.release()
+    assert await node.ended(1) == [["OK"]]
+    assert node.do("EXISTS p:a b b") == [3]
+
+
 @pytest.mark.parametrize("is_numbered", [False, True])
 def test_what_no_key_guards_must_not_come_between(is_numbered: bool) -> None:
     """Else a part of the script would be done, and the whole of it answered."""

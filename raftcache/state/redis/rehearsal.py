@@ -18,7 +18,7 @@ from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure, Value, pack_values
 from raftcache.state.changes import Changes, Mark
 from raftcache.state.items import Stored
-from raftcache.state.redis.store import Spent, Store
+from raftcache.state.redis.store import OVER_QUOTA, Spent, Store
 from raftcache.state.redis.streams import with_id
 
 MISUSED: Final = Failure("ERR this idempotency number stands for another command")
@@ -74,6 +74,7 @@ class Rehearsal:
         value = self._perform(call)
         if type(value) is Failure:
             store.throws, store.came = throws, came  # what it looked at counts all the same
+            self.is_loose |= value.text.startswith(OVER_QUOTA)
         elif is_write or call[0] in DICED:
             self.deeds.append(with_id(call, value))
             self.values.append(value)

@@ -30,6 +30,9 @@ BYTES_READ_MAX: Final = 64 << 20
 """Of values and names that the calls of one Calls may look at together, or one call that only
 reads: what they answer is held in memory, and if it went through the log, on every node."""
 
+OVER_QUOTA: Final = "OOM the quota"
+"""How a refusal by a quota begins."""
+
 KEEP: Final = -1
 """A deadline: the one that the key has."""
 
@@ -219,7 +222,7 @@ class Store:
         write = self.changes.write
         reply = write(key, found, deadline_ms, content_type, value, 0, lease, kind)
         if reply.status > Status.CHANGED:
-            raise Refuse(f"OOM the quota of the prefix of {reply.number} bytes is reached")
+            raise Refuse(f"{OVER_QUOTA} of the prefix of {reply.number} bytes is reached")
         if found is None and not is_told:
             self.notify(NEW, b"new", key)
 
