@@ -518,6 +518,19 @@ def test_a_lone_call_without_memory_stops_the_node(
         calls(machine, "GET a")
 
 
+@pytest.mark.parametrize("answer", [1 << 64, object()], ids=["number", "object"])
+def test_an_answer_that_cannot_be_remembered_is_a_mistake(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch, answer: Value
+) -> None:
+    """It would stop every node, after the calls before it had been done."""
+    monkeypatch.setitem(execute.HANDLERS, b"GET", lambda store, args: answer)
+    once, before = Once(b"t", bytes(16)), machine.revision
+    mistakes = values(machine, "SET a 1", "GET a", atomic=True, once=once)
+    assert all(str(mistake.text).startswith("ERR internal error: ") for mistake in mistakes)
+    assert machine.revision == before
+    assert values(machine, "SET a 1", "GET a", atomic=True, once=once) == mistakes
+
+
 def test_a_rehearsal_without_memory_fails(machine: Machine) -> None:
     calls(machine, "BAG bag m")
     before = machine.digest

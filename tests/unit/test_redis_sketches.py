@@ -7,9 +7,11 @@ from typing import Final
 
 import pytest
 
-from raftcache.command.calls import NEWER_CALLS
+from raftcache.command.calls import NEWER_CALLS, CallsSince
+from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
+from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure
-from raftcache.command.words import Put
+from raftcache.command.words import Once, Put
 from raftcache.state.machine import Machine
 from raftcache.state.redis import hyperloglog, sketches
 from raftcache.state.redis.hyperloglog import (
@@ -147,6 +149,21 @@ def test_what_is_corrupt_is_refused(runs: bytes) -> None:
     assert said(machine, "PFADD k a", "PFMERGE d k", "PFMERGE k") == [corrupt] * 3
     assert [read(machine, line) for line in ("PFCOUNT k", "PFCOUNT none k")] == [corrupt] * 2
     assert machine.revision == before
+
+
+@pytest.mark.parametrize("rank", [0, 41, 50, 51])
+def test_an_estimate_of_registers_that_nothing_makes_is_a_number_of_64_bits(rank: int) -> None:
+    """Else no node could remember the answer of a numbered call, and each would stop at it."""
+    machine = Machine()
+    registers = bytearray([60]) * REGISTERS
+    registers[0] = rank
+    do(machine, Put(b"k", EMPTY[:4] + bytes(11) + b"\x80" + hyperloglog._packed(registers)))
+    calls = (b"PFCOUNT", b"k"), (b"PFCOUNT", b"k", b"k"), (b"SET", b"a", b"1")
+    once = Once(b"t", bytes(16))
+    reply = do(machine, CallsSince(calls, SIZE_MAX, True, once=once, since=INTEGER_MAX))
+    assert isinstance(reply, CallsReply)
+    assert reply.values[2] == "OK"
+    assert all(INTEGER_MIN <= value <= INTEGER_MAX for value in reply.values[:2])
 
 
 def test_one_call_has_bounds() -> None:

@@ -119,6 +119,16 @@ def _mistake(error: Exception) -> Failure:
     return Failure(f"ERR internal error: {type(error).__name__}")
 
 
+def _packed_size_bytes(values: Sequence[Value]) -> int | Failure:
+    """Of answers that are to be remembered; a mistake if they cannot be."""
+    try:
+        return len(pack_values(values))
+    except MemoryError:
+        raise
+    except Exception as error:
+        return _mistake(error)
+
+
 def _goes_on(command: Calls, values: Sequence[Value]) -> bool:
     """Whether this is an attempt that took nothing, of a call that waits for something to take."""
     is_waiting = not command.atomic and command.calls[0][0] in waits.NAMES
@@ -209,7 +219,11 @@ class CallCommands:
             return self._undo_other()
         if isinstance(command, CallsAnswered):
             values = list(unpack_values(command.answers))
-        if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
+        size_bytes = _packed_size_bytes(values)
+        if isinstance(size_bytes, Failure):
+            self._changes.undo()
+            return self._succeed(before, [size_bytes] * len(values))
+        if size_bytes > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
             self._changes.undo()
             return self._refuse_too_large(len(values))
         self._changes.commit()

@@ -128,6 +128,7 @@ def highest(one: bytearray, other: bytearray) -> bytearray:
 
 # Estimating.
 
+_FAR: Final = float(1 << 63)
 _ALPHA: Final = 0.721347520444481703680
 
 
@@ -156,16 +157,19 @@ def _tau(x: float) -> float:
 
 
 def estimate(registers: bytearray) -> int:
-    """How many different elements there were; of registers that no elements make, any number."""
+    """How many different elements there were; of registers that no elements make, any number.
+
+    In any case one of 64 bits: a number that is none of these has no place in an answer.
+    """
     counts = [registers.count(rank) for rank in range(_RANK_BITS + 2)]
     m = float(REGISTERS)
     z = m * _tau((m - counts[_RANK_BITS + 1]) / m)
     for count in counts[_RANK_BITS:0:-1]:
         z = (z + count) * 0.5
     z += m * _sigma(counts[0] / m)
-    if z == 0:
-        return INTEGER_MIN  # of infinity, as processors have it
-    number = _ALPHA * m * m / z
+    number = _ALPHA * m * m / z if z else math.inf
+    if number >= _FAR:
+        return INTEGER_MIN  # as processors have it
     return int(number) + (number - int(number) >= 0.5)
 
 
