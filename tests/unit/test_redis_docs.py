@@ -15,7 +15,11 @@ from raftcache.service.lateness import LATE_S_MAX
 from raftcache.service.pubsub import PATTERNS_MAX, SUBSCRIPTIONS_MAX, WAITING_SIZE_BYTES_MAX
 from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
 from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX
-from raftcache.service.scripting.answers import READ_SIZE_BYTES_MAX, WRITTEN_MAX
+from raftcache.service.scripting.answers import (
+    GIVEN_SIZE_BYTES_MAX,
+    READ_SIZE_BYTES_MAX,
+    WRITTEN_MAX,
+)
 from raftcache.service.scripting.interpreter import (
     LOOKS_MAX,
     MEMORY_SIZE_BYTES_MAX,
@@ -104,6 +108,9 @@ def test_limits_are_told_as_they_are() -> None:
     )
     assert f"texts of {READ_SIZE_BYTES_MAX >> 20} MiB; some {WRITTEN_MAX:,} values" in told
     assert f"| {REPLY_ELEMENTS_MAX:,} values, {REPLY_DEPTH_MAX} tables" in told
+    given = f"{GIVEN_SIZE_BYTES_MAX >> 20} MiB"
+    assert f"in each other; strings of {given} in all" in told
+    assert f"also within tables | {given} |" in told
     places = ELEMENTS_READ_MAX // PLACE_COST, ELEMENTS_READ_MAX // (PLACE_COST + DISTANCE_COST)
     assert f"| {places[0]:,}; {places[1]:,} |" in told
     sketches = ELEMENTS_READ_MAX // SKETCH_COST, ELEMENTS_READ_MAX * HASHED_BYTES_PER_ELEMENT

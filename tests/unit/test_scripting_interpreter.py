@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from raftcache.command.values import Failure, Members, Pairs, Value, Verbatim
-from raftcache.service.scripting.answers import sha_of
+from raftcache.service.scripting.answers import GIVEN_SIZE_BYTES_MAX, GIVEN_TOO_LARGE, sha_of
 from raftcache.service.scripting.cjson import DEPTH_MAX
 from raftcache.service.scripting.interpreter import (
     NO_MEMORY,
@@ -112,7 +112,7 @@ def test_a_script_whose_steps_take_long(run: Run) -> None:
         "return string.rep('x', 1e9)",
         "local t = {} for i = 1, 1e7 do t[i] = {} end",
         "local s = 'x' while true do s = s .. s end",
-        "local t = {} for i = 1, 1e7 do t[i] = cjson.decode('[[[]]]') end",
+        "local t = {} for i = 1, 1e7 do t[i] = cjson.decode('[[[],[],[]]]') end",
     ],
 )
 def test_a_script_that_takes_too_much_memory(run: Run, source: str) -> None:
@@ -137,6 +137,76 @@ def test_what_is_made_of_little_is_bounded(run: Run, source: str, why: str) -> N
     assert isinstance(answer, Failure)
     assert why in answer.text
     assert not run.interpreter.is_spent
+
+
+@pytest.mark.parametrize(
+    "what",
+    [
+        "redis.call('SET', unpack(t))",
+        "redis.pcall('SET', unpack(t))",
+        "redis.log(redis.LOG_NOTICE, unpack(t))",
+        "redis.setresp(unpack(t))",
+        "struct.pack('c1', unpack(t))",
+        "cjson.encode(t)",
+        "cjson.encode({{[s] = 1}, {[s] = {t}}})",
+        "cmsgpack.pack(t)",
+        "cmsgpack.pack(unpack(t))",
+        "t",
+        "{map = {[t] = t}}",
+        "{{{ok = s}, {ok = s}, {ok = s}}, {{err = s}, {err = s}, {big_number = s}, "
+        "{verbatim_string = {string = s}}, {verbatim_string = {string = s}}, s}}",
+    ],
+)
+def test_one_string_in_many_places_is_copied_as_often_as_there_is_room(run: Run, what: str) -> None:
+    """Lua has it once: Python would have taken any number of GiB."""
+    source = "local s, t = ('x'):rep(%d), {} for i = 1, 100 do t[i] = s end return %s"
+    answer = run(source % (GIVEN_SIZE_BYTES_MAX // 8, what))
+    assert isinstance(answer, Failure)
+    assert GIVEN_TOO_LARGE.decode() in answer.text
+    assert (run.calls, run.logged) == ([], [])
+
+
+def test_as_many_bytes_as_there_is_room_for_are_answered(run: Run) -> None:
+    assert run("return #cjson.encode({('x'):rep(1e7), ('/'):rep(1e6)})") == 10**7 + 2 * 10**6 + 7
+    assert run("local s = ('x'):rep(1e7) redis.call('SET', s, s, s, s)") is None
+    assert [len(word) for word in run.calls[0]] == [3, 10**7, 10**7, 10**7, 10**7]
+
+
+def test_every_byte_is_written_in_json_as_redis_writes_it(run: Run) -> None:
+    marks = {8: b"b", 9: b"t", 10: b"n", 12: b"f", 13: b"r", 34: b'"', 47: b"/", 92: b"\\"}
+    for byte in range(256):
+        plain = b"\\u%04x" % byte if byte < 32 or byte == 127 else bytes((byte,))
+        written = b"\\" + marks[byte] if byte in marks else plain
+        assert (
+            run("return cjson.encode(ARGV[1])", bytes((byte, 92, 34))) == b'"%b\\\\\\""' % written
+        )
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "struct.unpack('b', 'x', 0/0)",
+        "struct.unpack('b', 'x', 1/0)",
+        "struct.unpack('b', 'x', -1/0)",
+        "struct.unpack('b', 'x', '0x' .. ('f'):rep(400))",
+        "struct.pack('d', '0x' .. ('f'):rep(400))",
+        "struct.unpack('sc0', '-0x' .. ('f'):rep(400) .. '\\0x')",
+        "redis.log(1, setmetatable({}, {__tostring = function() error('x') end}))",
+        "redis.log(1, {}, true, nil, 1.5, 'x')",
+    ],
+)
+def test_no_error_of_python_gets_to_a_script(run: Run, source: str) -> None:
+    answer = run(f"local _, e = pcall(function() return {source} end) return type(e)")
+    assert answer in (b"string", b"nil")
+    assert run.logged in ([], [(1, b"")], [(1, b"1.5 x")])
+
+
+def test_a_mistake_of_a_function_is_an_error_in_the_script(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.scripting.structs._bits", None)
+    answer = run("local _, e = pcall(struct.pack, 'b', 1) return e")
+    assert answer == b"ERR internal error: TypeError"
 
 
 def test_a_table_that_is_deep(run: Run) -> None:

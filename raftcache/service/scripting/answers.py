@@ -22,6 +22,13 @@ WRITTEN_MAX: Final = 1 << 18
 number of them."""
 
 
+GIVEN_SIZE_BYTES_MAX: Final = 64 << 20
+"""Of strings that are given to one function, or answered, as often as they stand there: Python
+copies each, and Lua, where they are one, counts none of it."""
+
+GIVEN_TOO_LARGE: Final = b"ERR what is given at once has at most %d bytes" % GIVEN_SIZE_BYTES_MAX
+
+
 class Unfit(Exception):
     """An argument that nothing can be made of; text: why, in the words of Redis' library."""
 
@@ -36,6 +43,23 @@ def answer(work: Callable[[], Lua]) -> Answer:
         return work(), None
     except Unfit as error:
         return None, error.text
+
+
+class Given:
+    """What is read of the tables that a function is given; strings up to GIVEN_SIZE_BYTES_MAX."""
+
+    def __init__(self) -> None:
+        self._left_bytes = GIVEN_SIZE_BYTES_MAX
+
+    def items(self, table: Lua) -> list[tuple[Lua, Lua]]:
+        """Names and values; Unfit if there are too many bytes in them."""
+        found = []
+        for pair in table.items():
+            self._left_bytes -= sum(len(each) for each in pair if type(each) is bytes)
+            if self._left_bytes < 0:
+                raise Unfit(GIVEN_TOO_LARGE)
+            found.append(pair)
+        return found
 
 
 def weight_bytes(value: Lua) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -13,6 +14,7 @@ from raftcache.service.scripting.answers import (
     READ_SIZE_BYTES_MAX,
     WRITTEN_MAX,
     Answer,
+    Given,
     Lua,
     Unfit,
     answer,
@@ -29,14 +31,11 @@ SPARSE_RATIO: Final = 2
 _PIECES_MAX: Final = 2 * WRITTEN_MAX
 """Of what is written: each value, and what stands before it."""
 
-_ESCAPED: Final = {
-    **{each: b"\\u%04x" % each for each in (*range(32), 127)},
-    **{ord(char): b"\\" + char.encode() for char in '"\\/'},
-    **{
-        ord(plain): b"\\" + mark
-        for plain, mark in zip("\b\f\n\r\t", (b"b", b"f", b"n", b"r", b"t"), strict=True)
-    },
-}
+_MARKS: Final = {**{char: char for char in '\\"/'}, **dict(zip("\b\f\n\r\t", "bfnrt", strict=True))}
+_CONTROLS: Final = {bytes((each,)): b"\\u%04x" % each for each in (*range(32), 127)}
+_ESCAPED: Final = {each.encode(): b"\\" + mark.encode() for each, mark in _MARKS.items()}
+_ESCAPED.update({each: text for each, text in _CONTROLS.items() if each not in _ESCAPED})
+_IS_ESCAPED: Final = re.compile(rb'[\x00-\x1f\x7f"\\/]')
 
 
 def encode_json(*values: Lua) -> Answer:
@@ -47,7 +46,7 @@ def encode_json(*values: Lua) -> Answer:
             raise Unfit(b"bad argument #1 to 'encode' (expected 1 argument)")
         out: list[bytes] = []
         try:
-            _write(values[0], out, 0)
+            _write(values[0], out, 0, Given())
         except RecursionError:
             raise Unfit(b"Cannot serialise, excessive depth") from None
         return b"".join(out)
@@ -55,7 +54,7 @@ def encode_json(*values: Lua) -> Answer:
     return answer(work)
 
 
-def _write(value: Lua, out: list[bytes], depth: int) -> None:
+def _write(value: Lua, out: list[bytes], depth: int, given: Given) -> None:
     match value:
         case bytes():
             out.append(_quoted(value))
@@ -68,7 +67,7 @@ def _write(value: Lua, out: list[bytes], depth: int) -> None:
                 raise Unfit(b"Cannot serialise number: must not be NaN or Inf")
             out.append(number_text(value, 14))
         case _ if lua_type(value) == "table":
-            _write_table(list(value.items()), out, depth + 1)
+            _write_table(given.items(value), out, depth + 1, given)
         case _ if lua_type(value) == "userdata":  # cjson.null; scripts have no other
             out.append(b"null")
         case _:
@@ -76,16 +75,21 @@ def _write(value: Lua, out: list[bytes], depth: int) -> None:
 
 
 def _quoted(text: bytes) -> bytes:
-    return b'"%b"' % b"".join([_ESCAPED.get(byte) or bytes((byte,)) for byte in text])
+    if _IS_ESCAPED.search(text):
+        for plain, mark in _ESCAPED.items():  # the backslash first, which the others bring along
+            text = text.replace(plain, mark)
+    return b'"%b"' % text
 
 
-def _write_table(items: Sequence[tuple[Lua, Lua]], out: list[bytes], depth: int) -> None:
+def _write_table(
+    items: Sequence[tuple[Lua, Lua]], out: list[bytes], depth: int, given: Given
+) -> None:
     if depth > DEPTH_MAX:
         raise Unfit(b"Cannot serialise, excessive depth (%d)" % depth)
     if len(out) > _PIECES_MAX:
         raise Unfit(b"Cannot serialise, too many values")
     if items and all(type(place) is int and place > 0 for place, _ in items):
-        _write_array(dict(items), out, depth)
+        _write_array(dict(items), out, depth, given)
         return
     out.append(b"{")
     for place, (name, value) in enumerate(items):
@@ -98,11 +102,11 @@ def _write_table(items: Sequence[tuple[Lua, Lua]], out: list[bytes], depth: int)
         else:
             raise Unfit(b"Cannot serialise boolean: table key must be a number or string")
         out.append(b":")
-        _write(value, out, depth)
+        _write(value, out, depth, given)
     out.append(b"}")
 
 
-def _write_array(values: dict[int, Lua], out: list[bytes], depth: int) -> None:
+def _write_array(values: dict[int, Lua], out: list[bytes], depth: int, given: Given) -> None:
     size = max(values)
     if size > SPARSE_MAX and size > len(values) * SPARSE_RATIO:
         raise Unfit(b"Cannot serialise table: excessively sparse array")
@@ -110,7 +114,7 @@ def _write_array(values: dict[int, Lua], out: list[bytes], depth: int) -> None:
     for place in range(1, size + 1):
         if place > 1:
             out.append(b",")
-        _write(values.get(place), out, depth)
+        _write(values.get(place), out, depth, given)
     out.append(b"]")
 
 

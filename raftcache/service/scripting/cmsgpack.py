@@ -14,6 +14,7 @@ from raftcache.service.scripting.answers import (
     READ_SIZE_BYTES_MAX,
     WRITTEN_MAX,
     Answer,
+    Given,
     Lua,
     Unfit,
     answer,
@@ -32,29 +33,31 @@ def pack(*values: Lua) -> Answer:
     def work() -> bytes:
         if not values:
             raise Unfit(b"bad argument #0 to 'pack' (MessagePack pack needs input.)")
-        packer, out = msgpack.Packer(use_bin_type=False), list[bytes]()
+        packer, out, given = msgpack.Packer(use_bin_type=False), list[bytes](), Given()
         for value in values:
-            _write(value, packer, out, 1)
+            _write(value, packer, out, 1, given)
         return b"".join(out)
 
     return answer(work)
 
 
-def _write(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int) -> None:
+def _write(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int, given: Given) -> None:
     if isinstance(value, float):
         out.append(_packed_float(value))
     elif value is None or isinstance(value, (bytes, bool, int)):
         out.append(packer.pack(value))
     elif lua_type(value) == "table" and depth <= DEPTH_MAX:
-        _write_table(value, packer, out, depth)
+        _write_table(value, packer, out, depth, given)
     else:
         out.append(packer.pack(None))
 
 
-def _write_table(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int) -> None:
+def _write_table(
+    value: Lua, packer: msgpack.Packer, out: list[bytes], depth: int, given: Given
+) -> None:
     if len(out) > WRITTEN_MAX:
         raise Unfit(b"bad argument to 'pack' (too many values)")
-    items = dict(value.items())
+    items = dict(given.items(value))
     if items.keys() == set(range(1, len(items) + 1)):  # an empty table too is an array
         parts = [items[place] for place in range(1, len(items) + 1)]
         out.append(packer.pack_array_header(len(parts)))
@@ -62,7 +65,7 @@ def _write_table(value: Lua, packer: msgpack.Packer, out: list[bytes], depth: in
         parts = [each for pair in items.items() for each in pair]
         out.append(packer.pack_map_header(len(items)))
     for part in parts:
-        _write(part, packer, out, depth + 1)
+        _write(part, packer, out, depth + 1, given)
 
 
 def _packed_float(value: float) -> bytes:

@@ -13,6 +13,8 @@ from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.values import RESP2, RESP3, Failure, Value
 from raftcache.service.scripting import structs
 from raftcache.service.scripting.answers import (
+    GIVEN_SIZE_BYTES_MAX,
+    GIVEN_TOO_LARGE,
     Lua,
     Unfit,
     as_bytes,
@@ -135,6 +137,8 @@ class Interpreter:
             b"depth_max": REPLY_DEPTH_MAX,
             b"too_long": as_bytes(TOO_LONG.text),
             b"too_many": as_bytes(TOO_MANY.text),
+            b"given_size_bytes_max": GIVEN_SIZE_BYTES_MAX,
+            b"too_large": GIVEN_TOO_LARGE,
         }
         return self._table({**functions, **BIT, **values})
 
@@ -165,10 +169,15 @@ class Interpreter:
         return self._table(content)
 
     def _fitting(self, function: Callable[..., Lua]) -> Callable[..., Lua]:
-        """The same function, whose answer has room."""
+        """The same function, whose answer has room; no script is given an error of Python's."""
 
         def called(*arguments: Lua) -> Lua:
-            made = function(*arguments)
+            try:
+                made = function(*arguments)
+            except LuaError:  # there is no memory
+                raise
+            except Exception as error:
+                return None, b"ERR internal error: %b" % type(error).__name__.encode()
             size_bytes = weight_bytes(made[0] if isinstance(made, tuple) else made)
             return made if self._has_room(size_bytes) else (None, as_bytes(NO_MEMORY.text))
 
@@ -293,9 +302,15 @@ class Interpreter:
         level, *words = arguments
         if level not in LEVELS:
             return self._given(LOG_LEVEL)
-        parts = [each if type(each) is bytes else str(each).encode() for each in words]
-        self._log(level, b" ".join(parts))
+        parts = [each if type(each) is bytes else _number_word(each) for each in words]
+        self._log(level, b" ".join(part for part in parts if part is not None))
         return None
+
+
+def _number_word(value: Lua) -> bytes | None:
+    """A number as Lua writes it; what else is no string is not logged, as in Redis."""
+    is_number = isinstance(value, (int, float)) and type(value) is not bool
+    return number_text(value, 14) if is_number else None
 
 
 def _nobody(call: list[bytes]) -> Value:

@@ -53,10 +53,25 @@ local function look_at_time()
   end
 end
 
+-- Python copies each string that it is given. That they cannot be too many bytes is told at once
+-- where Lua has not so many of them in all.
+local collectgarbage, select = collectgarbage, select
+
+local function check_size(...)
+  local count = select("#", ...)
+  if count * collectgarbage("count") * 1024 <= host.given_size_bytes_max then return end
+  local given, size_bytes = {...}, 0
+  for place = 1, count do
+    if type(given[place]) == "string" then size_bytes = size_bytes + #given[place] end
+  end
+  if size_bytes > host.given_size_bytes_max then error({err = host.too_large}, 0) end
+end
+
 -- A function of Python's, that a script may not have as it is. is_quick: it never takes long.
 local function of_host(name, level, is_quick)
   local called = host[name]
   return function(...)
+    check_size(...)
     local value, why = called(...)
     if not is_quick then look_at_time() end
     if why ~= nil then error(why, level or 2) end
@@ -80,11 +95,13 @@ local redis = {
   LOG_DEBUG = 0, LOG_VERBOSE = 1, LOG_NOTICE = 2, LOG_WARNING = 3,
   REPL_NONE = 0, REPL_AOF = 1, REPL_SLAVE = 2, REPL_REPLICA = 2, REPL_ALL = 3,
   call = function(...)
+    check_size(...)
     local value = call(...)
     look_at_time()
     return raised(value)
   end,
   pcall = function(...)
+    check_size(...)
     local value = call(...)
     look_at_time()
     return value
@@ -109,11 +126,15 @@ local redis = {
     return digest
   end,
   log = function(...)
+    check_size(...)
     local value = log(...)
     look_at_time()
     raised(value)
   end,
-  setresp = function(...) raised(setresp(...)) end,
+  setresp = function(...)
+    check_size(...)
+    raised(setresp(...))
+  end,
   replicate_commands = function() return true end,  -- what a script does always goes as its effects
   set_repl = function() end,
   breakpoint = function() return false end,
@@ -283,9 +304,18 @@ local function clear_views()
 end
 
 local kinds = {"err", "ok", "double", "map", "set", "big_number", "verbatim_string"}
-local elements_left = 0
+local elements_left, bytes_left = 0, 0
 
 local plain
+
+-- What Python copies; see check_size.
+local function counted(value)
+  if type(value) == "string" then
+    bytes_left = bytes_left - #value
+    if bytes_left < 0 then error({err = host.too_large}, 0) end
+  end
+  return value
+end
 
 -- A table as it was given, without what it may do when it is looked at: [0] says what it is.
 local function plain_table(value, depth)
@@ -300,10 +330,10 @@ local function plain_table(value, depth)
       end
       return made
     elseif kind == "verbatim_string" and type(content) == "table" then
-      return {[0] = kind, rawget(content, "string")}
+      return {[0] = kind, counted(rawget(content, "string"))}
     elseif type(content) == "string" and kind ~= "map" and kind ~= "set" and kind ~= "double"
         or type(content) == "number" and kind == "double" then
-      return {[0] = kind, content}
+      return {[0] = kind, counted(content)}
     end
   end
   local made, place = {[0] = "array"}, 1
@@ -319,14 +349,14 @@ plain = function(value, depth)
   if elements_left < 0 then error({err = host.too_many}, 0) end
   if type(value) == "table" then return plain_table(value, depth + 1) end
   local is_plain = type(value) == "string" or type(value) == "number" or type(value) == "boolean"
-  return is_plain and value  -- false is the null of arrays
+  return is_plain and counted(value)  -- false is the null of arrays
 end
 
 local function run(chunk, keys, argv, looks)
   rawset(world, "KEYS", keys)
   rawset(world, "ARGV", argv)
   math.randomseed(0)
-  looks_left, elements_left = looks, host.elements_max
+  looks_left, elements_left, bytes_left = looks, host.elements_max, host.given_size_bytes_max
   sethook(look, "", steps_per_look)
   local ok, result = xpcall(function()
     local answer = chunk()

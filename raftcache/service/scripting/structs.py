@@ -151,9 +151,11 @@ def _parsed(text: bytes) -> float | None:
     word = text.strip(b" \t\n\v\f\r")
     try:
         is_hex = word.lstrip(b"+-")[:2].lower() == b"0x"
-        return float(int(word, 16)) if is_hex else float(word) if b"_" not in word else None
+        return float.fromhex(word.decode()) if is_hex else float(word) if b"_" not in word else None
     except ValueError:
         return None
+    except OverflowError:
+        return -math.inf if word.startswith(b"-") else math.inf
 
 
 def _bits(number: float) -> int:
@@ -222,9 +224,10 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
         start = 1.0
         if len(values) > 2 and values[2] is not None:
             start = _number(b"unpack", values, 2)
-        if int(start) == 0:
+        place = int(start) if INTEGER_MIN <= start < -INTEGER_MIN else INTEGER_MIN
+        if place == 0:
             raise Unfit(b"bad argument #3 to 'unpack' (offset must be 1 or greater)")
-        reader = _Format(b"unpack", text, (int(start) - 1) % _WORD)
+        reader = _Format(b"unpack", text, (place - 1) % _WORD)
         found = _found(reader, data)
         found.append(float(reader.at + 1))
         return to_table({**dict(enumerate(found, 1)), b"n": len(found)})
