@@ -140,12 +140,12 @@ class Blocking:
                 break
             if count:
                 if name in self._lines:
-                    self._join(waiter)
+                    self._join(waiter, is_due=True)
                 else:
                     self._try(waiter)
                 return
         if is_fresh:
-            self._join(waiter)
+            self._join(waiter, is_due=False)
         else:
             self._kv.when_fresh(LINEARIZABLE, partial(self._became_fresh, waiter))
 
@@ -159,13 +159,13 @@ class Blocking:
         elif found.new:
             waits_in_line = asked.timeout_ms is not None and found.is_new
             if waits_in_line and any(name in self._lines for name in waiter.lines):
-                self._join(waiter)
+                self._join(waiter, is_due=True)
             else:
                 self._try(waiter)
         elif asked.timeout_ms is None:
             self._end(waiter, NIL_ARRAY)
         else:
-            self._join(waiter)
+            self._join(waiter, is_due=False)
 
     def _look(self, reader: Callable[[Store], T]) -> T | Failure:
         try:
@@ -221,7 +221,8 @@ class Blocking:
 
     # Lines.
 
-    def _join(self, waiter: Waiter) -> None:
+    def _join(self, waiter: Waiter, *, is_due: bool) -> None:
+        """Into all its lines. is_due: there is something at one of them."""
         if self._places + len(waiter.wait.keys) > PLACES_MAX:
             self._end(waiter, Overloaded(f"{self._places} places in lines are taken already"))
             return
@@ -239,7 +240,7 @@ class Blocking:
         if waiter.wait.timeout_ms:
             timeout_s = waiter.wait.timeout_ms / 1000
             waiter.timer = self._loop.call_later(timeout_s, self._expire, waiter)
-        for name in waiter.lines:
+        for name in waiter.lines if is_due else ():
             self._serve(name)
 
     def _leave(self, waiter: Waiter) -> None:

@@ -38,10 +38,11 @@ from raftcache.service.scripting.structs import FORMAT_SIZE_BYTES_MAX
 from raftcache.service.tracking import PREFIXES_MAX, TRACKED_KEYS_MAX
 from raftcache.state.items import GROUPS_MAX
 from raftcache.state.redis.geo_search import DISTANCE_COST, PLACE_COST
+from raftcache.state.redis.group_calls import CLAIM_LOOKS_MAX
 from raftcache.state.redis.hyperloglog import COUNTED_MAX, SPARSE_SIZE_BYTES_MAX
 from raftcache.state.redis.sketches import HASHED_BYTES_PER_ELEMENT, SKETCH_COST
 from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
-from raftcache.state.redis.stream_groups import GIVEN_MAX, GIVEN_SIZE_BYTES
+from raftcache.state.redis.stream_groups import GIVEN_MAX, GIVEN_SIZE_BYTES, LOOK_COST
 from raftcache.state.rows import NAME_SIZE_BYTES_MAX
 from tests.differential.judge import DIFFERENCES
 
@@ -94,6 +95,8 @@ def test_limits_are_told_as_they_are() -> None:
     assert f"may look at | {RANGE_KEYS_MAX:,} |" in told
     given = f"{GIVEN_MAX:,}, and no more behind the first {GIVEN_SIZE_BYTES >> 20} MiB"
     assert f"one `XAUTOCLAIM` claims | {given}" in told
+    looks = ELEMENTS_READ_MAX // (LOOK_COST + 1), ELEMENTS_READ_MAX // LOOK_COST
+    assert f"| {CLAIM_LOOKS_MAX:,}; {looks[0]:,}, or {looks[1]:,} |" in told
     assert f"a group, or of a consumer | {GROUPS_MAX}; {NAME_SIZE_BYTES_MAX >> 10} KiB |" in told
     assert f"| {KEYS_FOUND_MAX:,}, and {KEYS_FOUND_SIZE_BYTES_MAX >> 20} MiB |" in told
     assert f"`SCAN` | {GLOB_SIZE_BYTES_MAX} bytes |" in told

@@ -14,9 +14,10 @@ from raftcache.state import image, items
 from raftcache.state.items import GROUPS_MAX
 from raftcache.state.machine import Machine
 from raftcache.state.redis import group_calls, group_reads
+from raftcache.state.redis.group_calls import CLAIM_LOOKS_MAX
 from raftcache.state.redis.parsing import WRONG_TYPE
-from raftcache.state.redis.store import ROWS_TOUCHED_MAX
-from raftcache.state.redis.stream_groups import GIVEN_MAX
+from raftcache.state.redis.store import ELEMENTS_READ_MAX, ROWS_TOUCHED_MAX
+from raftcache.state.redis.stream_groups import GIVEN_MAX, LOOK_COST
 from raftcache.state.rows import ROWS_FREED_PER_ENTRY, Rows
 from raftcache.state.state import State
 from tests.unit.test_machine import do
@@ -323,3 +324,24 @@ def test_calls_that_older_nodes_know_do_not_know_groups() -> None:
     reply = do(machine, CallsSince(((b"XACK", b"s", b"g", b"1"),), SIZE_MAX, since=0))
     assert isinstance(reply, CallsReply)
     assert (reply.status, reply.values) == (Status.SUCCEEDED, (0,))
+
+
+def test_one_call_looks_at_so_many_that_are_pending() -> None:
+    """A walk for what is idle goes on where it ended, and is not refused for good."""
+    most = ELEMENTS_READ_MAX // (LOOK_COST + 1)
+    count = max(most, CLAIM_LOOKS_MAX) + 1
+    machine = grouped(count)
+    given(machine, count)
+    [[at, *claimed]] = said(machine, f"XAUTOCLAIM s g b 1 0 COUNT {count} JUSTID")
+    assert (at, claimed) == (b"%d-0" % (CLAIM_LOOKS_MAX + 1), [[], []])
+    [[at, *claimed]] = said(machine, f"XAUTOCLAIM s g b 1 {at.decode()} COUNT {count} JUSTID")
+    assert (at, claimed) == (b"0-0", [[], []])
+    refused = said(
+        machine,
+        f"XPENDING s g - + {count}",
+        "XPENDING s g IDLE 1 - + 1",
+        "XACK s g " + "0-1 " * (ELEMENTS_READ_MAX // LOOK_COST + 1),
+        "XCLAIM s g b 1 " + "1-0 " * (ELEMENTS_READ_MAX // LOOK_COST + 1),
+    )
+    assert [type(each) for each in refused] == [Failure] * 4
+    assert len(said(machine, "XPENDING s g - + 10000")[0]) == 10_000

@@ -35,6 +35,9 @@ COUNT_DEFAULT: Final = 100
 LOOKS_PER_CLAIM: Final = 10
 """It looks at so many for each that it may claim."""
 
+CLAIM_LOOKS_MAX: Final = 20_000
+"""And at no more, whatever its COUNT: the next one goes on where it ended."""
+
 _COUNT_MAX: Final = INTEGER_MAX // 16
 _NO_KEY: Final = (
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use"
@@ -323,7 +326,8 @@ def _xautoclaim(store: Store, args: tuple[bytes, ...]) -> Value:
     group = group_of(store, key, name)
     if group is None:
         raise no_group(key, name)
-    looks_left, left = count * LOOKS_PER_CLAIM, Left(min(count, GIVEN_MAX), GIVEN_SIZE_BYTES)
+    looks_left = min(count * LOOKS_PER_CLAIM, CLAIM_LOOKS_MAX)
+    left = Left(min(count, GIVEN_MAX), GIVEN_SIZE_BYTES)
     claimed: list[Value] = []
     deleted: list[Value] = []
     pending: Pending | None = None

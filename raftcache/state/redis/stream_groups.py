@@ -44,6 +44,9 @@ GIVEN_MAX: Final = 5000
 GIVEN_SIZE_BYTES: Final = 8 << 20
 """It is given no more behind them."""
 
+LOOK_COST: Final = 2
+"""Of an entry that is looked up among those pending, in elements; beside its place in a walk."""
+
 ROWS_AT_A_TIME: Final = 100
 """That are walked before anything may be changed."""
 
@@ -211,6 +214,7 @@ class Group:
 
     def at(self, number: int) -> Pending | None:
         """What is known of an entry, if it is pending."""
+        self._store.count_elements(LOOK_COST)
         row = self._get(b"p" + name_of(number))
         return None if row is None else Pending(number, *_PENDING.unpack(row))
 
