@@ -109,7 +109,7 @@ _USUAL: Final = {
     "radius": (b"0", b"1", b"1000", b"1e300", b"1e-300", b"20000", b"inf", b"nan"),
     "unit": (b"km", b"m", b"ft", b"mi"),
     "element": (b"a", b"b", b"", b"abcdefgh", b"\xff" * 20),
-    "sketch": tuple(pools.SKETCHES),
+    "sketch": (*pools.SKETCHES, b"HYLL\0" + bytes(10) + b"\x80" + b"\xff" * 12288),
     "id_bound": (b"-", b"+", b"1", b"(1-1", b"5"),
     "id_read": (b"0", b"1-1", b"$"),
     "score_bound": (b"-inf", b"+inf", b"1", b"(1", b"2"),

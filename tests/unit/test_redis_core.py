@@ -531,6 +531,25 @@ def test_an_answer_that_cannot_be_remembered_is_a_mistake(
     assert values(machine, "SET a 1", "GET a", atomic=True, once=once) == mistakes
 
 
+def test_many_answers_that_cannot_be_remembered(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mistake is remembered, were it too much for each of them, once for all."""
+    monkeypatch.setitem(execute.HANDLERS, b"GET", lambda store, args: 1 << 64)
+    once, many = Once(b"t", bytes(16)), ["GET a"] * CALLS_MAX
+    mistake = Failure("ERR internal error: OverflowError")
+    assert values(machine, *many, atomic=True, once=once) == [mistake]
+    assert calls(copy(machine), *many, atomic=True, once=once).replayed
+
+
+def test_what_cannot_be_packed_was_rehearsed_by_nobody(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(execute.HANDLERS, b"SET", lambda store, args: 1 << 64)
+    word = CallsRehearsed(((b"SET", b"a", b"1"),), SIZE_BYTES_MAX, True)
+    assert do(machine, word).status is Status.FAILED
+
+
 def test_a_rehearsal_without_memory_fails(machine: Machine) -> None:
     calls(machine, "BAG bag m")
     before = machine.digest

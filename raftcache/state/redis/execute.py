@@ -169,7 +169,10 @@ class CallCommands:
             return False
         if any(type(value) is Failure for value in values):
             return True  # none that failed in the rehearsal is done again
-        return digest_of(command.calls, values, self._store.came) != command.digest
+        try:
+            return digest_of(command.calls, values, self._store.came) != command.digest
+        except (ValueError, TypeError, OverflowError):  # they cannot be packed: a mistake of ours
+            return True
 
     def _undo_other(self) -> CallsReply:
         self._changes.undo()
@@ -222,19 +225,19 @@ class CallCommands:
         size_bytes = _packed_size_bytes(values)
         if isinstance(size_bytes, Failure):
             self._changes.undo()
-            return self._succeed(before, [size_bytes] * len(values))
+            return self._refuse_to_remember(len(values), size_bytes)
         if size_bytes > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
             self._changes.undo()
-            return self._refuse_too_large(len(values))
+            return self._refuse_to_remember(len(values), TOO_LARGE)
         self._changes.commit()
         reply = self._succeed(before, values)
         return replace(reply, status=Status.UNCHANGED) if _goes_on(command, values) else reply
 
-    def _refuse_too_large(self, count: int) -> CallsReply:
-        """It is remembered too: once for each call, or once for all where these are too many."""
-        values = (TOO_LARGE,) * count
+    def _refuse_to_remember(self, count: int, why: Failure) -> CallsReply:
+        """That is remembered: once for each call, or once for all where these are too many."""
+        values = (why,) * count
         if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
-            values = (TOO_LARGE,)
+            values = (why,)
         return CallsReply(Status.REPLY_TOO_LARGE, self._state.revision, values=values)
 
     def read(self, calls: Sequence[Call], now_ms: int, dice: int = 0) -> tuple[list[Value], int]:
