@@ -30,6 +30,13 @@ DICE_MAX: Final = 1 << 63
 DICED: Final = frozenset((b"SPOP", b"SRANDMEMBER", b"HRANDFIELD", b"ZRANDMEMBER", b"RANDOMKEY"))
 """Calls that choose at random: each moves on what the dice of those after it show."""
 
+LONG: Final = frozenset((b"LCS",))
+"""Reads that take as long as a turn of the loop may, and more: one of them at a time, and none in
+the log but within a transaction, where every node does them."""
+
+LONG_MAX: Final = 8
+"""Of these in one transaction."""
+
 
 class Calls(Struct, array_like=True, tag=25, frozen=True):
     """Redis commands in their order; each takes a revision if it changes anything.

@@ -11,10 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import takewhile
 from typing import Final, Protocol
 
 from raftcache.command.call_table import SPECS
-from raftcache.command.calls import CALLS_MAX, NEWER_CALLS, Call
+from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
 from raftcache.command.values import Failure, Value
@@ -167,6 +168,9 @@ class Pipeline:
             end = next(place for place, call in enumerate(stage) if call[0] in service.alone)
             stage = stage[:end]
             names = {call[0] for call in stage}
+        if not names.isdisjoint(LONG):
+            stage = _alike(stage)
+            names = {call[0] for call in stage}
         if not names.isdisjoint(_WRITES):
             stage, size_bytes = _as_many_as_travel(stage)
             self._write(stage, size_bytes, names)
@@ -239,6 +243,12 @@ class Pipeline:
         else:
             logger.error("unexpected error", exc_info=error)
             self._add([MISTAKE])
+
+
+def _alike(calls: Sequence[Call]) -> Sequence[Call]:
+    """The first of them, which take long, or do not: what does is not for the log."""
+    is_long = calls[0][0] in LONG
+    return list(takewhile(lambda call: (call[0] in LONG) is is_long, calls))
 
 
 def _as_many_as_travel(calls: Sequence[Call]) -> tuple[Sequence[Call], int]:

@@ -114,6 +114,16 @@ async def test_what_stands_alone_divides_a_pipeline_and_keeps_its_place(kv: Fake
 
 
 @on_loop
+async def test_reads_that_take_long_go_one_by_one_and_not_through_the_log(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    asked = ["SET a ab", "SET b b", "LCS a b", "LCS a a", "SET a b", "LCS a b LEN", "GET a"]
+    assert await run(redis, *asked) == ["OK", "OK", b"b", b"ab", "OK", 1, b"b"]
+    written = [[call[0] for call in word.calls] for word in kv.commands if isinstance(word, Calls)]
+    assert written == [[b"SET", b"SET"], [b"SET"]]
+    assert len(kv.machine.call(lines("LCS a b", "LCS a b", "GET a"), 0)) == 1
+
+
+@on_loop
 async def test_a_long_pipeline_is_several_proposals(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     assert await run(redis, *["INCR a"] * (CALLS_MAX + 1)) == list(range(1, CALLS_MAX + 2))

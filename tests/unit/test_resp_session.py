@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from raftcache.command.calls import LONG_MAX
 from raftcache.command.values import Failure, Value
 from raftcache.config import LostCalls
 from raftcache.server.resp.client import Client
@@ -171,6 +172,26 @@ def test_a_transaction_has_a_limit() -> None:
             aborted = error("EXECABORT Transaction discarded because of previous errors.")
             await client.call("EXEC", answer=aborted)
             await client.call("PING", answer=b"+PONG\r\n")
+
+    run(test())
+
+
+def test_a_transaction_has_few_calls_that_take_long() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client = await served.connect()
+            for count, last in (
+                (LONG_MAX, QUEUED),
+                (LONG_MAX + 1, error(f"ERR a transaction has at most {LONG_MAX} LCS")),
+            ):
+                await client.call("MULTI", answer=OK)
+                for _ in range(count - 1):
+                    await client.call("lcs", "a", "b", answer=QUEUED)
+                await client.call("LCS", "a", "b", answer=last)
+                if last == QUEUED:
+                    await client.call("DISCARD", answer=OK)
+            aborted = error("EXECABORT Transaction discarded because of previous errors.")
+            await client.call("EXEC", answer=aborted)
 
     run(test())
 

@@ -125,13 +125,16 @@ class Idempotency:
 
 
 class Queue:
-    """What MULTI has queued. is_broken: one of the calls was refused, so EXEC will be."""
+    """What MULTI has queued. is_broken: one of the calls was refused, so EXEC will be.
 
-    __slots__ = ("calls", "is_broken", "size_bytes")
+    long: so many of them are.
+    """
+
+    __slots__ = ("calls", "is_broken", "long", "size_bytes")
 
     def __init__(self) -> None:
         self.calls: list[Request] = []
-        self.size_bytes = 0
+        self.size_bytes = self.long = 0
         self.is_broken = False
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
-from raftcache.command.calls import CALLS_MAX, WATCHED_MAX
+from raftcache.command.calls import CALLS_MAX, LONG, LONG_MAX, WATCHED_MAX
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.values import Failure, Value
 from raftcache.server.resp.client import Client, Queue
@@ -27,11 +27,16 @@ QUEUE_SIZE_BYTES_MAX: Final[int] = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
 QUEUED: Final = "QUEUED"
 ABORTED: Final = Failure("EXECABORT Transaction discarded because of previous errors.")
 TOO_LONG: Final = Failure("ERR the transaction is too long")
+TOO_MANY_LONG: Final = Failure(f"ERR a transaction has at most {LONG_MAX} LCS")
 
 
 def queued(queue: Queue, call: Request) -> Value:
     """Queue a call; the answer to it."""
     queue.size_bytes += sum(map(len, call))
+    queue.long += call[0].upper() in LONG
+    if queue.long > LONG_MAX:
+        queue.is_broken = True
+        return TOO_MANY_LONG
     if len(queue.calls) >= CALLS_MAX or queue.size_bytes > QUEUE_SIZE_BYTES_MAX:
         queue.is_broken = True
         queue.calls.clear()

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from msgspec.structs import replace
 
 from raftcache.command.calls import (
+    LONG,
     NEWER_CALLS,
     Call,
     Calls,
@@ -244,7 +245,8 @@ class CallCommands:
         """What calls that only read answer, as of the last entry applied: of the first ones.
 
         And how many bytes they looked at. It ends early when all together have looked at as many
-        elements as one call may, or at TURN_SIZE_BYTES. now_ms: the present, for times to live.
+        elements as one call may, or at TURN_SIZE_BYTES, and behind one that is LONG. now_ms: the
+        present, for times to live.
         """
         reader, values = self._reader, list[Value]()
         reader.begin(max(now_ms, self._state.now_ms), 0, dice)
@@ -261,6 +263,7 @@ class CallCommands:
                 reader.forget()
                 left -= ELEMENTS_READ_MAX - reader.elements_left
                 reader.allow_more()
+                left = 0 if call[0] in LONG else left
             if left <= 0 or reader.bytes_left <= BYTES_READ_MAX:
                 break
         return values, budget - reader.bytes_left
