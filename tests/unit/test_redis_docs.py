@@ -16,6 +16,7 @@ from raftcache.service.pubsub import PATTERNS_MAX, SUBSCRIPTIONS_MAX, WAITING_SI
 from raftcache.service.scanning import KEYS_FOUND_MAX, KEYS_FOUND_SIZE_BYTES_MAX
 from raftcache.service.scripting.acts import CALLS_PER_ACT_MAX
 from raftcache.service.scripting.answers import (
+    ANSWERED_SIZE_BYTES_MAX,
     GIVEN_SIZE_BYTES_MAX,
     READ_SIZE_BYTES_MAX,
     WRITTEN_MAX,
@@ -111,9 +112,8 @@ def test_limits_are_told_as_they_are() -> None:
     )
     assert f"texts of {READ_SIZE_BYTES_MAX >> 20} MiB; some {WRITTEN_MAX:,} values" in told
     assert f"| {REPLY_ELEMENTS_MAX:,} values, {REPLY_DEPTH_MAX} tables" in told
-    given = f"{GIVEN_SIZE_BYTES_MAX >> 20} MiB"
-    assert f"in each other; strings of {given} in all" in told
-    assert f"also within tables | {given} |" in told
+    assert f"in each other; strings of {ANSWERED_SIZE_BYTES_MAX >> 20} MiB in all" in told
+    assert f"also within tables | {GIVEN_SIZE_BYTES_MAX >> 20} MiB |" in told
     places = ELEMENTS_READ_MAX // PLACE_COST, ELEMENTS_READ_MAX // (PLACE_COST + DISTANCE_COST)
     assert f"| {places[0]:,}; {places[1]:,} |" in told
     sketches = ELEMENTS_READ_MAX // SKETCH_COST, ELEMENTS_READ_MAX * HASHED_BYTES_PER_ELEMENT

@@ -12,7 +12,12 @@ from typing import Any
 import pytest
 
 from raftcache.command.values import Failure, Members, Pairs, Value, Verbatim
-from raftcache.service.scripting.answers import GIVEN_SIZE_BYTES_MAX, GIVEN_TOO_LARGE, sha_of
+from raftcache.service.scripting.answers import (
+    ANSWER_TOO_LARGE,
+    ANSWERED_SIZE_BYTES_MAX,
+    GIVEN_TOO_LARGE,
+    sha_of,
+)
 from raftcache.service.scripting.cjson import DEPTH_MAX
 from raftcache.service.scripting.interpreter import (
     NO_MEMORY,
@@ -160,16 +165,19 @@ def test_what_is_made_of_little_is_bounded(run: Run, source: str, why: str) -> N
 def test_one_string_in_many_places_is_copied_as_often_as_there_is_room(run: Run, what: str) -> None:
     """Lua has it once: Python would have taken any number of GiB."""
     source = "local s, t = ('x'):rep(%d), {} for i = 1, 100 do t[i] = s end return %s"
-    answer = run(source % (GIVEN_SIZE_BYTES_MAX // 8, what))
+    answer = run(source % (ANSWERED_SIZE_BYTES_MAX // 8, what))
     assert isinstance(answer, Failure)
-    assert GIVEN_TOO_LARGE.decode() in answer.text
+    assert any(why.decode() in answer.text for why in (GIVEN_TOO_LARGE, ANSWER_TOO_LARGE))
     assert (run.calls, run.logged) == ([], [])
 
 
 def test_as_many_bytes_as_there_is_room_for_are_answered(run: Run) -> None:
     assert run("return #cjson.encode({('x'):rep(1e7), ('/'):rep(1e6)})") == 10**7 + 2 * 10**6 + 7
-    assert run("local s = ('x'):rep(1e7) redis.call('SET', s, s, s, s)") is None
-    assert [len(word) for word in run.calls[0]] == [3, 10**7, 10**7, 10**7, 10**7]
+    assert run("local s = ('x'):rep(1e7) redis.call('SET', s, s:sub(1, 6e6))") is None
+    assert [len(word) for word in run.calls[0]] == [3, 10**7, 6 * 10**6]
+    assert [len(word) for word in run("local s = ('x'):rep(2e7) return {s, s, s}")] == [
+        2 * 10**7
+    ] * 3
 
 
 def test_every_byte_is_written_in_json_as_redis_writes_it(run: Run) -> None:
@@ -245,7 +253,7 @@ def test_what_python_makes_in_lua_has_room() -> None:
         until_full % "redis.call('LIST')",
         until_full % "redis.pcall('STRING')",
         "return cjson.decode('[' .. ('[],'):rep(7e5) .. '0]')",
-        "local s = ('x'):rep(3e7) local t = {} for i = 1, 9 do t[i] = cmsgpack.pack(s .. i) end",
+        "local s = ('x'):rep(1e7) local t = {} for i = 1, 9 do t[i] = cmsgpack.pack(s .. i) end",
         "return #ARGV",
     ]
     ended = subprocess.run(

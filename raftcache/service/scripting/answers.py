@@ -22,11 +22,15 @@ WRITTEN_MAX: Final = 1 << 18
 number of them."""
 
 
-GIVEN_SIZE_BYTES_MAX: Final = 64 << 20
-"""Of strings that are given to one function, or answered, as often as they stand there: Python
-copies each, and Lua, where they are one, counts none of it."""
+GIVEN_SIZE_BYTES_MAX: Final = 16 << 20
+"""Of strings that are given to one function, as often as they stand there: Python copies each, and
+Lua, where they are one, counts none of it. As JSON they take a second at most."""
+
+ANSWERED_SIZE_BYTES_MAX: Final = 64 << 20
+"""The same of what a script answers."""
 
 GIVEN_TOO_LARGE: Final = b"ERR what is given at once has at most %d bytes" % GIVEN_SIZE_BYTES_MAX
+ANSWER_TOO_LARGE: Final = b"ERR a script answers with at most %d bytes" % ANSWERED_SIZE_BYTES_MAX
 
 
 class Unfit(Exception):

@@ -13,6 +13,8 @@ from raftcache.command.call_table import REDIS_VERSION
 from raftcache.command.values import RESP2, RESP3, Failure, Value
 from raftcache.service.scripting import structs
 from raftcache.service.scripting.answers import (
+    ANSWER_TOO_LARGE,
+    ANSWERED_SIZE_BYTES_MAX,
     GIVEN_SIZE_BYTES_MAX,
     GIVEN_TOO_LARGE,
     Lua,
@@ -139,6 +141,8 @@ class Interpreter:
             b"too_many": as_bytes(TOO_MANY.text),
             b"given_size_bytes_max": GIVEN_SIZE_BYTES_MAX,
             b"too_large": GIVEN_TOO_LARGE,
+            b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,
+            b"answer_too_large": ANSWER_TOO_LARGE,
         }
         return self._table({**functions, **BIT, **values})
 

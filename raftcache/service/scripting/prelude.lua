@@ -312,7 +312,7 @@ local plain
 local function counted(value)
   if type(value) == "string" then
     bytes_left = bytes_left - #value
-    if bytes_left < 0 then error({err = host.too_large}, 0) end
+    if bytes_left < 0 then error({err = host.answer_too_large}, 0) end
   end
   return value
 end
@@ -356,7 +356,7 @@ local function run(chunk, keys, argv, looks)
   rawset(world, "KEYS", keys)
   rawset(world, "ARGV", argv)
   math.randomseed(0)
-  looks_left, elements_left, bytes_left = looks, host.elements_max, host.given_size_bytes_max
+  looks_left, elements_left, bytes_left = looks, host.elements_max, host.answered_size_bytes_max
   sethook(look, "", steps_per_look)
   local ok, result = xpcall(function()
     local answer = chunk()
