@@ -333,6 +333,24 @@ def test_no_object_of_python_can_be_looked_into(run: Run) -> None:
     assert seen == [b"userdata", b"false"]
 
 
+def test_what_objects_of_python_share_is_not_to_be_had(run: Run) -> None:
+    """With it a script would have answered the calls of all that follow, and stopped its clock."""
+    run.answers[b"GET"] = object()
+    seen = run(
+        "local _, e = pcall(redis.call, 'GET') local shared = getmetatable(e) "
+        "if shared then shared.__call = function() return 'mine' end end return type(e)"
+    )
+    assert seen == b"userdata"
+    assert run("return redis.call('SET', 'k', 'v')") == "OK"
+
+
+@pytest.mark.parametrize("data", [b"\xd6\xff" + bytes(4), b"\xd7\xff" + bytes(8)], ids=["4", "8"])
+def test_a_time_of_messagepack_is_a_number(run: Run, data: bytes) -> None:
+    """An object of Python's got to the script."""
+    assert run("return type(cmsgpack.unpack(ARGV[1]))", data) == b"number"
+    assert run("return type(cmsgpack.unpack(ARGV[1])[1])", b"\x91" + data) == b"number"
+
+
 @pytest.mark.parametrize("name", ["__index", "__tostring", "__concat"])
 def test_an_error_is_not_asked_what_it_is(run: Run, name: str) -> None:
     source = f"error(setmetatable({{}}, {{{name} = function() while true do end end}}))"

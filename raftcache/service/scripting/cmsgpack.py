@@ -100,6 +100,7 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
             strict_map_key=False,
             max_buffer_size=len(data) + 1,
             object_pairs_hook=_table_of,
+            timestamp=1,  # as a number: no object of Python's
         )
         reader.feed(data)
         try:

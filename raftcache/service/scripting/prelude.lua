@@ -210,6 +210,9 @@ local strings = without(string, "dump")
 getmetatable("").__index = strings
 getmetatable("").__metatable = false
 
+-- All objects of Python's have one: who could write there would be called in their place.
+getmetatable(host.call).__metatable = false
+
 local world = {
   _VERSION = _VERSION,
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs,
