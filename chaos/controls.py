@@ -78,7 +78,13 @@ CONTROLS: Final = {
     ),
     "resp-added-again": Control(
         "entries added again when nobody knows whether they were, judged as added once",
-        {"workloads": ("resp-stream",), "faults": ("pause",), "fresh_tokens": True},
+        {
+            "workloads": ("resp-stream",),
+            "faults": ("pause",),
+            "clients": 40,
+            "rate": 800.0,
+            "fresh_tokens": True,
+        },
     ),
     "resp-popped-entries": Control(
         "entries given to consumers who need not acknowledge them, judged as never lost",
@@ -92,7 +98,13 @@ CONTROLS: Final = {
     ),
     "resp-fresh-numbers": Control(
         "pipelines sent again under other numbers, judged as exactly once",
-        {"workloads": ("resp-pipeline",), "faults": ("pause",), "fresh_tokens": True},
+        {
+            "workloads": ("resp-pipeline",),
+            "faults": ("pause",),
+            "clients": 40,
+            "rate": 800.0,
+            "fresh_tokens": True,
+        },
     ),
 }
 """By the names that --control takes."""
