@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final, TypeAlias
 
 from msgspec import Struct
@@ -86,6 +87,21 @@ class CallsSince(Calls, array_like=True, tag=26, frozen=True):
 
 SINCE_NOTHING: Final[int] = INTEGER_MAX
 """A since behind which nothing was there: of calls that only nodes which know it are to do."""
+
+
+def as_calls(
+    calls: Sequence[Call],
+    size_bytes_max: int,
+    atomic: bool = False,
+    watched: tuple[tuple[bytes, int], ...] = (),
+    dice: int = 0,
+    once: Once | None = None,
+) -> Calls:
+    """Calls, or CallsSince if there is one among them that is newer."""
+    what = tuple(calls), size_bytes_max, atomic, watched, dice, once
+    if NEWER_CALLS.isdisjoint([call[0] for call in calls]):
+        return Calls(*what)
+    return CallsSince(*what, since=SINCE_NOTHING)
 
 
 class CallsAnswered(Calls, array_like=True, tag=27, frozen=True):

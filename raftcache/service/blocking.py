@@ -19,20 +19,19 @@ are told so.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final, TypeVar
 
-from raftcache.command.calls import NEWER_CALLS, SINCE_NOTHING, Call, Calls, CallsSince
+from raftcache.command.calls import Call, as_calls
 from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Once
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
-from raftcache.service.calls import settle
+from raftcache.service.calls import look, settle
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.service.lines import Line, Waiter, together
-from raftcache.service.wording import MISTAKE, WRONG_TYPE, once_of, values_of
+from raftcache.service.wording import WRONG_TYPE, once_of, values_of
 from raftcache.state.items import LIST, STREAM, ZSET
 from raftcache.state.machine import Machine
 from raftcache.state.redis import group_reads, waits
@@ -42,8 +41,6 @@ from raftcache.state.redis.stream_reads import Reading
 from raftcache.state.redis.waits import LineName
 
 T = TypeVar("T")
-
-logger = logging.getLogger("raftcache.redis")
 
 PLACES_MAX: Final = 1 << 18
 """In all lines of this node, about 300 bytes each; a call has one for each of its keys."""
@@ -168,13 +165,7 @@ class Blocking:
             self._join(waiter, is_due=False)
 
     def _look(self, reader: Callable[[Store], T]) -> T | Failure:
-        try:
-            return self._machine.look(self._kv.now_ms(), reader)
-        except Refuse as refusal:
-            return Failure(refusal.text)
-        except Exception:  # whoever waits must hear something
-            logger.exception("unexpected error")
-            return MISTAKE
+        return look(self._kv, self._machine, reader)
 
     def _became_fresh(self, waiter: Waiter, refused: RaftcacheError | None) -> None:
         if refused is not None or self._stopped:
@@ -208,12 +199,7 @@ class Blocking:
         return value if isinstance(value, int) else None
 
     def _write(self, calls: Sequence[Call], once: Once | None, done: partial[None]) -> None:
-        limit = self._value_size_bytes_max
-        if calls[0][0] in NEWER_CALLS:
-            word: Calls = CallsSince(tuple(calls), limit, once=once, since=SINCE_NOTHING)
-        else:
-            word = Calls(tuple(calls), limit, once=once)
-        self._kv.write(word, done)
+        self._kv.write(as_calls(calls, self._value_size_bytes_max, once=once), done)
 
     def _end(self, waiter: Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)

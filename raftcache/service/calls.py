@@ -1,19 +1,26 @@
-"""What services made of coroutines share: calls of Kv as awaitables, with errors raised."""
+"""What services share that do calls: those of Kv as awaitables, and looks at the state."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TypeVar
 
 from raftcache.command.replies import Reply
+from raftcache.command.values import Failure
 from raftcache.command.words import Command
 from raftcache.errors import RaftcacheError
 from raftcache.service.kv import FreshDone, Kv, Level, Outcome, Want
+from raftcache.service.wording import MISTAKE
 from raftcache.state.machine import Machine
+from raftcache.state.redis.parsing import Refuse
+from raftcache.state.redis.store import Store
 
 T = TypeVar("T")
+
+logger = logging.getLogger("raftcache.redis")
 
 
 async def written(kv: Kv, command: Command) -> Reply:
@@ -43,6 +50,17 @@ def when_current(kv: Kv, machine: Machine, want: Want, done: FreshDone) -> None:
             kv.tick(lambda outcome: done(outcome if isinstance(outcome, RaftcacheError) else None))
 
     kv.when_fresh(want, fresh)
+
+
+def look(kv: Kv, machine: Machine, reader: Callable[[Store], T]) -> T | Failure:
+    """What a reader finds in the state of this node, for somebody who waits to hear something."""
+    try:
+        return machine.look(kv.now_ms(), reader)
+    except Refuse as refusal:
+        return Failure(refusal.text)
+    except Exception:
+        logger.exception("unexpected error")
+        return MISTAKE
 
 
 def settle(future: asyncio.Future[T], value: T | RaftcacheError) -> None:

@@ -16,10 +16,10 @@ from raftcache.command.calls import (
     DICE_MAX,
     DICED,
     NEWER_CALLS,
-    SINCE_NOTHING,
     Call,
     Calls,
     CallsSince,
+    as_calls,
 )
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
@@ -267,10 +267,7 @@ class RedisService:
         limit, names = self._value_size_bytes_max, [call[0] for call in calls]
         if _UNUSUAL.isdisjoint(names):
             return Calls(tuple(calls), limit, atomic, watched)
-        dice = self.throw(calls)
-        if NEWER_CALLS.isdisjoint(names):
-            return Calls(tuple(calls), limit, atomic, watched, dice)
-        return CallsSince(tuple(calls), limit, atomic, watched, dice, since=SINCE_NOTHING)
+        return as_calls(calls, limit, atomic, watched, self.throw(calls))
 
     def _transaction(self, calls: Sequence[Call], watched: Mapping[bytes, int]) -> Calls:
         """EXEC as a command. Keys that were absent must have been so since the first one was."""

@@ -11,7 +11,6 @@ this node, which only goes on from what was fresh when the call came.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Final
@@ -21,16 +20,13 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Timer
 from raftcache.service.blocking import PLACES_MAX
-from raftcache.service.calls import settle, when_current
+from raftcache.service.calls import look, settle, when_current
 from raftcache.service.changed import Changed
 from raftcache.service.kv import LINEARIZABLE, Kv
-from raftcache.service.wording import MISTAKE
 from raftcache.state.machine import Machine
 from raftcache.state.redis import stream_reads
 from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import Store
-
-logger = logging.getLogger("raftcache.redis")
 
 
 class _Waiter:
@@ -135,13 +131,7 @@ class StreamWaiting:
         return True
 
     def _look(self, reader: Callable[[Store], Value]) -> Value:
-        try:
-            return self._machine.look(self._kv.now_ms(), reader)
-        except Refuse as refusal:
-            return Failure(refusal.text)
-        except Exception:  # whoever waits must hear something
-            logger.exception("unexpected error")
-            return MISTAKE
+        return look(self._kv, self._machine, reader)
 
     def _end(self, waiter: _Waiter, value: Value | RaftcacheError) -> None:
         self._leave(waiter)

@@ -64,7 +64,8 @@ GROUPS_END_SIZE_BYTES: Final = 16
 GROUPS_MAX: Final = 1024
 """Of one stream: all their ids are written with each change of it."""
 
-_ID: Final = struct.Struct(">Q")
+GROUP_ID: Final = struct.Struct(">Q")
+"""Of the collection of one."""
 
 _END_AT: Final = _HEADER_SIZE_BYTES + DESCRIPTOR_SIZE_BYTES
 
@@ -140,7 +141,7 @@ def group_ids(packed: bytes) -> tuple[int, ...]:
     at = _END_AT + STREAM_END_SIZE_BYTES + GROUPS_END_SIZE_BYTES
     if packed[_KIND_AT] != STREAM or len(packed) <= at:
         return ()
-    return tuple(number for (number,) in _ID.iter_unpack(packed[at:]))
+    return tuple(number for (number,) in GROUP_ID.iter_unpack(packed[at:]))
 
 
 def weight_bytes(packed: bytes) -> int:
@@ -336,5 +337,5 @@ def _is_described(stored: Stored) -> bool:
     rest = stored.value_size_bytes - DESCRIPTOR_SIZE_BYTES
     if stored.kind != STREAM:
         return rest == 0
-    count, odd = divmod(rest - STREAM_END_SIZE_BYTES - GROUPS_END_SIZE_BYTES, _ID.size)
+    count, odd = divmod(rest - STREAM_END_SIZE_BYTES - GROUPS_END_SIZE_BYTES, GROUP_ID.size)
     return rest == STREAM_END_SIZE_BYTES or (not odd and 1 <= count <= GROUPS_MAX)

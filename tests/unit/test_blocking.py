@@ -28,9 +28,9 @@ LONG_S = 10
 class Room:
     """Who waits at one node."""
 
-    def __init__(self, kv: FakeKv) -> None:
+    def __init__(self, kv: FakeKv, size_bytes_max: int = SIZE_BYTES_MAX) -> None:
         self.kv = kv
-        self.blocking = Blocking(kv, kv.machine, asyncio.get_running_loop(), SIZE_BYTES_MAX)
+        self.blocking = Blocking(kv, kv.machine, asyncio.get_running_loop(), size_bytes_max)
         self.blocking.start()
 
     def wait(self, line: str) -> asyncio.Future[Value]:

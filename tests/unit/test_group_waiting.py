@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from raftcache.command.calls import Call, Calls, CallsSince
+from raftcache.command.calls import CallsSince
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.values import NIL_ARRAY, Entries, Failure, Value
 from raftcache.errors import NotLeader, Unknown
@@ -17,6 +17,7 @@ from raftcache.service.redis import RedisService
 from raftcache.service.wording import WRONG_TYPE
 from raftcache.state.redis.group_reads import GIVEN_WAITING_MAX, GROUP_GONE, KEY_GONE
 from tests.support.fake_kv import FakeKv
+from tests.unit import test_blocking
 from tests.unit.test_blocking import answer, turns, words
 from tests.unit.test_redis_service import Dice, on_loop, run
 from tests.unit.test_scripts import Node
@@ -26,18 +27,13 @@ SIZE_MAX = 1 << 20
 READ = "XREADGROUP GROUP g {} COUNT {} BLOCK 0 STREAMS s >"
 
 
-class Room:
+class Room(test_blocking.Room):
     """Consumers of a group who wait at one node."""
 
     def __init__(self, kv: FakeKv) -> None:
-        self.kv = kv
-        self.blocking = Blocking(kv, kv.machine, asyncio.get_running_loop(), SIZE_MAX)
-        self.blocking.start()
+        super().__init__(kv, SIZE_MAX)
         self.write("XGROUP CREATE s g 0 MKSTREAM")
         kv.commands.clear()
-
-    def wait(self, line: str) -> asyncio.Future[Value]:
-        return self.blocking.call(words(line))
 
     def write(self, *lines: str, atomic: bool = False) -> None:
         """What somebody else writes."""
@@ -49,11 +45,6 @@ class Room:
 
     def add(self, *numbers: int, key: str = "s") -> None:
         self.write(*[f"XADD {key} {number}-0 f v" for number in numbers])
-
-    @property
-    def written(self) -> list[Call]:
-        """What the calls here have proposed."""
-        return [call for each in self.kv.commands if isinstance(each, Calls) for call in each.calls]
 
     @property
     def places(self) -> float:

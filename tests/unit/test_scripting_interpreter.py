@@ -212,7 +212,7 @@ def test_no_error_of_python_gets_to_a_script(run: Run, source: str) -> None:
 def test_a_mistake_of_a_function_is_an_error_in_the_script(
     run: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raftcache.service.scripting.structs._bits", None)
+    monkeypatch.setattr("raftcache.service.scripting.structs.bits_of", None)
     answer = run("local _, e = pcall(struct.pack, 'b', 1) return e")
     assert answer == b"ERR internal error: TypeError"
 

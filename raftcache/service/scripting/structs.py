@@ -11,7 +11,8 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
-from raftcache.command.limits import INTEGER_MAX, INTEGER_MIN
+from raftcache.command.integers import WORD, bits_of, wrapped
+from raftcache.command.limits import INTEGER_MIN
 from raftcache.service.scripting.answers import (
     Answer,
     Lua,
@@ -29,7 +30,6 @@ RESULTS_MAX: Final = 7_000
 
 _C_INTEGER_MAX: Final = (1 << 31) - 1
 _ALIGNMENT: Final = 8
-_WORD: Final = 1 << 64
 _SIZES: Final = {**dict.fromkeys("bBx", 1), "h": 2, "H": 2, "f": 4, **dict.fromkeys("lLTd", 8)}
 _INTEGERS: Final = frozenset("bBhHlLTiI")
 _SHORT: Final = b"bad argument #2 to 'unpack' (data string too short)"
@@ -158,13 +158,6 @@ def _parsed(text: bytes) -> float | None:
         return -math.inf if word.startswith(b"-") else math.inf
 
 
-def _bits(number: float) -> int:
-    """64 bits, as processors make them of a double; those of x86 if it is no such number."""
-    if INTEGER_MIN <= number < _WORD:
-        return int(number) % _WORD
-    return 0 if number >= _WORD else 1 << 63
-
-
 # What scripts call.
 
 
@@ -176,7 +169,7 @@ def pack(*values: Lua) -> Answer:
         for option, size in reader:
             out += bytes(reader.at - len(out))
             if option in _INTEGERS:
-                bits = _bits(_number(b"pack", values, taken))
+                bits = bits_of(_number(b"pack", values, taken))
                 word = bits.to_bytes(max(size, 8), "little")[:size]
                 out += word if reader.order == "little" else word[::-1]
             elif option == "x":
@@ -207,12 +200,12 @@ def _float(number: float, option: str, order: str) -> bytes:
 
 def _integer(word: bytes, option: str, order: str) -> float:
     size = len(word)
-    bits = int.from_bytes(word, order) % _WORD  # type: ignore[arg-type]
+    bits = int.from_bytes(word, order) % WORD  # type: ignore[arg-type]
     if option.islower():
         mask = -1 << (size * 8 - 1) % 64  # more than 8 bytes: as processors shift
         if bits & mask:
-            bits = (bits | mask) % _WORD
-        bits = bits - _WORD if bits > INTEGER_MAX else bits
+            bits = (bits | mask) % WORD
+        bits = wrapped(bits)
     return float(bits)
 
 
@@ -227,7 +220,7 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
         place = int(start) if INTEGER_MIN <= start < -INTEGER_MIN else INTEGER_MIN
         if place == 0:
             raise Unfit(b"bad argument #3 to 'unpack' (offset must be 1 or greater)")
-        reader = _Format(b"unpack", text, (place - 1) % _WORD)
+        reader = _Format(b"unpack", text, (place - 1) % WORD)
         found = _found(reader, data)
         found.append(float(reader.at + 1))
         return to_table({**dict(enumerate(found, 1)), b"n": len(found)})
@@ -270,7 +263,7 @@ def _told_size(found: list[Lua]) -> int:
     number = _parsed(told) if type(told) is bytes else told
     if number is None:
         raise Unfit(b"format 'c0' needs a previous size")
-    return _bits(number)
+    return bits_of(number)
 
 
 def _check_room(reader: _Format, data: bytes, size: int) -> None:

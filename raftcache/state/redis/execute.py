@@ -120,14 +120,15 @@ def _mistake(error: Exception) -> Failure:
     return Failure(f"ERR internal error: {type(error).__name__}")
 
 
-def _packed_size_bytes(values: Sequence[Value]) -> int | Failure:
-    """Of answers that are to be remembered; a mistake if they cannot be."""
+def _why_forgotten(values: Sequence[Value]) -> Failure | None:
+    """Why these answers cannot be remembered; None if they can be."""
     try:
-        return len(pack_values(values))
+        size_bytes = len(pack_values(values))
     except MemoryError:
         raise
     except Exception as error:
         return _mistake(error)
+    return TOO_LARGE if size_bytes > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX else None
 
 
 def _goes_on(command: Calls, values: Sequence[Value]) -> bool:
@@ -223,13 +224,9 @@ class CallCommands:
             return self._undo_other()
         if isinstance(command, CallsAnswered):
             values = list(unpack_values(command.answers))
-        size_bytes = _packed_size_bytes(values)
-        if isinstance(size_bytes, Failure):
+        if why := _why_forgotten(values):
             self._changes.undo()
-            return self._refuse_to_remember(len(values), size_bytes)
-        if size_bytes > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
-            self._changes.undo()
-            return self._refuse_to_remember(len(values), TOO_LARGE)
+            return self._refuse_to_remember(len(values), why)
         self._changes.commit()
         reply = self._succeed(before, values)
         return replace(reply, status=Status.UNCHANGED) if _goes_on(command, values) else reply
@@ -237,7 +234,7 @@ class CallCommands:
     def _refuse_to_remember(self, count: int, why: Failure) -> CallsReply:
         """That is remembered: once for each call, or once for all where these are too many."""
         values = (why,) * count
-        if len(pack_values(values)) > TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX:
+        if _why_forgotten(values):
             values = (why,)
         return CallsReply(Status.REPLY_TOO_LARGE, self._state.revision, values=values)
 

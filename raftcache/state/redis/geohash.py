@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from raftcache.command.integers import bits_of
+
 STEPS: Final = 26
 LONGITUDE_MAX: Final = 180.0
 LATITUDE_MAX: Final = 85.05112878
@@ -20,7 +22,6 @@ _STANDARD_LATITUDE_MAX: Final = 90.0
 
 _ALPHABET: Final = b"0123456789bcdefghjkmnpqrstuvwxyz"
 _TEXT_SIZE: Final = 11
-_WORD: Final = 1 << 64
 _FAR: Final = float(1 << 63)
 
 _SPREADS: Final = (
@@ -115,7 +116,7 @@ def score_of(place: Place) -> int:
 
 def place_of(score: float) -> Place:
     """The middle of the smallest cell; of whatever score, for anybody may give members one."""
-    bits = _unsigned(score)
+    bits = bits_of(score)
     west, east, south, north = Cell(_gathered(bits >> 1), _gathered(bits), STEPS).area()
     longitude, latitude = (west + east) / 2, (south + north) / 2
     if east > LONGITUDE_MAX or north > LATITUDE_MAX:
@@ -123,15 +124,8 @@ def place_of(score: float) -> Place:
     return Place(longitude, latitude)
 
 
-def _unsigned(score: float) -> int:
-    """64 bits, as processors make them of a double; those of x86 if it is no such number."""
-    if -_FAR <= score < 2 * _FAR:
-        return int(score) % _WORD
-    return 0 if score > 0 else 1 << 63
-
-
 def signed(score: float) -> int:
-    """The same as an integer with a sign."""
+    """A score as an integer with a sign, as processors make it."""
     return int(score) if -_FAR <= score < _FAR else -(1 << 63)
 
 

@@ -7,11 +7,11 @@ from typing import Final
 
 from msgspec import Struct
 
-from raftcache.command.integers import integer_or_none
+from raftcache.command.integers import integer_or_none, wrapped
 from raftcache.command.limits import INTEGER_MAX
 from raftcache.command.values import NIL_ARRAY, Value
 from raftcache.state import notes
-from raftcache.state.redis.parsing import SYNTAX, Refuse, integer, shown
+from raftcache.state.redis.parsing import SYNTAX, Refuse, integer, shown, wrong_subcommand
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.redis.stream_groups import (
     GIVEN_MAX,
@@ -24,7 +24,6 @@ from raftcache.state.redis.stream_groups import (
     create_group,
     destroy_group,
     find_group,
-    wrapped,
 )
 from raftcache.state.redis.stream_ids import end_of_range, read_id
 from raftcache.state.redis.stream_rows import ID_MAX, Stream, text_of
@@ -42,9 +41,6 @@ _COUNT_MAX: Final = INTEGER_MAX // 16
 _NO_KEY: Final = (
     "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use"
     " the MKSTREAM option to create an empty stream automatically."
-)
-_WRONG_XGROUP: Final = (
-    "ERR unknown subcommand or wrong number of arguments for '{}'. Try XGROUP HELP."
 )
 _CREATE_ARGUMENTS_MAX: Final = 7
 _SETID_ARGUMENTS: Final = (4, 6)
@@ -83,7 +79,7 @@ def _read_options(subcommand: bytes, args: tuple[bytes, ...]) -> _Made:
             if made.read < READ_UNKNOWN:
                 raise Refuse("ERR value for ENTRIESREAD must be positive or -1")
         else:
-            raise Refuse(_WRONG_XGROUP.format(shown(subcommand)))
+            raise wrong_subcommand("XGROUP", subcommand)
     return made
 
 
@@ -113,7 +109,7 @@ def _xgroup(store: Store, args: tuple[bytes, ...]) -> Value:
             return _add(group, more[0])
         case b"DELCONSUMER" if more:
             return _discard(group, more[0])
-    raise Refuse(_WRONG_XGROUP.format(shown(subcommand)))
+    raise wrong_subcommand("XGROUP", subcommand)
 
 
 def no_group_of(key: bytes, name: bytes) -> Refuse:
@@ -129,7 +125,7 @@ def _any_id(text: bytes) -> int:
 def _create(stream: Stream, args: tuple[bytes, ...], made: _Made) -> Value:
     subcommand, key, name, text = args[:4]
     if len(args) > _CREATE_ARGUMENTS_MAX:
-        raise Refuse(_WRONG_XGROUP.format(shown(subcommand)))
+        raise wrong_subcommand("XGROUP", subcommand)
     last = stream.last if text == b"$" else read_id(text)
     if not create_group(stream, name, last, made.read):
         raise Refuse("BUSYGROUP Consumer Group name already exists")

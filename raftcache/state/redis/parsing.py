@@ -39,6 +39,14 @@ def shown(word: bytes) -> str:
     return line.decode(errors="surrogateescape")
 
 
+def wrong_subcommand(container: str, subcommand: bytes) -> Refuse:
+    """Of one that there is not, or that has other arguments."""
+    return Refuse(
+        f"ERR unknown subcommand or wrong number of arguments for '{shown(subcommand)}'."
+        f" Try {container} HELP."
+    )
+
+
 def integer(text: bytes, why: str = NOT_INTEGER) -> int:
     """See integer_or_none; refuses all else."""
     number = integer_or_none(text)

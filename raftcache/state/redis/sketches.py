@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from raftcache.command.limits import INTEGER_MAX
+from raftcache.command.integers import wrapped
 from raftcache.command.values import Value
 from raftcache.state.notes import STRING
 from raftcache.state.redis.hyperloglog import (
@@ -65,8 +65,7 @@ def _pfcount(store: Store, args: tuple[bytes, ...]) -> Value:
     if value is None:
         return 0
     store.count_elements(SKETCH_COST)
-    count = count_of(value)
-    return count if count <= INTEGER_MAX else count - (1 << 64)
+    return wrapped(count_of(value))
 
 
 def _union(store: Store, keys: tuple[bytes, ...]) -> tuple[bytearray, bool]:

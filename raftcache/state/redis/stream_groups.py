@@ -19,7 +19,7 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from raftcache.command.limits import INTEGER_MIN
+from raftcache.command.integers import WORD, wrapped
 from raftcache.state import notes
 from raftcache.state.items import GROUPS_MAX
 from raftcache.state.redis.parsing import Refuse
@@ -54,13 +54,6 @@ _RECORD: Final = struct.Struct(">Q16sqQQII")
 _CONSUMER: Final = struct.Struct(">IQQ")
 _PENDING: Final = struct.Struct(">IQQ")
 _NUMBER: Final = struct.Struct(">I")
-
-_CYCLE: Final = 1 << 64
-
-
-def wrapped(number: int) -> int:
-    """What 64 bits make of it: of counters that clients may set to anything."""
-    return (number - INTEGER_MIN) % _CYCLE + INTEGER_MIN
 
 
 class Consumer(Struct, eq=False):
@@ -256,7 +249,7 @@ class Group:
             consumer.pending += 1
             self._touched[consumer.name] = consumer
             self._put(b"q" + _NUMBER.pack(consumer.number) + row, b"")
-        self._put(b"p" + row, _PENDING.pack(consumer.number, delivered_ms, deliveries % _CYCLE))
+        self._put(b"p" + row, _PENDING.pack(consumer.number, delivered_ms, deliveries % WORD))
 
     def drop(self, pending: Pending) -> None:
         """The entry is not pending any more."""

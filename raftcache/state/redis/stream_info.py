@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from raftcache.command.integers import wrapped
 from raftcache.command.values import Value
 from raftcache.state.redis.group_calls import no_group_of
-from raftcache.state.redis.parsing import Refuse, integer, shown
+from raftcache.state.redis.parsing import Refuse, integer, wrong_subcommand
 from raftcache.state.redis.store import Handler, Store
 from raftcache.state.redis.stream_groups import (
     READ_UNKNOWN,
@@ -15,19 +16,16 @@ from raftcache.state.redis.stream_groups import (
     all_groups,
     find_group,
     lag,
-    wrapped,
 )
 from raftcache.state.redis.stream_rows import ID_MAX, NODE_ENTRIES, Stream, text_of
 
 COUNT_DEFAULT: Final = 10
 """Of entries, and of those pending, that FULL shows."""
 
-_WRONG: Final = "ERR unknown subcommand or wrong number of arguments for '{}'. Try XINFO HELP."
-
 
 def _xinfo(store: Store, args: tuple[bytes, ...]) -> Value:
     if len(args) < 2:
-        raise Refuse(_WRONG.format(shown(args[0])))
+        raise wrong_subcommand("XINFO", args[0])
     found = store.collection(Stream, args[1])
     if not found.exists:
         raise Refuse("ERR no such key")
@@ -38,7 +36,7 @@ def _xinfo(store: Store, args: tuple[bytes, ...]) -> Value:
             return [_group(group) for group in all_groups(found)]
         case b"CONSUMERS" if len(args) == 3:
             return _consumers(found, args[2])
-    raise Refuse(_WRONG.format(shown(args[0])))
+    raise wrong_subcommand("XINFO", args[0])
 
 
 def _stream(found: Stream, args: tuple[bytes, ...]) -> Value:
@@ -76,7 +74,7 @@ def _count_of_full(args: tuple[bytes, ...]) -> int | None:
     if words == [b"FULL"] and len(options) == 1:
         return COUNT_DEFAULT
     if words != [b"FULL", b"COUNT"] or len(options) != 3:
-        raise Refuse(_WRONG.format(shown(args[0])))
+        raise wrong_subcommand("XINFO", args[0])
     count = integer(options[2])
     return COUNT_DEFAULT if count < 0 else count
 

@@ -20,6 +20,7 @@ import msgspec
 
 from raftcache.command.values import Value
 from raftcache.state.items import (
+    GROUP_ID,
     GROUPS_END_SIZE_BYTES,
     STREAM,
     STREAM_END_SIZE_BYTES,
@@ -45,7 +46,6 @@ _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(list[bytes]).decode
 
 _GROUPS_END: Final = struct.Struct(">QQ")
-_GROUP_ID: Final = struct.Struct(">Q")
 
 GROUP_LEAD: Final = b"\xff" * ID_SIZE_BYTES + b"g"
 """Before the name of a group in that of its row: behind all entries."""
@@ -224,7 +224,7 @@ class Stream(Collection):
 
 def with_groups(end: bytes, ids: Iterable[int]) -> bytes:
     """What stands behind the descriptor of a stream that has groups, with these ids in the end."""
-    return end[: _END.size + _GROUPS_END.size] + b"".join(map(_GROUP_ID.pack, ids))
+    return end[: _END.size + _GROUPS_END.size] + b"".join(map(GROUP_ID.pack, ids))
 
 
 def rows_of_groups(end: bytes) -> int:
@@ -233,4 +233,4 @@ def rows_of_groups(end: bytes) -> int:
         return 0
     apart, _ = _GROUPS_END.unpack_from(end, _END.size)
     ids = len(end) - _END.size - _GROUPS_END.size
-    return int(apart) + ids // _GROUP_ID.size
+    return int(apart) + ids // GROUP_ID.size
