@@ -64,7 +64,7 @@ class HttpFront:
             StatusRoutes(status, Metrics(counters, status.gauges, resp_counters)).add_to,
             *self._rooms_of_operators(cluster_id),
         )
-        vivifier = VivifyService(kv, machine, loop)
+        vivifier = VivifyService(kv, machine, clock, loop)
         self._server = HttpServer(kv, vivifier, config, clock, counters, rooms, status.leader_url)
 
     def _rooms_of_keys(self) -> Sequence[Room]:

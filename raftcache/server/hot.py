@@ -239,7 +239,8 @@ class HotConnection(Connection):
         slot = Slot(self._port, self, message.method, None, parsed=True)
         self._slots.append(slot)
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
-        self._port.door.handle(message.method, message.path, message.headers, body, slot.fill)
+        handle = self._port.door.handle
+        handle(self, message.method, message.path, message.headers, body, slot.fill)
 
     def _queue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
         """For the application: rule 2."""

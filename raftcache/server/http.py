@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 from aiohttp import HttpVersion11, hdrs, web
 
@@ -17,7 +18,7 @@ from raftcache.config import Config
 from raftcache.errors import BadConfig, TooLarge
 from raftcache.metrics import HttpCounters
 from raftcache.ports import Clock
-from raftcache.server.connection import to_response
+from raftcache.server.connection import Connection, to_response
 from raftcache.server.hot import HotConnection
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.kv_routes import KEY_ROUTES
@@ -107,10 +108,9 @@ class HttpServer:
         """A request for a key that was not hot: gather its body, then ask the same door."""
         self._check_length(request)
         body = await request.read()
-        answer = await called(
-            partial(self._door.handle, request.method, target_of(request), request.headers, body)
-        )
-        return to_response(answer)
+        caller, target = cast("Connection", request.protocol), target_of(request)
+        handle = partial(self._door.handle, caller, request.method, target, request.headers, body)
+        return to_response(await called(handle))
 
     async def _expect(self, request: web.Request) -> None:
         """Expect: a value that is too long is refused before it is sent (RFC 9110, 10.1.1)."""

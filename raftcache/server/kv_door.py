@@ -6,7 +6,7 @@ Nothing is decided here but what HTTP says: whether a write happens is the servi
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Protocol
 
 from aiohttp import hdrs
 from msgspec.structs import replace
@@ -63,6 +63,15 @@ assert {route.method for route in KEY_ROUTES} == {"GET", *_WRITE_METHODS}
 Send = Callable[[Answer], None]
 
 
+class Caller(Protocol):
+    """A connection, to the door."""
+
+    @property
+    def is_left(self) -> bool:
+        """Whether the client is gone, or has said that it will send no more."""
+        ...
+
+
 class KvDoor:
     """Answers requests for keys; node is the name that answers show."""
 
@@ -85,14 +94,16 @@ class KvDoor:
         missing = REFUSED[Status.MISSING]
         self._missing = problem(*missing, REASONS[Status.MISSING], headers=self.served_by)
 
-    def handle(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
+    def handle(
+        self, caller: Caller, method: str, target: str, headers: Headers, body: bytes, send: Send
+    ) -> None:
         """Answer one request; send is called exactly once, later or at once, on the loop.
 
         target: path and query as they came, undecoded. Raises nothing.
         """
         try:
             if method in _READ_METHODS:
-                self._read(method, target, headers, body, send)
+                self._read(caller, method, target, headers, body, send)
             elif method in _WRITE_METHODS:
                 self._write(method, target, headers, body, send)
             else:
@@ -121,7 +132,9 @@ class KvDoor:
         except Exception as error:
             return answer_error(error, write=True)
 
-    def _read(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
+    def _read(
+        self, caller: Caller, method: str, target: str, headers: Headers, body: bytes, send: Send
+    ) -> None:
         path, _, query = target.partition("?")
         key = read_key(path)
         if body:
@@ -132,7 +145,7 @@ class KvDoor:
         if query and (wish := read_wish(query)) is not None:
             if method != "GET":
                 raise BadRequest("vivify goes with GET only: who wins must see what there is")
-            self._vivify(key, wish, known, send)
+            self._vivify(key, wish, known, caller, send)
             return
         want = read_want(query)
 
@@ -145,7 +158,9 @@ class KvDoor:
 
         self.kv.read(key, want, done)
 
-    def _vivify(self, key: bytes, wish: Wish, known: str | None, send: Send) -> None:
+    def _vivify(
+        self, key: bytes, wish: Wish, known: str | None, caller: Caller, send: Send
+    ) -> None:
         def done(outcome: Vivified | RaftcacheError) -> None:
             try:
                 if isinstance(outcome, RaftcacheError):
@@ -157,7 +172,7 @@ class KvDoor:
                 answer = answer_error(error, write=False)
             send(answer)
 
-        self._vivifier.vivify(key, wish, done)
+        self._vivifier.vivify(key, wish, lambda: not caller.is_left, done)
 
     def _write(self, method: str, target: str, headers: Headers, body: bytes, send: Send) -> None:
         command = read_command(method, target, headers, body, self._value_size_bytes_max)

@@ -62,8 +62,9 @@ from raftcache.server.shapes import (
     problem,
     record,
 )
+from raftcache.service.calls import IsHere
 from raftcache.service.kv import Kv
-from raftcache.service.locks import IsHere, Locks
+from raftcache.service.locks import Locks
 
 PATH: Final = "/v1/locks"
 PREFIX: Final = PATH + "/"

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable
 from functools import partial
-from typing import TypeVar
+from typing import TypeAlias, TypeVar
 
 from raftcache.command.replies import Reply
 from raftcache.command.values import Failure
@@ -19,6 +19,9 @@ from raftcache.state.redis.parsing import Refuse
 from raftcache.state.redis.store import Store
 
 T = TypeVar("T")
+
+IsHere: TypeAlias = Callable[[], bool]
+"""Whether the client that waits is still connected."""
 
 logger = logging.getLogger("raftcache.redis")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from raftcache.command.leasing import (
@@ -23,7 +23,7 @@ from raftcache.command.leasing import (
 from raftcache.command.limits import LOCK_PLACE_MS
 from raftcache.command.replies import Reply, Status
 from raftcache.errors import RaftcacheError, Unknown
-from raftcache.service.calls import become_fresh, written
+from raftcache.service.calls import IsHere, become_fresh, written
 from raftcache.service.kv import LINEARIZABLE, Kv, Want
 from raftcache.state.machine import Machine
 
@@ -35,9 +35,6 @@ LOOK_S: Final = 1.0
 
 GRACE_S: Final = 10.0
 """After the end of a wait, for the log to say so; then its outcome is unknown."""
-
-IsHere = Callable[[], bool]
-"""Whether the client that waits is still connected."""
 
 
 class Locks(Protocol):

@@ -6,22 +6,26 @@ its key is a plain read; one that misses it asks the log for the right to refill
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable
 from enum import Enum
 from typing import Final, Protocol, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from raftcache.command.replies import Item, Reply, Status
 from raftcache.command.words import Vivify
 from raftcache.errors import Overloaded, RaftcacheError
-from raftcache.ports import Loop
+from raftcache.ports import Clock, Loop
+from raftcache.service.calls import IsHere
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
 from raftcache.state.machine import Machine
 
 POLL_MS: Final = 10
 """How often those who wait for a refill look at the state of their node."""
+
+LOOKS_MAX: Final = 250
+"""In one turn of the loop, a millisecond: who comes after them looks in the next."""
 
 WAITING_MAX: Final = 10_000
 """Reads that wait for refills at a time."""
@@ -58,91 +62,105 @@ VivifyDone: TypeAlias = Callable[[Vivified | RaftcacheError], None]
 class Vivifier(Protocol):
     """Shape of the service, for front doors."""
 
-    def vivify(self, key: bytes, wish: Wish, done: VivifyDone) -> None:
-        """Read the key, linearizable; done is called exactly once, later or at once."""
+    def vivify(self, key: bytes, wish: Wish, is_here: IsHere, done: VivifyDone) -> None:
+        """Read the key, linearizable; done is called exactly once, later or at once.
+
+        is_here: whoever has gone waits no more, and wins nothing.
+        """
         ...
 
 
-class _Waiter(Struct):
+class _Reader(Struct, frozen=True):
+    """until_s: the end of its wait."""
+
     key: bytes
     wish: Wish
+    until_s: float
+    is_here: IsHere
     done: VivifyDone
 
 
 class VivifyService:
     """The real one, over the keys of this node."""
 
-    def __init__(self, kv: Kv, machine: Machine, loop: Loop) -> None:
-        self._kv, self._machine, self._loop = kv, machine, loop
-        self._waiting: list[_Waiter] = []
+    def __init__(self, kv: Kv, machine: Machine, clock: Clock, loop: Loop) -> None:
+        self._kv, self._machine, self._clock, self._loop = kv, machine, clock, loop
+        self._waiting: deque[_Reader] = deque()
         self._polls = False
 
-    def vivify(self, key: bytes, wish: Wish, done: VivifyDone) -> None:
+    def vivify(self, key: bytes, wish: Wish, is_here: IsHere, done: VivifyDone) -> None:
         """See Vivifier."""
-        self._kv.read(key, LINEARIZABLE, lambda found: self._found(key, wish, found, done))
+        until_s = self._clock.monotonic_s() + wish.wait_ms / 1000
+        reader = _Reader(key, wish, until_s, is_here, done)
+        self._kv.read(key, LINEARIZABLE, lambda found: self._found(reader, found))
 
-    def _found(
-        self, key: bytes, wish: Wish, found: Item | RaftcacheError | None, done: VivifyDone
-    ) -> None:
+    def _found(self, reader: _Reader, found: Item | RaftcacheError | None) -> None:
         if isinstance(found, RaftcacheError):
-            done(found)
-        elif found is not None and not self._is_stale_soon(found, wish):
-            done(Vivified(Role.HIT, found))
+            reader.done(found)
+        elif found is not None and not self._is_stale_soon(found, reader.wish):
+            reader.done(Vivified(Role.HIT, found))
         else:
-            command = Vivify(key, wish.right_ms, wish.early_ms)
-            self._kv.write(command, lambda outcome: self._decided(key, wish, outcome, done))
+            command = Vivify(reader.key, reader.wish.right_ms, reader.wish.early_ms)
+            self._kv.write(command, lambda outcome: self._decided(reader, outcome))
 
     def _is_stale_soon(self, item: Item, wish: Wish) -> bool:
         return 0 < item.deadline_ms <= self._kv.now_ms() + wish.early_ms
 
-    def _decided(self, key: bytes, wish: Wish, outcome: Outcome, done: VivifyDone) -> None:
+    def _decided(self, reader: _Reader, outcome: Outcome) -> None:
         """The log has said who refills; this node has applied it, and so may answer."""
+        done = reader.done
         if isinstance(outcome, RaftcacheError):
             done(outcome)
             return
         assert isinstance(outcome, Reply)
-        item = self._machine.get(key)
+        item = self._machine.get(reader.key)
         match outcome.status:
             case Status.UNCHANGED if item is None:
-                self._found(key, wish, None, done)  # it was there, and went before we looked
+                self._found(reader, None)  # it was there, and went before we looked
             case Status.UNCHANGED:
                 done(Vivified(Role.HIT, item))
             case Status.WON:
                 done(Vivified(Role.WON, item, outcome.revision))
-            case Status.LOST if item is not None or wish.wait_ms <= 0:
+            case Status.LOST if item is not None or not self._may_wait(reader):
                 done(Vivified(Role.LOST, item))
             case Status.LOST:
-                self._wait(_Waiter(key, wish, done))
+                self._wait(reader)
             case _:
                 done(Overloaded("too many keys are being refilled"))
 
     # -- waiting -----------------------------------------------------------------------------------
 
-    def _wait(self, waiter: _Waiter) -> None:
+    def _may_wait(self, reader: _Reader) -> bool:
+        return self._clock.monotonic_s() < reader.until_s and reader.is_here()
+
+    def _wait(self, reader: _Reader) -> None:
         if len(self._waiting) >= WAITING_MAX:
-            waiter.done(Overloaded(f"{len(self._waiting)} reads wait for refills already"))
+            reader.done(Overloaded(f"{len(self._waiting)} reads wait for refills already"))
             return
-        self._waiting.append(waiter)
-        if not self._polls:
+        self._waiting.append(reader)
+        self._poll_soon()
+
+    def _poll_soon(self) -> None:
+        if self._waiting and not self._polls:
             self._polls = True
             self._loop.call_later(POLL_MS / 1000, self._poll)
 
     def _poll(self) -> None:
+        """Look for the next of them, who then are the last. One asks for the right to a key."""
         self._polls = False
-        waiting, self._waiting = self._waiting, []
-        for waiter in waiting:
-            self._look(waiter)
+        asked: set[bytes] = set()
+        for _ in range(min(LOOKS_MAX, len(self._waiting))):
+            self._look(self._waiting.popleft(), asked)
+        self._poll_soon()
 
-    def _look(self, waiter: _Waiter) -> None:
+    def _look(self, reader: _Reader, asked: set[bytes]) -> None:
         """What was applied here since the right was lost came after the read began."""
-        key, wish, done = waiter.key, waiter.wish, waiter.done
-        left = replace(wish, wait_ms=wish.wait_ms - POLL_MS)
+        key = reader.key
         item = self._machine.get(key)
-        if item is not None:
-            done(Vivified(Role.LOST, item))
-        elif left.wait_ms <= 0:
-            done(Vivified(Role.LOST, None))
-        elif self._machine.right(key, self._kv.now_ms()) is None:
-            self._found(key, left, None, done)  # nobody refills it any more: ask for the right
-        else:
-            self._wait(_Waiter(key, left, done))
+        if item is not None or not self._may_wait(reader):
+            reader.done(Vivified(Role.LOST, item))
+        elif key in asked or self._machine.right(key, self._kv.now_ms()) is not None:
+            self._waiting.append(reader)
+        else:  # nobody refills it any more
+            asked.add(key)
+            self._found(reader, None)

@@ -30,6 +30,7 @@ from raftcache.service.quotas import QuotaService
 from raftcache.service.ranges import RangeService
 from raftcache.service.vivify import VivifyService
 from raftcache.service.watch import WatchHub
+from raftcache.system import SystemClock
 from tests.support.fake_kv import FakeKv
 from tests.support.watching import FakeReplica
 
@@ -238,7 +239,7 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     )
     hub.start()
     ranges, locks = RangeService(kv, kv.machine), LockService(kv, kv.machine)
-    vivifier = VivifyService(kv, kv.machine, asyncio.get_running_loop())
+    vivifier = VivifyService(kv, kv.machine, SystemClock(), asyncio.get_running_loop())
     rooms = (
         StatusRoutes(node, Metrics(counters, node.gauges)).add_to,
         MemberRoutes(operator).add_to,

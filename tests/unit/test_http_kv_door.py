@@ -25,6 +25,7 @@ from raftcache.command.words import (
 from raftcache.errors import NotLeader, Overloaded, RaftcacheError, TooLarge, Unknown
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.replies import Answer
+from raftcache.service.calls import IsHere
 from raftcache.service.kv import Kv, Level, Outcome, ReadDone, Want
 from raftcache.service.vivify import VivifyDone, Wish
 from tests.support.fake_kv import FakeKv
@@ -36,8 +37,17 @@ def door_of(kv: Kv) -> KvDoor:
     return KvDoor(kv, NoVivifier(), "n1", VALUE_SIZE_BYTES_MAX)
 
 
+class Here:
+    """A client that stays."""
+
+    is_left = False
+
+
+HERE = Here()
+
+
 class NoVivifier:
-    def vivify(self, key: bytes, wish: Wish, done: VivifyDone) -> None:
+    def vivify(self, key: bytes, wish: Wish, is_here: IsHere, done: VivifyDone) -> None:
         raise AssertionError("nobody asked for it")
 
 
@@ -51,7 +61,8 @@ class Asked:
         self, method: str, target: str, body: bytes = b"", *headers: tuple[str, str]
     ) -> Answer:
         answers: list[Answer] = []
-        self.door.handle(method, "/v1/kv/" + target, CIMultiDict(headers), body, answers.append)
+        target = "/v1/kv/" + target
+        self.door.handle(HERE, method, target, CIMultiDict(headers), body, answers.append)
         (answer,) = answers
         return answer
 
@@ -498,7 +509,7 @@ def test_the_answer_waits_for_the_outcome(kv: FakeKv) -> None:
     kv.holding = True
     answers: list[Answer] = []
     door = door_of(kv)
-    door.handle("PUT", "/v1/kv/a", CIMultiDict(), b"v", answers.append)
+    door.handle(HERE, "PUT", "/v1/kv/a", CIMultiDict(), b"v", answers.append)
     assert answers == []
     kv.release()
     assert [answer.status for answer in answers] == [201]

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from raftcache.errors import NotLeader, Unknown
-from tests.support.raw_http import Response, Served, run, serving, until
+from tests.support.raw_http import Response, Served, request, run, serving, until
 
 Test = Callable[[Served], Awaitable[None]]
 ROLE, TOKEN = "x-raftcache-vivify", "x-raftcache-vivify-token"
@@ -29,6 +29,10 @@ async def get(served: Served, query: str = "vivify=30s", **headers: str) -> Resp
 
 async def put(served: Served, query: str = "", value: bytes = b"v") -> Response:
     return await served.ask("PUT", f"/v1/kv/k{query}", value)
+
+
+def waiting_count(served: Served) -> int:
+    return len(served.server._door._vivifier._waiting)  # type: ignore[attr-defined]
 
 
 def test_one_wins_and_brings_the_value() -> None:
@@ -86,7 +90,7 @@ def test_who_waits_gets_what_the_winner_brings() -> None:
     async def test(served: Served) -> None:
         await get(served)
         waiting = [asyncio.create_task(get(served, "vivify=30s&wait=5m")) for _ in range(5)]
-        await until(lambda: len(served.server._door._vivifier._waiting) == 5)  # type: ignore[attr-defined]
+        await until(lambda: waiting_count(served) == 5)
         await put(served, "?vivify=1")
         for answer in await asyncio.gather(*waiting):
             assert (answer.status, answer.body, answer.headers[ROLE]) == (200, b"v", "lost")
@@ -98,7 +102,7 @@ def test_whatever_is_written_ends_the_wait() -> None:
     async def test(served: Served) -> None:
         await get(served)
         waiting = asyncio.create_task(get(served, "vivify=30s&wait=5m"))
-        await until(lambda: bool(served.server._door._vivifier._waiting))  # type: ignore[attr-defined]
+        await until(lambda: waiting_count(served) == 1)
         await put(served, "", b"by somebody else")
         assert (await waiting).body == b"by somebody else"
         late = await put(served, "?vivify=1")
@@ -113,7 +117,7 @@ def test_of_those_who_wait_one_is_next_when_the_winner_does_not_come() -> None:
     async def test(served: Served) -> None:
         await get(served, "vivify=1s")
         waiting = [asyncio.create_task(get(served, "vivify=1s&wait=5m")) for _ in range(3)]
-        await until(lambda: len(served.server._door._vivifier._waiting) == 3)  # type: ignore[attr-defined]
+        await until(lambda: waiting_count(served) == 3)
         served.kv.time_ms += 1_000
         done, others = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         (winner,) = [task.result() for task in done]
@@ -157,6 +161,76 @@ def test_a_wait_ends_with_404() -> None:
     play(test)
 
 
+def test_who_has_gone_wins_nothing() -> None:
+    """Else nobody would bring the value until such a right had run out, one after the other."""
+
+    async def test(served: Served) -> None:
+        await get(served, "vivify=1s")
+        gone = await served.connect()
+        await gone.send(request("GET", "/v1/kv/k?vivify=1m&wait=5m"))
+        await until(lambda: waiting_count(served) == 1)
+        here = asyncio.create_task(get(served, "vivify=1m&wait=5m"))
+        await until(lambda: waiting_count(served) == 2)
+        await gone.close()
+        await until(lambda: waiting_count(served) == 1)
+        served.kv.time_ms += 1_000
+        assert (await here).headers[ROLE] == "won"
+
+    play(test)
+
+
+def test_who_has_gone_waits_no_more_whichever_way_the_request_took() -> None:
+    async def test(served: Served) -> None:
+        await get(served)
+        for headers in ({}, {"Connection": "close"}):  # hot, and by the application
+            client = await served.connect()
+            await client.send(request("GET", "/v1/kv/k?vivify=1m&wait=5m", headers=headers))
+            await until(lambda: waiting_count(served) == 1)
+            await client.close()
+            await until(lambda: waiting_count(served) == 0)
+
+    play(test)
+
+
+def test_one_of_those_who_wait_at_this_node_asks_for_the_right_at_a_time() -> None:
+    async def test(served: Served) -> None:
+        await get(served, "vivify=1s")
+        waiting = [asyncio.create_task(get(served, "vivify=1m&wait=5m")) for _ in range(20)]
+        await until(lambda: waiting_count(served) == 20)
+        served.kv.commands.clear()
+        served.kv.time_ms += 1_000
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        assert len(served.kv.commands) == 1
+        await put(served)
+        await asyncio.gather(*waiting)
+
+    play(test)
+
+
+def test_however_many_wait_one_turn_looks_for_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftcache.service.vivify.LOOKS_MAX", 3)
+
+    async def test(served: Served) -> None:
+        await get(served)
+        waiting = [asyncio.create_task(get(served, "vivify=1m&wait=5m")) for _ in range(20)]
+        await until(lambda: waiting_count(served) == 20)
+        looked: list[int] = []
+        poll = served.server._door._vivifier._poll  # type: ignore[attr-defined]
+
+        def counted() -> None:
+            before = waiting_count(served)
+            poll()
+            looked.append(before - waiting_count(served))
+
+        monkeypatch.setattr(served.server._door._vivifier, "_poll", counted)
+        await put(served)
+        for answer in await asyncio.gather(*waiting):
+            assert answer.body == b"v"
+        assert max(looked) == 3
+
+    play(test)
+
+
 def test_the_right_that_was_won_is_for_its_key_only() -> None:
     async def test(served: Served) -> None:
         await get(served)
@@ -175,7 +249,7 @@ def test_only_so_many_wait_or_refill(monkeypatch: pytest.MonkeyPatch) -> None:
     async def test(served: Served) -> None:
         await get(served)
         waiting = asyncio.create_task(get(served, "vivify=30s&wait=5m"))
-        await until(lambda: bool(served.server._door._vivifier._waiting))  # type: ignore[attr-defined]
+        await until(lambda: waiting_count(served) == 1)
         refused = await get(served, "vivify=30s&wait=5m")
         assert (refused.status, refused.headers["retry-after"]) == (429, "1")
         other = await served.ask("GET", "/v1/kv/other?vivify=30s")
