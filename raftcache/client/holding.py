@@ -33,11 +33,14 @@ class Held(ABC):
         """A node that is silent for so long is left for the next, while there is time."""
         self.lost: RaftcacheError | None = None
         """Why it is held no more."""
+        self._until_s = 0.0
+        """It is held until then at least, by this loop's clock."""
         self._owner: asyncio.Task[object] | None = None
         self._keeper: asyncio.Task[None] | None = None
 
     @abstractmethod
-    async def _begin(self) -> None: ...
+    async def _begin(self) -> None:
+        """Take it, and `_count` from when it was asked for."""
 
     @abstractmethod
     async def _renew(self) -> None: ...
@@ -88,26 +91,40 @@ class Held(ABC):
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.sleep(0)
 
-    async def _keep(self) -> None:
-        """Until it is lost. What was waited for counts from the first renewal, which is at once."""
-        assert self._owner is not None
+    async def _count(self, asked_s: float) -> None:
+        """It was granted at some time since then; return once it has most of its time left.
+
+        Raises what says that it was lost meanwhile, or may have been.
+        """
         now, ttl_s = asyncio.get_running_loop().time, self.ttl_ms / 1000
-        until_s = now() + ttl_s
-        while True:
-            sent_s = now()
+        self._until_s = asked_s + ttl_s
+        if self._until_s - now() < ttl_s - ttl_s / RENEWALS:  # it waited, or so did the answer
+            await self._prolong()
+            if now() >= self._until_s:
+                raise self._lost()
+
+    async def _prolong(self) -> None:
+        sent_s = asyncio.get_running_loop().time()
+        await self._renew()
+        self._until_s = sent_s + self.ttl_ms / 1000
+
+    async def _keep(self) -> None:
+        """Until it is lost."""
+        assert self._owner is not None
+        now, pause_s = asyncio.get_running_loop().time, self.ttl_ms / 1000 / RENEWALS
+        while self.lost is None:
+            await asyncio.sleep(min(pause_s, max(0.0, self._until_s - now())))
             try:
-                async with asyncio.timeout_at(until_s):
-                    await self._renew()
+                async with asyncio.timeout_at(self._until_s):
+                    await self._prolong()
             except (LeaseLost, LockLost) as error:
                 self.lost = error
-                break
             except (RaftcacheError, TimeoutError):
-                if now() >= until_s:
+                if now() >= self._until_s:
                     self.lost = self._lost()
-                    break
-            else:
-                until_s = sent_s + ttl_s
-            await asyncio.sleep(min(ttl_s / RENEWALS, max(0.0, until_s - now())))
+            except Exception as error:  # such as a client that was closed: it cannot be kept
+                self.lost = self._lost()
+                self.lost.__cause__ = error
         self._owner.cancel()
 
 

@@ -6,6 +6,7 @@ live does not know that it lost the lock (docs/CONSISTENCY.md).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator
 from typing import Final
 
@@ -232,7 +233,9 @@ class HeldLease(Held):
         self.id = 0
 
     async def _begin(self) -> None:
+        asked_s = asyncio.get_running_loop().time()
         self.id = (await self._client.grant_lease(self.ttl_ms)).token
+        await self._count(asked_s)
 
     async def _renew(self) -> None:
         await self._client.keep_lease(self.id, attempt_timeout_s=self.attempt_timeout_s)
@@ -264,21 +267,19 @@ class HeldLock(Held):
     async def _begin(self) -> None:
         left_ms = until(self._wait_ms)
         while True:
-            wait_ms = min(left_ms(), LOCK_WAIT_MS_MAX)
             try:
-                grant = await self._client.acquire(
-                    self.name,
-                    self.ttl_ms,
-                    wait_ms=wait_ms,
-                    delay_ms=self._delay_ms,
-                    value=self._value,
-                )
-            except LockHeld:
+                return await self._take(min(left_ms(), LOCK_WAIT_MS_MAX))
+            except (LockHeld, LockLost):  # it waited too long, or did not know that it had it
                 if not left_ms():
                     raise
-            else:
-                self.token = grant.token
-                return
+
+    async def _take(self, wait_ms: int) -> None:
+        asked_s = asyncio.get_running_loop().time()
+        grant = await self._client.acquire(
+            self.name, self.ttl_ms, wait_ms=wait_ms, delay_ms=self._delay_ms, value=self._value
+        )
+        self.token = grant.token
+        await self._count(asked_s)
 
     async def _renew(self) -> None:
         timeout_s = self.attempt_timeout_s

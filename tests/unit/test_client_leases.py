@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 
 import pytest
+from aiohttp import web
 
 from raftcache.client import Grant, LockState, RaftcacheClient
 from raftcache.errors import (
@@ -116,6 +117,79 @@ def test_locks_are_listed_page_by_page() -> None:
             (b"\xff", LockState(0, None, 0, b"")),
         ]
         assert [seen.raw_path for seen in nodes[0].seen] == ["/v1/locks", "/v1/locks?after=a%20b"]
+
+    run(test)
+
+
+def test_a_hold_counts_from_before_it_was_asked_for() -> None:
+    """The cluster counts from some moment between the question and the answer."""
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        now = asyncio.get_running_loop().time
+        granted_s: list[float] = []
+
+        async def grants(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            granted_s.append(now())
+            return web.json_response({"token": 7, "lease": 7, "ttl_ms": 60_000, "deleted": 0})
+
+        nodes[0].always = grants
+        for hold in (client.lock(b"l", 60_000), client.lease(60_000)):
+            granted_s.clear()
+            async with hold:
+                assert len(granted_s) == 1, "it was kept alive before that was of use"
+                assert hold._until_s <= granted_s[0] + 60
+
+    run(test)
+
+
+@pytest.mark.parametrize("wait_ms", [0, 1000])
+def test_no_block_begins_with_a_hold_that_may_be_over_already(wait_ms: int) -> None:
+    """It was granted at some time, and its time to live has passed since it was asked for."""
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        async def grants_late(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            await asyncio.sleep(0.2)
+            return web.json_response({"token": 7, "ttl_ms": 150})
+
+        nodes[0].moods = [grants_late]
+        nodes[0].always = nodes[1].always = says(409, "lock not held", definite=True)
+        with pytest.raises(LockLost):
+            async with client.lock(b"l", 150, wait_ms=wait_ms and 10):
+                raise AssertionError("the block has begun")
+        nodes[0].moods = [grants_late, says(200, "", token=7, ttl_ms=150)]
+        async with client.lock(b"l", 150, wait_ms=wait_ms) as held:
+            assert held.token == 7
+            nodes[0].always = says(200, "", token=7, ttl_ms=150)
+        assert "keepalive" in str(nodes[0].seen[-2].rel_url)
+
+    run(test)
+
+
+def test_who_waits_for_ever_waits_again_if_it_was_lost_before_he_knew() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        async def grants_late(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            await asyncio.sleep(0.2)
+            return web.json_response({"token": 7, "ttl_ms": 150})
+
+        nodes[0].moods = [
+            grants_late,
+            says(409, "lock not held", definite=True),
+            says(200, "", token=9, ttl_ms=150),
+        ]
+        nodes[0].always = says(200, "", token=9, ttl_ms=150)
+        async with client.lock(b"l", 150, wait_ms=None) as held:
+            assert held.token == 9
+
+    run(test)
+
+
+def test_a_hold_that_nobody_can_keep_alive_any_more_is_lost() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = says(200, "", token=7, ttl_ms=300)
+        with pytest.raises(LockLost):  # noqa: PT012
+            async with client.lock(b"l", 300):
+                await client._http.close()  # a mistake, which no call is prepared for
+                await asyncio.Event().wait()
 
     run(test)
 
