@@ -15,6 +15,7 @@
     │   ├── NotLeader           no leader is known here just now: try again
     │   ├── Overloaded          a queue or table is full: try again later
     │   └── OutOfMemory         the memory limit is reached, and nothing may be forgotten
+    │       └── QuotaExceeded       the quota of a prefix is used up
     ├── Unknown                 the request may have happened, or may yet        not definite
     └── Fatal                   this node must stop: going on could break a promise
         ├── Corrupt             bytes on disk or on the wire that cannot be what was written
@@ -147,6 +148,12 @@ class OutOfMemory(Refused):
 
     status = 507
     title = "out of memory"
+
+
+class QuotaExceeded(OutOfMemory):
+    """What a quota leaves for the keys of a prefix is too little for it."""
+
+    title = "quota exceeded"
 
 
 class Unknown(RaftcacheError):

@@ -67,7 +67,8 @@ async def attempt_at(
     """One request to one endpoint; what was never sent is refused, not unknown.
 
     aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
-    nobody can be reached for the second one says nothing about the first.
+    nobody can be reached for the second one, or what it is refused for, says nothing about the
+    first.
     """
     sent: list[bool] = []
     attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
@@ -92,6 +93,8 @@ async def attempt_at(
         return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
     except (aiohttp.ClientError, OSError) as e:
         return Unknown(broke_off(endpoint, e))
+    if len(sent) > 1 and request.is_write and not request.is_remembered and answer.status >= 400:
+        return Unknown(f"{endpoint} broke off, and then answered {answer.status}")
     return error_of(answer) or answer
 
 

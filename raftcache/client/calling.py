@@ -31,6 +31,7 @@ from raftcache.errors import (
     LockHeld,
     LockLost,
     Overloaded,
+    QuotaExceeded,
     RaftcacheError,
     Refused,
     Unknown,
@@ -57,6 +58,9 @@ class _Place:
 
 _CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
 """The state itself says so, and whatever attempts there were, it stays so."""
+
+_NOT_REPEATED: Final = (BadRequest, QuotaExceeded)
+"""Asked again it would be answered the same, for some time at least."""
 
 
 class Calling:
@@ -170,11 +174,13 @@ class Calling:
                 if maybe and got.status >= 400 and not request.is_remembered:
                     raise _verdict(refused(got), maybe, attempt)
                 return got
-            if isinstance(got, _CONCLUSIVE):
+            if isinstance(got, _CONCLUSIVE) or (
+                isinstance(got, QuotaExceeded) and request.is_remembered
+            ):
                 raise got
             maybe = maybe or (request.is_write and not got.definite)
             pause_s = self._pause_s(attempt, got)
-            if isinstance(got, BadRequest) or now() + pause_s >= deadline:
+            if isinstance(got, _NOT_REPEATED) or now() + pause_s >= deadline:
                 raise _verdict(got, maybe, attempt)
             await asyncio.sleep(pause_s)
             if deadline - now() < ANSWER_S_MIN:  # the pause took longer than it should

@@ -46,10 +46,7 @@ class _Deleted(Struct, frozen=True):
 
 
 class QuotaCalls(Calling):
-    """A part of RaftcacheClient. To set or delete twice is to do it once: after an Unknown, again.
-
-    The empty prefix is that of all keys.
-    """
+    """A part of RaftcacheClient. The empty prefix is that of all keys."""
 
     async def quotas(self) -> tuple[Quota, ...]:
         """All of them, by prefix."""
@@ -67,11 +64,11 @@ class QuotaCalls(Calling):
         """Limit keys, or bytes of keys and values as stored, or both; None: no such limit."""
         limits = {"keys_max": keys_max, "size_bytes_max": size_bytes_max}
         body = msgspec.json.encode({k: v for k, v in limits.items() if v is not None})
-        accepted(await self._operate("PUT", _path(prefix), body))
+        accepted(await self._send("PUT", _path(prefix), None, body))
 
     async def delete_quota(self, prefix: bytes) -> bool:
         """False if there was none."""
-        answer = accepted(await self._operate("DELETE", _path(prefix)))
+        answer = accepted(await self._send("DELETE", _path(prefix), None))
         return bool(decoded(answer, _Deleted).deleted)
 
 

@@ -22,6 +22,7 @@ from raftcache.errors import (
     OutOfMemory,
     Overloaded,
     PreconditionFailed,
+    QuotaExceeded,
     RaftcacheError,
     Refused,
     TooLarge,
@@ -148,7 +149,8 @@ class _WriteBody(Struct, frozen=True):
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
-_BY_TITLE: Final = {kind.title: kind for kind in (Conflict, LeaseLost, LockHeld, LockLost)}
+_TITLED: Final = (Conflict, LeaseLost, LockHeld, LockLost, QuotaExceeded)
+_BY_TITLE: Final = {kind.title: kind for kind in _TITLED}
 
 
 def error_of(answer: Answer) -> RaftcacheError | None:

@@ -16,6 +16,7 @@ from raftcache.client import (
     NodeStatus,
     RaftcacheClient,
     Status,
+    Txn,
     Written,
     calling,
     endpoints_from,
@@ -28,6 +29,7 @@ from raftcache.errors import (
     Misused,
     NotLeader,
     Overloaded,
+    QuotaExceeded,
     RaftcacheError,
     Refused,
     TooLarge,
@@ -35,6 +37,7 @@ from raftcache.errors import (
 )
 from tests.support.fake_node import (
     FakeNode,
+    Mood,
     acts_and_breaks_off,
     babbles,
     breaks_off,
@@ -390,6 +393,54 @@ def test_a_mistake_found_after_an_unknown_attempt_is_unknown() -> None:
         nodes[1].always = says(413, "too large", definite=True)
         with pytest.raises(Unknown):
             await client.put(b"a", b"1")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("first", [None, UNKNOWN, breaks_off])
+def test_a_quota_that_is_reached_is_said_at_once(first: Mood | None) -> None:
+    """It is remembered with the idempotency key: whoever asks again hears it again."""
+
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        full = says(507, "quota exceeded", definite=True, quota="a")
+        nodes[0].always, nodes[1].always = first or full, full
+        with pytest.raises(QuotaExceeded, match="quota exceeded"):
+            await client.put(b"a", b"1")
+        assert [len(n.seen) for n in nodes[1:]] == [0 if first is None else 1, 0]
+
+    run(scenario)
+
+
+def test_without_a_key_an_attempt_before_may_have_used_up_the_quota() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = breaks_off
+        nodes[1].always = says(507, "quota exceeded", definite=True, quota="a")
+        txn = Txn()
+        txn.then.put(b"a", b"1")
+        with pytest.raises(Unknown):
+            await client.txn(txn, once=False)
+
+    run(scenario)
+
+
+def test_room_in_memory_is_waited_for() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].moods = [says(507, "out of memory", definite=True)]
+        assert (await client.put(b"a", b"1")).status is Status.CREATED
+
+    run(scenario)
+
+
+def test_quotas_are_changed_once_however_often_it_is_tried() -> None:
+    """Without a key a late first attempt would undo what was set after its second."""
+
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = breaks_off
+        nodes[1].always = says(200, "", created=True, deleted=1)
+        await client.set_quota(b"a", keys_max=1)
+        assert await client.delete_quota(b"a")
+        keys = [[seen.headers["Idempotency-Key"] for seen in n.seen] for n in nodes[:2]]
+        assert keys[0][0] == keys[1][0] != keys[1][1]
 
     run(scenario)
 

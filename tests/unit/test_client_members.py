@@ -129,3 +129,19 @@ def test_the_next_node_is_asked_when_one_has_no_leader() -> None:
         assert len(nodes[1].seen) == 1
 
     play(test)
+
+
+def test_what_the_library_of_http_sent_again_may_have_been_done_at_first() -> None:
+    """aiohttp repeats a DELETE whose connection broke, and tells nobody."""
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].moods = [shows, breaks_off]
+        nodes[0].always = nodes[1].always = says(404, "not found")
+        await client.members()
+        with pytest.raises(Unknown):
+            await client.remove_member("n4")
+        assert [seen.method for seen in nodes[0].seen] == ["GET", "DELETE", "DELETE"]
+        with pytest.raises(NotFound):
+            await client.remove_member("n5")
+
+    play(test)
