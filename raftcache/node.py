@@ -337,6 +337,7 @@ class Node:
                 myself.http,
                 myself.commands_version,
                 myself.resp,
+                dice.token(8).hex(),
             ),
             self._config.raft,
             clock=clock,

@@ -148,6 +148,7 @@ def assemble(
         # a node that nobody told the members yet has to believe it: it lost what it had.
         if why == Refusal.REMOVED or engine.configuration.version == 0:
             replica.expel(why)
+            links.destroy()  # nobody lets it in any more, and it would come again and again
 
     def describe(index: int, term: int) -> SnapshotMeta:
         return SnapshotMeta(
@@ -164,6 +165,10 @@ def assemble(
         replica.fence(why)
         if wal is not None:
             bulk_lane.submit(lambda: datadir.fence(restored.disk, why), _fenced)
+
+    def doubled(why: str) -> None:
+        fence(why)
+        links.destroy()
 
     def write(block: Block) -> Place:
         assert wal is not None
@@ -207,6 +212,7 @@ def assemble(
     links.takes_guests = lambda: engine.is_lost
     links.gone = engine.peer_gone
     links.removed = removed
+    links.doubled = doubled
     replica = Replica(
         engine,
         outbox,

@@ -14,7 +14,7 @@ from typing import Any
 from raftcache.config import Address
 from raftcache.ports import Dice
 from raftcache.raft.complaints import Complaints
-from raftcache.raft.greetings import Identity
+from raftcache.raft.greetings import Identity, Life
 from raftcache.raft.members import Member
 from raftcache.raft.pace import Backoff, Pace
 from raftcache.raft.peer import Connection, LinkCounters, Owner
@@ -28,11 +28,13 @@ class Peer:
     """A node this one should have a link to.
 
     guest: who greeted, if it is not known as a member; then it is a peer while its link lasts.
+    latest: the latest of its processes that was let in.
     """
 
     def __init__(self, node: Node, guest: Member | None = None) -> None:
         self.node, self.guest = node, guest
         self.connection: Connection | None = None
+        self.latest: Life | None = None
         self.dialling: asyncio.Task[None] | None = None
         self.probing: asyncio.Task[None] | None = None
         self.lonely_beats = 0

@@ -9,9 +9,10 @@ from collections.abc import Mapping
 from typing import Final
 
 from raftcache.raft.dialling import Peer
-from raftcache.raft.greetings import Identity, Refusal
+from raftcache.raft.greetings import Identity, Life, Refusal
 from raftcache.raft.members import MEMBERS_MAX
 from raftcache.raft.messages import Message
+from raftcache.raft.peer import Connection
 from raftcache.raft.roll import Roll
 
 GUESTS_MAX: Final = MEMBERS_MAX
@@ -21,9 +22,16 @@ GUESTS_MAX: Final = MEMBERS_MAX
 class Doorkeeper:
     """Greets for one node, and judges who greets it. It changes nothing."""
 
-    def __init__(self, identity: Identity, roll: Roll, peers: Mapping[str, Peer]) -> None:
-        """peers: by name, as they come and go; their owner keeps them up to date."""
+    def __init__(
+        self, identity: Identity, roll: Roll, peers: Mapping[str, Peer], rival_beats_max: int
+    ) -> None:
+        """peers: by name, as they come and go; their owner keeps them up to date.
+
+        rival_beats_max: a link that still stands so long after a rival came is not one whose
+            process had ended by then.
+        """
         self._identity, self._roll, self._peers = identity, roll, peers
+        self._rival_beats_max = rival_beats_max
 
     def hello(self, to: str) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
@@ -46,7 +54,21 @@ class Doorkeeper:
             return refusal
         if by_roll is not None:
             return by_roll
-        current = self._peers[name].connection
+        peer, life = self._peers[name], Life.of(hello)
+        if peer.latest is not None and (by_life := life.refusal(peer.latest)) is not None:
+            return by_life
+        current = peer.connection
         if current is None:
             return None  # whoever dials: there must be a link
-        return Refusal.STALE if current.incarnation > hello["incarnation"] else refusal
+        if life.is_double(current.life):
+            return self._of_two(current, life)
+        return Refusal.DIRECTION if life.incarnation < current.life.incarnation else refusal
+
+    def _of_two(self, link: Connection, life: Life) -> Refusal:
+        """Why not to let this process in beside the one that this link is to.
+
+        As a rule that one has ended, and its link will: by itself, or when it has been silent for
+        long enough. If it stands even then, its process runs, and both have the same data.
+        """
+        proven = link.rival == life and link.rival_beats > self._rival_beats_max
+        return Refusal.COPY if proven else Refusal.IN_USE

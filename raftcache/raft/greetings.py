@@ -21,9 +21,44 @@ class Refusal(StrEnum):
     ADDRESSEE = "meant for another node"
     UNKNOWN = "not a member"
     DIRECTION = "there is a link already"
-    STALE = "an earlier life of a connected node"
+    STALE = "a later process was started on this member's data: what this one has is an older copy"
+    COPY = "another process runs on this member's data: what this one has is a copy"
+    IN_USE = "another process runs on this member's data, or did a moment ago"
     OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
     REMOVED = "removed from the cluster: to come back it must join again, with an empty folder"
+
+
+@dataclass(frozen=True, slots=True)
+class Life:
+    """One process that runs, or ran, on a member's data.
+
+    token: drawn at its start; "" of versions that have none.
+    """
+
+    member_id: str
+    incarnation: int
+    token: str
+
+    @classmethod
+    def of(cls, hello: Message) -> Life:
+        return cls(hello["member_id"], hello["incarnation"], hello.get("life", ""))
+
+    def refusal(self, latest: Life) -> Refusal | None:
+        """Why not to talk to this process after the latest one that was greeted; None if it may
+        have been started since, on the same data.
+
+        Data that was copied, or put back from a copy, does not know what it acknowledged or voted
+        for since: with it a member could vote twice in one term.
+        """
+        if self.member_id == latest.member_id and self.incarnation < latest.incarnation:
+            return Refusal.STALE
+        same_start = self.incarnation == latest.incarnation
+        return Refusal.COPY if same_start and self.is_double(latest) else None
+
+    def is_double(self, other: Life) -> bool:
+        """Another process on the same data, for sure."""
+        differ = "" not in (self.token, other.token) and self.token != other.token
+        return differ and self.member_id == other.member_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +69,7 @@ class Identity:
     incarnation: grows with every start of the node; a link of an earlier one never replaces one
         of a later one.
     commands_version: the kinds of commands it can apply (command/versions.py).
+    life: of this process alone; see Life.
     """
 
     name: str
@@ -44,6 +80,7 @@ class Identity:
     http: str = ""
     commands_version: int = versions.COMMANDS
     resp: str = ""
+    life: str = ""
 
     def hello(self, to: str, members_version: int = 0) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
@@ -62,6 +99,7 @@ class Identity:
                 "raft": self.raft,
                 "http": self.http,
                 "resp": self.resp,
+                "life": self.life,
                 "to": to,
             }
         )

@@ -33,6 +33,8 @@ class Hello(TypedDict):
     version_min, version_max: of the protocol. commands_version: see command/versions.py.
     members_version: of the latest configuration in its log (raft/members.py).
     resp: "" if it serves no Redis clients; older versions did not, and do not say so.
+    life: drawn at each start of a process, so that two on copies of one data can be told apart;
+        older versions do not say it.
     """
 
     type: Literal["hello"]
@@ -48,6 +50,7 @@ class Hello(TypedDict):
     raft: str
     http: str
     resp: NotRequired[str]
+    life: NotRequired[str]
     to: str
 
 

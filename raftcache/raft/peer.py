@@ -13,7 +13,7 @@ from typing import Final, Protocol, cast
 
 from raftcache.command.limits import FRAME_SIZE_BYTES_MAX
 from raftcache.raft.frames import BadFrame, FrameDecoder, encode
-from raftcache.raft.greetings import Refusal, common_version
+from raftcache.raft.greetings import Life, Refusal, common_version
 from raftcache.raft.messages import Message
 
 PEER_BUFFER_SIZE_BYTES_MAX: Final = 32 << 20
@@ -66,22 +66,25 @@ class Connection(asyncio.Protocol):
 
     version: of the protocol, agreed in the greetings; 0 before. What a newer version added must
     not be sent on a connection that speaks an older one.
-    member_id and members_version: as the peer greeted.
+    life and members_version: as the peer greeted.
     quiet_beats and idle_beats count the owner's beats since something was heard from the greeted
     peer (before that: since the connection was opened) and since something was sent.
+    rival: another process that came in the name of this peer while this link stood, and
+    rival_beats how long ago it first did.
     """
 
     def __init__(self, owner: Owner, counters: LinkCounters, dialled: str | None = None) -> None:
         self.dialled = dialled
         self.name: str | None = None
-        self.incarnation = self.version = self.members_version = 0
-        self.member_id = ""
+        self.version = self.members_version = 0
+        self.life = Life("", 0, "")
         self.is_other = False
         """Its data is not what the configuration says; whoever knows that says so here."""
         self.is_open = False
         self.why = "closed by the peer"
         self.closed = asyncio.Event()
-        self.quiet_beats = self.idle_beats = 0
+        self.quiet_beats = self.idle_beats = self.rival_beats = 0
+        self.rival: Life | None = None
         self._owner, self._counters = owner, counters
         self._transport: asyncio.Transport | None = None
         self._decoder = FrameDecoder()
@@ -101,9 +104,13 @@ class Connection(asyncio.Protocol):
         version = common_version(hello)
         assert version is not None, "else it is refused"
         self.name, self.version = hello["name"], version
-        self.incarnation = hello["incarnation"]
-        self.member_id, self.members_version = hello["member_id"], hello["members_version"]
+        self.life, self.members_version = Life.of(hello), hello["members_version"]
         self.quiet_beats = 0
+
+    def doubt(self, rival: Life) -> None:
+        """Either the process at the other end has ended, and this link will, or there are two."""
+        if self.rival != rival:
+            self.rival, self.rival_beats = rival, 0
 
     # -- sending -------------------------------------------------------------------------------
 

@@ -19,7 +19,7 @@ from raftcache.raft.complaints import Complaints
 from raftcache.raft.dialling import Dialler, Peer
 from raftcache.raft.doorkeeper import Doorkeeper
 from raftcache.raft.frames import BadFrame, encode
-from raftcache.raft.greetings import Identity, Refusal, member_of
+from raftcache.raft.greetings import Identity, Life, Refusal, member_of
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.messages import ACCESSES_SINCE, Message
 from raftcache.raft.pace import USUAL, Pace
@@ -30,6 +30,11 @@ from raftcache.raft.stock import Node, Transport
 HALF_OPEN_MAX: Final = 64
 """Accepted connections that have not greeted yet; the oldest goes when there is one more, so that
 strangers who say nothing cannot keep peers out."""
+
+PROOF_SILENCES: Final = 2
+"""A link that stands for so many silences after a second process came in its peer's name is one to
+a process that lives: one silence may pass before it is noticed, and what was on its way may come
+late."""
 
 _ALIVE = encode({"type": "alive"})
 
@@ -64,9 +69,11 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._counters, self._on_activity = counters, on_activity
         self._peers: dict[str, Peer] = {}
         self._roll = Roll()
-        self._doorkeeper = Doorkeeper(identity, self._roll, self._peers)
+        proof_beats = pace.beats(PROOF_SILENCES * pace.silence_timeout_s)
+        self._doorkeeper = Doorkeeper(identity, self._roll, self._peers, proof_beats)
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
+        self.doubled: Callable[[str], None] = lambda why: None
         self.takes_guests: Callable[[], bool] = lambda: False
         self.accessed: Callable[[list[tuple[bytes, int]]], None] = lambda keys: None
         self.gone: Callable[[Node], None] = lambda node: None
@@ -171,8 +178,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             link = peer.connection
             if link is None:
                 continue
-            link.is_other = self._roll.is_other(peer.node.id, link.member_id)
-            refusal = self._roll.refusal(peer.node.id, link.member_id, link.members_version)
+            link.is_other = self._roll.is_other(peer.node.id, link.life.member_id)
+            refusal = self._roll.refusal(peer.node.id, link.life.member_id, link.members_version)
             if refusal is not None:
                 self._part(link, refusal)
 
@@ -317,10 +324,10 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._peers[peer.node.id] = peer  # a guest comes, and goes, with its link
         self._half_open.pop(connection, None)
         connection.greeted_by(hello)
-        peer.connection = connection
-        connection.is_other = self._roll.is_other(peer.node.id, connection.member_id)
+        peer.connection, peer.latest = connection, connection.life
+        connection.is_other = self._roll.is_other(peer.node.id, connection.life.member_id)
         self._counters.connects += 1
-        fields = {"incarnation": connection.incarnation, "version": connection.version}
+        fields = {"incarnation": connection.life.incarnation, "version": connection.version}
         logger.info("link up", extra={"peer": peer.node.id, **fields})
         self._onNodeConnected(peer.node)
 
@@ -341,6 +348,9 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
     def _refuse(self, connection: Connection, hello: Message, refusal: Refusal) -> None:
         me, them = self._identity, hello["name"][:100]
         self._counters.refused += 1
+        peer = self._peers.get(hello["name"])
+        if refusal is Refusal.IN_USE and peer is not None and peer.connection is not None:
+            peer.connection.doubt(Life.of(hello))
         detail = (
             f"{them!r} of cluster {hello['cluster_id'][:100]!r} asked for {hello['to'][:100]!r}"
         )
@@ -354,6 +364,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._part(connection, "refused by the peer")
         if message["reason"] in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self.removed(reason)
+        elif message["reason"] in (Refusal.STALE, Refusal.COPY):
+            self.doubled(f"{reason} ({connection.label} says so)")
 
     # -- keep-alive and silence ------------------------------------------------------------------
 
@@ -362,6 +374,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         for connection in list(self._connections):
             connection.quiet_beats += 1
             connection.idle_beats += 1
+            connection.rival_beats += 1
             greeted = connection.name is not None
             timeout_s = pace.silence_timeout_s if greeted else pace.handshake_timeout_s
             if connection.quiet_beats > pace.beats(timeout_s):

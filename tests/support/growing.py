@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import shutil
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -107,6 +109,13 @@ class Growing(Cluster):
         assert why in answer.json["detail"]
         assert "this node is out of the cluster" in self.said(name)
         assert self.status(name)["role"] != "leader"
+        until(lambda: not self._answers_peers(name), f"{name} goes on with its links")
+
+    def _answers_peers(self, name: str) -> bool:
+        with contextlib.suppress(ConnectionRefusedError):
+            socket.create_connection((HOST, self.nodes[name].raft_port), PATIENCE_S).close()
+            return True
+        return False
 
     # -- members ---------------------------------------------------------------------------------
 

@@ -79,6 +79,7 @@ class Seat:
     activity: int = 0
     up: set[str] = field(default_factory=set)
     gone: set[str] = field(default_factory=set)
+    doubled: list[str] = field(default_factory=list)
 
     def on_up(self, node: Node) -> None:
         assert node.id not in self.up, "connected twice"
@@ -120,13 +121,15 @@ def seat(
     *,
     cluster: str = CLUSTER,
     incarnation: int = 1,
+    member_id: str = "",
+    life: str = "",
     pace: Pace = PATIENT,
     port: int = 0,
 ) -> Seat:
     clock, counters = StoppedClock(), LinkCounters()
     made: Seat
     links = Links(
-        Identity(name, cluster, incarnation),
+        Identity(name, cluster, incarnation, member_id, life=life),
         Address("127.0.0.1", port),
         clock=clock,
         dice=SeededDice(),
@@ -135,6 +138,7 @@ def seat(
         pace=pace,
     )
     made = Seat(name, links, clock, counters)
+    links.doubled = made.doubled.append
     links.gone = lambda node: made.gone.add(node.id)
     links.setOnNodeConnectedCallback(made.on_up)
     links.setOnNodeDisconnectedCallback(made.on_down)
@@ -269,6 +273,7 @@ def hello(**changes: Any) -> Message:
         "raft": "",
         "http": "",
         "resp": "",
+        "life": "",
         "to": "n1",
     } | changes
 

@@ -33,6 +33,7 @@ HELLO: Message = {
     "raft": "",
     "http": "",
     "resp": "",
+    "life": "",
     "to": "n1",
 }
 VOTE: Message = {
