@@ -2,8 +2,8 @@
 
 The leader advances it by its monotonic clock and stamps every entry with it; every message of a
 leader carries it, and a new leader goes on from the last value it heard plus its own monotonic
-time since. The wall clock seeds a cold start, when nobody was there to hear, and never moves
-cluster time back.
+time since. Whoever has restarted since is told it by those who vote for it. The wall clock seeds a
+cold start, when none of them has heard anybody either, and never moves cluster time back.
 """
 
 from __future__ import annotations
@@ -20,7 +20,8 @@ class ClusterTime:
         self._stamped_ms = logged_ms
         self._base_ms = logged_ms
         self._base_s = clock.monotonic_s()
-        self._heard = False
+        self.is_known = False
+        """This process has heard it, or has led: what its wall clock says does not matter."""
 
     def now_ms(self) -> int:
         """This node's estimate; exact on the leader, late by one message on the others."""
@@ -33,12 +34,17 @@ class ClusterTime:
         Taken as it is, not as a maximum: a follower whose own clock runs fast must not carry its
         error into a later leadership of its own.
         """
-        self._heard = True
+        self.is_known = True
         self._base_ms, self._base_s = leader_ms, self._clock.monotonic_s()
+
+    def told(self, voter_ms: int) -> None:
+        """A voter that knows the time said so: its word is better than any wall clock's."""
+        if not self.is_known:
+            self.hear(max(self.now_ms(), voter_ms))
 
     def lead(self) -> None:
         """This node was elected: from now on its own monotonic clock counts."""
-        if not self._heard:
+        if not self.is_known:
             self.hear(max(self.now_ms(), self._clock.wall_ms()))
 
     def stamp_ms(self) -> int:

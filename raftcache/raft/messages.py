@@ -136,8 +136,11 @@ class RequestVote(TypedDict):
 
 
 class ResponseVote(TypedDict):
+    """now: the voter's cluster time, 0 if it does not know that; if unsaid, the same."""
+
     type: Literal["response_vote"]
     term: Natural
+    now: NotRequired[Natural]
 
 
 class PreVote(TypedDict):
@@ -150,8 +153,11 @@ class PreVote(TypedDict):
 
 
 class PreVoteOk(TypedDict):
+    """now: as of a vote."""
+
     type: Literal["pre_vote_ok"]
     term: Natural
+    now: NotRequired[Natural]
 
 
 class Term(TypedDict):

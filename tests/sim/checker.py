@@ -13,6 +13,7 @@ from raftcache.raft.entries import FORGOTTEN, Position
 from raftcache.raft.members import NOBODY, Configuration
 from raftcache.raft.members import Member as MemberRecord
 from tests.sim import editions
+from tests.sim.timekeeper import Timekeeper
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
@@ -83,6 +84,7 @@ class Checker:
         self._last_applied = 0  # anywhere
         self._may_rest_on: dict[tuple[int, int], int] = {}  # index, term -> that, when it came
         self._stamp_ms = 0
+        self._timekeeper = Timekeeper(world)
         self.committed_at: dict[int, int] = {}
         """uid of a proposal -> the index it was committed at"""
         self.refused: dict[int, str] = {}
@@ -186,6 +188,8 @@ class Checker:
                 self.fail("log has a gap", f"{member.name}: {index} follows {prev_index}")
             if prev_term > term:
                 self.fail("terms fall", f"{member.name}: {term} follows {prev_term} at {index}")
+            if (index, term) not in self._entries and (stamp_ms := member.stamp_ms_of(command)):
+                self._timekeeper.stamped(member, term, stamp_ms)
             known = self._entries.setdefault((index, term), (command, prev_term))
             self._may_rest_on.setdefault((index, term), self._last_applied)
             if known != (command, prev_term):
@@ -351,6 +355,7 @@ class Checker:
         if seen.led_term != term:
             seen.led_term = term
             self._world.count["elections"] += 1
+            self._timekeeper.elected(member)
             self._check_completeness(member)
         me = seen.configuration.get(member.name)
         if me is None or not me.voter or me.id not in ("", member.data_id):

@@ -159,6 +159,10 @@ def _expires_by_the_wall(self: Any, now_ms: int, batch: bytes) -> Any:
 _apply_rightly: Final = Machine.apply
 
 
+def _hears_no_time(self: Any, message: Any) -> None:
+    """Who votes may know it; the wall clock of who is voted for has the word all the same."""
+
+
 def _evicts_what_changed(self: KeepingCommands, command: Evict) -> Reply:
     """By its name alone, whatever the key holds by now."""
     found = ((key, self._state.keyspace.find(key)) for key, _ in command.victims)
@@ -208,6 +212,13 @@ MUTATIONS: Final = (
         "mixed",
         10,
         word="wall-clock",
+    ),
+    Mutation(
+        "who leads asks no voter the time",
+        lambda: _private(elections, "hear_time", _hears_no_time),
+        "crashes",
+        5,
+        6,
     ),
     Mutation(
         "the engine as shipped",

@@ -74,10 +74,10 @@ EXAMPLES: list[Message] = [
     {"type": "ping", **HEAD, "answer": True},
     {"type": "pong", "term": 3, "seq": 5},
     {"type": "request_vote", **VOTE, "force": False},
-    {"type": "response_vote", "term": 3},
+    {"type": "response_vote", "term": 3, "now": 1 << 41},
     {"type": "pre_vote", **VOTE},
     {"type": "accesses", "keys": [(b"key", 2), (b"\xff", 1)]},
-    {"type": "pre_vote_ok", "term": 3},
+    {"type": "pre_vote_ok", "term": 3, "now": 0},
     {"type": "term", "term": (1 << 63) - 1},
     {"type": "timeout_now", "term": 3},
     {

@@ -175,10 +175,21 @@ class SyncObj(membership.SyncObj):
         if self.__hears_leader():
             self.__asked_by[node] = message
         elif theirs != mine or not self.__goes_first(node):
-            self.__transport.send(node, {"type": "pre_vote_ok", "term": term})
+            granted = self.__with_time({"type": "pre_vote_ok", "term": term})
+            self.__transport.send(node, granted)
             self.__give_way()
 
+    def __with_time(self, message: Message) -> Message:
+        """To a candidate: who leads next may have restarted, and have heard no leader since."""
+        time = self.__parts.time
+        return message | {"now": time.now_ms() if time.is_known else 0}
+
+    def __hear_time(self, message: Message) -> None:
+        if now_ms := message.get("now"):  # older voters do not say
+            self.__parts.time.told(now_ms)
+
     def __on_pre_vote_ok(self, node: Node, message: Message) -> None:
+        self.__hear_time(message)
         current = message["term"] == self.__raftCurrentTerm + 1
         if self.__pre_votes is not None and current:
             self.__pre_votes.add(node)
@@ -215,6 +226,7 @@ class SyncObj(membership.SyncObj):
 
     def __on_response_vote(self, node: Node, message: Message) -> None:
         """Rule 5: votes are counted per node, not per message; and only those of voters."""
+        self.__hear_time(message)
         if message["term"] == self.__raftCurrentTerm and self.__raftState == CANDIDATE:
             self.__votes.add(node)
             self.__count_votes()

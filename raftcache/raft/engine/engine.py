@@ -181,7 +181,7 @@ class SyncObj(checking.SyncObj):
     def __complete(self, node: Node, message: Message) -> Message:
         if message["type"] == "request_vote":
             message["force"] = self.__forced
-        return message
+        return self.__with_time(message) if message["type"] == "response_vote" else message
 
     def __not_sent(self, node: Node, message: Message) -> None:
         """It never left this node: that is definite, and the caller hears it at once."""
