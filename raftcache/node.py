@@ -344,6 +344,7 @@ class Node:
             dice=dice,
             counters=self._link_counters,
             on_activity=lambda: self._replica.heed(),
+            elsewhere=self._config.peers,
         )
 
     async def stop(self) -> None:

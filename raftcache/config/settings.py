@@ -150,6 +150,14 @@ SETTINGS: Final = (
         "",
         "members",
     ),
+    Setting(
+        "peers",
+        "Where the others are now, if all moved at once: n1=host:port,... beside what is known.",
+        text.parse_members,
+        text.show_members,
+        "",
+        "peers",
+    ),
     _top("join", "The URL of a member of a running cluster, instead of --cluster.", text.parse_url),
     _top(
         "insecure",

@@ -113,6 +113,7 @@ class Config:
     """One node's settings.
 
     members: name -> Raft address of the initial cluster, this node included; empty with `join`.
+    peers: name -> Raft address, where else to look for members than where they are known to be.
     resp: where the Redis protocol is served; None if it is not, and then resp_advertise is too.
     notify_keyspace_events: letters of Redis, without A, which stands for several.
     resp_password: what Redis clients must say first; "" for nothing.
@@ -129,6 +130,7 @@ class Config:
     notify_keyspace_events: str = ""
     resp_password: str = ""
     members: dict[str, Address] = field(default_factory=dict)
+    peers: dict[str, Address] = field(default_factory=dict)
     join: str | None = None
     insecure: bool = False
     timing: Timing = Timing()

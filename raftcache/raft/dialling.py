@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterable
+from collections import Counter
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any
 
 from raftcache.config import Address
@@ -52,12 +53,18 @@ class Dialler:
         dice: Dice,
         pace: Pace,
         on_gone: Callable[[Node], None],
+        elsewhere: Mapping[str, Address],
     ) -> None:
-        """on_gone: called when a link has ended by itself, and its other end's process with it."""
+        """on_gone: called when a link has ended by itself, and its other end's process with it.
+
+        elsewhere: by name, where a member may be as well; tried in turns with its address.
+        """
         self._owner, self._identity, self._counters = owner, identity, counters
         self._complaints, self._dice, self._pace = complaints, dice, pace
         self._on_gone = on_gone
         self._addresses: dict[str, Address] = {}
+        self._elsewhere = elsewhere
+        self._failures: Counter[str] = Counter()
         self._tasks: set[asyncio.Task[None]] = set()
 
     def set_address(self, name: str, address: Address) -> bool:
@@ -124,7 +131,8 @@ class Dialler:
 
     async def _hold_link(self, name: str) -> bool:
         """Dial once, and wait for the end of the link. False if there never was one."""
-        address = self._addresses[name]
+        places = self._places(name)
+        address = places[self._failures[name] % len(places)]
         connection = Connection(self._owner, self._counters, dialled=name)
         loop, reached = asyncio.get_running_loop(), False
         try:
@@ -138,12 +146,19 @@ class Dialler:
             self._complaints.log("cannot reach peer", name, why, address=str(address))
         finally:
             connection.abort("hung up")
+            if connection.name is None:
+                self._failures[name] += 1
             if not reached:  # cancelled right after connection_made: uvloop never reports the end
                 connection.connection_lost(None)
         return connection.name is not None
 
+    def _places(self, name: str) -> list[Address]:
+        known = self._addresses[name]
+        return list(dict.fromkeys((known, self._elsewhere.get(name, known))))
+
     async def _probe(self, peer: Peer) -> None:
-        ended = await nobody_listens(self._addresses[peer.node.id])
+        places = self._places(peer.node.id)
+        ended = all(await asyncio.gather(*map(nobody_listens, places)))
         peer.probing = None
         if ended and peer.connection is None:
             self._counters.peers_gone += 1

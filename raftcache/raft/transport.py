@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import Final
 
 from raftcache.config import Address, parse_address
@@ -63,7 +63,9 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         counters: LinkCounters,
         on_activity: Callable[[], None],
         pace: Pace = USUAL,
+        elsewhere: Mapping[str, Address] | None = None,
     ) -> None:
+        """elsewhere: by name, where a member may be, beside where the configuration has it."""
         super().__init__(None, None, [])
         self._identity, self._listen, self._pace = identity, listen, pace
         self._counters, self._on_activity = counters, on_activity
@@ -84,7 +86,9 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._timer: asyncio.TimerHandle | None = None
         complaints = Complaints(clock)
         self._complain = complaints.log
-        self._dialler = Dialler(self, identity, counters, complaints, dice, pace, self._gone)
+        self._dialler = Dialler(
+            self, identity, counters, complaints, dice, pace, self._gone, elsewhere or {}
+        )
 
     # -- start and stop --------------------------------------------------------------------------
 

@@ -231,6 +231,34 @@ def test_a_member_moves_without_becoming_another(trio: Growing) -> None:
     assert trio.voters("n2") == {"n1", "n2", "n3"}
 
 
+def test_all_members_move_at_once(trio: Growing) -> None:
+    """Nobody is left who could be told by `member update`; `--peers` says where they are."""
+    trio.write("n1", "key", "value")
+    ids = {name: m["id"] for name, m in trio.members("n1").items()}
+    names = ("n1", "n2", "n3")
+    for name in names:
+        trio.kill(name)
+    peers = ",".join(f"{name}={trio.move(name)}" for name in names)
+    trio.options += ["--peers", peers]
+    for name in names:
+        trio.start(name)
+    trio.leader(names)
+    assert trio.read("n2", "key") == "value"
+
+    def is_written_down() -> bool:
+        return all(m["raft"] == trio.raft(name) for name, m in trio.members("n3").items())
+
+    until(is_written_down, "the new addresses are not in the configuration")
+    assert {name: m["id"] for name, m in trio.members("n1").items()} == ids
+    del trio.options[-2:]
+    for name in names:
+        trio.kill(name)
+    for name in names:
+        trio.start(name)
+    trio.leader(names)
+    assert trio.read("n3", "key") == "value"
+
+
 @pytest.mark.slow
 def test_a_node_is_reached_though_all_it_knew_are_gone(trio: Growing) -> None:
     trio.leader()

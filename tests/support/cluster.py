@@ -95,13 +95,13 @@ class Cluster(LocalCluster):
     def __init__(self, folder: Path, size: int, options: Sequence[str] = ()) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         super().__init__(folder, anywhere(folder, size))
-        self._options = list(options)
+        self.options = list(options)
 
     def __enter__(self) -> Cluster:
         return self
 
     def _command(self, node: LocalNode) -> list[str]:
-        return [*super()._command(node), *SMALL_LOG, *self._options]
+        return [*super()._command(node), *SMALL_LOG, *self.options]
 
     def stop(self) -> None:
         """SIGKILL, which also ends a process that is suspended; then nothing of it runs."""

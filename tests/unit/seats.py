@@ -11,7 +11,7 @@ import contextlib
 import gc
 import inspect
 import random
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -125,6 +125,7 @@ def seat(
     life: str = "",
     pace: Pace = PATIENT,
     port: int = 0,
+    elsewhere: Mapping[str, Address] | None = None,
 ) -> Seat:
     clock, counters = StoppedClock(), LinkCounters()
     made: Seat
@@ -136,6 +137,7 @@ def seat(
         counters=counters,
         on_activity=lambda: made.on_activity(),
         pace=pace,
+        elsewhere=elsewhere,
     )
     made = Seat(name, links, clock, counters)
     links.doubled = made.doubled.append

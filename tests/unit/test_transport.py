@@ -625,6 +625,25 @@ async def test_a_changed_address_is_for_the_next_link() -> None:
 
 
 @on_both_loops
+async def test_a_member_is_looked_for_elsewhere_too() -> None:
+    """It moved with all others, so that nobody could write down where it is."""
+    n1, never = seat("n1"), seat("n9")
+    async with started(n1, never):
+        n1.links.addNode(Node("n2"))
+        n2 = seat("n2", elsewhere={"n1": n1.address, "n7": n1.address})
+        async with started(n2):
+            n2.links.set_address("n1", never.address)
+            n2.links.addNode(Node("n1"))
+            await until(lambda: n1.up and n2.up)
+        await until(lambda: not n1.up)
+        n2 = seat("n2", elsewhere={"n1": never.address}, incarnation=2)
+        async with started(n2):
+            n2.links.set_address("n1", n1.address)
+            n2.links.addNode(Node("n1"))
+            await until(lambda: n1.up and n2.up)
+
+
+@on_both_loops
 async def test_a_node_that_nobody_dials_dials_itself() -> None:
     """n2 should dial, but does not know where n1 is now."""
     n1, n2 = seat("n1", pace=replace(HASTY, lonely_after_s=0.05)), seat("n2")
