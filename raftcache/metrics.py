@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Final
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
+
+from raftcache.metrics_table import COUNTERS, GAUGES
 
 PREFIX: Final = "raftcache_"
 CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
@@ -31,7 +33,11 @@ class HttpCounters:
 
 @dataclass(slots=True)
 class RespCounters:
-    """What the door of the Redis protocol counts; written on the event loop only."""
+    """What the door of the Redis protocol counts; written on the event loop only.
+
+    It only grows, for whoever reads /metrics; a Redis client is shown what came since it was told
+    to reset(), which any of them may do.
+    """
 
     calls: int = 0
     """Calls taken."""
@@ -50,13 +56,26 @@ class RespCounters:
     """As of the last second or so, like the next two."""
     sent_size_bytes: int = 0
     calls_per_s: float = 0.0
+    _before: dict[str, int] = field(default_factory=dict)
 
     def reset(self) -> None:
-        """Begin to count anew; what is open stays so."""
-        open_now = self.connections_open
-        for counter in fields(self):
-            setattr(self, counter.name, 0)
-        self.connections_open = open_now
+        """From here on since_reset() counts anew."""
+        self._before = {name: getattr(self, name) for name in _RESET}
+
+    def since_reset(self, name: str) -> int:
+        """One of _RESET."""
+        counted: int = getattr(self, name)
+        return counted - self._before.get(name, 0)
+
+
+_RESET: Final = (
+    "calls",
+    "connections_accepted",
+    "connections_refused",
+    "received_size_bytes",
+    "sent_size_bytes",
+)
+"""What CONFIG RESETSTAT begins anew."""
 
 
 class Metrics:
@@ -94,8 +113,14 @@ class _Sources(Collector):
         if self._resp is not None:
             yield from _resp_families(self._resp)
         for name, value in sorted(self._gauges().items()):
-            name = name if name.startswith(PREFIX) else PREFIX + name
-            yield GaugeMetricFamily(name, name.removeprefix(PREFIX).replace("_", " "), value)
+            yield _family(name.removeprefix(PREFIX), value)
+
+
+def _family(name: str, value: float) -> Metric:
+    if name in COUNTERS:
+        shown, said = COUNTERS[name]
+        return CounterMetricFamily(PREFIX + shown, said, value)
+    return GaugeMetricFamily(PREFIX + name, GAUGES.get(name, name.replace("_", " ")), value)
 
 
 def _http_families(http: HttpCounters) -> Iterator[Metric]:

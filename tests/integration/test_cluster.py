@@ -143,12 +143,12 @@ def test_a_killed_leader_is_replaced_and_follows_when_it_is_back(cluster: Cluste
     leader = cluster.leader()
     term = cluster.settled()["term"]
     pairs = write_through_all(cluster, "before-leader", 20)
-    gone = {name: cluster.metric(name, "link_peers_gone") for name in cluster.running}
+    gone = {name: cluster.metric(name, "link_peers_gone_total") for name in cluster.running}
     cluster.kill(leader)
     pairs |= write_through_all(cluster, "without-leader", 40)
     for name in cluster.running:  # its port refuses, so nobody has to wait for silence
         until(
-            lambda: cluster.metric(name, "link_peers_gone") == gone[name] + 1,  # noqa: B023
+            lambda: cluster.metric(name, "link_peers_gone_total") == gone[name] + 1,  # noqa: B023
             f"{name} did not find out that {leader} had gone",
         )
     successor = cluster.leader()
@@ -250,7 +250,7 @@ def test_the_first_election_of_a_new_cluster_takes_all_its_members(tmp_path: Pat
             return False
 
         until(lambda: waits("n1") and waits("n2"), "they do not say what they wait for")
-        until(lambda: cluster.metric("n2", "link_connects") >= 1, "they have not met")
+        until(lambda: cluster.metric("n2", "link_connects_total") >= 1, "they have not met")
         assert cluster.get("n1", "key").status == 503
         cluster.start("n3")
         leader = cluster.leader()

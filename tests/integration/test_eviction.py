@@ -83,7 +83,7 @@ def test_a_cluster_filled_far_beyond_its_limit_stays_up_and_keeps_what_is_used(
         settled = cluster.settled()
         assert settled["memory"]["size_bytes"] <= LIMIT
         # Nothing that was acknowledged is missing but what the log forgot, and counted.
-        evicted = sum(int(cluster.metric(name, "evicted_keys")) for name in cluster.nodes)
+        evicted = sum(int(cluster.metric(name, "evicted_keys_total")) for name in cluster.nodes)
         assert evicted > COLD_PER_NODE
         assert statuses["PUT", 201] == settled["keys"] + evicted
         kept = sum(cluster.read(cluster.leader(), key) is not None for key in HOT)
@@ -108,7 +108,7 @@ def test_a_full_store_without_eviction_refuses_and_forgets_nothing(tmp_path: Pat
         assert cluster.get(name, "key1").body == big.encode()
         assert cluster.call(name, "DELETE", "/v1/kv/key1").status == 200
         assert cluster.put(name, "another", big).status == 201
-        assert cluster.metric(name, "memory_writes_refused") == 1 + larger.count(507)
+        assert cluster.metric(name, "memory_writes_refused_total") == 1 + larger.count(507)
         status = cluster.status(name)
         assert status is not None
         assert status["memory"]["eviction"] == "noeviction"

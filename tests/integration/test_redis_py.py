@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 
 from raftcache.command.calls import CALLS_MAX, WATCHED_MAX
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
+from raftcache.metrics_table import COUNTERS, GAUGES
 from raftcache.server.resp.transactions import QUEUE_SIZE_BYTES_MAX
 from tests.support.cluster import PATIENCE_S, Cluster, running, until
 
@@ -462,6 +464,12 @@ def test_metrics_and_connections(cluster: Cluster) -> None:
         assert client.ping()
         assert cluster.metric("n1", "resp_connections") >= 1
         assert cluster.metric("n1", "resp_calls_total") >= 4
+        page = cluster.call("n1", "GET", "/metrics").body.decode()
+        described = {**GAUGES, **{name: said for name, said in COUNTERS.values()}}
+        for family in text_string_to_metric_families(page):
+            name = family.name.removeprefix("raftcache_")
+            of_doors = name.startswith(("http_", "resp_"))
+            assert of_doors or described[name] == family.documentation
 
 
 def test_info(cluster: Cluster, protocol: int) -> None:

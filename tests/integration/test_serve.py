@@ -64,12 +64,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
 
 
 def test_garbage_at_the_raft_port_is_counted_where_an_operator_sees_it(alone: Cluster) -> None:
-    before = alone.metric("n1", "link_bad_frames")
+    before = alone.metric("n1", "link_bad_frames_total")
     with socket.create_connection((HOST, alone.nodes["n1"].raft_port), PATIENCE_S) as stranger:
         stranger.sendall(b"GET / HTTP/1.1\r\n\r\n")
         with contextlib.suppress(ConnectionError):
             assert stranger.recv(1) == b""  # closed
-    assert alone.metric("n1", "link_bad_frames") == before + 1
+    assert alone.metric("n1", "link_bad_frames_total") == before + 1
     assert "bad frame" in alone.said("n1")
     assert alone.put("n1", "unharmed", "yes").status in (200, 201)
 

@@ -143,14 +143,14 @@ class InfoCalls:
         }
 
     def _stats(self) -> Facts:
-        counters, listening = self._counters, self._listening()
+        since, listening = self._counters.since_reset, self._listening()
         return {
-            "total_connections_received": counters.connections_accepted,
-            "total_commands_processed": counters.calls,
-            "instantaneous_ops_per_sec": round(counters.calls_per_s),
-            "total_net_input_bytes": counters.received_size_bytes,
-            "total_net_output_bytes": counters.sent_size_bytes,
-            "rejected_connections": counters.connections_refused,
+            "total_connections_received": since("connections_accepted"),
+            "total_commands_processed": since("calls"),
+            "instantaneous_ops_per_sec": round(self._counters.calls_per_s),
+            "total_net_input_bytes": since("received_size_bytes"),
+            "total_net_output_bytes": since("sent_size_bytes"),
+            "rejected_connections": since("connections_refused"),
             "pubsub_subscriptions": int(listening.get("subscriptions", 0)),
             "tracking_total_keys": int(listening.get("tracked_keys", 0)),
         }
