@@ -156,6 +156,8 @@ class Connection(RequestHandler):
         self._port.counters.connections_open = len(self._port.connections)
         super().connection_lost(exc)
         self._tell_of_the_end()
+        self._body = None  # it knows its connection, as those below do: nobody would free them
+        self._messages.clear()
 
     def resume_writing(self) -> None:
         super().resume_writing()
@@ -247,11 +249,16 @@ class Connection(RequestHandler):
         message: str | None = None,
     ) -> web.StreamResponse:
         """The answer to what a handler or the parser raised."""
-        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
-            raise ConnectionError("the answer could not be finished") from exc
         write = request.method in WRITES
+        if isinstance(exc, ConnectionError) or request.writer.output_size > 0:
+            self.force_close()  # the answer cannot be finished
+            _let_go(exc)
+            return to_response(http_refusal(408, "the request was broken off", write=write))
         if not isinstance(exc, HttpProcessingError | RequestPayloadError):
-            return to_response(answer_error(exc or RuntimeError(message), write=write))
+            answer = answer_error(exc or RuntimeError(message), write=write)
+            _let_go(exc)
+            return to_response(answer)
+        _let_go(exc)
         if isinstance(exc, HttpProcessingError):
             request._version = HttpVersion11  # the parent takes what it could not parse for 1.0
         detail = (message or str(exc)).partition("\n")[0].rstrip(":")
@@ -262,7 +269,11 @@ class Connection(RequestHandler):
     ) -> tuple[web.StreamResponse, bool]:
         """Every answer of the application passes here, errors of the router among them."""
         if isinstance(resp, web.HTTPException):
+            _let_go(resp)
             resp = _as_problem(resp, request)
+        if self.transport is None:
+            request._finish()
+            return resp, True
         if not resp.prepared:
             resp.headers["Server"] = SERVER
             if self._close or (self._deaf and not self._messages):
@@ -273,6 +284,18 @@ class Connection(RequestHandler):
         # request is here, and one cold request would make all that follow it cold.
         self._busy = bool(self._messages) or not resp.keep_alive or not request.content.is_eof()
         return resp, lost
+
+
+def _let_go(error: BaseException | None) -> None:
+    """Of the frames that it was raised in, which know what knows it: nobody would free them.
+
+    Only Python's collector would, if they are not old by then (collector.py).
+    """
+    seen: list[BaseException] = []
+    while error is not None and error not in seen:
+        seen.append(error)
+        error.__traceback__ = None
+        error = error.__cause__ or error.__context__
 
 
 def _status_of(error: BaseException) -> int:

@@ -391,6 +391,8 @@ class HotConnection(Connection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._late = None
+        self._held.clear()
         self._slots.clear()  # what is committed stays so; there is only nobody left to tell
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
