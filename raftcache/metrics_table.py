@@ -37,6 +37,8 @@ COUNTERS: Final[dict[str, tuple[str, str]]] = {
         "Writes that got 507 or 429 at the memory limit.",
     ),
     "pubsub_deliveries": ("pubsub_deliveries", "Messages sent to subscribers."),
+    "snapshots_failed": ("snapshots_failed", "Snapshots that could not be written."),
+    "snapshots_taken": ("snapshots_taken", "Snapshots taken, so that the log could be cut."),
     "subscribers_cut_off": (
         "subscribers_cut_off",
         "Subscribers cut off, because their node could not go on.",

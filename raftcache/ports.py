@@ -77,6 +77,10 @@ class File(Protocol):
 class Disk(Protocol):
     """The files of one data directory; paths are relative to it, with '/'. Blocking."""
 
+    def free_size_bytes(self) -> int:
+        """How much more may be written, as far as anybody can know."""
+        ...
+
     def make_folder(self, path: str) -> None:
         """Create the folder, and its parents, durably; no error if it exists."""
         ...

@@ -72,6 +72,10 @@ class SystemDisk:
     def __init__(self, root: Path) -> None:
         self._root = root
 
+    def free_size_bytes(self) -> int:
+        seen = os.statvfs(self._root)
+        return seen.f_bavail * seen.f_frsize
+
     def make_folder(self, path: str) -> None:
         folder = self._root / path
         missing = [p for p in (folder, *folder.parents) if not p.exists()]

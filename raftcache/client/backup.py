@@ -10,7 +10,7 @@ from yarl import URL
 
 from raftcache.client.calling import Calling
 from raftcache.client.streams import CONNECT_TIMEOUT_S, accepted, broke_off
-from raftcache.errors import RaftcacheError, Refused
+from raftcache.errors import RaftcacheError, Refused, Unknown
 
 SILENCE_S: Final = 120.0
 """A node may have to take a snapshot before the first byte of a backup comes."""
@@ -34,6 +34,8 @@ class BackupCalls(Calling):
                 return await self._backup(endpoint, take)
             except BrokenOff:
                 raise
+            except Unknown as error:  # that is of writes
+                last = Refused(error.detail)
             except RaftcacheError as error:
                 last = error
         raise last

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from raftcache.errors import NotLeader, Overloaded, Unknown
+from raftcache.errors import NotLeader, Overloaded, Refused, Unknown
 from raftcache.raft.compaction import OpenSnapshot
 from raftcache.raft.replica import Replica
 from raftcache.raft.snapshot_format import SnapshotMeta
@@ -78,7 +78,7 @@ class Backups:
         """A backup that has everything acknowledged before this call.
 
         Raises Overloaded if too many are being served, NotLeader if nobody can vouch for the
-        state here, Unknown if there was no snapshot in time.
+        state here, Refused if the disk has no room for it, Unknown if it was not there in time.
         """
         if self._open >= BACKUPS_MAX:
             raise Overloaded(
@@ -110,12 +110,13 @@ class Backups:
         return index
 
     async def _snapshot_from(self, index: int) -> OpenSnapshot:
-        answer: asyncio.Future[OpenSnapshot | None] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[OpenSnapshot | OSError | None]
+        answer = asyncio.get_running_loop().create_future()
 
-        def done(snapshot: OpenSnapshot | None) -> None:
+        def done(snapshot: OpenSnapshot | OSError | None) -> None:
             if not answer.done():
                 answer.set_result(snapshot)
-            elif snapshot is not None:
+            elif isinstance(snapshot, OpenSnapshot):
                 snapshot.close()  # nobody waits for it any more
 
         self._replica.open_snapshot(index, done)
@@ -126,4 +127,6 @@ class Backups:
             raise Unknown(f"there was no snapshot in {SNAPSHOT_TIMEOUT_S:g} s") from None
         if snapshot is None:
             raise NotLeader("this node is stopping")
+        if isinstance(snapshot, OSError):
+            raise Refused(f"this node's disk has no room for a snapshot: {snapshot}")
         return snapshot

@@ -101,6 +101,7 @@ class NodeStatus:
     def gauges(self) -> dict[str, float]:
         """Numbers for /metrics; names without their prefix."""
         status, machine, memory = self._replica.status(), self._machine, self._memory()
+        taken, failed = self._replica.snapshots
         return {
             "raft_term": status.term,
             "raft_is_leader": float(status.role == "leader"),
@@ -111,6 +112,8 @@ class NodeStatus:
             "replica_fenced": float(bool(self._replica.fenced)),
             "replica_alarms": len(self._replica.alarms),
             "replica_checked_index": self._replica.checked_index,
+            "snapshots_taken": taken,
+            "snapshots_failed": failed,
             "store_revision": machine.revision,
             "store_keys": machine.count,
             "store_size_bytes": machine.size_bytes,

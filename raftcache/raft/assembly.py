@@ -36,6 +36,10 @@ from raftcache.raft.wal import Wal
 TRAILING_SHARE: Final = 8
 """Entries kept behind a snapshot take at most one part in so many of the log's size limit."""
 
+SPARED_SEGMENTS: Final = 2
+"""Room for so many segments of the log is left by snapshots: the one that the log will need next,
+and one more, for it goes on while a snapshot grows."""
+
 NEVER_S: Final = 1e12
 """For the engine's timers that are not used here."""
 
@@ -73,7 +77,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
             f"the data directory holds a log in {WAL_FOLDER}/, which --durability memory would"
             " leave unread: take --durability fsync, or another directory"
         )
-    store = SnapshotStore(disk)
+    store = SnapshotStore(disk, SPARED_SEGMENTS * storage.segment_size_bytes)
     if storage.durability is Durability.MEMORY:
         store.discard_all()
         return Restored(disk, None, Log(Recovered()), store, 1, 0, None)

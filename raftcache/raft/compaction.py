@@ -12,6 +12,7 @@ open, which keeps its bytes although it may be pruned.
 
 from __future__ import annotations
 
+import errno
 import logging
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TypeAlias
@@ -25,6 +26,9 @@ PAUSE_S: Final = 0.005
 """Between two slices of an image, each about half a millisecond of work. Without it a snapshot of a
 million keys keeps a core busy for seconds, on all nodes at once, and writes wait six times as long
 (docs/benchmarks/growth.md); nobody waits for the snapshot."""
+
+ROOM_AGAIN_S: Final = 60.0
+"""After a snapshot that the disk had no room for, until the next one is tried."""
 
 logger = logging.getLogger("raftcache.raft")
 
@@ -55,8 +59,9 @@ class OpenSnapshot:
         self._lane.submit(self._raw.close, _ignore)
 
 
-Opened: TypeAlias = Callable[[OpenSnapshot | None], None]
-"""Called once, with the snapshot, or None if this node stops before there is one."""
+Opened: TypeAlias = Callable[[OpenSnapshot | OSError | None], None]
+"""Called once, with the snapshot; why there is no room for one; or None if this node stops before
+there is one."""
 
 
 class Compactor:
@@ -86,10 +91,12 @@ class Compactor:
         self._writer: SnapshotWriter | None = None
         self._pause: Timer | None = None  # until the next slice
         self._wanted: list[tuple[int, Opened]] = []  # no snapshot is new enough for these
+        self._no_room: OSError | None = None
+        self._room_timer: Timer | None = None  # while no snapshot is tried
         self._stopped = False
         self._state = SERIALIZER_STATE.NOT_SERIALIZING
         self._index = self._forget_to = 0
-        self.taken = 0
+        self.taken = self.failed = 0
 
     # -- taking: what pysyncobj asks of a serializer -----------------------------------------------
 
@@ -155,10 +162,37 @@ class Compactor:
             self._lane.submit(self._store.prune, lambda _, e: self._on_fatal(e) if e else None)
             self._open_wanted()
             self._on_progress()
+            return
+        self.failed += 1
+        self._state = SERIALIZER_STATE.FAILED
+        if isinstance(error, OSError) and error.errno in _NO_ROOM:
+            self._wait_for_room(error)
         else:  # nothing is lost, but the disk under the log fails: better stop now than at a write
             logger.error("snapshot failed", extra={"error": str(error)})
-            self._state = SERIALIZER_STATE.FAILED
             self._on_fatal(error)
+
+    def _wait_for_room(self, error: OSError) -> None:
+        """The log has what the snapshot would have, and goes on while there is room for that.
+
+        All nodes of a cluster take snapshots at the same entry, and who asks for a backup asks
+        one node after the other: if it stopped a node, it would stop all of them.
+        """
+        again = {"error": str(error), "again_in_s": ROOM_AGAIN_S}
+        logger.error("no room for a snapshot, so the log is not cut", extra=again)
+        self._no_room = error
+        self._room_timer = self._loop.call_later(ROOM_AGAIN_S, self._try_again)
+        wanted, self._wanted = self._wanted, []
+        for _, done in wanted:
+            done(error)
+
+    def _try_again(self) -> None:
+        self._no_room = self._room_timer = None
+        self._on_progress()
+
+    @property
+    def waits_for_room(self) -> bool:
+        """The disk had none for the last snapshot, a short while ago."""
+        return self._no_room is not None
 
     def stop(self) -> None:
         """Take no more; a snapshot that is half written is removed, and nobody is left waiting."""
@@ -166,6 +200,8 @@ class Compactor:
         if self._pause is not None:
             self._pause.cancel()
             self._ended(None)
+        if self._room_timer is not None:
+            self._room_timer.cancel()
         wanted, self._wanted = self._wanted, []
         for _, done in wanted:
             done(None)
@@ -196,6 +232,8 @@ class Compactor:
                 self._on_fatal(error)
             if error is not None or self._stopped:
                 done(None)
+            elif self._no_room is not None:
+                done(self._no_room)
             else:
                 self._wanted.append((index, done))
                 self._on_progress()
@@ -218,6 +256,9 @@ class Compactor:
                 break
             keep -= 1
         return keep
+
+
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _ignore(_: object, error: Exception | None) -> None:

@@ -215,6 +215,11 @@ class Replica:
         return {self._engine.name: self.fenced} if self.fenced else self._engine.alarms
 
     @property
+    def snapshots(self) -> tuple[int, int]:
+        """How many this node has taken, and how many failed."""
+        return self._engine.snapshots
+
+    @property
     def checked_index(self) -> int:
         """Where the leader, if it is this node, found all replicas equal last."""
         return self._engine.checked_index

@@ -10,6 +10,8 @@ loses nothing and can be tried again, as the log is only cut after finish() has 
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Iterator
 from typing import Final
@@ -32,14 +34,19 @@ _NAME: Final = re.compile(r"[0-9]{16}-[0-9]{16}\.snap")
 class _GrowingFile:
     """A file that is written from start to end under a temporary name."""
 
-    def __init__(self, disk: Disk, temporary: str) -> None:
+    def __init__(self, disk: Disk, temporary: str, spared_size_bytes: int = 0) -> None:
+        """spared_size_bytes: of the room on the disk, what this file must leave to others."""
         self._disk, self._temporary = disk, temporary
+        self._spared_size_bytes = spared_size_bytes
         self._file: File | None = disk.create(temporary)
         self.size_bytes = 0
         self._synced_bytes = 0
 
     def append(self, data: bytes) -> None:
         assert self._file is not None, "finished or aborted"
+        spared = self._spared_size_bytes
+        if spared and self._disk.free_size_bytes() < spared + len(data):
+            raise OSError(errno.ENOSPC, f"{os.strerror(errno.ENOSPC)}: what is left is for the log")
         self._file.write_at(self.size_bytes, data)
         self.size_bytes += len(data)
         if self.size_bytes - self._synced_bytes >= SYNC_EVERY_BYTES:
@@ -69,12 +76,14 @@ class _GrowingFile:
 class SnapshotWriter:
     """Writes a snapshot of this node's own state. After any error: abort()."""
 
-    def __init__(self, disk: Disk, temporary: str, meta: SnapshotMeta) -> None:
+    def __init__(
+        self, disk: Disk, temporary: str, meta: SnapshotMeta, spared_size_bytes: int
+    ) -> None:
         """Use SnapshotStore.writer."""
         self.meta = meta
         self._encoder = SnapshotEncoder()
         head = self._encoder.begin(meta)
-        self._file = _GrowingFile(disk, temporary)
+        self._file = _GrowingFile(disk, temporary, spared_size_bytes)
         self._file.append(head)
 
     def write(self, data: bytes) -> None:
@@ -155,9 +164,12 @@ class SnapshotStore:
     between the two may be gone.
     """
 
-    def __init__(self, disk: Disk) -> None:
-        """Make the folder if need be; remove what was unfinished when the last process ended."""
-        self._disk = disk
+    def __init__(self, disk: Disk, spared_size_bytes: int = 0) -> None:
+        """Make the folder if need be; remove what was unfinished when the last process ended.
+
+        spared_size_bytes: what this node's own snapshots leave free on the disk, for its log.
+        """
+        self._disk, self._spared_size_bytes = disk, spared_size_bytes
         disk.make_folder(SNAPSHOTS_FOLDER)
         self._remove([n for n in disk.names(SNAPSHOTS_FOLDER) if n.endswith(".tmp")])
 
@@ -218,7 +230,8 @@ class SnapshotStore:
 
     def writer(self, meta: SnapshotMeta) -> SnapshotWriter:
         """Begin a snapshot of this node's own state; one at a time."""
-        return SnapshotWriter(self._disk, f"{SNAPSHOTS_FOLDER}/own.tmp", meta)
+        temporary = f"{SNAPSHOTS_FOLDER}/own.tmp"
+        return SnapshotWriter(self._disk, temporary, meta, self._spared_size_bytes)
 
     def receive(self, index: int, term: int) -> Receiver:
         """Begin to receive the snapshot of this index and term; one at a time."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import os
 import shutil
@@ -13,10 +14,12 @@ from typing import Any
 import pytest
 import uvloop
 
+from raftcache.cluster.backup import Backup, Backups
 from raftcache.command.replies import Reply
 from raftcache.command.words import Put
-from raftcache.errors import Fatal, NotLeader, RaftcacheError, Unknown
-from tests.support.members import PATIENCE_S, TIMING, Member, led, level, soon, started
+from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
+from raftcache.raft import compaction
+from tests.support.members import PATIENCE_S, STORAGE, TIMING, Member, led, level, soon, started
 
 HEARTBEATS = round(3 * TIMING.election_max_s / TIMING.heartbeat_s)
 """In the time of so many there would be three elections, if they did not come."""
@@ -215,5 +218,41 @@ def test_no_write_is_acknowledged_by_a_majority_of_broken_disks(tmp_path: Path) 
             assert len(values) == 1
             for member in members:
                 await assert_held(member, pairs)
+
+    run(scenario())
+
+
+async def backed_up(member: Member) -> Backup:
+    """Once it has found out that there is room again."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            with contextlib.suppress(Refused):
+                return await Backups(member.replica, PATIENCE_S).open()
+            await asyncio.sleep(TIMING.heartbeat_s)
+
+
+def test_a_backup_that_no_disk_has_room_for_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who asks for one asks one node after the other."""
+    monkeypatch.setattr(compaction, "ROOM_AGAIN_S", 0.05)
+
+    async def scenario() -> None:
+        async with started(tmp_path) as members:
+            leader = await led(members)
+            pairs = await fill(leader, "before")
+            for member in members:
+                member.faults.free_size_bytes = STORAGE.segment_size_bytes
+                with pytest.raises(Refused, match="no room for a snapshot"):
+                    await Backups(member.replica, PATIENCE_S).open()
+                assert member.replica.snapshots[0] == 0
+            assert not any(member.fatal for member in members)
+            pairs |= await fill(leader, "after")
+            await assert_held(members[0], pairs)
+            for member in members:
+                member.faults.heal()
+                backup = await backed_up(member)
+                assert backup.meta.revision == len(pairs)
+                backup.close()
 
     run(scenario())

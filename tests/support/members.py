@@ -62,6 +62,8 @@ class Faults:
         self._sync_may_end.set()
         self._error: dict[str, OSError] = {}
         self.syncs_blocked = 0
+        self.free_size_bytes: int | None = None
+        """What the disk says that there is room for, if not the truth."""
 
     def block_sync(self) -> None:
         """From now on a sync does not return, until heal()."""
@@ -73,6 +75,7 @@ class Faults:
 
     def heal(self) -> None:
         self._error = {}
+        self.free_size_bytes = None
         self._sync_may_end.set()
         self.syncs_blocked = 0
 
@@ -106,6 +109,10 @@ class FaultyDisk(SystemDisk):
     def __init__(self, root: Path, faults: Faults) -> None:
         super().__init__(root)
         self._faults = faults
+
+    def free_size_bytes(self) -> int:
+        free = self._faults.free_size_bytes
+        return super().free_size_bytes() if free is None else free
 
     def open(self, path: str) -> FaultyFile:
         return FaultyFile(super().open(path), self._faults)

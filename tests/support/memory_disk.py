@@ -107,18 +107,25 @@ class MemoryFile:
 
 
 class MemoryDisk:
-    """A ports.Disk. hook: None, or what is asked before every operation."""
+    """A ports.Disk. hook: None, or what is asked before every operation.
+
+    free: what it says that there is room for.
+    """
 
     def __init__(self) -> None:
         self.hook: Hook | None = None
         self.lives = 1
         self.open_files = 0
+        self.free = 1 << 60
         self._folders: dict[str, None] = {"": None}
         self._seen: dict[str, _Content] = {}
         self._durable: dict[str, _Content] = {}
         self._changes: list[dict[str, _Content | None]] = []  # of names, not yet synced
 
     # What a ports.Disk does.
+
+    def free_size_bytes(self) -> int:
+        return self.free
 
     def make_folder(self, path: str) -> None:
         parts = path.split("/")

@@ -17,7 +17,7 @@ from raftcache.command.words import Put
 from raftcache.config import Durability, Storage
 from raftcache.errors import BadConfig
 from raftcache.raft.assembly import restore
-from raftcache.raft.compaction import Compactor, OpenSnapshot
+from raftcache.raft.compaction import Compactor
 from raftcache.raft.shipping import Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import Node
@@ -59,7 +59,7 @@ class Bench:
         self.store = SnapshotStore(self.disk)
         self.fatal: list[Exception] = []
         self.index = 0
-        self.got: list[OpenSnapshot | None] = []
+        self.got: list[Any] = []
         self.compactor = Compactor(
             self.store,
             self.lane,
@@ -158,13 +158,16 @@ def test_an_open_snapshot_can_be_read_after_it_was_pruned() -> None:
     assert pieces == [data[100:1100]]
 
 
-def test_a_snapshot_that_fails_leaves_no_file_behind() -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO], ids=errno.errorcode.get)
+def test_a_snapshot_that_fails_leaves_no_file_behind(number: int) -> None:
     bench = Bench()
     bench.take()
     bench.lane.run_one()
-    bench.disk.fail("write", errno.ENOSPC)
+    bench.disk.fail("write", number)
     bench.lane.run_all()
-    assert [e.errno for e in bench.fatal if isinstance(e, OSError)] == [errno.ENOSPC]
+    stops = [e.errno for e in bench.fatal if isinstance(e, OSError)]
+    assert stops == ([] if number == errno.ENOSPC else [number])
+    assert bench.compactor.failed == 1
     assert bench.names == []
     assert bench.disk.open_files == 0
 

@@ -493,3 +493,16 @@ def test_a_slash_at_the_end_of_an_endpoint_is_not_the_begin_of_a_path() -> None:
         "http://a:1",
         "http://[::1]:2",
     ]
+
+
+def test_a_backup_that_is_refused_never_has_an_unknown_outcome() -> None:
+    """It is a read; a node need not say that it certainly did not happen."""
+
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        for node in nodes:
+            node.always = says(503, "refused")
+        with pytest.raises(Refused, match="refused"):
+            await client.backup(lambda piece, size_bytes: None)
+        assert [len(node.seen) for node in nodes] == [1, 1, 1]
+
+    run(scenario)

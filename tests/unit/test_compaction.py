@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 
 import pytest
 
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Put
-from raftcache.raft.compaction import PAUSE_S, Compactor
+from raftcache.raft.compaction import PAUSE_S, ROOM_AGAIN_S, Compactor
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
+from raftcache.raft.stock import SERIALIZER_STATE
 from raftcache.state.image import SLICE_KEYS_MAX
 from raftcache.state.machine import Machine
 from tests.support.lanes import PromptLane
@@ -40,7 +42,7 @@ class _Timers:
         callback(*args)
 
 
-def begun() -> tuple[Compactor, _Timers, MemoryDisk]:
+def begun(spared_size_bytes: int = 0) -> tuple[Compactor, _Timers, MemoryDisk]:
     """A snapshot of SLICES slices of keys has begun."""
     disk, timers, machine = MemoryDisk(), _Timers(), Machine()
     for i in range(SLICES):
@@ -54,7 +56,15 @@ def begun() -> tuple[Compactor, _Timers, MemoryDisk]:
         raise error
 
     compactor = Compactor(
-        SnapshotStore(disk), PromptLane(), timers, machine, describe, 0, 0, lambda: None, fatal
+        SnapshotStore(disk, spared_size_bytes),
+        PromptLane(),
+        timers,
+        machine,
+        describe,
+        0,
+        0,
+        lambda: None,
+        fatal,
     )
     compactor.serialize((None, (b"", 9, 1), None, None), 9)
     return compactor, timers, disk
@@ -83,3 +93,45 @@ def test_a_stop_between_two_slices_leaves_nothing_half_written(slices: int) -> N
     assert not timers.due
     assert disk.names("snapshots") == []
     assert compactor.taken == 0
+
+
+def test_without_room_the_log_stays_and_the_next_one_is_tried_later() -> None:
+    compactor, timers, disk = begun()
+    timers.fire()
+    asked: list[object] = []
+    compactor.open_from(9, asked.append)
+    disk.fail("write", errno.ENOSPC)
+    timers.fire()
+    assert compactor.waits_for_room
+    assert (compactor.taken, compactor.failed) == (0, 1)
+    assert disk.names("snapshots") == []
+    compactor.open_from(9, asked.append)
+    errors = [answer.errno for answer in asked if isinstance(answer, OSError)]
+    assert errors == [errno.ENOSPC] * 2, "who waited, and who comes now, is told at once"
+    assert timers.due[0][0] == ROOM_AGAIN_S
+    disk.hook = None
+    timers.fire()
+    assert not compactor.waits_for_room
+    assert compactor.checkSerializing()[0] == SERIALIZER_STATE.FAILED, "reported once"
+    assert compactor.is_idle
+    compactor.serialize((None, (b"", 9, 1), None, None), 9)
+    while timers.due:
+        timers.fire()
+    assert (compactor.taken, compactor.failed) == (1, 1)
+
+
+def test_a_snapshot_leaves_room_for_the_log() -> None:
+    compactor, timers, disk = begun(spared_size_bytes=1000)
+    timers.fire()
+    disk.free = 999
+    timers.fire()
+    assert compactor.waits_for_room
+    assert disk.names("snapshots") == []
+
+
+def test_a_stop_while_there_is_no_room_leaves_no_timer() -> None:
+    compactor, timers, disk = begun()
+    disk.fail("write", errno.ENOSPC)
+    timers.fire()
+    compactor.stop()
+    assert timers.due == []

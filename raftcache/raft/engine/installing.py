@@ -48,7 +48,14 @@ class SyncObj(reading.SyncObj):
         if self.__parts.compactor.is_idle:
             super().forceLogCompaction()
 
+    @property
+    def snapshots(self) -> tuple[int, int]:
+        """How many were taken, and how many failed."""
+        return self.__parts.compactor.taken, self.__parts.compactor.failed
+
     def __tryLogCompaction(self) -> None:
+        if self.__parts.compactor.waits_for_room:
+            return
         if self.__parts.compactor.is_wanted:
             self.forceLogCompaction()
         super().__tryLogCompaction()
