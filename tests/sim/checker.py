@@ -135,6 +135,9 @@ class Checker:
         known = self._applied.get(member.applied_index)
         if known is not None and known[-1] != member.digest:
             self.fail("states differ", f"{member.name} starts at {member.applied_index}")
+        if member.term < member.entries[-1][2]:
+            detail = f"{member.name} starts in term {member.term}, with an entry of a later one"
+            self.fail("a term was forgotten", detail)
         self._seen[member.name] = seen = _Seen(member)
         seen.configuration = self._base_of(seen) or seen.first
 

@@ -122,7 +122,7 @@ class Nemesis:
         """For a while, something that is asked of a disk fails."""
         world, chance = self._world, self._chance
         member = chance.choice(self._present)
-        operation = chance.choice(("write", "sync", "create", "replace", "sync_folder", "read"))
+        operation = chance.choice(("open", "remove", "write", "sync", "create", "replace", "sync_folder", "read"))
         number = chance.choice(DISK_ERRORS)
         world.note("the disk of {0} fails: {1} {2}", member.name, operation, number)
         disk = member.disk
