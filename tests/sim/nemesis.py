@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 0.25
 DOWN_S: Final = (0.05, 0.3, 1, 3)
+OPERATIONS: Final = tuple("open remove write sync create replace sync_folder read".split())
+"""Of a disk, that may fail."""
 
 
 class Nemesis:
@@ -122,7 +124,7 @@ class Nemesis:
         """For a while, something that is asked of a disk fails."""
         world, chance = self._world, self._chance
         member = chance.choice(self._present)
-        operation = chance.choice(("open", "remove", "write", "sync", "create", "replace", "sync_folder", "read"))
+        operation = chance.choice(OPERATIONS)
         number = chance.choice(DISK_ERRORS)
         world.note("the disk of {0} fails: {1} {2}", member.name, operation, number)
         disk = member.disk
