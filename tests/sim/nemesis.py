@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 PERIOD_S: Final = 0.25
 DOWN_S: Final = (0.05, 0.3, 1, 3)
-OPERATIONS: Final = tuple("open remove write sync create replace sync_folder read".split())
+OPERATIONS: Final = (
+    "open",
+    "remove",
+    "write",
+    "sync",
+    "create",
+    "replace",
+    "sync_folder",
+    "read",
+)
 """Of a disk, that may fail."""
 
 
