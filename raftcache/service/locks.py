@@ -8,6 +8,7 @@ gone. A retry of the same request, at any node, comes to the same place.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections import defaultdict
 from collections.abc import Collection, Sequence
 from typing import Final, Protocol
@@ -32,6 +33,8 @@ STAY_S: Final = LOCK_PLACE_MS / 1000 / 3
 
 LOOK_S: Final = 1.0
 """Between two looks whether the client is still there."""
+
+_IN_QUEUE: Final = "still in the queue: ask another node, with the same Idempotency-Key"
 
 GRACE_S: Final = 10.0
 """After the end of a wait, for the log to say so; then its outcome is unknown."""
@@ -105,9 +108,9 @@ class LockService:
         reply = await written(self._kv, command)
         if reply.status is not Status.QUEUED:
             return reply
-        wait = _Wait(self._kv, command.name, reply.number)
-        if reply.replayed:  # somebody may wait there already, at another node
-            await wait.stay()
+        wait = _Wait(self._kv, command.name, reply.number, None if reply.replayed else 0)
+        if reply.replayed:
+            await self._take_over(wait)
         now = asyncio.get_running_loop().time
         deadline_s, stay_s = now() + command.wait_ms / 1000 + GRACE_S, now() + STAY_S
         while (token := self._machine.lock_place(command.name, wait.place)) == 0:
@@ -115,16 +118,27 @@ class LockService:
                 wait.leave()
                 break
             if self._stopping or now() > deadline_s:
-                raise Unknown("still in the queue: ask another node, with the same Idempotency-Key")
+                raise Unknown(_IN_QUEUE)
             await self._changed(command.name, LOOK_S)
             if now() > stay_s:
-                await wait.stay()
+                with contextlib.suppress(RaftcacheError):  # the next word may come in time
+                    await wait.stay()
                 stay_s = now() + STAY_S
         if not token:
             return Reply(Status.LOCKED, self._machine.revision, replayed=reply.replayed)
         view = self._machine.lock(command.name)
         deadline_ms = view.deadline_ms if view.token == token else 0
         return Reply(Status.GRANTED, token, 0, 0, token, deadline_ms, reply.replayed)
+
+    async def _take_over(self, wait: _Wait) -> None:
+        """Somebody may wait there already, at another node: from here on he cannot take it away.
+
+        Unless that is sure the client must not hear that it holds the lock.
+        """
+        try:
+            await wait.stay()
+        except RaftcacheError as error:
+            raise Unknown(f"{_IN_QUEUE}: {error.detail}") from error
 
     # Changes of locks.
 
@@ -161,19 +175,21 @@ class LockService:
 class _Wait:
     """One client at its place."""
 
-    def __init__(self, kv: Kv, name: bytes, place: int) -> None:
+    def __init__(self, kv: Kv, name: bytes, place: int, stays: int | None) -> None:
+        """stays: how often somebody has said so there; None if that is not known."""
         self._kv, self._name, self.place = kv, name, place
-        self._stays = 0
+        self._stays = stays
+        self._is_alone = True
 
     async def stay(self) -> None:
-        """Say that it is still here. If that fails, the next word may come in time."""
-        try:
-            reply = await written(self._kv, LockStay(self._name, self.place))
-        except RaftcacheError:
-            return
+        """Say that it is still here; raises what refused it."""
+        reply = await written(self._kv, LockStay(self._name, self.place))
         if reply.status is Status.QUEUED:
+            if self._stays is not None and reply.number != self._stays + 1:
+                self._is_alone = False  # somebody else has said so meanwhile, and may do so again
             self._stays = reply.number
 
     def leave(self) -> None:
-        """Say that it is gone; if that is lost, its place runs out."""
-        self._kv.write(LockLeave(self._name, self.place, self._stays), lambda outcome: None)
+        """Say that it is gone; if that is lost, or others may wait there, its place runs out."""
+        if self._is_alone and self._stays is not None:
+            self._kv.write(LockLeave(self._name, self.place, self._stays), lambda outcome: None)

@@ -7,9 +7,12 @@ from typing import Any
 
 import pytest
 
-from raftcache.command.leasing import LockAcquire, LockRelease
+from raftcache.command.leasing import LockAcquire, LockRelease, LockStay
 from raftcache.command.limits import LOCK_PLACE_MS
-from raftcache.errors import NotLeader
+from raftcache.command.words import Command
+from raftcache.errors import NotLeader, Unknown
+from raftcache.service.kv import Outcome
+from raftcache.service.locks import _Wait
 from tests.support.raw_http import Client, Response, Served, request, run, serving, until
 from tests.unit.test_http_ranges import apply
 
@@ -203,6 +206,66 @@ def test_a_retry_comes_to_the_same_place_and_the_first_node_cannot_take_it_away(
         assert answer.headers["idempotency-replayed"] == "true"
         late = await served.ask("POST", WAITING, b"v", once)
         assert (late.status, late.json["token"]) == (200, 3), "and never a second hold"
+
+    play(test)
+
+
+def test_who_is_not_the_only_one_to_wait_at_a_place_cannot_take_it_away() -> None:
+    """The client has gone to another node, and the first one learns late that it is left."""
+
+    async def test(served: Served) -> None:
+        await queued(served)
+        first, other = _Wait(served.kv, b"l", 2, 0), _Wait(served.kv, b"l", 2, None)
+        await other.stay()
+        await first.stay()  # the last word is that of the first
+        first.leave()
+        assert waiting(served) == 1
+        other.leave()
+        assert waiting(served) == 1
+        await first.stay()
+        apply(served, LockRelease(b"l", 1))  # granted, which the first does not know yet
+        first.leave()
+        assert served.kv.machine.lock(b"l").token == 3
+
+    play(test)
+
+
+def test_who_is_alone_at_a_place_takes_it_with_him() -> None:
+    async def test(served: Served) -> None:
+        await queued(served)
+        wait = _Wait(served.kv, b"l", 2, 0)
+        await wait.stay()
+        await wait.stay()
+        wait.leave()
+        assert waiting(served) == 0
+
+    play(test)
+
+
+@pytest.mark.parametrize("error", [NotLeader(), Unknown()])
+def test_a_retry_that_could_not_say_that_it_waits_is_unknown(
+    error: NotLeader | Unknown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The node it was at first may yet take the place away, even if the lock is granted to it."""
+
+    async def test(served: Served) -> None:
+        once = {"Idempotency-Key": "one"}
+        await queued(served, once)
+        apply(served, LockRelease(b"l", 1))
+        write = served.kv.write
+
+        def stays_fail(command: Command, done: Callable[[Outcome], None]) -> None:
+            if isinstance(command, LockStay):
+                done(error)
+            else:
+                write(command, done)
+
+        monkeypatch.setattr(served.kv, "write", stays_fail)
+        answer = await served.ask("POST", WAITING, b"v", once)
+        assert (answer.status, answer.json["definite"]) == (503, False)
+        monkeypatch.setattr(served.kv, "write", write)
+        answer = await served.ask("POST", WAITING, b"v", once)
+        assert (answer.status, answer.json["token"]) == (200, 3)
 
     play(test)
 
