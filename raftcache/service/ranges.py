@@ -32,6 +32,10 @@ PAGES_MAX: Final = 64
 WIDE_WAITING_MAX: Final = 256
 """Commands over ranges that wait for their turn at this node."""
 
+TURN_S: Final = 30.0
+"""That one of them waits for its turn, at most. Far below REQUESTS_REMEMBERED_MS: what comes late
+must not be done when its retry, which another node has done, is forgotten."""
+
 _AS_IT_IS: Final = Want(Level.STALE)
 
 Slice: TypeAlias = list[tuple[bytes, Item]]
@@ -95,8 +99,15 @@ class RangeService:
         if not _is_wide(command):
             return await written(self._kv, command)
         with self._waiting:
-            async with self._turn:
+            try:
+                async with asyncio.timeout(TURN_S):
+                    await self._turn.acquire()
+            except TimeoutError:
+                raise Overloaded(f"its turn did not come in {TURN_S:g} s") from None
+            try:
                 return await written(self._kv, command)
+            finally:
+                self._turn.release()
 
     async def count(self, start: bytes, end: bytes, want: Want) -> tuple[int, int]:
         await become_fresh(self._kv, self._machine, want)

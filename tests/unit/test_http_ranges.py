@@ -417,6 +417,24 @@ def test_too_large_a_range_is_not_deleted(monkeypatch: pytest.MonkeyPatch) -> No
     play(test, b"a", b"b")
 
 
+def test_a_turn_that_does_not_come_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else it would be done when its retry, which was done elsewhere, is long forgotten."""
+    monkeypatch.setattr(ranges, "TURN_S", 0.05)
+
+    async def test(served: Served) -> None:
+        served.kv.holding = True
+        first = asyncio.create_task(served.ask("DELETE", "/v1/kv?prefix=a"))
+        await until(lambda: served.kv.held == 1)
+        late = await served.ask("DELETE", "/v1/kv?prefix=b")
+        assert (late.status, late.json["definite"]) == (429, True)
+        served.kv.release()
+        assert (await first).status == 200
+        assert (await served.ask("DELETE", "/v1/kv?prefix=c")).status == 200
+        assert [command.start for command in served.kv.commands] == [b"a", b"c"]  # type: ignore[union-attr]
+
+    play(test)
+
+
 def test_commands_over_ranges_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ranges, "WIDE_WAITING_MAX", 2)
 
