@@ -64,7 +64,7 @@ class HttpFront:
             StatusRoutes(status, Metrics(counters, status.gauges, resp_counters)).add_to,
             *self._rooms_of_operators(cluster_id),
         )
-        vivifier = VivifyService(kv, machine, clock, loop)
+        self._vivifier = vivifier = VivifyService(kv, machine, clock, loop)
         self._server = HttpServer(kv, vivifier, config, clock, counters, rooms, status.leader_url)
 
     def _rooms_of_keys(self) -> Sequence[Room]:
@@ -98,6 +98,7 @@ class HttpFront:
     async def stop(self, timeout_s: float) -> None:
         """Finish what is being answered, then close; timeout_s at most."""
         self._locks.stop()  # before the server waits for those who wait
+        self._vivifier.stop(SHUTTING_DOWN)
         self._hub.stop(SHUTTING_DOWN)
         await self._server.stop(timeout_s)
 

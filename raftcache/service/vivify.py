@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from raftcache.command.replies import Item, Reply, Status
 from raftcache.command.words import Vivify
-from raftcache.errors import Overloaded, RaftcacheError
+from raftcache.errors import NotLeader, Overloaded, RaftcacheError
 from raftcache.ports import Clock, Loop
 from raftcache.service.calls import IsHere
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
@@ -87,6 +87,14 @@ class VivifyService:
         self._kv, self._machine, self._clock, self._loop = kv, machine, clock, loop
         self._waiting: deque[_Reader] = deque()
         self._polls = False
+        self._stopped = ""
+
+    def stop(self, why: str) -> None:
+        """Nobody waits any more, and whoever does is told to ask another node."""
+        self._stopped = why
+        waiting, self._waiting = self._waiting, deque()
+        for reader in waiting:
+            reader.done(NotLeader(why))
 
     def vivify(self, key: bytes, wish: Wish, is_here: IsHere, done: VivifyDone) -> None:
         """See Vivifier."""
@@ -134,6 +142,9 @@ class VivifyService:
         return self._clock.monotonic_s() < reader.until_s and reader.is_here()
 
     def _wait(self, reader: _Reader) -> None:
+        if self._stopped:
+            reader.done(NotLeader(self._stopped))
+            return
         if len(self._waiting) >= WAITING_MAX:
             reader.done(Overloaded(f"{len(self._waiting)} reads wait for refills already"))
             return

@@ -76,6 +76,22 @@ def test_a_follower_that_is_asked_to_stop_is_not_missed(cluster: Cluster) -> Non
     assert cluster.read(follower, "still") == "served"
 
 
+def test_whoever_waits_at_a_node_that_is_asked_to_stop_is_answered(cluster: Cluster) -> None:
+    node = cluster.followers()[0]
+    assert cluster.call(node, "POST", "/v1/locks/held?ttl=10m").status == 200
+    assert cluster.get(node, "missed", "?vivify=10m").status == 404
+    wires = [cluster.wire(node) for _ in range(4)]
+    wires[0].send("POST", "/v1/locks/held?ttl=10m&wait=5m")
+    wires[1].send("GET", "/v1/kv/missed?vivify=1m&wait=5m")
+    wires[2].send("GET", "/v1/watch?key=missed&wait=5m")
+    wires[3].send("GET", "/v1/locks/free?since=0&wait=5m")
+    held = "/v1/locks/held?consistency=stale"
+    until(lambda: cluster.call(node, "GET", held).json["waiting"] == 1, "nobody waits")
+    cluster.send(node, signal.SIGTERM)
+    assert [wire.answer().status for wire in wires] == [503, 503, 503, 200]
+    assert cluster.exit_code(node) == 0
+
+
 def test_a_leader_whose_disk_is_full_stops_and_says_why_and_nothing_is_lost(
     cluster: Cluster,
 ) -> None:

@@ -165,6 +165,7 @@ class Served:
     clients: list[Client] = field(default_factory=list)
     hub: WatchHub = field(kw_only=True)
     locks: LockService = field(kw_only=True)
+    vivifier: VivifyService = field(kw_only=True)
     replica: FakeReplica = field(kw_only=True)
 
     async def connect(self, **options: Any) -> Client:
@@ -253,9 +254,8 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
     server = HttpServer(kv, vivifier, config, clock, counters, rooms)
     server.listening.sweep_s = 0.005  # often by the wall's clock, which is not the node's
     await server.start()
-    served = Served(
-        server, kv, node, operator, clock, counters, hub=hub, locks=locks, replica=replica
-    )
+    waited_for = {"hub": hub, "locks": locks, "vivifier": vivifier, "replica": replica}
+    served = Served(server, kv, node, operator, clock, counters, **waited_for)
     try:
         yield served
     finally:

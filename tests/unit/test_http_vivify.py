@@ -192,6 +192,20 @@ def test_who_has_gone_waits_no_more_whichever_way_the_request_took() -> None:
     play(test)
 
 
+def test_a_node_that_stops_sends_those_who_wait_elsewhere() -> None:
+    """At once: it does not end before they are answered."""
+
+    async def test(served: Served) -> None:
+        await get(served)
+        asked = asyncio.create_task(get(served, "vivify=1m&wait=5m"))
+        await until(lambda: waiting_count(served) == 1)
+        served.vivifier.stop("it stops")
+        for answer in (await asked, await get(served, "vivify=1m&wait=5m")):
+            assert (answer.status, answer.json["detail"]) == (503, "it stops")
+
+    play(test)
+
+
 def test_one_of_those_who_wait_at_this_node_asks_for_the_right_at_a_time() -> None:
     async def test(served: Served) -> None:
         await get(served, "vivify=1s")
