@@ -40,7 +40,13 @@ CONTROLS: Final = {
     ),
     "fresh-tokens": Control(
         "retries with a new Idempotency-Key, judged as exactly once",
-        {"workloads": ("counter",), "faults": ("kill", "pause"), "fresh_tokens": True},
+        {
+            "workloads": ("counter",),
+            "faults": ("kill", "pause"),
+            "clients": 40,
+            "rate": 800.0,
+            "fresh_tokens": True,
+        },
     ),
     "wall-clock": Control(
         "deadlines kept by the wall clocks of nodes, judged as kept by cluster time",

@@ -8,17 +8,17 @@ import pytest
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Tests that compute go to one worker, then those of chaos; those with processes to another.
+    """Tests that compute go to one worker, those with processes to another; then those of chaos.
 
-    The last wait more than they compute, and go one after the other, as they would disturb each
-    other; chaos minds nobody.
+    Those with processes wait more than they compute, and go one after the other, as they would
+    disturb each other. Chaos minds nobody: each of its tests goes to whoever is free.
     """
     from xdist.scheduler import LoadScopeScheduling
 
     class ByKind(LoadScopeScheduling):
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith("tests/integration/test_chaos"):
-                return "chaos"
+                return nodeid
             return "processes" if nodeid.startswith("tests/integration/") else "computing"
 
     return ByKind(config, log)
