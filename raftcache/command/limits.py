@@ -42,6 +42,11 @@ that is left for writes."""
 BATCH_SIZE_BYTES_MAX: Final = 1 << 20
 """A batch is closed when it reaches this; one command larger than this travels alone."""
 
+BATCH_WIDTH_MAX: Final = 50_000
+"""Elements, or KiB of them, that the calls of one entry may look at, by what the node that takes
+them sees (see WIDE): half as many as one call may, unless there is only one. Some 50 ms, in which a
+node does nothing else."""
+
 BATCH_COMMANDS_MAX: Final = 4096
 """Bounds the work of one apply: about 10 ms."""
 

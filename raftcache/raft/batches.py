@@ -20,7 +20,7 @@ from functools import partial
 from typing import Any, Final, TypeAlias
 
 from raftcache.command.codec import batch as encode_batch
-from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX
+from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_SIZE_BYTES_MAX, BATCH_WIDTH_MAX
 from raftcache.errors import NotLeader, RaftcacheError, Refused, Unknown
 from raftcache.ports import Clock, Loop, Timer
 
@@ -60,17 +60,19 @@ class _Batch:
     def __init__(self, begun_s: float) -> None:
         self.commands: list[bytes] = []
         self.done: list[Done] = []
-        self.size_bytes = self.weight = 0
+        self.size_bytes = self.weight = self.width = 0
         self.begun_s = begun_s
 
-    def is_full_for(self, command: bytes) -> bool:
+    def is_full_for(self, command: bytes, width: int) -> bool:
         return bool(self.commands) and (
             self.weight >= BATCH_COMMANDS_MAX
             or self.size_bytes + len(command) > BATCH_SIZE_BYTES_MAX
+            or self.width + width > BATCH_WIDTH_MAX
         )
 
-    def add(self, command: bytes, done: Done, weight: int) -> None:
+    def add(self, command: bytes, done: Done, weight: int, width: int) -> None:
         self.weight += max(1, weight)  # more commands than that cannot be read again
+        self.width += width
         self.commands.append(command)
         self.done.append(done)
         self.size_bytes += len(command)
@@ -123,11 +125,12 @@ class Batches:
         self._unheld = self._in_vain = 0  # batches yet to leave at once, and how many that was
         self._timer: Timer | None = None
 
-    def add(self, command: bytes, done: Done, weight: int) -> None:
-        """To be launched in this turn, or soon. weight: as so many commands it counts."""
-        if not self._open or self._open[-1].is_full_for(command):
+    def add(self, command: bytes, done: Done, weight: int, width: int = 0) -> None:
+        """To be launched in this turn, or soon. weight: as so many commands it counts. width: see
+        BATCH_WIDTH_MAX."""
+        if not self._open or self._open[-1].is_full_for(command, width):
             self._open.append(_Batch(self._clock.monotonic_s()))
-        self._open[-1].add(command, done, weight)
+        self._open[-1].add(command, done, weight, width)
         self.pending += 1
         self._wake()
 

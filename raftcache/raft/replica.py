@@ -102,8 +102,9 @@ class Replica:
 
     # -- proposals -------------------------------------------------------------------------------
 
-    def propose(self, command: bytes, done: Done, weight: int = 1) -> None:
-        """Replicate one encoded command; weight: as so many it counts in its batch.
+    def propose(self, command: bytes, done: Done, weight: int = 1, width: int = 0) -> None:
+        """Replicate one encoded command; weight: as so many it counts in its batch. width: see
+        BATCH_WIDTH_MAX.
 
         done gets the state machine's reply once a majority has it on stable storage and this node
         has applied it; a Refused if it certainly will not happen; an Unknown if nobody can tell.
@@ -115,7 +116,7 @@ class Replica:
         elif self._stopped or self._lacks_leader:
             done(NotLeader("no leader is known at this node"))
         else:
-            self._batches.add(command, done, weight)
+            self._batches.add(command, done, weight, width)
 
     def _give(self, batch: bytes, landed: Landed) -> None:
         def ended(replies: Sequence[Any] | None, reason: int) -> None:

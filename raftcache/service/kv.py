@@ -58,8 +58,12 @@ logger = logging.getLogger("raftcache.kv")
 class Kv(Protocol):
     """Shape of the service, for front doors and their tests."""
 
-    def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
-        """Replicate one command; done is called exactly once, later or at once, on the loop."""
+    def write(self, command: Command, done: Callable[[Outcome], None], width: int = 0) -> None:
+        """Replicate one command; done is called exactly once, later or at once, on the loop.
+
+        width: so many elements it looks at, about, if they are many: those of one entry have
+        BATCH_WIDTH_MAX together.
+        """
         ...
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:
@@ -141,7 +145,7 @@ class KvService:
     def before_round(self, begin: Callable[[], None]) -> None:
         self._replica.before_round(begin)
 
-    def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
+    def write(self, command: Command, done: Callable[[Outcome], None], width: int = 0) -> None:
         if isinstance(command, _SETS) and len(command.value) > self._value_size_bytes_max:
             done(TooLarge(f"the value is over {self._value_size_bytes_max} bytes"))
             return
@@ -153,9 +157,9 @@ class KvService:
         ):
             done(self._too_new(needed, known))
         else:
-            self._propose(command, done)
+            self._propose(command, done, width)
 
-    def _propose(self, command: Command, done: Callable[[Outcome], None]) -> None:
+    def _propose(self, command: Command, done: Callable[[Outcome], None], width: int) -> None:
         if self._memory is not None:
             try:
                 done = self._memory.admit(command, done)
@@ -169,7 +173,7 @@ class KvService:
         if len(encoded) > COMMAND_SIZE_BYTES_MAX:
             done(TooLarge(f"it takes {len(encoded)} bytes, at most {COMMAND_SIZE_BYTES_MAX} go"))
         else:
-            self._replica.propose(encoded, done, weight)
+            self._replica.propose(encoded, done, weight, width)
 
     def _too_new(self, needed: int, known: int) -> RaftcacheError:
         replica = self._replica

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import Final, Protocol
 
 from raftcache.command.call_table import SPECS
-from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, Call
+from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, WIDE, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
 from raftcache.command.values import Failure, Value
@@ -23,6 +23,7 @@ from raftcache.errors import RaftcacheError
 from raftcache.service.calls import when_current
 from raftcache.service.gathering import ValuesDone
 from raftcache.service.kv import Kv, Want
+from raftcache.service.width import as_many_as_share
 from raftcache.service.wording import MISTAKE, NOT_BEGUN, WRONG_TYPE, failure_of, is_open
 from raftcache.state.machine import Machine
 
@@ -33,6 +34,9 @@ Alone = Callable[[Call, bytes], Awaitable[Value]]
 
 REPLIES_SIZE_BYTES_MAX: Final = 256 << 20
 """What the calls of one pipeline may read, about: it is all held until the client takes it."""
+
+COMMON_WIDTH_MAX: Final = 100
+"""Calls that look at no more elements go together with those of others (see gathering.Writing)."""
 
 TOO_MUCH: Final = Failure(
     f"ERR what one pipeline reads is over {REPLIES_SIZE_BYTES_MAX} bytes: send shorter ones"
@@ -61,9 +65,10 @@ class Stages(Protocol):
         ...
 
     def write_apart(
-        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None
+        self, calls: Sequence[Call], width: int, done: ValuesDone, wrote: Wrote | None = None
     ) -> None:
-        """The same, with no calls of others in it: the cluster may have to refuse it."""
+        """The same, with no calls of others in it: the cluster may have to refuse it, or it takes
+        long. width: see Kv.write."""
         ...
 
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
@@ -172,18 +177,25 @@ class Pipeline:
             stage = _alike(stage)
             names = {call[0] for call in stage}
         if not names.isdisjoint(_WRITES):
-            stage, size_bytes = _as_many_as_travel(stage)
-            self._write(stage, size_bytes, names)
+            self._write(stage, names)
         elif len(stage) == 1 and stage[0][0] == b"GET":
             service.kv.read(stage[0][1], self._want, self._found)
         else:
             self._read(stage)
 
-    def _write(self, stage: Sequence[Call], size_bytes: int, names: set[bytes]) -> None:
-        if names.isdisjoint(NEWER_CALLS):
-            self._service.write(stage, size_bytes, self._add, self._wrote)
+    def _write(self, stage: Sequence[Call], names: set[bytes]) -> None:
+        """As many of them as go through the log together; or read those before the first write."""
+        service, width = self._service, 0
+        stage, size_bytes = _as_many_as_travel(stage)
+        if not names.isdisjoint(WIDE):
+            stage, width = as_many_as_share(service.machine, stage)
+            names = {call[0] for call in stage}
+        if names.isdisjoint(_WRITES):
+            self._read(stage)
+        elif width > COMMON_WIDTH_MAX or not names.isdisjoint(NEWER_CALLS):
+            service.write_apart(stage, width, self._add, self._wrote)
         else:
-            self._service.write_apart(stage, self._add, self._wrote)
+            service.write(stage, size_bytes, self._add, self._wrote)
 
     def _found(self, found: Item | RaftcacheError | None) -> None:
         """The commonest of all, on the shortest way."""
@@ -224,7 +236,7 @@ class Pipeline:
         if token:
             self._service.write_once(call, token, self._add, self._wrote)
         else:
-            self._write((call,), sum(map(len, call)), {call[0]})
+            self._write((call,), {call[0]})
 
     def _go_alone(self, call: Call, token: bytes) -> None:
         self._task = task = asyncio.ensure_future(self._service.alone[call[0]](call, token))

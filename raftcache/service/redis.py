@@ -38,6 +38,7 @@ from raftcache.service.gathering import (
 )
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
 from raftcache.service.pipeline import Alone, Pipeline, Wrote
+from raftcache.service.width import width_of
 from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
@@ -191,7 +192,8 @@ class RedisService:
             else:
                 done(self._values(outcome, calls, wrote))
 
-        self.kv.write(_marked(word, token) if token else word, ended)
+        word = _marked(word, token) if token else word
+        self.kv.write(word, ended, width_of(self.machine, calls))
 
     def revisions(self, keys: Sequence[bytes], done: Callable[[list[int] | Failure], None]) -> None:
         def fresh(refused: RaftcacheError | None) -> None:
@@ -229,21 +231,24 @@ class RedisService:
     def _write_one(self, call: Call, size_bytes: int, done: ValueDone) -> None:
         self._write((call,), lambda values: done(values[0]))
 
-    def _write(self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None) -> None:
+    def _write(
+        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None, width: int = 0
+    ) -> None:
         word = self._word(calls)
-        self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)))
+        self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)), width)
 
     # For a pipeline under way.
 
     def write_apart(
-        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None
+        self, calls: Sequence[Call], width: int, done: ValuesDone, wrote: Wrote | None = None
     ) -> None:
-        self._write(calls, done, wrote)
+        self._write(calls, done, wrote, width)
 
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
         """As write, for one call that is applied once."""
         word = _marked(self._word((call,)), token)
-        self.kv.write(word, lambda outcome: done(self._values(outcome, (call,), wrote)))
+        width = width_of(self.machine, (call,))
+        self.kv.write(word, lambda outcome: done(self._values(outcome, (call,), wrote)), width)
 
     def _values(self, outcome: Outcome, calls: Sequence[Call], wrote: Wrote | None) -> list[Value]:
         values = values_of(outcome, len(calls))

@@ -150,6 +150,15 @@ def weight_bytes(packed: bytes) -> int:
     return size_bytes + described(packed).size_bytes if packed[_KIND_AT] > LEASED else size_bytes
 
 
+def width(packed: bytes) -> int:
+    """About how much a call does that looks at all of the item: the elements of its collection, or
+    the KiB, whichever are more."""
+    if packed[_KIND_AT] <= LEASED:
+        return len(packed) >> 10
+    descriptor = described(packed)
+    return max(descriptor.count, descriptor.size_bytes >> 10)
+
+
 def pack(
     mod_revision: int,
     create_revision: int,

@@ -18,7 +18,7 @@ from raftcache.command.values import Value
 from raftcache.state import lookup
 from raftcache.state.history import History
 from raftcache.state.image import SLICE_KEYS_MAX, SLICE_SIZE_BYTES
-from raftcache.state.items import read, weight_bytes
+from raftcache.state.items import read, weight_bytes, width
 from raftcache.state.listing import Listing
 from raftcache.state.quotas import Count, Quota
 from raftcache.state.redis.execute import CallCommands
@@ -228,6 +228,11 @@ class Reads:
         """A key's modification revision and the size of its item, overdue or not."""
         stored = self._state.keyspace.find(key)
         return None if stored is None else (stored.mod_revision, weight_bytes(stored.packed))
+
+    def width(self, key: bytes) -> int:
+        """About how much a call does that looks at all there is under a key; see items.width."""
+        packed = self._state.keyspace.packed(key)
+        return 0 if packed is None else width(packed)
 
     def keys_after(self, key: bytes, count_max: int) -> list[bytes]:
         """The first keys behind one, in order, overdue ones too."""

@@ -52,7 +52,7 @@ return string.rep(ARGV[1], 300)
 class CheckingKv(FakeKv):
     """As the service: what is outside its limits, or too large, is not proposed."""
 
-    def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
+    def write(self, command: Command, done: Callable[[Outcome], None], width: int = 0) -> None:
         wrong = check(command)
         if wrong is not None:
             done(BadRequest(wrong))

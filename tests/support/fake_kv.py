@@ -31,14 +31,17 @@ class FakeKv:
         self.loop: Loop | None = None
         """In place of asyncio's."""
         self.commands: list[Command] = []
+        self.widths: list[int] = []
+        """Of the commands, as their callers told them."""
         self.wants: list[Want] = []
         self._held: list[Callable[[], None]] = []
 
     def now_ms(self) -> int:
         return self.time_ms
 
-    def write(self, command: Command, done: Callable[[Outcome], None]) -> None:
+    def write(self, command: Command, done: Callable[[Outcome], None], width: int = 0) -> None:
         self.commands.append(command)
+        self.widths.append(width)
         self._end(partial(self._apply, command, done))
 
     def read(self, key: bytes, want: Want, done: ReadDone) -> None:

@@ -10,11 +10,23 @@ from typing import Any, Final
 import pytest
 
 from raftcache.command.call_table import SPECS, CallSpec, fault, find, keys_of
+from raftcache.command.calls import WIDE
 from tests.support.redis_server import redis_server
 from tests.support.resp_wire import RespWire, plain
 
 SENTINEL_ONLY: Final = "sentinel"
 """A command that a redis-server has only when it is a sentinel."""
+
+NARROW: Final = set(
+    b"""
+    BLMOVE BLPOP BRPOP BRPOPLPUSH LINDEX LMOVE LSET RPOPLPUSH
+    DEL FLUSHALL FLUSHDB OBJECT RANDOMKEY RENAME
+    GEOADD GEODIST GEOHASH GEOPOS MSET MSETEX MSETNX PSETEX SET SETEX
+    HSCAN KEYS LCS SCAN SSCAN ZSCAN
+    """.split()
+)
+"""Calls that Redis names slow, and that take here as long as their bytes tell: an index finds the
+element, what is gone is freed later, or they are not for the log, or bounded by themselves."""
 
 NOT_ASKED_FOR: Final = {"client|idempotency", "client|consistency"}
 """Ours alone."""
@@ -184,3 +196,9 @@ def test_who_executes_a_call() -> None:
     spec = find([b"object", b"freq", b"a"])
     assert spec is not None
     assert not spec.is_write
+
+
+def test_a_call_that_redis_names_slow_is_wide_or_known_to_be_narrow() -> None:
+    slow = {name for name, spec in SPECS.items() if spec.is_data and "fast" not in spec.flags}
+    assert slow - WIDE == NARROW
+    assert all(SPECS[name].is_data for name in WIDE)

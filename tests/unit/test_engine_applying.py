@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
 from raftcache.raft import stock as door
 from raftcache.raft.batches import ENOUGH_COMMANDS
+from raftcache.raft.engine.applying import APPLY_S_MAX
 from raftcache.raft.inspection import read_log
 from raftcache.raft.stock import FAIL_REASON
 from tests.sim.stock import as_installed
@@ -87,6 +89,34 @@ def test_a_new_leader_appends_what_is_proposed_when_it_has_committed_in_its_term
     assert (on_disk.last_index, on_disk.recovered.committed_index) == (4, 3)
     ours.acknowledge("n2", ours.term, 5)
     assert [type(outcome) for outcome in outcomes] == [Reply]
+
+
+def test_entries_that_take_long_are_applied_in_several_turns(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that heartbeats are answered between them, and nobody is taken for dead meanwhile."""
+    ours = Ours(term=1, commands=[REGULAR + STAMP + batch([PUT])] * 5)
+    ours.connect()
+    apply = ours.machine.apply
+
+    def slow(now_ms: int, entry: bytes) -> list[Reply]:
+        ours.clock.now_s += APPLY_S_MAX / 2
+        return apply(now_ms, entry)
+
+    monkeypatch.setattr(ours.machine, "apply", slow)
+    begin, seen = ours.applied_index, list[int]()
+
+    def look() -> None:
+        seen.append(ours.applied_index - begin)
+        if seen[-1] < 5:
+            ours.loop.call_soon(look)
+
+    last = ours.engine.last_index
+    ours.loop.call_soon(look)
+    ours.append("n2", 1, (last, 1), [], commit=last)
+    ours.run()
+    assert seen[-1] == 5, "all of them, without anything else that happens"
+    assert max(after - before for before, after in pairwise([0, *seen])) == 2, seen
 
 
 # -- rule 11 ---------------------------------------------------------------------------------------

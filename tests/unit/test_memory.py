@@ -248,7 +248,7 @@ class _Replica:
     def __init__(self, machine: Machine) -> None:
         self.machine = machine
 
-    def propose(self, command: bytes, done: Any, weight: int = 1) -> None:
+    def propose(self, command: bytes, done: Any, weight: int = 1, width: int = 0) -> None:
         (reply,) = self.machine.apply(0, codec.batch([command]))
         done(reply)
 

@@ -11,7 +11,7 @@ import pytest
 
 from raftcache.command import codec
 from raftcache.command.calls import CALLS_MAX, Call, Calls
-from raftcache.command.values import NIL_ARRAY, Failure, Value
+from raftcache.command.values import NIL_ARRAY, Failure, Members, Value
 from raftcache.command.words import Put, Tick
 from raftcache.errors import (
     BadRequest,
@@ -27,6 +27,7 @@ from raftcache.service.pipeline import TOO_MUCH
 from raftcache.service.redis import RedisService
 from raftcache.service.wording import NOT_BEGUN, OUT_OF_MEMORY, WRONG_TYPE
 from raftcache.state.redis.execute import TOO_LARGE
+from raftcache.state.redis.store import BYTES_READ_MAX
 from tests.support.fake_kv import FakeKv
 
 P = ParamSpec("P")
@@ -129,6 +130,74 @@ async def test_a_long_pipeline_is_several_proposals(kv: FakeKv) -> None:
     assert await run(redis, *["INCR a"] * (CALLS_MAX + 1)) == list(range(1, CALLS_MAX + 2))
     sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
     assert sizes == [CALLS_MAX, 1]
+
+
+@on_loop
+async def test_calls_share_an_entry_as_far_as_they_are_not_too_wide(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.width.BATCH_WIDTH_MAX", 10)
+    monkeypatch.setattr("raftcache.service.pipeline.COMMON_WIDTH_MAX", 0)
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "RPUSH l " + " ".join("abcd"), f"SET s {'s' * 999}", "SADD m a b")
+    kv.commands.clear(), kv.widths.clear()
+    asked = ["LREM l 0 x", "LPOP l", "LREM l 0 y", "SADD n a", "LREM l 0 z", "GET s", "SUNION m m"]
+    assert await run(redis, *asked) == [0, b"a", 0, 1, 0, b"s" * 999, Members([b"a", b"b"])]
+    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    said = 2  # to the same list, before the second one: it may be longer by that
+    assert (sizes, kv.widths) == ([4, 3], [4 + 4 + said, 3 + 4])
+
+
+@on_loop
+async def test_a_call_that_is_too_wide_goes_alone_and_reads_before_a_write_not_at_all(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.width.BATCH_WIDTH_MAX", 3)
+    monkeypatch.setattr("raftcache.service.pipeline.COMMON_WIDTH_MAX", 0)
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "RPUSH l a b c d")
+    kv.commands.clear(), kv.widths.clear()
+    asked = ["LRANGE l 0 0", "INCR n", "LREM l 0 x", "INCR n", "RPOP l", "RPOP l 1", "INCR n"]
+    assert await run(redis, *asked) == [[b"a"], 1, 0, 2, b"d", [b"c"], 3]
+    names = [[call[0] for call in word.calls] for word in kv.commands if isinstance(word, Calls)]
+    assert names == [[b"INCR"], [b"LREM"], [b"INCR", b"RPOP"], [b"RPOP", b"INCR"]]
+    assert (kv.widths, len(kv.wants)) == ([0, 4, 0, 3], 1)
+
+
+@on_loop
+async def test_a_pipeline_may_read_more_than_an_entry_does(kv: FakeKv) -> None:
+    """A long bitmap of which many bits are set one after the other."""
+    limit = 1 << 20
+    redis = RedisService(kv, kv.machine, Dice(), asyncio.get_running_loop(), limit, {})
+    count = BYTES_READ_MAX // limit + 1
+    asked = [f"SETBIT b {limit * 8 - 1} 1", *[f"SETBIT b {bit} 1" for bit in range(count)]]
+    assert await run(redis, *asked, "BITCOUNT b") == [0] * (count + 1) + [count + 1]
+
+
+@on_loop
+async def test_a_transaction_and_a_numbered_call_tell_how_wide_they_are(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "RPUSH l a b c d", f"SET s {'s' * 999}")
+    kv.widths.clear()
+    await run(redis, "LREM l 0 x", tokens=[b"token"])
+    answered: asyncio.Future[Value] = asyncio.get_running_loop().create_future()
+    redis.transact(lines("LREM l 0 x", "INCR n", "SETBIT s 0 1"), {}, answered.set_result)
+    assert await answered == [0, 1, 0]
+    assert kv.widths == [4, 4 + 1]
+
+
+@on_loop
+async def test_wide_calls_of_one_turn_do_not_go_together_with_those_of_others(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.pipeline.COMMON_WIDTH_MAX", 3)
+    redis = RedisService(kv, kv.machine, Dice(), asyncio.get_running_loop(), 1000, {}, gathers=True)
+    await run(redis, "RPUSH l a b c d", "RPUSH m a b c")
+    kv.commands.clear(), kv.widths.clear()
+    asked = ("LREM l 0 x", "LREM m 0 x", "LREM l 0 y", "INCR n")
+    assert await asyncio.gather(*[run(redis, each) for each in asked]) == [[0], [0], [0], [1]]
+    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    assert (sizes, kv.widths) == ([1, 1, 2], [4, 4, 0])
 
 
 @on_loop

@@ -10,7 +10,7 @@ import pytest
 from pysyncobj.node import Node
 
 from raftcache.command.codec import decode, encode
-from raftcache.command.limits import BATCH_COMMANDS_MAX, VALUE_SIZE_BYTES_MAX
+from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_WIDTH_MAX, VALUE_SIZE_BYTES_MAX
 from raftcache.command.replies import Reply
 from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
@@ -162,6 +162,16 @@ def test_a_batch_is_bounded_in_commands_and_in_bytes(weight: int) -> None:
     bench.advance(GATHER_S)
     assert batch_sizes(bench)[2:] == [1, 1, 1, 1]
     assert len(outcomes) == BATCH_COMMANDS_MAX + 5
+
+
+def test_wide_commands_share_an_entry_up_to_a_limit_and_one_may_be_over_it() -> None:
+    bench, outcomes = alone(), []
+    half = BATCH_WIDTH_MAX // 2
+    for width in (half, 0, half, 1, 2 * half, 1, 0):
+        bench.replica.propose(put(width), outcomes.append, 1, width)
+    bench.turn()
+    bench.advance(GATHER_S)
+    assert (batch_sizes(bench), len(outcomes)) == ([3, 1, 1, 2], 7)
 
 
 # -- limits and refusals ---------------------------------------------------------------------------

@@ -19,6 +19,9 @@ APPLY_SIZE_BYTES_MAX: Final = 256 << 10
 APPLY_ENTRIES_MAX: Final = 64
 """The same for small entries: thousands of them are as much work as one that is large."""
 
+APPLY_S_MAX: Final = 0.01
+"""The same for entries of a few bytes that are as much work as thousands; one is, at least."""
+
 
 class SyncObj(replication.SyncObj):
     """What was proposed, and what became of it."""
@@ -72,6 +75,8 @@ class SyncObj(replication.SyncObj):
         """Rule 8: applying is total, and what cannot be applied stops this node by its index."""
         log, size_bytes = self.__raftLog, 0
         last = min(self.__raftCommitIndex, self.__raftLastApplied + APPLY_ENTRIES_MAX)
+        is_one = last == self.__raftLastApplied + 1
+        until_s = 0.0 if is_one else self.__clock() + APPLY_S_MAX
         while self.__raftLastApplied < last and size_bytes < APPLY_SIZE_BYTES_MAX:
             command, index, term = log.kept_at(self.__raftLastApplied + 1)
             replies = self.__apply(command, index)
@@ -85,6 +90,8 @@ class SyncObj(replication.SyncObj):
                     callback(replies, FAIL_REASON.SUCCESS)
                 else:
                     callback(None, FAIL_REASON.DISCARDED)
+            if not is_one and self.__clock() >= until_s:
+                break
 
     def __apply(self, command: bytes, index: int) -> Sequence[object] | None:
         if command[:1] != REGULAR:
