@@ -50,6 +50,13 @@ _GROWING: Final = (Put, LeasedPut, Refill, Append, Increment, Txn, LeaseGrant, L
 
 _GROWING_CALLS: Final = frozenset(name for name, spec in SPECS.items() if "denyoom" in spec.flags)
 
+_GROWING_SUBCALLS: Final = frozenset(
+    (container, name)
+    for container, spec in SPECS.items()
+    for name, subcommand in spec.subcommands.items()
+    if "denyoom" in subcommand.flags
+)
+
 _INTEGER_SIZE_BYTES: Final = 20
 _TOKEN_SIZE_BYTES: Final = 128
 """Of a remembered reply, packed; about."""
@@ -185,7 +192,7 @@ class Memory:
         And what they bring about without saying it: zeros up to a place, and copies. Other calls
         that write what they have read are bounded by what may be read.
         """
-        growing = [call for call in command.calls if call[0] in _GROWING_CALLS]
+        growing = [call for call in command.calls if _grows(call)]
         ends: dict[bytes, int] = {}
         copied = 0
         for call in growing:
@@ -208,6 +215,12 @@ class Memory:
         if held is None:
             return self.cost_bytes(key, size_bytes) + due_bytes
         return size_bytes - held[1]
+
+
+def _grows(call: Call) -> bool:
+    if call[0] in _GROWING_CALLS:
+        return True
+    return len(call) > 1 and (call[0], call[1].upper()) in _GROWING_SUBCALLS
 
 
 def end_bytes(call: Call) -> int:

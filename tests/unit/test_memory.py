@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from raftcache.command import codec
-from raftcache.command.calls import Calls
+from raftcache.command.calls import Calls, as_calls
 from raftcache.command.leasing import LeaseKeepAlive, LockRelease
 from raftcache.command.replies import Reply, Status
 from raftcache.command.words import (
@@ -160,6 +160,25 @@ def test_what_makes_no_string_longer_needs_no_room(call: str) -> None:
     assert refusal(memory_of(machine), word) is None
     do(machine, word)
     assert machine.memory_size_bytes < BUDGET // 2
+
+
+def test_groups_and_consumers_need_room_and_what_removes_them_does_not() -> None:
+    machine, number = Machine(), 0
+    memory = memory_of(machine)
+    do(machine, as_calls([(b"XADD", b"x", b"*", b"f", b"v")], 1 << 20))
+
+    def group(*words: bytes) -> Calls:
+        return as_calls([(b"XGROUP", words[0], b"x", b"group %d" % number, *words[1:])], 1 << 20)
+
+    while refusal(memory, group(b"CREATE", b"0")) is None:
+        do(machine, group(b"CREATE", b"0"))
+        number += 1
+        assert number < 1000
+    number -= 1
+    assert number
+    assert isinstance(refusal(memory, group(b"createconsumer", b"c")), OutOfMemory)
+    assert refusal(memory, group(b"DELCONSUMER", b"c")) is None
+    assert refusal(memory, group(b"DESTROY")) is None
 
 
 def test_a_new_counter_needs_room_too(full: Machine) -> None:
