@@ -44,6 +44,11 @@ class Sender:
         self._store, self._lane, self._on_fatal = store, lane, on_fatal
         self._transfers: dict[Node, _Transfer] = {}
 
+    @property
+    def is_busy(self) -> bool:
+        """A snapshot is on its way to a peer."""
+        return bool(self._transfers)
+
     def send(self, node: Node, send_chunk: SendChunk) -> None:
         """See that the newest snapshot is on its way to a peer; while it is, nothing more."""
         if node not in self._transfers:

@@ -18,6 +18,7 @@ from pysyncobj.node import Node
 
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Put
+from raftcache.config import Storage
 from raftcache.errors import Corrupt, Fatal
 from raftcache.raft.datadir import open_data_dir
 from raftcache.raft.entries import NO_OP, START, Block, Entry, Position
@@ -255,6 +256,37 @@ def test_a_peer_that_needs_what_was_cut_is_sent_the_snapshot(monkeypatch: Any) -
     assert received == file
     ours.acknowledge("n2", ours.term, 41)
     assert ours.sent("append_entries", "n2")[-1]["prevLogIdx"] == 40
+
+
+def test_the_log_is_not_cut_while_a_snapshot_is_on_its_way() -> None:
+    """Else the peer would need the next one when it has come, and never catch up."""
+    disk = data_dir(Position(40, 2), [2], 2)
+    snapshot(disk, 40, 2)
+    ours = Ours(disk=disk, storage=Storage(snapshot_entries=5, trailing_entries=0))
+    ours.connect()
+    ours.win()
+    ours.acknowledge("n2", ours.term, 2, success=False, reset=True)
+
+    def newest() -> int:
+        meta = SnapshotStore.reading(disk).newest()
+        assert meta is not None
+        return meta.index
+
+    def write(count: int) -> None:
+        for _ in range(count):
+            ours.propose(b"\x00" + batch([encode(Put(b"key", b"value"))]))
+            ours.turn()
+            ours.acknowledge("n3", ours.term, ours.engine.last_index + 1)
+        ours.advance(TIMING.heartbeat_s)
+
+    write(20)
+    assert ours.applied_index == ours.engine.last_index
+    assert newest() == 40
+    ours.acknowledge("n2", ours.term, 41)
+    assert ours.sent("append_entries", "n2")[-1]["prevLogIdx"] == 40
+    ours.acknowledge("n2", ours.term, ours.engine.last_index + 1)
+    write(1)
+    assert newest() > 40
 
 
 def test_a_transfer_of_a_snapshot_keeps_the_leader_in_office() -> None:

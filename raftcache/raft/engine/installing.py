@@ -54,10 +54,18 @@ class SyncObj(reading.SyncObj):
         return self.__parts.compactor.taken, self.__parts.compactor.failed
 
     def __tryLogCompaction(self) -> None:
-        if self.__parts.compactor.waits_for_room:
+        """As the parent's; but the log is not cut while a snapshot is on its way to a peer.
+
+        It would need another one when that has come, and so on, if those are large and entries come
+        quickly. Only a log that is too large, or who waits for a snapshot, asks for one even then.
+        """
+        compactor = self.__parts.compactor
+        if compactor.waits_for_room:
             return
-        if self.__parts.compactor.is_wanted:
+        if compactor.is_wanted:
             self.forceLogCompaction()
+        if self.__parts.sender.is_busy and compactor.is_idle and not self.__forceLogCompaction:
+            return
         super().__tryLogCompaction()
 
     def __on_snapshot_chunk(self, node: Node, message: Message) -> None:
