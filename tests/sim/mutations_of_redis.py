@@ -143,7 +143,7 @@ MUTATIONS: Final = (
     Mutation("numbered scripts are not looked up", scripts_not_looked_up, "redis", 16, first=44),
     Mutation("what was rehearsed stays", scripts_with_traces, "redis", 3),
     Mutation("a group forgets what it was given", groups_begin_again, "redis", 3),
-    Mutation("what a consumer was given is not pending", nothing_pending, "redis", 8),
+    Mutation("what a consumer was given is not pending", nothing_pending, "redis", 2, first=9),
     Mutation(
         "numbered calls do not wait",
         goes_on_unanswered,
