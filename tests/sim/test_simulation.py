@@ -82,7 +82,8 @@ def test_the_faults_of_these_seeds_are_not_harmless() -> None:
 
 
 def test_members_do_come_and_go_in_these_seeds() -> None:
-    count = sum((run(seed, "membership").count for seed in SEEDS_OF_MEMBERSHIP[1:4]), Counter[str]())
+    seeds = SEEDS_OF_MEMBERSHIP[1:4]
+    count = sum((run(seed, "membership").count for seed in seeds), Counter[str]())
     for event in ("add", "promote", "remove", "update"):
         assert count[f"{event} granted"] > 0, f"{event}: {count}"
     for event in ("wiped", "expelled", "retries", "calls judged"):
