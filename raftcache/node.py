@@ -12,7 +12,7 @@ import contextlib
 import logging
 import signal
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -58,12 +58,17 @@ from raftcache.system import (
     ThreadLane,
     configure_logging,
     give_memory_back,
+    open_files_max,
 )
 
 EXIT_STOPPED: Final = 0
 EXIT_BAD_CONFIG: Final = 2
 EXIT_FATAL: Final = 70
 """As sysexits.h has it: an internal error; the log's last line says which."""
+
+FILES_SPARED: Final = 160
+"""Open files for what is no client: the log, snapshots and backups, links to peers, and who comes
+to the Raft port and has not greeted yet."""
 
 logger = logging.getLogger("raftcache.node")
 
@@ -72,7 +77,7 @@ def run(config: Config) -> int:
     """Run one node until SIGTERM or SIGINT; blocking. Returns the exit code of the process."""
     configure_logging(config.log_format is LogFormat.JSON, config.log_level)
     try:
-        return uvloop.run(_serve(config))
+        return uvloop.run(_serve(within_open_files(config)))
     except BadConfig as error:
         logger.error("cannot start", extra={"why": error.detail})
         return EXIT_BAD_CONFIG
@@ -82,6 +87,30 @@ def run(config: Config) -> int:
     except OSError as error:
         logger.error("cannot start", extra={"why": str(error), "error": type(error).__name__})
         return EXIT_FATAL
+
+
+def within_open_files(config: Config) -> Config:
+    """With as many connections as the process may have open, beside what the node itself opens.
+
+    Else clients could take the last one, and the log could not begin its next file: a node that
+    cannot write to its log stops. Raises BadConfig if not even one would be left.
+    """
+    limits, doors = config.limits, 1 if config.resp is None else 2
+    wanted = FILES_SPARED + doors * limits.connections_max
+    may_open = open_files_max(wanted)
+    if may_open >= wanted:
+        return config
+    fit = (may_open - FILES_SPARED) // doors
+    if fit < 1:
+        raise BadConfig(
+            f"this process may have {may_open} files open (ulimit -n), and a node needs"
+            f" {FILES_SPARED} beside one for each connection"
+        )
+    numbers = {"connections_max": fit, "open_files_max": may_open, "open_files_wanted": wanted}
+    logger.warning("fewer connections than --connections-max: see ulimit -n", extra=numbers)
+    watchers = max(1, limits.watchers_max * fit // limits.connections_max)
+    limits = replace(limits, connections_max=fit, watchers_max=min(limits.watchers_max, watchers))
+    return replace(config, limits=limits)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import fcntl
 import logging
 import os
 import queue
 import random
+import resource
 import secrets
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -183,6 +186,17 @@ class ThreadLane:
                 self._loop.call_soon_threadsafe(done, result, error)
             except RuntimeError:
                 return  # the loop is closed: nobody is left to tell
+
+
+def open_files_max(wanted: int) -> int:
+    """How many files this process may have open; as many as wanted, if it may allow itself that."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= soft < wanted:  # -1 stands for no limit
+        allowed = wanted if hard < 0 else min(wanted, hard)
+        with contextlib.suppress(OSError, ValueError):  # then it stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
+            soft = allowed
+    return sys.maxsize if soft < 0 else soft
 
 
 _STANDARD = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName"}

@@ -78,6 +78,10 @@ class Wire:
         """As a client that dies; the answer is never read."""
         self._socket.close()
 
+    def next(self) -> Answer:
+        """The answer; the connection stays."""
+        return self._read()
+
     def answer(self) -> Answer:
         """The answer; it is the last one."""
         with self._socket:
