@@ -16,7 +16,7 @@ class Clock(Protocol):
     """Time, as one node sees it."""
 
     def monotonic_s(self) -> float:
-        """Seconds since some fixed moment; never moves back."""
+        """Seconds since some fixed moment; never moves back, nor stands while others go on."""
         ...
 
     def wall_ms(self) -> int:

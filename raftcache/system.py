@@ -17,6 +17,7 @@ import threading
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -28,10 +29,15 @@ FREED_SIZE_BYTES: Final = 4 << 20
 """At once, of a file that is removed."""
 
 
+STEADY_CLOCK: Final = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+"""On Linux the other one stands still while a machine is suspended. What a node was promised before
+that, a lease for instance, would seem to hold when it has long been led by another one."""
+
+
 class SystemClock:
     """The machine's clocks."""
 
-    monotonic_s = staticmethod(time.monotonic)
+    monotonic_s = staticmethod(partial(time.clock_gettime, STEADY_CLOCK))
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
