@@ -41,7 +41,7 @@ def serve(ctx: click.Context, /, **said: str | None) -> None:
     """
     flags = {name.replace("_", "-"): value for name, value in said.items()}
     settings = config.load(flags, os.environ)
-    for line in config.advice(settings):
+    for line in config.advice(settings, os.environ):
         click.echo(f"raftcache: {line}", err=True)
     gc.disable()  # until the node runs: what is made before stays, see collector.py
     from raftcache import node  # here, so that the other commands start without a server's parts

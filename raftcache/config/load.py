@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import SequenceMatcher
 from itertools import combinations
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from raftcache.config import text
 from raftcache.config.settings import (
@@ -15,10 +15,14 @@ from raftcache.config.settings import (
     SETTINGS,
     TABLES,
     VALUES_IN_MEMORY_MIN,
+    VARIABLES,
     Setting,
 )
 from raftcache.config.shape import Address, Config, Eviction, Limits, Storage, Timing
 from raftcache.errors import BadConfig
+
+LIKENESS_MIN: Final = 0.8
+"""Of two names in the environment, so that one is taken for the other misspelt."""
 
 
 class _Said(NamedTuple):
@@ -54,15 +58,34 @@ def load(
     return _build(said, listen)
 
 
-def advice(config: Config) -> list[str]:
+def advice(config: Config, environ: Mapping[str, str]) -> list[str]:
     """What works, but is probably not meant; a sentence each, for the operator."""
-    size = len(config.members)
-    if size == 0 or size % 2 == 1:
-        return []
-    return [
-        f"a cluster of {size} survives the loss of {(size - 1) // 2}, as one of {size - 1} does: "
-        "an odd number of members is better"
+    said = [
+        f"{name} in the environment is no setting, and does nothing: {nearest} is one"
+        for name in environ
+        if (nearest := _nearly_said(name)) is not None
     ]
+    size = len(config.members)
+    if size and size % 2 == 0:
+        said.append(
+            f"a cluster of {size} survives the loss of {(size - 1) // 2}, as one of {size - 1} "
+            "does: an odd number of members is better"
+        )
+    return said
+
+
+def _nearly_said(name: str) -> str | None:
+    """The variable of a setting that was probably meant by this one, if it is none."""
+    known = {setting.variable for setting in SETTINGS} | {"RAFTCACHE_CONFIG"}
+    if name in known or not name.startswith(VARIABLES):
+        return None
+
+    def likeness(variable: str) -> float:
+        one, other = variable.removeprefix(VARIABLES), name.removeprefix(VARIABLES)
+        return SequenceMatcher(None, one, other).ratio()
+
+    nearest = max(known, key=likeness)
+    return nearest if likeness(nearest) >= LIKENESS_MIN else None
 
 
 def _collect(

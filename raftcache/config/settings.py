@@ -21,6 +21,9 @@ from raftcache.config.shape import (
 TABLES: Final = {"": Config, "timing": Timing, "limits": Limits, "storage": Storage}
 """Of the file, and the dataclass that holds what each says."""
 
+VARIABLES: Final = "RAFTCACHE_"
+"""How variables of the environment begin that say settings."""
+
 VALUE_SIZE_BYTES_MAX: Final = 4 << 20
 """As command.limits has it, which stands above this room; a test keeps them equal."""
 
@@ -60,7 +63,7 @@ class Setting:
     @property
     def variable(self) -> str:
         """As the environment has it."""
-        return "RAFTCACHE_" + self.key.upper()
+        return VARIABLES + self.key.upper()
 
     @property
     def default(self) -> Any:  # noqa: ANN401 - as many types as settings

@@ -122,7 +122,8 @@ def open_data_dir(
     if cluster_id not in (None, stored.cluster_id):
         raise BadConfig(
             f"the data directory belongs to cluster {stored.cluster_id},"
-            f" this node is to be in cluster {cluster_id}"
+            f" this node is to be in cluster {cluster_id}: say the --cluster that it began with,"
+            " or --join"
         )
     identity = msgspec.structs.replace(
         stored, incarnation=stored.incarnation + 1, format_version=versions.DATA_DIR

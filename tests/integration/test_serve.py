@@ -94,7 +94,7 @@ def test_the_data_of_another_cluster_or_node_is_left_alone(
     shutil.copytree(alone.nodes["n1"].folder, data)
     before = contents(data)
     code, said = refused(flags(free, data_dir=str(data)))  # other ports are another cluster
-    assert (code, "belongs to cluster" in said) == (2, True)
+    assert (code, "say the --cluster that it began with" in said) == (2, True)
     cluster = f"x={HOST}:{free.raft_port}"
     code, said = refused(flags(free, data_dir=str(data), name="x", cluster=cluster))
     assert code == 2

@@ -352,13 +352,13 @@ def test_a_segment_fits_between_two_snapshots() -> None:
 
 
 def test_even_sizes_are_advised_against_and_work() -> None:
-    assert config.advice(load()) == []
+    assert config.advice(load(), {}) == []
     two = load({"cluster": "n1=127.0.0.1:7501,n2=127.0.0.1:7502"})
-    assert config.advice(two) == [
+    assert config.advice(two, {}) == [
         "a cluster of 2 survives the loss of 0, as one of 1 does: an odd number of members is "
         "better"
     ]
-    assert config.advice(load({"cluster": None, "join": "http://127.0.0.1:7402"})) == []
+    assert config.advice(load({"cluster": None, "join": "http://127.0.0.1:7402"}), {}) == []
 
 
 def test_limits_agree_with_the_words_of_the_log() -> None:
@@ -407,3 +407,26 @@ def test_events_of_keys_are_told_by_letters(said: str, shown: str) -> None:
 
 def test_letters_that_stand_for_no_events_are_refused() -> None:
     assert "'q' is not" in refusal({"notify-keyspace-events": "Kq"})
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("RAFTCACHE_MAXMEMORY", "RAFTCACHE_MAX_MEMORY"),
+        ("RAFTCACHE_DURABILTY", "RAFTCACHE_DURABILITY"),
+        ("RAFTCACHE_DATADIR", "RAFTCACHE_DATA_DIR"),
+        ("RAFTCACHE_DATA-DIR", "RAFTCACHE_DATA_DIR"),
+        ("RAFTCACHE_DATA_DIR", None),
+        ("RAFTCACHE_CONFIG", None),
+        ("RAFTCACHE_ENDPOINTS", None),
+        ("RAFTCACHE_SERVICE_HOST", None),  # of Kubernetes, as the next
+        ("RAFTCACHE_HTTP_PORT_7400_TCP", None),
+        ("RAFTCACHE_LOCK_TOKEN", None),
+        ("MAX_MEMORY", None),
+    ],
+)
+def test_a_variable_that_is_nearly_a_setting_is_pointed_out(name: str, meant: str | None) -> None:
+    """It is not refused, as in the file: others may have variables that begin so."""
+    said = config.advice(load(), {name: "1"})
+    expected = f"{name} in the environment is no setting, and does nothing: {meant} is one"
+    assert said == ([expected] if meant else [])
