@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import islice
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from raftcache.command.calls import Calls
 from raftcache.command.limits import INTEGER_MIN
@@ -11,9 +16,17 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value
 from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
 from raftcache.state.notes import KeyEvent, Note
-from raftcache.state.redis.list_rows import NAME_SIZE_BYTES_MAX, PIECE, REMOVED_AT_ONCE_MAX, between
+from raftcache.state.redis.list_rows import (
+    NAME_SIZE_BYTES_MAX,
+    PIECE,
+    REMOVED_AT_ONCE_MAX,
+    List,
+    between,
+)
 from raftcache.state.redis.lists import _RANK_ZERO as RANK_ZERO
 from raftcache.state.redis.parsing import NOT_INTEGER, NOT_POSITIVE, SYNTAX, WRONG_TYPE
+from raftcache.state.redis.store import Spent, Store
+from raftcache.state.rows import ID_SIZE_BYTES
 from tests.unit.test_machine import do
 from tests.unit.test_redis_core import calls, values
 
@@ -389,3 +402,47 @@ def test_a_value_is_answered_as_it_is(machine: Machine) -> None:
     assert isinstance(reply, CallsReply)
     found: Value = reply.values[1]
     assert found == [b"", b"\0\xff\r\n", b"01"]
+
+
+def _looked_at(
+    found: List, reverse: bool, look_max: int, value: bytes
+) -> Iterator[tuple[int, bytes]]:
+    """As List.search, element by element."""
+    for looked, index in enumerate(range(min(found.count, look_max or found.count))):
+        place = found.count - 1 - index if reverse else index
+        if looked % PIECE == 0:
+            found.store.count_elements(min(PIECE, found.count - index))
+        name, each = found._name_at(place), found._rows.get(found._prefix + found._name_at(place))
+        assert each is not None
+        found.store.count_bytes(ID_SIZE_BYTES + len(name) + len(each))
+        if each == value:
+            yield place, name
+
+
+@settings(deadline=None)
+@given(
+    hits=st.sets(st.integers(0, 2 * PIECE + 99), max_size=4),
+    count=st.sampled_from([0, 1, 5, PIECE, PIECE + 1, 2 * PIECE + 100]),
+    reverse=st.booleans(),
+    look_max=st.sampled_from([0, 1, 7, PIECE, PIECE + 3, 9 * PIECE]),
+    wanted=st.integers(1, 5),
+)
+def test_a_search_counts_each_element_up_to_the_last_hit(
+    hits: set[int], count: int, reverse: bool, look_max: int, wanted: int
+) -> None:
+    """What is counted decides what is refused, and so must be the same for every version."""
+    machine = Machine()
+    words = [b"hit" if number in hits else b"%d" % number for number in range(count)]
+    for start in range(0, count, PIECE):
+        do(machine, Calls(((b"RPUSH", b"l", *words[start : start + PIECE]),), 1000))
+
+    def look(store: Store) -> tuple[list[tuple[int, bytes]], Spent]:
+        found = store.collection(List, b"l")
+        seen = list(islice(found.search(b"hit", reverse=reverse, look_max=look_max), wanted))
+        return seen, store.spent()
+
+    def look_slowly(store: Store) -> tuple[list[tuple[int, bytes]], Spent]:
+        found = store.collection(List, b"l")
+        return list(islice(_looked_at(found, reverse, look_max, b"hit"), wanted)), store.spent()
+
+    assert machine.look(0, look) == machine.look(0, look_slowly)

@@ -8,10 +8,12 @@ only where names have grown too long, the values of the shorter side move by one
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import ClassVar, Final
 
 from raftcache.state.items import LIST
 from raftcache.state.redis.collection import Collection
+from raftcache.state.rows import ID_SIZE_BYTES
 
 POSITION_SIZE_BYTES: Final = 8
 MIDDLE: Final = 1 << 62
@@ -66,15 +68,37 @@ class List(Collection):
     def values(self, start: int, stop: int, *, reverse: bool = False) -> list[bytes]:
         return [value for _, value in self._pairs(start, stop, reverse=reverse)]
 
-    def search(self, value: bytes, *, reverse: bool = False) -> Iterator[tuple[int, bytes | None]]:
-        """Each place, with its row's name if the value is there; nothing may change meanwhile."""
-        for begin in range(0, self.count, PIECE):
+    def search(
+        self, value: bytes, *, reverse: bool = False, look_max: int = 0
+    ) -> Iterator[tuple[int, bytes]]:
+        """The places where the value is, with their rows' names; nothing may change meanwhile.
+
+        look_max: so many elements are looked at, 0 for all. Each of them is counted, up to the last
+        one that was given: a piece without the value at once, for most have none.
+        """
+        looks = min(self.count, look_max or self.count)
+        for begin in range(0, looks, PIECE):
             end = min(begin + PIECE, self.count)
             start, stop = (self.count - end, self.count - begin) if reverse else (begin, end)
+            names, values = self._piece(start, stop, looks - begin, reverse=reverse)
+            if value not in values:
+                self.store.count_bytes(sum(map(len, names)) + sum(map(len, values)))
+                continue
             places = range(stop - 1, start - 1, -1) if reverse else range(start, stop)
-            pairs = self._pairs(start, stop, reverse=reverse)
-            for place, (name, each) in zip(places, pairs, strict=True):
-                yield place, name if each == value else None
+            for place, name, each in zip(places, names, values, strict=False):
+                self.store.count_bytes(len(name) + len(each))
+                if each == value:
+                    yield place, name[ID_SIZE_BYTES:]
+
+    def _piece(
+        self, start: int, stop: int, count_max: int, *, reverse: bool
+    ) -> tuple[list[bytes], list[bytes]]:
+        """The first of the rows at these places, with the id in their names, and their values."""
+        self.store.count_elements(stop - start)
+        first = self._rows.place(self._prefix)
+        names = self._rows.names(first + start, first + stop, reverse=reverse)
+        wanted = list(islice(names, count_max))
+        return wanted, [self._rows.get(name) or b"" for name in wanted]
 
     # Changing.
 

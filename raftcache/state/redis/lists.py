@@ -77,9 +77,8 @@ def _lpos(store: Store, args: tuple[bytes, ...]) -> Value:
     if rank == INTEGER_MIN:
         rank = -1  # as in Redis, whose rank overflows
     found = _list(store, args[0])
-    looked = islice(found.search(args[1], reverse=rank < 0), look_max or None)
-    places = (place for place, name in looked if name is not None)
-    matches = islice(places, abs(rank) - 1, None)
+    looked = found.search(args[1], reverse=rank < 0, look_max=look_max)
+    matches = islice((place for place, _ in looked), abs(rank) - 1, None)
     return next(matches, None) if count is None else list(islice(matches, count or None))
 
 
@@ -107,7 +106,7 @@ def _linsert(store: Store, args: tuple[bytes, ...]) -> Value:
     found = _list(store, key)
     if not found.exists:
         return 0
-    place = next((place for place, name in found.search(pivot) if name is not None), None)
+    place = next((place for place, _ in found.search(pivot)), None)
     if place is None:
         return -1
     found.insert(place + (where == b"AFTER"), value)
@@ -119,7 +118,7 @@ def _lrem(store: Store, args: tuple[bytes, ...]) -> Value:
     key, text, value = args
     count = max(integer(text), -INTEGER_MAX)
     found = _list(store, key)
-    matches = (name for _, name in found.search(value, reverse=count < 0) if name is not None)
+    matches = (name for _, name in found.search(value, reverse=count < 0))
     names = list(islice(matches, abs(count) or None))
     if names:
         found.remove(names)
