@@ -228,6 +228,7 @@ class WatchRoutes:
         finally:
             connection.stream = None
             watcher.close()
+            sink.watcher = None  # each knows the other: nobody would free them, nor what they hold
 
 
 class _Written:

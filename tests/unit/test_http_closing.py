@@ -15,6 +15,7 @@ import pytest
 from aiohttp import web
 
 from raftcache.server.connection import Connection
+from raftcache.service.watch import Watcher
 from tests.support.raw_http import Served, run, serving, until
 
 LONG = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n"
@@ -71,9 +72,9 @@ def nobody_collects() -> Iterator[None]:
         gc.enable()
 
 
-def left(kind: type) -> int:
+def left(*kinds: type) -> int:
     """How many there are, found or not."""
-    return sum(isinstance(one, kind) for one in gc.get_objects())
+    return sum(isinstance(one, kinds) for one in gc.get_objects())
 
 
 async def come_and_go(served: Served, sent: bytes, *, answered: bool) -> None:
@@ -97,7 +98,7 @@ def test_who_goes_unanswered_leaves_nothing(sent: bytes) -> None:
             await until(lambda: served.counters.connections_open == 0)
             with nobody_collects():
                 await come_and_go(served, sent, answered=False)
-                await until(lambda: left(Connection) == 0)
+                await until(lambda: left(Connection, Watcher) == 0)
 
     run(test())
 
@@ -108,7 +109,7 @@ def test_who_goes_after_an_answer_leaves_nothing(sent: bytes) -> None:
         async with serving(header_timeout_s=0.1) as served:
             with nobody_collects():
                 await come_and_go(served, sent, answered=True)
-                await until(lambda: left(Connection) == 0)
+                await until(lambda: left(Connection, Watcher) == 0)
 
     run(test())
 
@@ -122,5 +123,19 @@ def test_a_refused_request_leaves_nothing_on_a_connection_that_stays(target: str
                 for _ in range(5):
                     assert (await client.ask(get(target.encode()))).status >= 400
                 await until(lambda: left(web.BaseRequest) <= 1)
+
+    run(test())
+
+
+def test_a_long_poll_that_is_over_leaves_nothing() -> None:
+    async def test() -> None:
+        async with serving() as served:
+            await served.ask("PUT", "/v1/kv/a", b"v")
+            client = await served.connect()
+            with nobody_collects():
+                for since in (0, 1):
+                    target = b"/v1/watch?key=a&since=%d&wait=10ms" % since
+                    assert len((await client.ask(get(target))).json["events"]) == 1 - since
+                await until(lambda: left(Watcher) == 0)
 
     run(test())
