@@ -145,7 +145,8 @@ class Connection(RequestHandler):
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         self._port.counters.connections_refused += 1
-        self._manager, self._force_close = None, True  # as after connection_lost
+        # As after connection_lost: the parser knows its connection, and nobody would free them.
+        self._manager, self._parser, self._force_close = None, None, True
         detail = f"this node serves at most {self._port.limits.connections_max} connections"
         answer = problem(503, "too many connections", detail, True, retry_after(1))
         transport.write(render(answer, self._port.date, close=True))

@@ -127,6 +127,21 @@ def test_a_refused_request_leaves_nothing_on_a_connection_that_stays(target: str
     run(test())
 
 
+def test_who_was_not_let_in_leaves_nothing() -> None:
+    async def test() -> None:
+        async with serving(connections_max=1) as served:
+            await served.connect()
+            await until(lambda: served.counters.connections_open == 1)
+            with nobody_collects():
+                refused = await served.connect()
+                assert (await refused.receive()).status == 503
+                served.clients.remove(refused)
+                await refused.close()
+                await until(lambda: left(Connection) == 1)
+
+    run(test())
+
+
 def test_a_long_poll_that_is_over_leaves_nothing() -> None:
     async def test() -> None:
         async with serving() as served:
