@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Coroutine, Mapping
 from types import SimpleNamespace
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import aiohttp
 from msgspec import Struct
@@ -12,6 +13,7 @@ from yarl import URL
 
 from raftcache.client.replies import Answer, decoded, error_of
 from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
+from raftcache.command.limits import LOCK_PLACE_MS
 from raftcache.errors import NotFound, RaftcacheError, Refused, Unknown
 
 T = TypeVar("T")
@@ -21,6 +23,15 @@ ATTEMPT_TIMEOUT_S: Final = 2.0
 
 OPERATION_TIMEOUT_S: Final = 15.0
 """The same for what an operator asks for: a node may hand its leadership over meanwhile."""
+
+
+PULSE_S: Final = 3.0
+"""How often a node that makes us wait on purpose is asked for a sign of life. A place in a queue
+lasts LOCK_PLACE_MS after the last word of the node it was taken at: until then another is asked."""
+
+LIVENESS: Final = "/livez"
+
+assert (PULSE_S + ATTEMPT_TIMEOUT_S) * 1000 < LOCK_PLACE_MS * 2 / 3  # its last third had no word
 
 
 class Request(Struct, frozen=True):
@@ -74,18 +85,11 @@ async def attempt_at(
     attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
     if attempt_s <= 0:  # which aiohttp would take for no limit at all
         return Refused(f"no time was left to ask {endpoint}")
+    asking = _ask(http, endpoint, request, attempt_s, sent)
     try:
-        async with http.request(
-            request.method,
-            URL(endpoint + request.path_qs, encoded=True),
-            data=request.body,
-            headers=request.headers,
-            timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
-            allow_redirects=False,
-            trace_request_ctx=sent,
-        ) as response:
-            body = await response.read()
-            answer = Answer(endpoint, response.status, response.headers, body)
+        answer = await (
+            asking if request.wait_s <= PULSE_S else _while_it_lives(http, endpoint, asking)
+        )
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as e:
         why = f"{endpoint} cannot be reached: {e.strerror or 'timed out'}"
         return Unknown(f"{why}, after it was sent the request") if sent else Refused(why)
@@ -96,6 +100,48 @@ async def attempt_at(
     if len(sent) > 1 and request.is_write and not request.is_remembered and answer.status >= 400:
         return Unknown(f"{endpoint} broke off, and then answered {answer.status}")
     return error_of(answer) or answer
+
+
+async def _ask(
+    http: aiohttp.ClientSession, endpoint: str, request: Request, attempt_s: float, sent: list[bool]
+) -> Answer:
+    async with http.request(
+        request.method,
+        URL(endpoint + request.path_qs, encoded=True),
+        data=request.body,
+        headers=request.headers,
+        timeout=aiohttp.ClientTimeout(total=attempt_s, sock_connect=CONNECT_TIMEOUT_S),
+        allow_redirects=False,
+        trace_request_ctx=sent,
+    ) as response:
+        body = await response.read()
+        return Answer(endpoint, response.status, response.headers, body)
+
+
+async def _while_it_lives(
+    http: aiohttp.ClientSession, endpoint: str, asking: Coroutine[Any, Any, Answer]
+) -> Answer:
+    """The answer; ClientError if the node has died, of which a silent connection tells nothing."""
+    asked = asyncio.create_task(asking)
+    try:
+        while not (await asyncio.wait((asked,), timeout=PULSE_S))[0]:
+            if not await _lives(http, endpoint) and not asked.done():
+                raise aiohttp.ClientError("it gives no sign of life")
+        return asked.result()
+    finally:
+        asked.cancel()
+        await asyncio.gather(asked, return_exceptions=True)
+
+
+async def _lives(http: aiohttp.ClientSession, endpoint: str) -> bool:
+    """Whatever it answers."""
+    url = URL(endpoint + LIVENESS, encoded=True)
+    timeout = aiohttp.ClientTimeout(total=ATTEMPT_TIMEOUT_S)
+    try:
+        async with http.get(url, timeout=timeout, allow_redirects=False):
+            return True
+    except (aiohttp.ClientError, OSError, TimeoutError):
+        return False
 
 
 async def once_at(

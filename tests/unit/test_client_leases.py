@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from aiohttp import web
 
-from raftcache.client import Grant, LockState, RaftcacheClient
+from raftcache.client import Grant, LockState, RaftcacheClient, attempts
 from raftcache.errors import (
     BadRequest,
     LeaseLost,
@@ -117,6 +117,67 @@ def test_locks_are_listed_page_by_page() -> None:
             (b"\xff", LockState(0, None, 0, b"")),
         ]
         assert [seen.raw_path for seen in nodes[0].seen] == ["/v1/locks", "/v1/locks?after=a%20b"]
+
+    run(test)
+
+
+def test_a_node_that_gives_no_sign_of_life_is_not_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As long as the lock would be: it is asked for at another node, where its place is known."""
+    monkeypatch.setattr(attempts, "PULSE_S", 0.05)
+    monkeypatch.setattr(attempts, "ATTEMPT_TIMEOUT_S", 0.05)
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = hangs
+        nodes[1].always = says(200, "", token=7, ttl_ms=900)
+        assert await client.acquire(b"l", 1000, wait_ms=60_000) == Grant(7, 900)
+        keys = {seen.headers["Idempotency-Key"] for seen in (nodes[0].seen[0], nodes[1].seen[0])}
+        assert len(keys) == 1, "it is the same place"
+
+    run(test)
+
+
+def test_a_node_that_lives_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "PULSE_S", 0.01)
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        lived: list[str] = []
+
+        async def waits(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            while len(lived) < 5 and request.path != "/livez":  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.001)
+            lived.append(request.path)
+            return web.json_response({"token": 7, "ttl_ms": 900}, status=200)
+
+        nodes[0].always = waits
+        assert await client.acquire(b"l", 1000, wait_ms=60_000) == Grant(7, 900)
+        assert lived[:5] == ["/livez"] * 5
+        assert nodes[1].seen == []
+
+    run(test)
+
+
+@pytest.mark.parametrize("wait_ms", [0, 60_000])
+def test_who_gives_up_has_gone(wait_ms: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "PULSE_S", 0.01)
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        gone = asyncio.Event()
+
+        async def waits(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            if request.path != "/livez":
+                try:
+                    await asyncio.Event().wait()
+                finally:
+                    gone.set()
+            return web.Response()
+
+        nodes[0].always = waits
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await client.acquire(b"l", 1000, wait_ms=wait_ms)
+        await gone.wait()
 
     run(test)
 
