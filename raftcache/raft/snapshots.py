@@ -84,7 +84,11 @@ class SnapshotWriter:
         self._encoder = SnapshotEncoder()
         head = self._encoder.begin(meta)
         self._file = _GrowingFile(disk, temporary, spared_size_bytes)
-        self._file.append(head)
+        try:
+            self._file.append(head)
+        except BaseException:  # nobody has this writer, to abort it
+            self.abort()
+            raise
 
     def write(self, data: bytes) -> None:
         """The next slice of the image, of any size; buffered."""
