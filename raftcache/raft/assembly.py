@@ -217,6 +217,9 @@ def assemble(
     links.gone = engine.peer_gone
     links.removed = removed
     links.doubled = doubled
+    links.acknowledged = engine.acknowledged
+    if storage.durability is Durability.FSYNC:
+        links.holds = lambda: log.last_index
     replica = Replica(
         engine,
         outbox,

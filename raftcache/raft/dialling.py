@@ -30,15 +30,23 @@ class Peer:
 
     guest: who greeted, if it is not known as a member; then it is a peer while its link lasts.
     latest: the latest of its processes that was let in.
+    acknowledged: up to here its data has the log for certain, and may not lose it.
     """
 
     def __init__(self, node: Node, guest: Member | None = None) -> None:
         self.node, self.guest = node, guest
         self.connection: Connection | None = None
         self.latest: Life | None = None
+        self.acknowledged = 0
         self.dialling: asyncio.Task[None] | None = None
         self.probing: asyncio.Task[None] | None = None
         self.lonely_beats = 0
+
+    def let_in(self, connection: Connection) -> None:
+        """This is the link to it from now on."""
+        if self.latest is None or self.latest.member_id != connection.life.member_id:
+            self.acknowledged = 0
+        self.connection, self.latest = connection, connection.life
 
 
 class Dialler:

@@ -11,7 +11,7 @@ from typing import Final
 from raftcache.raft.dialling import Peer
 from raftcache.raft.greetings import Identity, Life, Refusal
 from raftcache.raft.members import MEMBERS_MAX
-from raftcache.raft.messages import Message
+from raftcache.raft.messages import HOLDS_ALL, Message
 from raftcache.raft.peer import Connection
 from raftcache.raft.roll import Roll
 
@@ -33,9 +33,9 @@ class Doorkeeper:
         self._identity, self._roll, self._peers = identity, roll, peers
         self._rival_beats_max = rival_beats_max
 
-    def hello(self, to: str) -> bytes:
+    def hello(self, to: str, holds: int) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
-        return self._identity.hello(to, self._roll.version)
+        return self._identity.hello(to, self._roll.version, holds)
 
     def refusal(self, hello: Message, dialled: str | None, takes_guests: bool) -> Refusal | None:
         """Why not to talk to who sent this hello; None if it may be a peer, or a guest.
@@ -57,6 +57,9 @@ class Doorkeeper:
         peer, life = self._peers[name], Life.of(hello)
         if peer.latest is not None and (by_life := life.refusal(peer.latest)) is not None:
             return by_life
+        same_data = peer.latest is not None and peer.latest.member_id == life.member_id
+        if same_data and hello.get("holds", HOLDS_ALL) < peer.acknowledged:
+            return Refusal.LOST
         current = peer.connection
         if current is None:
             return None  # whoever dials: there must be a link

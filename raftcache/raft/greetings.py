@@ -9,7 +9,7 @@ from enum import StrEnum
 from raftcache.command import versions
 from raftcache.raft.frames import encode
 from raftcache.raft.members import Member
-from raftcache.raft.messages import MAGIC, Message
+from raftcache.raft.messages import HOLDS_ALL, MAGIC, Message
 
 
 class Refusal(StrEnum):
@@ -23,6 +23,7 @@ class Refusal(StrEnum):
     DIRECTION = "there is a link already"
     STALE = "a later process was started on this member's data: what this one has is an older copy"
     COPY = "another process runs on this member's data: what this one has is a copy"
+    LOST = "its data lacks what it acknowledged: the disk lost that, or an older copy was put back"
     IN_USE = "another process runs on this member's data, or did a moment ago"
     OTHER_DATA = "not the data this member had: it must join again, with an empty folder"
     REMOVED = "removed from the cluster: to come back it must join again, with an empty folder"
@@ -82,7 +83,7 @@ class Identity:
     resp: str = ""
     life: str = ""
 
-    def hello(self, to: str, members_version: int = 0) -> bytes:
+    def hello(self, to: str, members_version: int = 0, holds: int = HOLDS_ALL) -> bytes:
         """The greeting for the peer that this node means to reach, as a frame."""
         return encode(
             {
@@ -100,6 +101,7 @@ class Identity:
                 "http": self.http,
                 "resp": self.resp,
                 "life": self.life,
+                "holds": holds,
                 "to": to,
             }
         )

@@ -23,6 +23,9 @@ Entry: TypeAlias = tuple[bytes, Natural, Natural]
 
 MAGIC: Final = "raftcache"
 
+HOLDS_ALL: Final = (1 << 63) - 1
+"""More than any log; see Hello."""
+
 
 # -- what links say to each other; the engine never sees these -----------------------------------
 
@@ -35,6 +38,8 @@ class Hello(TypedDict):
     resp: "" if it serves no Redis clients; older versions did not, and do not say so.
     life: drawn at each start of a process, so that two on copies of one data can be told apart;
         older versions do not say it.
+    holds: the last index of its log; HOLDS_ALL if that may rightly become less, since it does not
+        wait for its disk, or does not say so as older versions.
     """
 
     type: Literal["hello"]
@@ -51,6 +56,7 @@ class Hello(TypedDict):
     http: str
     resp: NotRequired[str]
     life: NotRequired[str]
+    holds: NotRequired[Natural]
     to: str
 
 

@@ -21,7 +21,7 @@ from raftcache.raft.doorkeeper import Doorkeeper
 from raftcache.raft.frames import BadFrame, encode
 from raftcache.raft.greetings import Identity, Life, Refusal, member_of
 from raftcache.raft.members import Configuration, Member
-from raftcache.raft.messages import ACCESSES_SINCE, Message
+from raftcache.raft.messages import ACCESSES_SINCE, HOLDS_ALL, Message
 from raftcache.raft.pace import USUAL, Pace
 from raftcache.raft.peer import Connection, LinkCounters
 from raftcache.raft.roll import Roll
@@ -76,6 +76,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self.greeted: Callable[[Member], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
         self.doubled: Callable[[str], None] = lambda why: None
+        self.holds: Callable[[], int] = lambda: HOLDS_ALL
+        self.acknowledged: Callable[[Node], int] = lambda node: 0
         self.takes_guests: Callable[[], bool] = lambda: False
         self.accessed: Callable[[list[tuple[bytes, int]]], None] = lambda keys: None
         self.gone: Callable[[Node], None] = lambda node: None
@@ -253,7 +255,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if not self.ready:
             connection.abort("stopping")
         elif connection.dialled is not None:
-            connection.send_now(self._doorkeeper.hello(connection.dialled))
+            connection.send_now(self._doorkeeper.hello(connection.dialled, self.holds()))
         else:
             self._half_open[connection] = None
             if len(self._half_open) > HALF_OPEN_MAX:
@@ -314,7 +316,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
             return
         name = hello["name"]
         if connection.dialled is None:
-            connection.send_now(self._doorkeeper.hello(name))
+            connection.send_now(self._doorkeeper.hello(name, self.holds()))
         member = member_of(hello)
         peer = self._peers.get(name) or Peer(Node(name), guest=member)
         if peer.guest is None:
@@ -328,7 +330,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._peers[peer.node.id] = peer  # a guest comes, and goes, with its link
         self._half_open.pop(connection, None)
         connection.greeted_by(hello)
-        peer.connection, peer.latest = connection, connection.life
+        peer.let_in(connection)
         connection.is_other = self._roll.is_other(peer.node.id, connection.life.member_id)
         self._counters.connects += 1
         fields = {"incarnation": connection.life.incarnation, "version": connection.version}
@@ -343,6 +345,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         if peer is not None and peer.connection is connection:
             peer.connection = None
             peer.lonely_beats = 0
+            peer.acknowledged = max(peer.acknowledged, self.acknowledged(peer.node))
             if peer.guest is not None:
                 del self._peers[peer.node.id]
             self._counters.disconnects += 1
@@ -368,7 +371,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._part(connection, "refused by the peer")
         if message["reason"] in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self.removed(reason)
-        elif message["reason"] in (Refusal.STALE, Refusal.COPY):
+        elif message["reason"] in (Refusal.STALE, Refusal.COPY, Refusal.LOST):
             self.doubled(f"{reason} ({connection.label} says so)")
 
     # -- keep-alive and silence ------------------------------------------------------------------

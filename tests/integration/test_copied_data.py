@@ -47,7 +47,8 @@ def copied(cluster: Growing, name: str, to: Path) -> None:
 
 def start_copy(cluster: Growing, name: str) -> None:
     """With its own addresses, as on another machine."""
-    copied(cluster, name, data_of(cluster, COPY))
+    if not data_of(cluster, COPY).exists():
+        copied(cluster, name, data_of(cluster, COPY))
     cluster.founders.remove(name)  # its --cluster would have the address of the original
     cluster.join_at = next(other for other in ("n1", "n2", "n3") if other != name)
     cluster.nodes[COPY] = replace(cluster.nodes[COPY], name=name)
@@ -97,11 +98,43 @@ def test_data_that_was_put_back_is_found_out(trio: Growing, tmp_path: Path) -> N
         trio.start(name)
         trio.ready(name)
     trio.kill(name)
-    for part in ("wal", "snapshots"):
-        shutil.rmtree(data_of(trio, name) / part)
-    shutil.copytree(tmp_path / "backup", data_of(trio, name), dirs_exist_ok=True)
+    put_back(trio, name, tmp_path / "backup")
     trio.start(name)
     fenced(trio, name, Refusal.STALE)
+
+
+def put_back(cluster: Growing, name: str, backup: Path) -> None:
+    for part in ("wal", "snapshots"):
+        shutil.rmtree(data_of(cluster, name) / part)
+    shutil.copytree(backup, data_of(cluster, name), dirs_exist_ok=True)
+
+
+def test_data_that_lacks_what_was_acknowledged_is_found_out(trio: Growing, tmp_path: Path) -> None:
+    """The member was not started since the copy was made; but its leader knows what it has said."""
+    name = trio.followers()[0]
+    copied(trio, name, tmp_path / "backup")
+    for i in range(20):
+        trio.write("n1", f"k{i}", "v")
+    trio.settled()
+    trio.kill(name)
+    put_back(trio, name, tmp_path / "backup")
+    trio.start(name)
+    fenced(trio, name, Refusal.LOST)
+
+
+def test_a_copy_in_the_place_of_the_original_is_kept_out(trio: Growing) -> None:
+    """It comes while the original is down, and has less than that acknowledged."""
+    original = trio.followers()[0]
+    copied(trio, original, data_of(trio, COPY))
+    for i in range(20):
+        trio.write("n1", f"k{i}", "v")
+    trio.settled()
+    trio.kill(original)
+    start_copy(trio, original)
+    fenced(trio, COPY, Refusal.LOST)
+    trio.start(original)
+    trio.ready(original)
+    assert trio.read(original, "k19") == "v"
 
 
 def test_data_that_moves_to_another_machine_goes_on(trio: Growing) -> None:

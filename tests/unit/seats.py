@@ -22,7 +22,7 @@ from raftcache.command import versions
 from raftcache.config import Address
 from raftcache.raft.frames import FrameDecoder, encode
 from raftcache.raft.greetings import Identity
-from raftcache.raft.messages import Message
+from raftcache.raft.messages import HOLDS_ALL, Message
 from raftcache.raft.pace import Pace
 from raftcache.raft.peer import LinkCounters
 from raftcache.raft.stock import Node
@@ -276,6 +276,7 @@ def hello(**changes: Any) -> Message:
         "http": "",
         "resp": "",
         "life": "",
+        "holds": HOLDS_ALL,
         "to": "n1",
     } | changes
 

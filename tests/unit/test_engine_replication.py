@@ -413,3 +413,22 @@ def test_only_entries_of_the_own_term_are_committed_by_counting() -> None:
     assert ours.commit_index == 1
     ours.acknowledge("n2", ours.term, 5)
     assert ours.commit_index == 4, "and with it, all before it"
+
+
+def test_what_a_peer_may_not_lose_is_committed() -> None:
+    """What it acknowledged beyond that, another leader may take back."""
+    ours = Ours(log=[1, 1, 1])
+    ours.connect()
+    ours.win()
+    last = len(ours.terms) + 1
+    n2 = Node("n2")
+    assert ours.engine.acknowledged(n2) == 0
+    ours.acknowledge("n2", ours.term, last - 1)
+    assert ours.commit_index < last - 2
+    assert ours.engine.acknowledged(n2) == ours.commit_index, "of an earlier term, not committed"
+    ours.acknowledge("n2", ours.term, last + 1)
+    assert ours.engine.acknowledged(n2) == ours.commit_index == last
+    ours.disconnect("n2")
+    assert ours.engine.acknowledged(n2) == last, "when its link ends that is asked for"
+    ours.append("n3", ours.term + 1, (last, ours.term), [])
+    assert ours.engine.acknowledged(n2) == 0, "another one leads"

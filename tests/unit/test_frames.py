@@ -34,6 +34,7 @@ HELLO: Message = {
     "http": "",
     "resp": "",
     "life": "",
+    "holds": 3,
     "to": "n1",
 }
 VOTE: Message = {

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from raftcache.raft.greetings import Life, Refusal
+from raftcache.raft.messages import HOLDS_ALL
 from raftcache.raft.peer import Connection
 from raftcache.raft.stock import Node
 from raftcache.raft.transport import PROOF_SILENCES
@@ -27,10 +28,12 @@ async def listening(one: Seat) -> AsyncIterator[None]:
         yield
 
 
-async def answer(n1: Seat, incarnation: int, life: str, member_id: str = DATA) -> str:
+async def answer(
+    n1: Seat, incarnation: int, life: str, member_id: str = DATA, holds: int = HOLDS_ALL
+) -> str:
     """What n1 says to a process of n2 that comes and goes at once: hello, or why not."""
     async with wire(n1.address) as n2:
-        await n2.greet(incarnation=incarnation, life=life, member_id=member_id)
+        await n2.greet(incarnation=incarnation, life=life, member_id=member_id, holds=holds)
         said = await n2.next()
         await n2.close()
     await until(lambda: not n1.up)
@@ -46,6 +49,36 @@ async def test_data_that_was_put_back_is_refused_also_when_nobody_else_is_there(
         assert await answer(n1, 8, "c") == "hello"
         assert await answer(n1, 7, "a") == Refusal.STALE
         assert await answer(n1, 1, "d", "new data") == "hello", "it began anew"
+
+
+@on_both_loops
+async def test_data_that_lacks_what_it_acknowledged_is_refused() -> None:
+    n1 = seat("n1")
+    committed = [50]
+    n1.links.acknowledged = lambda node: committed[0]
+    async with listening(n1):
+        assert await answer(n1, 1, "a", holds=1) == "hello", "it has acknowledged nothing yet"
+        committed[0] = 0  # another node leads
+        assert await answer(n1, 2, "b", holds=49) == Refusal.LOST
+        assert await answer(n1, 2, "b", holds=50) == "hello"
+        assert await answer(n1, 3, "c") == "hello", "who does not wait for the disk, says nothing"
+        assert await answer(n1, 3, "c", holds=49) == Refusal.LOST
+        assert await answer(n1, 1, "d", "new data", holds=1) == "hello", "it began anew"
+        assert await answer(n1, 2, "e", "new data", holds=1) == "hello"
+
+
+@on_both_loops
+async def test_who_lacks_what_it_acknowledged_is_told_so() -> None:
+    n1 = seat("n1")
+    n1.links.acknowledged = lambda node: 9
+    async with listening(n1):
+        for holds in (9, 8):
+            n2 = seat("n2", member_id=DATA, incarnation=10 - holds)
+            n2.links.holds = lambda: holds  # noqa: B023
+            async with started(n2):
+                n2.knows(n1)
+                await until(lambda: n2.up or n2.doubled)  # noqa: B023
+                assert [Refusal.LOST in why for why in n2.doubled] == ([] if holds == 9 else [True])
 
 
 @on_both_loops

@@ -157,6 +157,13 @@ class SyncObj(elections.SyncObj):
             self.__step_due = True
         self.__note_answer(node, seq)
 
+    def acknowledged(self, node: Node) -> int:
+        """Up to here this peer has said that it has the log on its disk, and it is committed: what
+        is not, another leader may take back. 0 where this node does not lead.
+        """
+        held = self.__raftMatchIndex.get(node, 0) if self.__raftState == LEADER else 0
+        return min(held, self.__raftCommitIndex)
+
     def written(self) -> None:
         """More of the log is durable here."""
         if self.__raftState == LEADER:
