@@ -260,7 +260,9 @@ class _Replica:
         self.configuration = configuration(1, learner=1)
         self.configuration_is_committed = True
 
-    def propose(self, command: bytes, done: Callable[[Reply], None], weight: int = 1) -> None:
+    def propose(
+        self, command: bytes, done: Callable[[Reply], None], weight: int = 1, width: int = 0
+    ) -> None:
         self.proposed += 1
 
 
