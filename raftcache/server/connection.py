@@ -34,6 +34,7 @@ from raftcache.server.replies import (
     render,
     retry_after,
 )
+from raftcache.server.sockets import keep_alive
 
 TARGET_SIZE_BYTES_MAX: Final[int] = 16 << 10
 """A request line: four keys, every byte of them percent-encoded, fit in it."""
@@ -44,6 +45,10 @@ FIELDS_MAX: Final = 64
 
 PROGRESS_SIZE_BYTES: Final = 16 << 10
 """What a slow client must send or read in every header_timeout_s, while it owes us any."""
+
+KEEP_ALIVE_S: Final = 15
+"""Of silence, after which the kernel asks whether the client's machine is there: else who waited
+there for a lock, or for a refill, would get it."""
 
 SERVER: Final = "raftcache"
 
@@ -142,6 +147,7 @@ class Connection(RequestHandler):
         port.counters.connections_accepted += 1
         port.counters.connections_open = len(port.connections)
         super().connection_made(transport)
+        keep_alive(transport, KEEP_ALIVE_S)
 
     def _turn_away(self, transport: asyncio.Transport) -> None:
         self._port.counters.connections_refused += 1

@@ -348,6 +348,24 @@ def test_a_client_that_leaves_hurts_nobody(caplog: pytest.LogCaptureFixture, res
     assert caplog.records == []
 
 
+def test_a_machine_that_dies_without_a_word_is_noticed() -> None:
+    """Half a minute, by what the kernel is told: it asks after a silence, and again twice."""
+
+    async def test() -> None:
+        async with serving() as served:
+            await served.connect()
+            await until(lambda: served.counters.connections_open == 1)
+            assert served.server._port is not None
+            (transport,) = served.server._port.connections.values()
+            options = transport.get_extra_info("socket").getsockopt
+            assert options(socket.SOL_SOCKET, socket.SO_KEEPALIVE) == 1
+            asked = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+            idle_s, interval_s, count = (options(socket.IPPROTO_TCP, option) for option in asked)
+            assert idle_s + interval_s * count == 30
+
+    run(test())
+
+
 def test_too_many_connections_are_told_and_closed() -> None:
     async def test() -> None:
         async with serving(connections_max=2) as served:

@@ -16,8 +16,9 @@ from typing import Final, cast
 from raftcache.server.resp.port import Port
 from raftcache.server.resp.quick import SET_MARKS, cut_get, cut_gets, cut_set, cut_sets
 from raftcache.server.resp.quickly import QuickSession
-from raftcache.server.resp.sockets import keep_alive, shown
+from raftcache.server.resp.sockets import KEEP_ALIVE_S, shown
 from raftcache.server.resp.wire import RequestParser
+from raftcache.server.sockets import keep_alive
 
 INBOX_SIZE_BYTES_MAX: Final = 64 << 10
 """What is heard ahead of the calls under way; then the socket is not read. The last piece that the
@@ -97,7 +98,7 @@ class Connection(asyncio.Protocol):
             transport.write(FULL)
             transport.close()
             return
-        keep_alive(transport)
+        keep_alive(transport, KEEP_ALIVE_S)
         addresses = shown(transport, "peername"), shown(transport, "sockname")
         session = QuickSession(self, port.clients.new_id(), addresses, port)
         session.is_trusted = self._parser.trusted = not port.has_password
