@@ -106,7 +106,7 @@ class NearCache:
         """
         found = self.remembered(key, at_least)
         if found is None:
-            found = await self.read(key, at_least)
+            found = self.newest(key, await self.read(key, at_least))
         return found.shown(self.now_s())
 
     def remembered(self, key: bytes, at_least: int = 0) -> Known | None:
@@ -116,6 +116,10 @@ class NearCache:
         if not key.startswith(self._prefix):
             raise BadRequest(f"the near cache is of keys that begin with {self._prefix!r}")
         return self._memory.lookup(key, self.now_s(), at_least)
+
+    def newest(self, key: bytes, found: Known) -> Known:
+        """What was read, or what is known by now. From any thread."""
+        return self._memory.newest(key, found)
 
     # --- reads ----------------------------------------------------------------------------------
 

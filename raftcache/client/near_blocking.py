@@ -65,7 +65,9 @@ class BlockingNearCache:
 
         Raises BadRequest for a key without the prefix, and for a revision that has not been yet.
         """
-        found = self._near.remembered(key, at_least) or self._read(key, at_least)
+        found = self._near.remembered(key, at_least)
+        if found is None:
+            found = self._near.newest(key, self._read(key, at_least))
         return found.shown(self._near.now_s())
 
     def _read(self, key: bytes, at_least: int) -> Known:

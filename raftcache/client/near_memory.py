@@ -139,6 +139,12 @@ class NearMemory:
             ):
                 self._notes.append((asked_s, revision))
 
+    def newest(self, key: bytes, found: Known) -> Known:
+        """What was found, or what is known by now, which others may have been told meanwhile."""
+        with self._lock:
+            kept = self._kept.get(key)
+            return found if kept is None or kept.as_of <= found.as_of else kept
+
     # --- the watch ------------------------------------------------------------------------------
 
     def apply(self, changes: Changes) -> None:

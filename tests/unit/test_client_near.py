@@ -9,7 +9,16 @@ from typing import Any
 
 import pytest
 
-from raftcache.client import Entry, NearCache, Page, RaftcacheClient, SyncClient
+from raftcache.client import (
+    Change,
+    Changes,
+    Entry,
+    NearCache,
+    Page,
+    RaftcacheClient,
+    SyncClient,
+)
+from raftcache.client.near_memory import Known
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.words import Put
 from raftcache.errors import BadRequest, Refused, TooLarge
@@ -131,6 +140,23 @@ def test_one_read_is_enough_for_all_but_those_who_know_better() -> None:
         assert value(await near.get(b"k")) == b"2", "what was shown is not taken back"
         with pytest.raises(BadRequest, match="has not been yet"):
             await near.get(b"k", at_least=written.revision + 1)
+
+    play(test)
+
+
+def test_who_is_told_late_is_not_told_less_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Between an answer and those who waited for it an event may come, and be shown to others."""
+
+    async def test(near: NearCache, client: RaftcacheClient, served: Served) -> None:
+        fill, entry = near._memory.fill, Entry(b"k", b"2", "", 9, 1, 2, None)
+
+        def filled(*said: Any) -> Known:
+            known = fill(*said)
+            near._memory.apply(Changes(9, (Change("put", b"k", entry),)))
+            return known
+
+        monkeypatch.setattr(near._memory, "fill", filled)
+        assert value(await near.get(b"k")) == b"2"
 
     play(test)
 

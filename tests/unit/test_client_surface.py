@@ -18,7 +18,7 @@ from raftcache.errors import BadRequest, RaftcacheError, Refused, Unknown
 from tests.support.fake_node import fake_cluster, fake_cluster_aside, hangs, says
 from tests.support.raw_http import run
 
-ONLY_ASYNC = {"twin", "is_closed", "remembered", "read"}
+ONLY_ASYNC = {"twin", "is_closed", "remembered", "read", "newest"}
 """What the blocking ones are made of."""
 
 PAIRS = [
