@@ -24,14 +24,14 @@ def width_of(machine: Machine, calls: Sequence[Call]) -> int:
 
     0 for those that do not depend on them, or hardly.
     """
-    if WIDE.isdisjoint([call[0] for call in calls]):
-        return 0
-    return sum(_widths(machine, calls))
+    return sum(_widths(machine, calls)) if any(map(_is_wide, calls)) else 0
 
 
 def as_many_as_share(machine: Machine, calls: Sequence[Call]) -> tuple[Sequence[Call], int]:
     """The first of the calls, at least one, so that they may share an entry; and their width."""
     total = 0
+    if not any(map(_is_wide, calls)):
+        return calls, total
     for place, width in enumerate(_widths(machine, calls)):
         if place and total + width > BATCH_WIDTH_MAX:
             return calls[:place], total
@@ -39,11 +39,15 @@ def as_many_as_share(machine: Machine, calls: Sequence[Call]) -> tuple[Sequence[
     return calls, total
 
 
+def _is_wide(call: Call) -> bool:
+    return call[0] in WIDE and not (call[0] in _TAKING and len(call) == 2)
+
+
 def _widths(machine: Machine, calls: Sequence[Call]) -> Iterator[int]:
     brought: dict[bytes, int] = {}  # by those before, to each key
     for call in calls:
         width, keys = 0, keys_of(call)
-        if call[0] in WIDE and not (call[0] in _TAKING and len(call) == 2):
+        if _is_wide(call):
             width = sum([machine.width(key) + brought.get(key, 0) for key in keys])
         size = len(call) - 2 + (max(end_bytes(call), sum(map(len, call))) >> 10)
         for key in keys:
