@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Final, Protocol
 
-from raftcache.command.call_table import SPECS
+from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, WIDE, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
@@ -43,6 +43,9 @@ TOO_MUCH: Final = Failure(
 )
 
 _WRITES: Final = frozenset(name for name, spec in SPECS.items() if spec.is_data and spec.is_write)
+
+_STORING: Final = frozenset((b"GEORADIUS", b"GEORADIUSBYMEMBER", b"SORT"))
+"""Of these, those that only read unless they name a second key, with STORE."""
 
 logger = logging.getLogger("raftcache.redis")
 
@@ -176,7 +179,7 @@ class Pipeline:
         if not names.isdisjoint(LONG):
             stage = _alike(stage)
             names = {call[0] for call in stage}
-        if not names.isdisjoint(_WRITES):
+        if _do_write(stage, names):
             self._write(stage, names)
         elif len(stage) == 1 and stage[0][0] == b"GET":
             service.kv.read(stage[0][1], self._want, self._found)
@@ -190,7 +193,7 @@ class Pipeline:
         if not names.isdisjoint(WIDE):
             stage, width = as_many_as_share(service.machine, stage)
             names = {call[0] for call in stage}
-        if names.isdisjoint(_WRITES):
+        if not _do_write(stage, names):
             self._read(stage)
         elif width > COMMON_WIDTH_MAX or not names.isdisjoint(NEWER_CALLS):
             service.write_apart(stage, width, self._add, self._wrote)
@@ -255,6 +258,15 @@ class Pipeline:
         else:
             logger.error("unexpected error", exc_info=error)
             self._add([MISTAKE])
+
+
+def _do_write(calls: Sequence[Call], names: set[bytes]) -> bool:
+    """Whether one of these calls does, whose names these are."""
+    if names.isdisjoint(_WRITES):
+        return False
+    if names.isdisjoint(_STORING) or not names.isdisjoint(_WRITES - _STORING):
+        return True
+    return any(call[0] in _STORING and len(keys_of(call)) > 1 for call in calls)
 
 
 def _alike(calls: Sequence[Call]) -> Sequence[Call]:

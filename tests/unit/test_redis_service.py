@@ -125,6 +125,20 @@ async def test_reads_that_take_long_go_one_by_one_and_not_through_the_log(kv: Fa
 
 
 @on_loop
+async def test_what_may_store_and_does_not_is_a_read(kv: FakeKv) -> None:
+    redis = service(kv, asyncio.get_running_loop())
+    await run(redis, "RPUSH l 2 1", "GEOADD g 0 0 here")
+    kv.commands.clear()
+    near = ["GEORADIUS g 0 0 1 km", "GEORADIUSBYMEMBER g here 1 km"]
+    assert await run(redis, "SORT l", *near) == [[b"1", b"2"], [b"here"], [b"here"]]
+    assert (kv.commands, len(kv.wants)) == ([], 1)
+    stored = [*[f"{each} STORE to" for each in ("SORT l", *near)], "SORT l storE to LIMIT 0 1"]
+    assert [(await run(redis, each))[0] for each in stored] == [2, 1, 1, 1]
+    assert await run(redis, "SORT l", "SET a 1") == [[b"1", b"2"], "OK"]
+    assert len(kv.commands) == 5
+
+
+@on_loop
 async def test_a_long_pipeline_is_several_proposals(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     assert await run(redis, *["INCR a"] * (CALLS_MAX + 1)) == list(range(1, CALLS_MAX + 2))
