@@ -30,10 +30,16 @@ Statuses = Mapping[str, NodeStatus | RaftcacheError]
 def render(statuses: Statuses) -> str:
     """One row for each endpoint asked, and for each member that no endpoint is.
 
-    An endpoint that did not answer says why; of the others the leader tells what it knows.
+    An endpoint that did not answer says why; of the others the leader tells what it knows. A node
+    that is out of the cluster says so below.
     """
     rows = [_row(endpoint, said, statuses) for endpoint, said in statuses.items()]
-    return aligned([HEADINGS, *rows, *_rows_of_others(statuses)])
+    out = [
+        f"{said.node} at {endpoint.removeprefix('http://')} is out of the cluster: {said.expelled}"
+        for endpoint, said in statuses.items()
+        if isinstance(said, NodeStatus) and said.expelled
+    ]
+    return "\n".join((aligned([HEADINGS, *rows, *_rows_of_others(statuses)]), *out))
 
 
 def aligned(rows: Sequence[Sequence[str]]) -> str:
@@ -68,7 +74,7 @@ def _row(endpoint: str, said: NodeStatus | RaftcacheError, statuses: Statuses) -
     member = next((m for m in said.members if m.name == said.node), None)
     return (
         said.node,
-        said.role,
+        "out" if said.expelled else said.role,
         str(said.term),
         str(said.commit_index),
         str(said.applied_index),

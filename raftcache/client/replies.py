@@ -105,7 +105,11 @@ class MemoryStatus(Struct, frozen=True):
 
 
 class NodeStatus(Struct, frozen=True):
-    """What a node says about itself and the cluster; digest and applied_index belong together."""
+    """What a node says about itself and the cluster; digest and applied_index belong together.
+
+    expelled: why it is out of the cluster and serves nothing; of this, fenced: because its data
+    must not be used.
+    """
 
     node: str
     role: str
@@ -118,6 +122,7 @@ class NodeStatus(Struct, frozen=True):
     cluster_id: str = ""
     members: tuple[Member, ...] = ()
     fenced: str | None = None
+    expelled: str | None = None
     memory: MemoryStatus | None = None
 
 

@@ -50,6 +50,7 @@ class NodeStatus:
             "digest": f"{machine.digest:016x}",
             "keys": machine.count,
             "memory": self._memory(),
+            "expelled": self._replica.expelled or None,
             "fenced": self._replica.fenced or None,
             "alarms": self._replica.alarms,
             "checked_index": self._replica.checked_index or None,

@@ -156,7 +156,7 @@ SETTINGS: Final = (
     Setting(
         "peers",
         "Where the others are now, if all moved at once: n1=host:port,... beside what is known.",
-        text.parse_members,
+        text.parse_peers,
         text.show_members,
         "",
         "peers",

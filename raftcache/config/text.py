@@ -121,6 +121,14 @@ def parse_address(text: str) -> Address:
 
 
 def parse_members(text: str) -> dict[str, Address]:
+    """The members of a new cluster, as parse_peers reads them."""
+    members = parse_peers(text)
+    if len(members) > MEMBERS_MAX:
+        raise ValueError(f"has {len(members)} members; at most {MEMBERS_MAX} are allowed")
+    return members
+
+
+def parse_peers(text: str) -> dict[str, Address]:
     """`n1=host:port,n2=host:port`: every name and every address once."""
     members: dict[str, Address] = {}
     for part in (p.strip() for p in text.split(",")):
@@ -138,8 +146,6 @@ def parse_members(text: str) -> dict[str, Address]:
             if taken == address:
                 raise ValueError(f"gives {other} and {name} the same address, {address}")
         members[name] = address
-    if len(members) > MEMBERS_MAX:
-        raise ValueError(f"has {len(members)} members; at most {MEMBERS_MAX} are allowed")
     return members
 
 

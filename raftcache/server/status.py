@@ -50,9 +50,10 @@ STATUS: Final = Route(
     "A node's view of the cluster",
     """
 What this node knows just now; `match_index` and `lag` of the members are known to the leader only.
-`digest` and `applied_index` belong together. `fenced` says why a node takes no part in votes until
-it has caught up, `alarms` what an operator should look at. `memory` is as counted, with its limit
-if there is one.
+`digest` and `applied_index` belong together. `expelled` says why a node is out of the cluster and
+serves nothing, if it is: the others told it so, or its data must not be used, which `fenced` says,
+too. `alarms` has what an operator should look at. `memory` is as counted, with its limit if there
+is one.
 """,
     (
         Response(
@@ -70,6 +71,7 @@ if there is one.
                 digest=TEXT,
                 keys=COUNT,
                 memory=_MEMORY,
+                expelled=maybe(TEXT),
                 fenced=maybe(TEXT),
                 alarms={"type": "object", "additionalProperties": TEXT},
                 checked_index=maybe(COUNT),

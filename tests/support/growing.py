@@ -108,7 +108,10 @@ class Growing(Cluster):
         assert (answer.status, answer.json["definite"]) == (503, True)
         assert why in answer.json["detail"]
         assert "this node is out of the cluster" in self.said(name)
-        assert self.status(name)["role"] != "leader"
+        status = self.status(name)
+        assert status is not None
+        assert why in status["expelled"]
+        assert status["role"] != "leader"
         until(lambda: not self._answers_peers(name), f"{name} goes on with its links")
 
     def _answers_peers(self, name: str) -> bool:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from aiohttp import web
 from click.testing import CliRunner, Result
 
 from raftcache.cli import local
@@ -226,6 +227,19 @@ def test_status_has_a_row_for_every_endpoint(nodes: list[FakeNode]) -> None:
     assert first.split() == shown
     assert second.split()[:6] == ["n2", "follower", "3", "10", "9", "?"]
     assert third.startswith(f"?     {nodes[2].url}: no leader")
+
+
+def test_status_says_who_is_out_and_why(nodes: list[FakeNode]) -> None:
+    """Else it would look like a follower that is behind."""
+
+    async def answers(node: FakeNode, request: web.Request) -> web.StreamResponse:
+        return web.json_response(node.status() | {"expelled": "removed from the cluster"})
+
+    nodes[1].always = answers
+    lines = out("status").splitlines()
+    assert lines[2].split()[:2] == ["n2", "out"]
+    place = nodes[1].url.removeprefix("http://")
+    assert lines[-1] == f"n2 at {place} is out of the cluster: removed from the cluster"
 
 
 def test_status_exits_with_3_when_nobody_answers(nodes: list[FakeNode]) -> None:

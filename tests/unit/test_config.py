@@ -430,3 +430,10 @@ def test_a_variable_that_is_nearly_a_setting_is_pointed_out(name: str, meant: st
     said = config.advice(load(), {name: "1"})
     expected = f"{name} in the environment is no setting, and does nothing: {meant} is one"
     assert said == ([expected] if meant else [])
+
+
+def test_as_many_places_may_be_said_as_a_cluster_has_members() -> None:
+    """More than it can begin with: learners, and who joined."""
+    peers = ",".join(f"n{i}=127.0.0.1:{i}" for i in range(1, 16))
+    assert len(load({"peers": peers}).peers) == 15
+    assert "names n1 twice" in refusal({"peers": "n1=a:1,n1=a:2"})
