@@ -14,6 +14,7 @@
     │   │   └── PreconditionFailed  what the caller made it depend on has changed
     │   ├── NotLeader           no leader is known here just now: try again
     │   ├── Overloaded          a queue or table is full: try again later
+    │   │   └── TooManyKeys         as many idempotency keys are remembered as there may be
     │   └── OutOfMemory         the memory limit is reached, and nothing may be forgotten
     │       └── QuotaExceeded       the quota of a prefix is used up
     ├── Unknown                 the request may have happened, or may yet        not definite
@@ -141,6 +142,12 @@ class Overloaded(Refused):
     status = 429
     title = "too many requests"
     retry_after_s = 1.0
+
+
+class TooManyKeys(Overloaded):
+    """As many idempotency keys are remembered as there may be: without one it would be done."""
+
+    title = "too many idempotency keys"
 
 
 class OutOfMemory(Refused):

@@ -9,6 +9,7 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 from msgspec import Struct
+from msgspec.structs import replace
 from yarl import URL
 
 from raftcache.client.replies import Answer, decoded, error_of
@@ -31,6 +32,8 @@ lasts LOCK_PLACE_MS after the last word of the node it was taken at: until then 
 
 LIVENESS: Final = "/livez"
 
+IDEMPOTENCY_KEY: Final = "Idempotency-Key"
+
 assert (PULSE_S + ATTEMPT_TIMEOUT_S) * 1000 < LOCK_PLACE_MS * 2 / 3  # its last third had no word
 
 
@@ -46,6 +49,16 @@ class Request(Struct, frozen=True):
     """What the server may take for it on purpose; comes on top of all timeouts."""
     is_claim: bool = False
     """A read that may leave something behind: a right, which ends by itself."""
+    may_go_bare: bool = False
+    """Its idempotency key was made here, and it may go without."""
+    goes_once: bool = False
+    """A write without a key: not to be sent again when nobody knows what became of it."""
+
+    def bare(self, timeout_s: float) -> Request:
+        """Without an idempotency key, and so in one attempt, which may take all the time."""
+        headers = {name: value for name, value in self.headers.items() if name != IDEMPOTENCY_KEY}
+        changes = {"may_go_bare": False, "goes_once": True, "attempt_timeout_s": timeout_s}
+        return replace(self, headers=headers, **changes)
 
     @property
     def is_write(self) -> bool:
@@ -57,7 +70,7 @@ class Request(Struct, frozen=True):
 
         A claim is not, but says what is so now, which is what was asked for.
         """
-        return self.is_claim or "Idempotency-Key" in self.headers
+        return self.is_claim or IDEMPOTENCY_KEY in self.headers
 
 
 def new_session() -> aiohttp.ClientSession:
@@ -69,18 +82,28 @@ def new_session() -> aiohttp.ClientSession:
         connector=aiohttp.TCPConnector(limit=0),
         cookie_jar=aiohttp.DummyCookieJar(),
         auto_decompress=False,
+        middlewares=(_write_once,),
     )
+
+
+async def _write_once(
+    request: aiohttp.ClientRequest, send: aiohttp.ClientHandlerType
+) -> aiohttp.ClientResponse:
+    """Let aiohttp not send a write again by itself when its connection breaks, as it would."""
+    try:
+        return await send(request)
+    except aiohttp.ClientConnectorError:
+        raise
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as e:
+        if request.method in ("GET", "HEAD"):
+            raise
+        raise aiohttp.ClientError(str(e) or type(e).__name__) from e
 
 
 async def attempt_at(
     http: aiohttp.ClientSession, endpoint: str, request: Request, left_s: float
 ) -> Answer | RaftcacheError:
-    """One request to one endpoint; what was never sent is refused, not unknown.
-
-    aiohttp itself sends a PUT or DELETE again when a connection that was kept breaks: that
-    nobody can be reached for the second one, or what it is refused for, says nothing about the
-    first.
-    """
+    """One request to one endpoint; what was never sent is refused, not unknown."""
     sent: list[bool] = []
     attempt_s = min(request.attempt_timeout_s + request.wait_s, left_s)
     if attempt_s <= 0:  # which aiohttp would take for no limit at all
@@ -97,8 +120,6 @@ async def attempt_at(
         return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
     except (aiohttp.ClientError, OSError) as e:
         return Unknown(broke_off(endpoint, e))
-    if len(sent) > 1 and request.is_write and not request.is_remembered and answer.status >= 400:
-        return Unknown(f"{endpoint} broke off, and then answered {answer.status}")
     return error_of(answer) or answer
 
 

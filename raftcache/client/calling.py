@@ -1,7 +1,8 @@
 """Calls to a cluster: any endpoint will do, and a call ends as committed, refused or unknown.
 
 A write carries an Idempotency-Key made here, so that an attempt whose outcome is unknown is simply
-made again, elsewhere: it is applied once. Only a deadline that passes leaves an Unknown behind.
+made again, elsewhere: it is applied once. Only a deadline that passes leaves an Unknown behind; or
+a single attempt, while the cluster can remember no more keys.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import aiohttp
 
 from raftcache.client.attempts import (
     ATTEMPT_TIMEOUT_S,
+    IDEMPOTENCY_KEY,
     OPERATION_TIMEOUT_S,
     Request,
     attempt_at,
@@ -34,6 +36,7 @@ from raftcache.errors import (
     QuotaExceeded,
     RaftcacheError,
     Refused,
+    TooManyKeys,
     Unknown,
 )
 from raftcache.ports import Dice
@@ -54,7 +57,12 @@ class _Place:
     """The endpoint that answered last: a client and those made of it by within share it."""
 
     index = 0
+    full_until_s = 0.0
+    """Until then the cluster is not asked whether it remembers idempotency keys again."""
 
+
+FULL_S: Final = 1.0
+"""A cluster that remembers as many idempotency keys as it may is given so long."""
 
 _CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
 """The state itself says so, and whatever attempts there were, it stays so."""
@@ -136,13 +144,21 @@ class Calling:
         headers: Mapping[str, str] | None = None,
         wait_s: float = 0.0,
     ) -> Answer:
-        """The answer of any endpoint to a write that is applied once."""
+        """The answer of any endpoint to a write that is applied once.
+
+        If the cluster cannot remember its key, which the caller has not chosen, it is sent without,
+        and then in one attempt.
+        """
         token = self._dice.token(16).hex() if idempotency_key is None else idempotency_key
-        all_headers = {**(headers or {}), "Idempotency-Key": token}
+        all_headers = {**(headers or {}), IDEMPOTENCY_KEY: token}
         for name, value in all_headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise BadRequest(f"{name} {value!a} is no printable ASCII")
-        return await self._call(Request(method, path_qs, body, all_headers, wait_s=wait_s))
+        is_ours = idempotency_key is None
+        request = Request(method, path_qs, body, all_headers, wait_s=wait_s, may_go_bare=is_ours)
+        if is_ours and asyncio.get_running_loop().time() < self._place.full_until_s:
+            request = request.bare(self._timeout_s)
+        return await self._call(request)
 
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
         """The answer of any endpoint to a GET."""
@@ -168,6 +184,10 @@ class Calling:
         while True:
             index = (first + attempt) % len(self.endpoints)
             got = await attempt_at(self._http, self.endpoints[index], request, deadline - now())
+            if isinstance(got, TooManyKeys) and request.may_go_bare and not maybe:
+                self._place.full_until_s = now() + FULL_S
+                request = request.bare(self._timeout_s)
+                continue
             attempt += 1
             if isinstance(got, Answer):
                 self._place.index = self._next_place(index, got)
@@ -180,7 +200,8 @@ class Calling:
                 raise got
             maybe = maybe or (request.is_write and not got.definite)
             pause_s = self._pause_s(attempt, got)
-            if isinstance(got, _NOT_REPEATED) or now() + pause_s >= deadline:
+            is_last = isinstance(got, _NOT_REPEATED) or (maybe and request.goes_once)
+            if is_last or now() + pause_s >= deadline:
                 raise _verdict(got, maybe, attempt)
             await asyncio.sleep(pause_s)
             if deadline - now() < ANSWER_S_MIN:  # the pause took longer than it should

@@ -26,6 +26,7 @@ from raftcache.errors import (
     RaftcacheError,
     Refused,
     TooLarge,
+    TooManyKeys,
     Unknown,
 )
 
@@ -154,7 +155,7 @@ class _WriteBody(Struct, frozen=True):
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
-_TITLED: Final = (Conflict, LeaseLost, LockHeld, LockLost, QuotaExceeded)
+_TITLED: Final = (Conflict, LeaseLost, LockHeld, LockLost, QuotaExceeded, TooManyKeys)
 _BY_TITLE: Final = {kind.title: kind for kind in _TITLED}
 
 

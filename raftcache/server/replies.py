@@ -38,6 +38,7 @@ from raftcache.errors import (
     QuotaExceeded,
     RaftcacheError,
     TooLarge,
+    TooManyKeys,
 )
 
 logger = logging.getLogger("raftcache.http")
@@ -67,7 +68,7 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.OVERFLOW: (409, "the integer would overflow"),
     Status.TOO_LARGE: (TooLarge.status, TooLarge.title),
     Status.MISUSED: (Misused.status, Misused.title),
-    Status.FULL: (Overloaded.status, Overloaded.title),
+    Status.FULL: (TooManyKeys.status, TooManyKeys.title),
     Status.INVALID: (BadRequest.status, BadRequest.title),
     Status.TOO_MANY_KEYS: (TooLarge.status, "too many keys"),
     Status.REPLY_TOO_LARGE: (TooLarge.status, "reply too large"),

@@ -9,6 +9,7 @@ from functools import partial
 from types import SimpleNamespace
 
 import pytest
+from aiohttp import web
 
 from raftcache.client import (
     NO_DEADLINE,
@@ -33,6 +34,7 @@ from raftcache.errors import (
     RaftcacheError,
     Refused,
     TooLarge,
+    TooManyKeys,
     Unknown,
 )
 from tests.support.fake_node import (
@@ -43,6 +45,7 @@ from tests.support.fake_node import (
     breaks_off,
     fake_cluster,
     hangs,
+    problem,
     says,
 )
 
@@ -443,6 +446,82 @@ def test_quotas_are_changed_once_however_often_it_is_tried() -> None:
         assert keys[0][0] == keys[1][0] != keys[1][1]
 
     run(scenario)
+
+
+class Full:
+    """A node of a cluster that can remember no more keys; `lost`: writes without get no answer."""
+
+    def __init__(self, *, lost: bool = False) -> None:
+        self.lost = lost
+
+    async def __call__(self, node: FakeNode, request: web.Request) -> web.StreamResponse:
+        if "Idempotency-Key" in request.headers:
+            return problem(429, "too many idempotency keys", definite=True)
+        if self.lost:
+            return await breaks_off(node, request)
+        return web.json_response({"revision": 1, "version": 1}, status=201)
+
+
+def keys_of(node: FakeNode) -> list[bool]:
+    return ["Idempotency-Key" in seen.headers for seen in node.seen]
+
+
+def test_what_the_cluster_cannot_remember_is_sent_without_a_key() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = Full()
+        for _ in range(2):
+            assert (await client.put(b"a", b"1")).status is Status.CREATED
+        assert keys_of(nodes[0]) == [True, False, False], "it is not asked again at once"
+        client._place.full_until_s = 0.0
+        nodes[0].always = None
+        assert (await client.put(b"a", b"1")).status is Status.CREATED
+        assert keys_of(nodes[0])[3:] == [True]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("call", ["put", "delete", "append"])
+def test_and_then_only_once(call: str) -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = Full(lost=True)
+        with pytest.raises(Unknown):
+            await getattr(client, call)(b"a", *([b"1"] if call != "delete" else []))
+        assert keys_of(nodes[0]) == [True, False]
+        assert nodes[1].seen == []
+
+    run(scenario)
+
+
+def test_what_was_refused_without_a_key_is_sent_again() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].moods = [Full(), NO_LEADER]
+        nodes[1].always = Full()
+        assert (await client.put(b"a", b"1")).status is Status.CREATED
+        assert [keys_of(node) for node in nodes[:2]] == [[True, False], [False]]
+
+    run(scenario)
+
+
+def test_a_key_of_the_callers_own_is_never_left_out() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        for node in nodes:
+            node.always = Full()
+        with pytest.raises(TooManyKeys):
+            await client.put(b"a", b"1", idempotency_key="mine")
+        assert all(all(keys_of(node)) for node in nodes)
+
+    run(scenario, timeout_s=0.3)
+
+
+def test_after_an_unknown_attempt_the_key_is_needed() -> None:
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        nodes[0].always = breaks_off
+        nodes[1].always = nodes[2].always = Full()
+        with pytest.raises(Unknown):
+            await client.put(b"a", b"1")
+        assert all(all(keys_of(node)) for node in nodes)
+
+    run(scenario, timeout_s=0.3)
 
 
 def test_overload_is_waited_out_as_told() -> None:
