@@ -124,6 +124,9 @@ class PubSub:
         """Numbers for /metrics; names without their prefix."""
         return {
             "subscriptions": self._count,
+            "subscribed_channels": len(self._names[Scope.CHANNEL]),
+            "subscribed_patterns": len(self._names[Scope.PATTERN]),
+            "subscribed_shard_channels": len(self._names[Scope.SHARD]),
             "pubsub_deliveries": self._delivered,
             "subscribers_cut_off": self._cut_off,
         }

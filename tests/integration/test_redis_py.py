@@ -472,6 +472,23 @@ def test_metrics_and_connections(cluster: Cluster) -> None:
             assert of_doors or described[name] == family.documentation
 
 
+def test_info_counts_what_is_listened_to(cluster: Cluster, protocol: int) -> None:
+    leader = cluster.leader()
+    with (
+        connected(cluster, leader, protocol) as client,
+        connected(cluster, leader, protocol) as other,
+        other.pubsub() as listener,
+    ):
+        listener.subscribe("info", "other")
+        listener.psubscribe("info*")
+        listener.ssubscribe("info")
+        for _ in range(4):
+            assert listener.get_message(timeout=PATIENCE_S) is not None
+        told = client.info("stats")
+        assert (told["pubsub_channels"], told["pubsub_patterns"]) == (2, 1)
+        assert told["pubsubshard_channels"] == 1
+
+
 def test_info(cluster: Cluster, protocol: int) -> None:
     leader = cluster.leader()
     with connected(cluster, leader, protocol) as client:

@@ -261,6 +261,9 @@ def test_a_loaded_image_cuts_everybody_off(bench: Bench) -> None:
     assert "snapshot" in listener.cut
     assert bench.hub.gauges() == {
         "subscriptions": 0,
+        "subscribed_channels": 0,
+        "subscribed_patterns": 0,
+        "subscribed_shard_channels": 0,
         "pubsub_deliveries": 0,
         "subscribers_cut_off": 1,
     }

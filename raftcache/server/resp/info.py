@@ -151,6 +151,9 @@ class InfoCalls:
             "total_net_input_bytes": since("received_size_bytes"),
             "total_net_output_bytes": since("sent_size_bytes"),
             "rejected_connections": since("connections_refused"),
+            "pubsub_channels": int(listening.get("subscribed_channels", 0)),
+            "pubsub_patterns": int(listening.get("subscribed_patterns", 0)),
+            "pubsubshard_channels": int(listening.get("subscribed_shard_channels", 0)),
             "pubsub_subscriptions": int(listening.get("subscriptions", 0)),
             "tracking_total_keys": int(listening.get("tracked_keys", 0)),
         }
