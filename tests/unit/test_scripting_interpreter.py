@@ -159,7 +159,7 @@ def test_what_is_made_of_little_is_bounded(run: Run, source: str, why: str) -> N
         "t",
         "{map = {[t] = t}}",
         "{{{ok = s}, {ok = s}, {ok = s}}, {{err = s}, {err = s}, {big_number = s}, "
-        "{verbatim_string = {string = s}}, {verbatim_string = {string = s}}, s}}",
+        "{verbatim_string = {string = s, format = 'txt'}}, {big_number = s}, s}}",
     ],
 )
 def test_one_string_in_many_places_is_copied_as_often_as_there_is_room(run: Run, what: str) -> None:
@@ -412,6 +412,11 @@ def test_what_a_script_is_given(run: Run, answer: Value, old: bytes, new: bytes)
         ("return {set = {a = true}}", Members([b"a"])),
         ("return {verbatim_string = {string = 'x', format = 'txt'}}", Verbatim(b"x")),
         ("return {big_number = '12345678901234567890'}", b"12345678901234567890"),
+        ("return {1, verbatim_string = {string = 'x'}}", [1]),
+        ("return {verbatim_string = {string = 1, format = 'txt'}}", []),
+        ("return {1, verbatim_string = 'x'}", [1]),
+        ("return {map = {a = 1}, verbatim_string = {string = 'x', format = 'txt'}}", Verbatim(b"x")),
+        ("return {set = {a = true}, big_number = '1'}", b"1"),
         ("return redis.call", None),
         ("return 2^63", -(1 << 63)),
         ("return setmetatable({1}, {__index = function() return 1 end})", [1]),

@@ -353,7 +353,7 @@ def test_limits(source: str, why: str) -> None:
     ("source", "answer"),
     [
         ("redis.setresp(3) return {map = {[{1}] = 2}}", NO_NAMES),
-        ("return {verbatim_string = {}}", None),
+        ("return {verbatim_string = {}}", []),
     ],
 )
 def test_what_no_protocol_has_is_answered_all_the_same(source: str, answer: Value) -> None:

@@ -306,7 +306,8 @@ local function clear_views()
   end
 end
 
-local kinds = {"err", "ok", "double", "map", "set", "big_number", "verbatim_string"}
+-- In the order in which Redis looks for them.
+local kinds = {"err", "ok", "double", "big_number", "verbatim_string", "map", "set"}
 local elements_left, bytes_left = 0, 0
 
 local plain
@@ -332,9 +333,12 @@ local function plain_table(value, depth)
         if kind == "map" then made[#made + 1] = plain(each, depth) end
       end
       return made
-    elseif kind == "verbatim_string" and type(content) == "table" then
-      return {[0] = kind, counted(rawget(content, "string"))}
-    elseif type(content) == "string" and kind ~= "map" and kind ~= "set" and kind ~= "double"
+    elseif type(content) == "table" and kind == "verbatim_string" then
+      local text = rawget(content, "string")
+      if type(text) == "string" and type(rawget(content, "format")) == "string" then
+        return {[0] = kind, counted(text)}
+      end
+    elseif type(content) == "string" and (kind == "err" or kind == "ok" or kind == "big_number")
         or type(content) == "number" and kind == "double" then
       return {[0] = kind, counted(content)}
     end

@@ -105,7 +105,7 @@ def from_lua(value: Lua, protocol: int) -> Value:
         case b"double":
             return float(parts[0])
         case b"verbatim_string":
-            return Verbatim(parts[0]) if parts and type(parts[0]) is bytes else None
+            return Verbatim(parts[0])
         case b"big_number":
             return parts[0]
     values = [from_lua(each, protocol) for each in parts]
