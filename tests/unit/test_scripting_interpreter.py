@@ -24,6 +24,7 @@ from raftcache.service.scripting.interpreter import (
     REPLY_ELEMENTS_MAX,
     TOO_LONG,
     TOO_MANY,
+    TOO_MANY_REPEATS,
     Interpreter,
 )
 from raftcache.service.scripting.library import (
@@ -99,6 +100,50 @@ def test_a_script_without_an_end(run: Run, source: str) -> None:
     assert run(source) == TOO_LONG
     assert run("return 1") == 1
     assert not run.interpreter.is_spent
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "string.find(long, many)",
+        "string.match(long, many)",
+        "string.gsub(long, many, '')",
+        "string.gmatch(long, many)",
+        "long:find(many)",
+        "('x').match(long, many)",
+        "coroutine.wrap(function() return long:match(many) end)()",
+    ],
+)
+def test_a_pattern_that_would_take_more_stack_than_there_is(run: Run, source: str) -> None:
+    """For each item that may be repeated Lua's matcher calls itself: it ended the process."""
+    for item in ("a?", "a*", "a+", "a-"):
+        many = f"local long, many = ('a'):rep(200000), ('{item}'):rep(200000) "
+        refused = run(f"{many} return ({source})")
+        assert isinstance(refused, Failure)
+        assert refused.text.startswith(TOO_MANY_REPEATS.text)
+    assert run("local s = ('a?'):rep(2000) return {s:find(s, 1, true)}") == [1, 4000]
+    assert run("return {('a'):rep(999):find(('a?'):rep(999))}") == [1, 999]
+
+
+@pytest.mark.parametrize(
+    ("source", "why"),
+    [
+        ("string.find()", "bad argument #1 to 'find' (string expected, got no value)"),
+        ("string.match('a', {})", "bad argument #2 to 'match' (string expected, got table)"),
+        ("string.match('a', '(')", "unfinished capture"),
+        ("string.gsub('a', '%', '')", "malformed pattern (ends with '%')"),
+        ("string.gsub('a', '.', '%2')", "invalid capture index"),
+        ("string.gsub('a', '.', function() error('mine') end)", "mine"),
+    ],
+)
+def test_what_is_wrong_with_a_pattern_is_said_of_who_gave_it(
+    run: Run, source: str, why: str
+) -> None:
+    wrong = run(f"\nlocal found = {source} return found")
+    assert isinstance(wrong, Failure)
+    assert wrong.text.startswith(f"ERR user_script:2: {why} script: ")
+    raised = run("return {pcall(string.gsub, 'a', '.', function() error({err = 'E mine'}) end)}")
+    assert raised == [None, b"E mine"]
 
 
 def test_a_script_whose_steps_take_long(run: Run) -> None:

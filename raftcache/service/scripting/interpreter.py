@@ -59,6 +59,10 @@ _STEPS_PER_LOOK: Final = 1_000
 
 LOOKS_MAX: Final = STEPS_MAX // _STEPS_PER_LOOK
 
+PATTERN_REPEATS_MAX: Final = 1_000
+"""Items of a pattern that may be repeated: for each the matcher calls itself, and a stack of 8 MiB
+is full after some 50,000."""
+
 REPLY_ELEMENTS_MAX: Final = 100_000
 """Values that a script may answer with, tables among them."""
 
@@ -75,6 +79,9 @@ TOO_LONG: Final = Failure(
     f"ERR a script takes at most {STEPS_MAX} steps, and {TIME_S_MAX:g} s: nothing of it was done"
 )
 TOO_MANY: Final = Failure(f"ERR a script answers with at most {REPLY_ELEMENTS_MAX} values")
+TOO_MANY_REPEATS: Final = Failure(
+    f"ERR a pattern has at most {PATTERN_REPEATS_MAX} items that may be repeated"
+)
 NO_MEMORY: Final = Failure(
     f"ERR a script may hold {MEMORY_SIZE_BYTES_MAX} bytes: nothing of it was done"
 )
@@ -141,6 +148,8 @@ class Interpreter:
             b"too_many": as_bytes(TOO_MANY.text),
             b"given_size_bytes_max": GIVEN_SIZE_BYTES_MAX,
             b"too_large": GIVEN_TOO_LARGE,
+            b"repeats_max": PATTERN_REPEATS_MAX,
+            b"too_many_repeats": as_bytes(TOO_MANY_REPEATS.text),
             b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,
             b"answer_too_large": ANSWER_TOO_LARGE,
         }

@@ -206,7 +206,39 @@ local function without(content, ...)
   return rest
 end
 
+-- Lua's matcher calls itself for each item of a pattern that may be repeated, and nothing bounds how
+-- often: many thousands of them would end the process.
+local find, gsub = string.find, string.gsub
+
+local function check_pattern(name, _, pattern, _, is_plain)
+  if type(pattern) ~= "string" or #pattern <= host.repeats_max then return end
+  if name == "find" and is_plain then return end
+  local _, repeats = gsub(pattern, "[*+?-]", "")
+  if repeats > host.repeats_max then error({err = host.too_many_repeats}, 0) end
+end
+
+local own_errors = {
+  "^malformed pattern", "^unfinished capture$", "^invalid capture index$", "^invalid pattern capture$",
+  "^missing '%[' after", "^too many captures$", "^invalid replacement value", "^string slice too long$",
+}
+
+-- What the matcher raises comes from where it was called; what a script's function does, as it is.
+local function matched(name, ok, problem, ...)
+  if ok then return problem, ... end
+  if type(problem) ~= "string" then error(problem, 0) end
+  local told, is_argument = gsub(problem, "^(bad argument #%d+ to )'%?'", "%1'" .. name .. "'")
+  for _, own in ipairs(own_errors) do is_argument = find(problem, own) and 1 or is_argument end
+  error(told, is_argument == 1 and 3 or 0)
+end
+
 local strings = without(string, "dump")
+for _, name in ipairs({"find", "match", "gmatch", "gfind", "gsub"}) do
+  local called = strings[name]
+  strings[name] = called and function(...)
+    check_pattern(name, ...)
+    return matched(name, pcall(called, ...))
+  end
+end
 getmetatable("").__index = strings
 getmetatable("").__metatable = false
 
