@@ -202,8 +202,8 @@ class Node:
         collector.start()
         self._undo.callback(collector.stop)
         config = self._config
-        addresses = {"http": config.http, "resp": config.resp, "raft": config.raft}
-        addresses = {name: address for name, address in addresses.items() if address is not None}
+        doors = {"http": config.http, "resp": config.resp, "raft": config.raft}
+        addresses = {door: str(address) for door, address in doors.items() if address is not None}
         cluster = {"cluster": core.identity.cluster_id}
         logger.info("serving", extra={"node": config.name, **addresses, **cluster})
 

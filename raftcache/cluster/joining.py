@@ -47,7 +47,7 @@ async def join(url: str, myself: Member) -> tuple[str, Configuration]:
     Asking again with the same id changes nothing. Tries for TIMEOUT_S while there is no leader or
     another change is in progress. Raises BadConfig with the reason when it is refused for good.
     """
-    said = "no answer"
+    said, logged = "no answer", ""
     target = f"{url.rstrip('/')}/v1/cluster/members"
     timeout = aiohttp.ClientTimeout(ANSWER_TIMEOUT_S)
     try:
@@ -63,7 +63,9 @@ async def join(url: str, myself: Member) -> tuple[str, Configuration]:
                     said = answer.decode(errors="replace")
                     if status not in (Conflict.status, 429, 500, 503):
                         raise BadConfig(f"{url} refused to let {myself.name} join: {said}")
-                logger.info("waiting to join", extra={"at": url, "said": said})
+                if said != logged:  # not the same again for a minute, twice a second
+                    logger.info("waiting to join", extra={"at": url, "said": said})
+                logged = said
                 await asyncio.sleep(RETRY_S)
     except TimeoutError:
         raise BadConfig(

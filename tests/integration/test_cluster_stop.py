@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from raftcache.cli.local import HOST
 from tests.support.cluster import Cluster, running, until
 
 pytestmark = pytest.mark.cluster
@@ -52,7 +53,8 @@ def test_a_leader_that_is_asked_to_stop_hands_over_and_answers_everyone(cluster:
         assert cluster.read(successor, f"last:{i}") == "x"
 
     logged = cluster.logged(leader)
-    assert "serving" in [event["event"] for event in logged]
+    (serving,) = [event for event in logged if event["event"] == "serving"]
+    assert serving["http"] == f"{HOST}:{cluster.nodes[leader].http_port}"
     assert logged[-1]["event"] == "stopped"
     assert all({"time", "level", "logger", "event"} <= event.keys() for event in logged)
     assert not [event for event in logged if event["level"] in ("error", "critical")]

@@ -437,3 +437,12 @@ def test_as_many_places_may_be_said_as_a_cluster_has_members() -> None:
     peers = ",".join(f"n{i}=127.0.0.1:{i}" for i in range(1, 16))
     assert len(load({"peers": peers}).peers) == 15
     assert "names n1 twice" in refusal({"peers": "n1=a:1,n1=a:2"})
+
+
+def test_the_file_that_operations_shows_is_understood() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "OPERATIONS.md").read_text()
+    _, begin, rest = page.partition('    name = "n1"\n')
+    lines = (begin + rest.partition("\n\nand a unit")[0]).splitlines()
+    shown = config.load({"config": "f"}, {}, lambda path: "\n".join(lines).replace("\n    ", "\n"))
+    assert (shown.name, len(shown.members), shown.log_format) == ("n1", 3, "json")
+    assert shown.limits.memory_size_bytes_max == 2 << 30
