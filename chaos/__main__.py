@@ -23,7 +23,7 @@ from chaos.controls import CONTROLS
 from chaos.faults import FAULTS
 from chaos.history import History
 from chaos.networks import NETWORKS, NetworkName
-from chaos.run import CALM_S, Plan, Show, judge, run
+from chaos.run import CALM_S, CLIENTS, Plan, Show, judge, run
 from chaos.waiting import Trouble, until_signal
 from chaos.workloads import WORKLOADS
 from raftcache.client import endpoints_from
@@ -69,7 +69,11 @@ class Names(click.ParamType[tuple[str, ...]]):
 @click.option("--report", "folder", type=click.Path(file_okay=False, path_type=Path))
 @click.option("--seed", type=int, help="Of the faults and the load; printed in any case.")
 @click.option("--nodes", type=click.IntRange(1, 9), default=3, show_default=True)
-@click.option("--clients", type=click.IntRange(1, 1000), default=12, show_default=True)
+@click.option(
+    "--clients",
+    type=click.IntRange(1, 1000),
+    help="One for each workload at least; 12, or so many.",
+)
 @click.option("--rate", type=click.FloatRange(1), default=300, help="Operations a second.")
 @click.option("--endpoints", help="A running cluster, without faults; otherwise one is started.")
 @click.option("--network", type=click.Choice(NETWORKS), default="auto", show_default=True)
@@ -83,7 +87,7 @@ def main(
     folder: Path | None,
     seed: int | None,
     nodes: int,
-    clients: int,
+    clients: int | None,
     rate: float,
     endpoints: str | None,
     network: NetworkName,
@@ -103,13 +107,15 @@ def main(
         workloads=workloads,
         faults=faults,
         nodes=nodes,
-        clients=clients,
+        clients=clients or max(CLIENTS, len(workloads)),
         rate=rate,
         endpoints=tuple(endpoints_from(endpoints, {})) if endpoints else None,
         network=network,
     )
     if control is not None:
         plan = CONTROLS[control].apply(plan)
+    if plan.clients < len(plan.workloads):
+        raise click.UsageError(f"{len(plan.workloads)} workloads need as many --clients at least")
     if plan.endpoints is not None and plan.faults:
         raise click.UsageError("faults need a cluster of its own: say --faults none")
     sys.exit(_run(plan, folder))

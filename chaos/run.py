@@ -30,9 +30,14 @@ CALM_S: Final = 2.0
 PROGRESS_S: Final = 0.5
 
 
+CLIENTS: Final = 12
+"""Unless somebody says how many."""
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """What to do.
 
+    clients: they take the workloads in turns, so those must not be more.
     rate: operations a second that all clients together try to do.
     endpoints: a cluster that runs already; None to start one.
     network: of the nodes, see networks.choose.
@@ -45,7 +50,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     workloads: tuple[str, ...]
     faults: tuple[str, ...] = ()
     nodes: int = 3
-    clients: int = 12
+    clients: int = CLIENTS
     rate: float = 300.0
     endpoints: tuple[str, ...] | None = None
     network: NetworkName = "auto"

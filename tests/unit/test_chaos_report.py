@@ -106,6 +106,7 @@ def test_a_saved_history_can_be_judged_again(tmp_path: Path) -> None:
         (["--workload", "nonsense"], "'nonsense' is none of register"),
         (["--faults", "kill,none"], "'none' is none of kill"),
         (["--endpoints", "http://127.0.0.1:1"], "faults need a cluster of its own"),
+        (["--workload", "set,ttl", "--clients", "1"], "2 workloads need as many --clients"),
     ],
 )
 def test_what_cannot_be_done_is_said(options: list[str], message: str) -> None:
