@@ -126,8 +126,41 @@ def test_a_pattern_that_would_take_more_stack_than_there_is(run: Run, source: st
 
 
 @pytest.mark.parametrize(
+    ("places", "found"),
+    [
+        ("-2^31, 0", None),
+        ("2^31", None),
+        ("1, 2^31", None),
+        ("-1, 2^31 - 2", None),
+        ("1, 8000", None),
+        ("0/0", []),
+        ("1, 0/0", []),
+        ("3, 2", []),
+        ("2", [2, 3]),
+        ("'2', 3.0", [2, 3]),
+        ("0, 4", [0, 1, 2, 3, 0]),
+    ],
+)
+def test_places_that_are_no_integers_of_c_are_unpacked(
+    run: Run, places: str, found: list[Value] | None
+) -> None:
+    """With them the process ended."""
+    source = f"local function all(...) local r = {{}} for i = 1, select('#', ...) do r[i] = \
+        (select(i, ...)) or 0 end return r end return all(unpack({{1, 2, 3}}, {places}))"
+    unpacked = run(source)
+    if found is None:
+        assert isinstance(unpacked, Failure)
+        assert "too many results to unpack" in unpacked.text
+    else:
+        assert unpacked == found
+
+
+@pytest.mark.parametrize(
     ("source", "why"),
     [
+        ("unpack()", "bad argument #1 to 'unpack' (table expected, got no value)"),
+        ("unpack({}, {})", "bad argument #2 to 'unpack' (number expected, got table)"),
+        ("unpack({}, -2^31, 0)", "too many results to unpack"),
         ("string.find()", "bad argument #1 to 'find' (string expected, got no value)"),
         ("string.match('a', {})", "bad argument #2 to 'match' (string expected, got table)"),
         ("string.match('a', '(')", "unfinished capture"),
@@ -136,7 +169,7 @@ def test_a_pattern_that_would_take_more_stack_than_there_is(run: Run, source: st
         ("string.gsub('a', '.', function() error('mine') end)", "mine"),
     ],
 )
-def test_what_is_wrong_with_a_pattern_is_said_of_who_gave_it(
+def test_what_is_wrong_with_an_argument_is_said_of_who_gave_it(
     run: Run, source: str, why: str
 ) -> None:
     wrong = run(f"\nlocal found = {source} return found")

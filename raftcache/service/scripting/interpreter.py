@@ -27,7 +27,7 @@ from raftcache.service.scripting.answers import (
 )
 from raftcache.service.scripting.bits import BIT
 from raftcache.service.scripting.cjson import decode_json, encode_json
-from raftcache.service.scripting.cmsgpack import pack, unpack
+from raftcache.service.scripting.cmsgpack import RESULTS_MAX, pack, unpack
 from raftcache.service.scripting.tables import from_lua, to_lua
 
 Chunk: TypeAlias = Any
@@ -148,6 +148,7 @@ class Interpreter:
             b"too_many": as_bytes(TOO_MANY.text),
             b"given_size_bytes_max": GIVEN_SIZE_BYTES_MAX,
             b"too_large": GIVEN_TOO_LARGE,
+            b"results_max": RESULTS_MAX,
             b"repeats_max": PATTERN_REPEATS_MAX,
             b"too_many_repeats": as_bytes(TOO_MANY_REPEATS.text),
             b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,

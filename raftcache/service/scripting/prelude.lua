@@ -220,9 +220,10 @@ end
 local own_errors = {
   "^malformed pattern", "^unfinished capture$", "^invalid capture index$", "^invalid pattern capture$",
   "^missing '%[' after", "^too many captures$", "^invalid replacement value", "^string slice too long$",
+  "^too many results to unpack$",
 }
 
--- What the matcher raises comes from where it was called; what a script's function does, as it is.
+-- What Lua's function raises comes from where it was called; what a script's function does, as it is.
 local function matched(name, ok, problem, ...)
   if ok then return problem, ... end
   if type(problem) ~= "string" then error(problem, 0) end
@@ -255,6 +256,17 @@ local world = {
   redis = view(redis), cjson = view(cjson), cmsgpack = view(cmsgpack), bit = view(bit),
   struct = view(struct), coroutine = view(coroutines),
 }
+
+-- Lua takes its places for C's integers, and counts them in these: behind 2^31 the process ended.
+function world.unpack(...)
+  local list, first, last = ...
+  local from, to = tonumber(first or 1), tonumber(last or type(list) == "table" and #list or 0)
+  if type(list) == "table" and from and to then
+    if from >= 2^31 or to - from >= host.results_max then error("too many results to unpack", 2) end
+    if not (from <= to) then return end
+  end
+  return matched("unpack", pcall(unpack, ...))
+end
 
 -- As Redis has it: of an error that a command has answered, its text.
 function world.pcall(...)
