@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
@@ -39,6 +40,12 @@ REBUILD: Final = (
     " raftcache rebuild --data-dir DIR --from URL-OF-ANOTHER-NODE"
 )
 """What an operator can do about a replica that differs from the others."""
+
+_FILES: Final = {
+    WAL_FOLDER: re.compile(r"[0-9]{16}\.seg|new\.tmp"),
+    SNAPSHOTS_FOLDER: re.compile(r"[0-9]{16}-[0-9]{16}\.snap|(own|received)\.tmp"),
+}
+"""What a node has in its folders."""
 
 _META: Final = "meta"
 _FENCED: Final = "fenced"
@@ -89,11 +96,19 @@ def cluster_id_of(members: Mapping[str, object], origin: str = "") -> str:
 def read_identity(disk: Disk) -> Identity | None:
     """Whose directory this is, or None if it is fresh; changes nothing.
 
-    Raises Corrupt if it is damaged or incomplete, BadConfig if a newer raftcache wrote it.
+    Raises Corrupt if it is damaged or incomplete, BadConfig if a newer raftcache wrote it, or
+    another program did.
     """
     if not disk.exists(_META):
-        for folder in (WAL_FOLDER, SNAPSHOTS_FOLDER):
-            if disk.names(folder):
+        for folder, ours in _FILES.items():
+            names = disk.names(folder)
+            for name in names:  # others have folders of these names, and are told to remove nothing
+                if not ours.fullmatch(name):
+                    raise BadConfig(
+                        f"the data directory holds {folder}/{name}, which is no file of raftcache:"
+                        " is it another program's?"
+                    )
+            if names:
                 raise Corrupt(_META, 0, f"missing, though {folder}/ has files; {REJOIN}")
         return None
     return _read(disk)

@@ -115,7 +115,7 @@ def test_every_shortened_meta_is_found(disk: MemoryDisk) -> None:
             read_identity(disk)
 
 
-@pytest.mark.parametrize("path", ["wal/0000000000000001.seg", "snapshots/1-1.snap"])
+@pytest.mark.parametrize("path", ["wal/0000000000000001.seg", f"snapshots/{1:016}-{1:016}.snap"])
 def test_data_without_meta_is_no_fresh_directory(path: str) -> None:
     disk = MemoryDisk()
     disk.put(path, b"")
@@ -145,6 +145,19 @@ def test_other_members_are_another_cluster(change: Callable[[dict[str, str]], ob
     before = cluster_id_of(members)
     change(members)
     assert cluster_id_of(members) != before
+
+
+@pytest.mark.parametrize("path", ["wal/00000001", "snapshots/20261127T1700", "wal/checkpoint.5"])
+def test_the_folders_of_another_program_are_not_taken_for_damage(path: str) -> None:
+    """Prometheus has these two as well; what to do about damage is to remove everything."""
+    disk = MemoryDisk()
+    disk.put(path, b"theirs")
+    before = disk.read(path)
+    with pytest.raises(BadConfig, match=f"holds {path}, which is no file of raftcache"):
+        open_data_dir(disk, "n1", CLUSTER, "id1")
+    with pytest.raises(BadConfig, match="another program"):
+        read_identity(disk)
+    assert disk.read(path) == before
 
 
 def test_meta_on_the_real_disk(tmp_path: Path) -> None:
