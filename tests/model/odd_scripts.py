@@ -36,10 +36,28 @@ _BELOW: Final = {
     "coroutine": "create resume running status wrap yield",
     "redis": "call pcall sha1hex error_reply status_reply log setresp",
 }
-_ALONE: Final = """
-assert collectgarbage error getmetatable ipairs load loadstring next pairs pcall rawequal rawget
-rawset select setmetatable tonumber tostring type unpack xpcall
-""".split()
+_ALONE: Final = [
+    "assert",
+    "collectgarbage",
+    "error",
+    "getmetatable",
+    "ipairs",
+    "load",
+    "loadstring",
+    "next",
+    "pairs",
+    "pcall",
+    "rawequal",
+    "rawget",
+    "rawset",
+    "select",
+    "setmetatable",
+    "tonumber",
+    "tostring",
+    "type",
+    "unpack",
+    "xpcall",
+]
 FUNCTIONS: Final = (
     *_ALONE,
     *(f"{place}.{name}" for place, names in _BELOW.items() for name in names.split()),
@@ -114,8 +132,8 @@ for place = 1, 50 do many[place] = place end
 own[1], own.x = own, many
 local function yes() return true end
 local meta = setmetatable({}, {
-  __index = function(_, name) return name end, __newindex = yes, __call = yes, __lt = yes, __le = yes,
-  __eq = yes, __len = function() return 5 end, __concat = function() return 'c' end,
+  __index = function(_, name) return name end, __newindex = yes, __call = yes, __lt = yes,
+  __le = yes, __eq = yes, __len = function() return 5 end, __concat = function() return 'c' end,
   __tostring = function() return 'm' end,
 })
 local routine = coroutine.create(function(...) while true do coroutine.yield(...) end end)
