@@ -99,9 +99,25 @@ class Held(ABC):
         now, ttl_s = asyncio.get_running_loop().time, self.ttl_ms / 1000
         self._until_s = asked_s + ttl_s
         if self._until_s - now() < ttl_s - ttl_s / RENEWALS:  # it waited, or so did the answer
+            await self._make_sure()
+
+    async def _make_sure(self) -> None:
+        """Keep it alive, or give it back."""
+        try:
             await self._prolong()
-            if now() >= self._until_s:
-                raise self._lost()
+            if asyncio.get_running_loop().time() < self._until_s:
+                return
+        except (LeaseLost, LockLost):
+            raise
+        except BaseException:
+            await self._give_back()
+            raise
+        await self._give_back()
+        raise self._lost()
+
+    async def _give_back(self) -> None:
+        with contextlib.suppress(RaftcacheError):  # then it runs out
+            await self._end()
 
     async def _prolong(self) -> None:
         sent_s = asyncio.get_running_loop().time()

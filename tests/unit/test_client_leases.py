@@ -14,11 +14,12 @@ from raftcache.errors import (
     LeaseLost,
     LockHeld,
     LockLost,
+    NotLeader,
     Overloaded,
     RaftcacheError,
     Unknown,
 )
-from tests.support.fake_node import FakeNode, breaks_off, fake_cluster, hangs, says
+from tests.support.fake_node import FakeNode, Mood, breaks_off, fake_cluster, hangs, says
 
 Call = Callable[[RaftcacheClient], Awaitable[object]]
 
@@ -222,6 +223,29 @@ def test_no_block_begins_with_a_hold_that_may_be_over_already(wait_ms: int) -> N
             assert held.token == 7
             nodes[0].always = says(200, "", token=7, ttl_ms=150)
         assert "keepalive" in str(nodes[0].seen[-2].rel_url)
+
+    run(test)
+
+
+@pytest.mark.parametrize("mood", [hangs, says(503, "no leader", definite=True)])
+def test_what_could_not_be_kept_alive_before_the_block_is_given_back(mood: Mood) -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        async def grants_late(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            await asyncio.sleep(0.2)
+            return web.json_response({"token": 7, "ttl_ms": 500})
+
+        async def releases(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            if request.method == "DELETE":
+                return web.json_response({"released": 1, "revision": 8})
+            return await mood(node, request)
+
+        nodes[0].moods = [grants_late]
+        nodes[0].always = nodes[1].always = releases
+        with pytest.raises((TimeoutError, NotLeader)):
+            async with asyncio.timeout(0.4), client.within(0.3).lock(b"l", 500):
+                raise AssertionError("the block has begun")
+        given_back = [seen for node in nodes for seen in node.seen if seen.method == "DELETE"]
+        assert [seen.query_string for seen in given_back] == ["token=7"]
 
     run(test)
 
