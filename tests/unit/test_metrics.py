@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from prometheus_client.parser import text_string_to_metric_families
 
 from raftcache.metrics import PREFIX, HttpCounters, Metrics, RespCounters
@@ -94,3 +97,18 @@ def test_a_redis_client_that_begins_to_count_anew_does_so_for_itself() -> None:
     resp.calls += 2
     assert (resp.since_reset("calls"), resp.since_reset("connections_accepted")) == (2, 0)
     assert samples(metrics.page())["raftcache_resp_calls_total", ()] == 7
+
+
+def test_what_the_pages_tell_operators_to_watch_is_there() -> None:
+    numbers = dict.fromkeys((*COUNTERS, *GAUGES), 0.0)
+    http = HttpCounters()
+    http.answers["GET", 200] += 1
+    shown = {name for name, _ in samples(Metrics(http, lambda: numbers, RespCounters()).page())}
+    docs = Path(__file__).parents[2] / "docs"
+    said = {
+        name
+        for page in ("OPERATIONS.md", "REDIS.md")
+        for name in re.findall(r"raftcache_[a-z_]+", (docs / page).read_text())
+    }
+    assert len(said) > 20
+    assert said <= shown, said - shown
