@@ -135,6 +135,8 @@ def _check_body(headers: Headers, body: bytes, value_size_bytes_max: int) -> Non
         raise UnsupportedEncoding(
             f"Content-Encoding {shown(encoding)} would not be kept with the value"
         )
+    if hdrs.CONTENT_RANGE in headers:  # RFC 9110, 14.5: a part would be taken for the whole
+        raise BadRequest("Content-Range: a value is written as a whole")
     transfer = headers.get(hdrs.TRANSFER_ENCODING, "chunked")
     if transfer.lower() != "chunked":
         raise BadRequest(f"Transfer-Encoding {shown(transfer)}: only chunked is undone here")
@@ -218,6 +220,13 @@ def _only(headers: Headers) -> int:
     if tag is None or int(tag[1]) > INTEGER_MAX:
         raise BadRequest(f'If-Match {shown(match)} is neither * nor one strong ETag like "17"')
     return int(tag[1])
+
+
+def check_unconditional(headers: Headers) -> None:
+    """BadRequest where a condition would be ignored, and more be done than was asked for."""
+    for name in (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH):
+        if name in headers:
+            raise BadRequest(f"{name} goes with a single key only; a transaction has compares")
 
 
 def read_once(method: str, target: str, headers: Headers, body: bytes) -> Once | None:

@@ -23,7 +23,7 @@ from raftcache.command.words import DeleteRange
 from raftcache.errors import BadRequest
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import item_json, parse_range, parse_range_to_delete
-from raftcache.server.kv_request import read_once, want_of
+from raftcache.server.kv_request import check_unconditional, read_once, want_of
 from raftcache.server.query import shown, text_of
 from raftcache.server.replies import reply_problem
 from raftcache.server.routes import (
@@ -241,6 +241,7 @@ class RangeRoutes:
         start, end = parse_range_to_delete(
             *(raw.get(name) for name in _RANGE), everything=_flag(raw, "all")
         )
+        check_unconditional(request.headers)
         body = await request.read()
         if body:
             raise BadRequest("DELETE takes no body")

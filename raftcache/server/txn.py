@@ -22,7 +22,7 @@ from raftcache.command.words import (
 )
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import item_json, quota_of
-from raftcache.server.kv_request import read_once
+from raftcache.server.kv_request import check_unconditional, read_once
 from raftcache.server.replies import REASONS, Answer, reply_problem
 from raftcache.server.routes import (
     Body,
@@ -170,6 +170,7 @@ class TxnRoutes:
     async def post(self, request: web.Request) -> web.Response:
         """Do it, and word what came of it."""
         TXN.query(request)
+        check_unconditional(request.headers)
         body = await request.read()
         once = read_once("POST", target_of(request), request.headers, body)
         txn = read_txn(body, once, self._value_size_bytes_max)

@@ -169,6 +169,8 @@ BAD_REQUESTS = [
     ("PUT", "a", b"", {"Content-Type": "x" * 256}, 400, "at most 255"),
     ("PUT", "a", b"", {"Content-Type": "t\u00e9xt"}, 400, "printable ASCII"),
     ("PUT", "a", b"v", {"Content-Encoding": "gzip"}, 415, "'gzip'"),
+    ("PUT", "a", b"v", {"Content-Range": "bytes 0-0/3"}, 400, "written as a whole"),
+    ("POST", "a?op=append", b"v", {"Content-Range": "bytes 3-3/4"}, 400, "Content-Range"),
     ("PUT", "a", b"v", {"Transfer-Encoding": "gzip, chunked"}, 400, "only chunked"),
     ("GET", "a", b"", {"If-Match": '"1"'}, 400, "writes only"),
     ("PUT", "a", b"v" * 101, {}, 413, "at most 100 bytes"),

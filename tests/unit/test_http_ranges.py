@@ -452,6 +452,21 @@ def test_commands_over_ranges_take_turns(monkeypatch: pytest.MonkeyPatch) -> Non
     play(test, b"a", b"b", b"c")
 
 
+@pytest.mark.parametrize("header", ["If-Match", "If-None-Match"])
+def test_no_condition_is_ignored(header: str) -> None:
+    """Else more would go than was asked for (RFC 9110, 13.1)."""
+
+    async def test(served: Served) -> None:
+        gone = await delete(served, "prefix=a", **{header: '"1"'})
+        done = await served.ask("POST", "/v1/txn", b"{}", {header: "*"})
+        for answer in (gone, done):
+            assert (answer.status, answer.json["definite"]) == (400, True)
+            assert answer.json["detail"].startswith(f"{header} goes with a single key only")
+        assert await keys(served) == ["a"]
+
+    play(test, b"a")
+
+
 def test_other_methods_are_refused() -> None:
     async def test(served: Served) -> None:
         for method in ("PUT", "POST"):
