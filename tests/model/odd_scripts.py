@@ -115,6 +115,10 @@ function() return 1 end
 function(...) return ... end
 function() error('x') end
 function(a) return tostring(a) end
+function(a) return redis.call(a, 1) end
+function(...) return coroutine.yield(...) end
+coroutine.wrap(function(...) return string.gsub(..., '.', coroutine.yield) end)
+coroutine.create(function() return pcall(redis.pcall, 'GET', 'k') end)
 redis
 string
 cjson.null

@@ -22,5 +22,5 @@ def test_odd_scripts_end_no_process(seed: int) -> None:
 
 def test_a_process_that_ends_is_noticed() -> None:
     """Where a pattern has no limit, they find that the matcher of Lua calls itself."""
-    odd = ended("--seed", "1", "--scripts", "1000", "--control")
+    odd = ended("--seed", "4", "--scripts", "2000", "--control")
     assert odd.returncode < 0, "it was ended by a signal"
