@@ -61,7 +61,7 @@ class Tracker:
     def __init__(self, sink: Sink, prefixes: tuple[bytes, ...] | None) -> None:
         self.sink, self.prefixes = sink, prefixes
         self.keys: set[bytes] = set()
-        self.reading: frozenset[bytes] = frozenset()
+        self.reading: set[bytes] = set()
         """Keys of the reads that are under way."""
         self.late: dict[bytes, None] = {}
         """Those of them that have changed meanwhile."""
@@ -150,14 +150,15 @@ class Tracking:
             del self._tracked[key]
 
     def reading(self, tracker: Tracker, keys: Iterable[bytes]) -> None:
-        """It will be shown these; to be called before they are looked at, on any way."""
-        tracker.reading = frozenset(keys)
+        """It will be shown these, too; to be called before they are looked at, on any way."""
+        shown = set(keys)
+        tracker.reading |= shown
         if tracker.prefixes is not None:
             return
-        for key in tracker.reading - tracker.keys:
+        for key in shown - tracker.keys:
             self._tracked.setdefault(key, {})[tracker] = None
             self._count += 1
-        tracker.keys |= tracker.reading
+        tracker.keys |= shown
         while self._count > TRACKED_KEYS_MAX:
             self._early += 1
             self._change(next(iter(self._tracked)), None)
@@ -165,10 +166,10 @@ class Tracking:
             self._wake()
 
     def has_read(self, tracker: Tracker) -> None:
-        """It was shown the keys of the last `reading`, or is not going to be."""
+        """It was shown the keys of each `reading` since the last time, or is not going to be."""
         late, tracker.late = tracker.late, {}
         lost, tracker.lost = tracker.lost, False
-        tracker.reading = frozenset()
+        tracker.reading = set()
         if lost:
             self._told_all[tracker] = None
         elif late:

@@ -288,6 +288,36 @@ def test_a_change_between_a_read_and_its_answer_is_told_after_it() -> None:
     run(test())
 
 
+def test_a_change_during_a_transaction_with_scripts_is_told_after_its_answer() -> None:
+    """What a script names is read together with what the other calls read, not in its place."""
+
+    async def test() -> None:
+        async with redis_door() as door:
+            do(door.machine, Put(b"a", b"1"))
+            wire = await asyncio.to_thread(RespWire, door.port)
+            await asyncio.to_thread(wire.call, b"HELLO", b"3")
+            await asyncio.to_thread(wire.call, b"CLIENT", b"TRACKING", b"ON")
+            door.kv.holding = True
+            script = b"return redis.call('SET', KEYS[1], 1)"
+            calls = [b"MULTI"], [b"GET", b"a"], [b"EVAL", script, b"1", b"b"], [b"EXEC"]
+            wire.send(b"".join(map(packed, calls)))
+            await until(lambda: door.kv.held == 1)
+            do(door.machine, Put(b"a", b"2"))
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            door.kv.release()
+
+            def read() -> list[Reply]:
+                return [wire.read() for _ in range(5)]
+
+            *_, answer, told = await asyncio.to_thread(read)
+            assert (answer[0], plain(answer)[0]) == ("*", b"2")
+            assert b"a" in plain(told)[1]
+            wire.close()
+
+    run(test())
+
+
 def test_a_client_that_has_gone_is_forgotten() -> None:
     async def test() -> None:
         async with redis_door() as door:
@@ -301,6 +331,38 @@ def test_a_client_that_has_gone_is_forgotten() -> None:
             await asyncio.to_thread(play, door.port, script)
             await until(lambda: door.tracking.gauges()["trackers"] == 0)
             assert door.tracking.gauges()["tracked_keys"] == 0
+
+    run(test())
+
+
+def test_who_goes_while_its_transaction_is_done_does_not_begin_to_cache_in_it() -> None:
+    async def test() -> None:
+        async with redis_door() as door:
+            wire = await asyncio.to_thread(RespWire, door.port)
+            door.kv.holding = True
+            calls = [b"MULTI"], [b"SET", b"a", b"1"], [b"CLIENT", b"TRACKING", b"ON"], [b"EXEC"]
+            wire.send(b"".join(map(packed, calls)))
+            await until(lambda: door.kv.held == 1)
+            next(iter(door.clients)).outlet.cut_off("as by CLIENT KILL")
+            await until(lambda: not len(door.clients))
+            door.kv.release()
+            assert door.machine.revision == 1
+            assert door.tracking.gauges()["trackers"] == 0
+            wire.close()
+
+    run(test())
+
+
+def test_switching_it_on_and_off_leaves_nothing_behind() -> None:
+    async def test() -> None:
+        async with redis_door() as door:
+            wire = await asyncio.to_thread(RespWire, door.port)
+            for _ in range(3):
+                await asyncio.to_thread(wire.call, b"CLIENT", b"TRACKING", b"ON")
+                await asyncio.to_thread(wire.call, b"CLIENT", b"TRACKING", b"OFF")
+            (client,) = door.clients
+            assert client.at_end == []
+            wire.close()
 
     run(test())
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -45,9 +45,11 @@ class Wish(Struct, frozen=True):
 class Cache:
     """A client that caches; a Sink of the hub."""
 
-    __slots__ = ("_client", "_clients", "is_broken", "tracker", "wish")
+    __slots__ = ("_client", "_clients", "at_end", "is_broken", "tracker", "wish")
 
     tracker: Tracker
+    at_end: Callable[[], None]
+    """Of its client, while there is the cache."""
 
     def __init__(self, client: Client, clients: Clients) -> None:
         self._client, self._clients = client, clients
@@ -164,7 +166,8 @@ class Caching:
         if cache is None:
             cache = self._caches[client] = Cache(client, self._clients)
             cache.tracker = self._hub.open(cache, prefixes)
-            client.at_end.append(partial(self._forget, client))
+            cache.at_end = partial(self._forget, client)
+            client.at_end.append(cache.at_end)
         elif prefixes is not None:
             self._hub.widen(cache.tracker, prefixes)
         cache.wish, cache.is_broken = wish, False
@@ -176,6 +179,8 @@ class Caching:
     def _forget(self, client: Client) -> None:
         cache = self._caches.pop(client, None)
         if cache is not None:
+            if cache.at_end in client.at_end:
+                client.at_end.remove(cache.at_end)
             self._hub.close(cache.tracker)
             client.before_reads = client.after_reads = client.wrote = client.caching = None
             client.redirect = -1

@@ -229,6 +229,11 @@ class Client:
         self.outlet.write_soon(data)
 
     @property
+    def has_gone(self) -> bool:
+        """Whether its connection has ended: nothing may be agreed with it any more."""
+        return self.outlet is NOWHERE
+
+    @property
     def listens(self) -> bool:
         """Whether it listens to anything."""
         return bool(self.subscriptions or self.patterns or self.shard_subscriptions)

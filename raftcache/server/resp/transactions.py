@@ -161,7 +161,8 @@ class _Execution:
         """The calls of data are done, or the outcome says why none is."""
         if self._client.idempotency is not None and is_open(outcome):
             self._client.idempotency.is_held = True
-        if not isinstance(outcome, list) or len(outcome) == len(self._plans):
+        is_all = not isinstance(outcome, list) or len(outcome) == len(self._plans)
+        if is_all or self._client.has_gone:  # for whom no door does anything
             self._done(outcome)
             return
         values = iter(outcome)
