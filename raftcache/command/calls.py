@@ -41,6 +41,7 @@ LONG_MAX: Final = 8
 WIDE: Final = frozenset(
     b"""
     APPEND BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS GETRANGE SETBIT SETRANGE SUBSTR
+    GET GETDEL GETEX GETSET MGET SET
     COPY SORT SORT_RO
     HGETALL HKEYS HRANDFIELD HVALS
     BLMPOP LINSERT LMPOP LPOP LPOS LRANGE LREM LTRIM RPOP
@@ -53,8 +54,9 @@ WIDE: Final = frozenset(
     XAUTOCLAIM XGROUP XINFO XPENDING XRANGE XREAD XREADGROUP XREVRANGE XTRIM
     """.split()
 )
-"""Calls that may take far longer than their bytes tell: it depends on what their keys hold. The
-node that takes them looks at that, and lets few of them travel together (service/width.py)."""
+"""Calls that may take far longer than their bytes tell, or be answered far more: it depends on what
+their keys hold. SET does with GET alone. The node that takes them looks at that, and lets few of
+them travel together (service/width.py)."""
 
 
 class Calls(Struct, array_like=True, tag=25, frozen=True):

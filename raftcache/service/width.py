@@ -40,7 +40,10 @@ def as_many_as_share(machine: Machine, calls: Sequence[Call]) -> tuple[Sequence[
 
 
 def _is_wide(call: Call) -> bool:
-    return call[0] in WIDE and not (call[0] in _TAKING and len(call) == 2)
+    name, size = call[0], len(call)
+    if name == b"SET":
+        return size > 3 and b"GET" in [option.upper() for option in call[3:]]
+    return name in WIDE and not (size == 2 and name in _TAKING)
 
 
 def _widths(machine: Machine, calls: Sequence[Call]) -> Iterator[int]:

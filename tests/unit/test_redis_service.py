@@ -11,6 +11,7 @@ import pytest
 
 from raftcache.command import codec
 from raftcache.command.calls import CALLS_MAX, Call, Calls
+from raftcache.command.limits import BATCH_WIDTH_MAX
 from raftcache.command.values import NIL_ARRAY, Failure, Members, Value
 from raftcache.command.words import Put, Tick
 from raftcache.errors import (
@@ -159,7 +160,7 @@ async def test_calls_share_an_entry_as_far_as_they_are_not_too_wide(
     assert await run(redis, *asked) == [0, b"a", 0, 1, 0, b"s" * 999, Members([b"a", b"b"])]
     sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
     said = 2  # to the same list, before the second one: it may be longer by that
-    assert (sizes, kv.widths) == ([4, 3], [4 + 4 + said, 3 + 4])
+    assert (sizes, kv.widths) == ([4, 3], [4 + 4 + said, 3 + 1 + 4])
 
 
 @on_loop
@@ -186,6 +187,26 @@ async def test_a_pipeline_may_read_more_than_an_entry_does(kv: FakeKv) -> None:
     count = BYTES_READ_MAX // limit + 1
     asked = [f"SETBIT b {limit * 8 - 1} 1", *[f"SETBIT b {bit} 1" for bit in range(count)]]
     assert await run(redis, *asked, "BITCOUNT b") == [0] * (count + 1) + [count + 1]
+
+
+@on_loop
+@pytest.mark.parametrize("asked", ["GET b", "GETEX b PERSIST", "MGET b n", "SET b a NX GET"])
+async def test_a_pipeline_may_be_answered_more_than_an_entry_reads(kv: FakeKv, asked: str) -> None:
+    """What else it does, or others do with it, is not refused for that."""
+    limit = 1 << 20
+    redis = RedisService(
+        kv, kv.machine, Dice(), asyncio.get_running_loop(), limit, {}, gathers=True
+    )
+    await run(redis, f"SET b {'b' * limit}")
+    kv.widths.clear()
+    long = run(redis, "SET n 1", *[asked] * (BYTES_READ_MAX // limit + 1), "APPEND b c")
+    others = run(redis, "SET m 1", "GET m")
+    (_, *values, last), theirs = await asyncio.gather(long, others)
+    assert not any(isinstance(value, Failure) for value in values)
+    assert isinstance(last, Failure), "the value is as long as it may be"
+    assert theirs == ["OK", b"1"]
+    assert max(kv.widths) <= BATCH_WIDTH_MAX
+    assert sum(kv.widths) > BYTES_READ_MAX >> 10, "the cluster is told how much that is"
 
 
 @on_loop
