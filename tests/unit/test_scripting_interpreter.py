@@ -20,6 +20,7 @@ from raftcache.service.scripting.answers import (
 )
 from raftcache.service.scripting.cjson import DEPTH_MAX
 from raftcache.service.scripting.interpreter import (
+    CHAINED_MAX,
     NO_MEMORY,
     REPLY_ELEMENTS_MAX,
     TOO_LONG,
@@ -177,6 +178,30 @@ def test_what_is_wrong_with_an_argument_is_said_of_who_gave_it(
     assert wrong.text.startswith(f"ERR user_script:2: {why} script: ")
     raised = run("return {pcall(string.gsub, 'a', '.', function() error({err = 'E mine'}) end)}")
     assert raised == [None, b"E mine"]
+
+
+@pytest.mark.parametrize("word", ["and", "or", "elseif", "break"])
+def test_a_source_whose_reading_would_take_long(run: Run, word: str) -> None:
+    """Lua walks a list for each of these words: a million of them stood a node still for hours."""
+    each = {"elseif": "elseif a then ", "break": "do break end "}.get(word, f"a {word} ")
+    begin, end = {"elseif": ("if a then ", "end"), "break": ("while a do ", "end")}.get(
+        word, ("return ", "a")
+    )
+    refused = run(f"{begin}{each * (CHAINED_MAX + 1)}{end}")
+    assert isinstance(refused, Failure)
+    assert "more than 10000 of and, or, elseif and break" in refused.text
+    load = f" local source = '{begin}' .. ('{each}'):rep(tonumber(ARGV[1])) .. '{end}' "
+    pieces = "local left = {source} local function next_piece() return table.remove(left) end "
+    for how in ("loadstring(source)", "load(next_piece)"):
+        why = run(f"{load}{pieces}return (select(2, {how}))", b"18000")
+        assert why == b"more than 10000 of and, or, elseif and break"
+        assert run(f"{load}{pieces}return type({how})", b"1000") == b"function"
+
+
+def test_a_source_that_a_script_loads_is_no_larger_than_a_script(run: Run) -> None:
+    why = run("return (select(2, loadstring((' '):rep(tonumber(ARGV[1])))))", b"300000")
+    assert why == b"more than 262144 bytes"
+    assert run("return type(loadstring((' '):rep(200000)))") == b"function"
 
 
 def test_a_script_whose_steps_take_long(run: Run) -> None:

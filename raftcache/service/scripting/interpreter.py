@@ -28,6 +28,7 @@ from raftcache.service.scripting.answers import (
 from raftcache.service.scripting.bits import BIT
 from raftcache.service.scripting.cjson import decode_json, encode_json
 from raftcache.service.scripting.cmsgpack import RESULTS_MAX, pack, unpack
+from raftcache.service.scripting.library import SCRIPT_SIZE_BYTES_MAX
 from raftcache.service.scripting.tables import from_lua, to_lua
 
 Chunk: TypeAlias = Any
@@ -63,6 +64,9 @@ PATTERN_REPEATS_MAX: Final = 1_000
 """Items of a pattern that may be repeated: for each the matcher calls itself, and a stack of 8 MiB
 is full after some 50,000."""
 
+CHAINED_MAX: Final = 10_000
+"""Of `and`, `or`, `elseif` and `break` in a script: what they take grows as their square."""
+
 REPLY_ELEMENTS_MAX: Final = 100_000
 """Values that a script may answer with, tables among them."""
 
@@ -92,7 +96,9 @@ LOG_ARGUMENTS: Final = Failure("ERR redis.log() requires two arguments or more."
 LOG_LEVEL: Final = Failure("ERR Invalid debug level.")
 
 _LUA_NO_MEMORY: Final = b"not enough memory"
-_PRELUDE: Final = resources.files(__package__).joinpath("prelude.lua").read_bytes()
+_FILES: Final = resources.files(__package__)
+_GUARDS: Final = _FILES.joinpath("guards.lua").read_bytes()
+_PRELUDE: Final = _FILES.joinpath("prelude.lua").read_bytes()
 
 
 class Interpreter:
@@ -118,7 +124,9 @@ class Interpreter:
             attribute_handlers=(_deny, _deny),
             max_memory=MEMORY_SIZE_BYTES_MAX + _MEMORY_SPARE_BYTES,
         )
-        self._read, self._run = self._lua.execute(_PRELUDE, self._host(), _STEPS_PER_LOOK)
+        host = self._host()
+        guards = self._lua.execute(_GUARDS, host)
+        self._read, self._run = self._lua.execute(_PRELUDE, host, guards, _STEPS_PER_LOOK)
 
     def _host(self) -> Lua:
         """What the prelude is given."""
@@ -149,6 +157,10 @@ class Interpreter:
             b"given_size_bytes_max": GIVEN_SIZE_BYTES_MAX,
             b"too_large": GIVEN_TOO_LARGE,
             b"results_max": RESULTS_MAX,
+            b"source_size_bytes_max": SCRIPT_SIZE_BYTES_MAX,
+            b"source_too_large": b"more than %d bytes" % SCRIPT_SIZE_BYTES_MAX,
+            b"chained_max": CHAINED_MAX,
+            b"too_tangled": b"more than %d of and, or, elseif and break" % CHAINED_MAX,
             b"repeats_max": PATTERN_REPEATS_MAX,
             b"too_many_repeats": as_bytes(TOO_MANY_REPEATS.text),
             b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,

@@ -10,7 +10,7 @@ from raftcache.command.values import Failure
 from raftcache.service.scripting.answers import as_text
 
 SCRIPT_SIZE_BYTES_MAX: Final = 256 << 10
-"""Read in 10 ms."""
+"""Read in 10 ms. The same of what a script loads."""
 
 SCRIPTS_MAX: Final = 1000
 SCRIPTS_SIZE_BYTES_MAX: Final = 16 << 20

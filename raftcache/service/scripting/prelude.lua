@@ -4,7 +4,7 @@
 -- Everything a script can reach is a view that it cannot write, so nothing of one script is left
 -- for the next; its globals are KEYS, ARGV and what stands here.
 
-local host, steps_per_look = ...
+local host, guards, steps_per_look = ...
 
 local debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, unpack, xpcall =
   debug, error, pcall, rawget, rawset, setfenv, setmetatable, tostring, type, unpack, xpcall
@@ -206,40 +206,8 @@ local function without(content, ...)
   return rest
 end
 
--- Lua's matcher calls itself for each item of a pattern that may be repeated, and nothing bounds how
--- often: many thousands of them would end the process.
-local find, gsub = string.find, string.gsub
-
-local function check_pattern(name, _, pattern, _, is_plain)
-  if type(pattern) ~= "string" or #pattern <= host.repeats_max then return end
-  if name == "find" and is_plain then return end
-  local _, repeats = gsub(pattern, "[*+?-]", "")
-  if repeats > host.repeats_max then error({err = host.too_many_repeats}, 0) end
-end
-
-local own_errors = {
-  "^malformed pattern", "^unfinished capture$", "^invalid capture index$", "^invalid pattern capture$",
-  "^missing '%[' after", "^too many captures$", "^invalid replacement value", "^string slice too long$",
-  "^too many results to unpack$",
-}
-
--- What Lua's function raises comes from where it was called; what a script's function does, as it is.
-local function matched(name, ok, problem, ...)
-  if ok then return problem, ... end
-  if type(problem) ~= "string" then error(problem, 0) end
-  local told, is_argument = gsub(problem, "^(bad argument #%d+ to )'%?'", "%1'" .. name .. "'")
-  for _, own in ipairs(own_errors) do is_argument = find(problem, own) and 1 or is_argument end
-  error(told, is_argument == 1 and 3 or 0)
-end
-
 local strings = without(string, "dump")
-for _, name in ipairs({"find", "match", "gmatch", "gfind", "gsub"}) do
-  local called = strings[name]
-  strings[name] = called and function(...)
-    check_pattern(name, ...)
-    return matched(name, pcall(called, ...))
-  end
-end
+for name, guarded in pairs(guards.strings) do strings[name] = guarded end
 getmetatable("").__index = strings
 getmetatable("").__metatable = false
 
@@ -251,22 +219,11 @@ local world = {
   assert = assert, error = error, ipairs = ipairs, next = next, pairs = pairs,
   rawequal = rawequal, rawget = rawget, select = select,
   getmetatable = getmetatable, setmetatable = setmetatable,
-  tonumber = tonumber, tostring = tostring, type = type, unpack = unpack,
+  tonumber = tonumber, tostring = tostring, type = type, unpack = guards.unpack,
   string = view(strings), table = view(table), math = view(math),
   redis = view(redis), cjson = view(cjson), cmsgpack = view(cmsgpack), bit = view(bit),
   struct = view(struct), coroutine = view(coroutines),
 }
-
--- Lua takes its places for C's integers, and counts them in these: behind 2^31 the process ended.
-function world.unpack(...)
-  local list, first, last = ...
-  local from, to = tonumber(first or 1), tonumber(last or type(list) == "table" and #list or 0)
-  if type(list) == "table" and from and to then
-    if from >= 2^31 or to - from >= host.results_max then error("too many results to unpack", 2) end
-    if not (from <= to) then return end
-  end
-  return matched("unpack", pcall(unpack, ...))
-end
 
 -- As Redis has it: of an error that a command has answered, its text.
 function world.pcall(...)
@@ -305,12 +262,19 @@ rawset(world, "_G", env)
 -- Source, and no bytecode: that could do anything.
 local function read(source, name)
   if source:byte(1) == 27 then return nil, "bytecode is not read" end
+  if #source > host.source_size_bytes_max then return nil, host.source_too_large end
+  if guards.is_tangled(source) then return nil, host.too_tangled end
   local chunk, why = loadstring(source, name)
   return chunk and setfenv(chunk, env), why
 end
 
+local function read_late(...)
+  look_at_time()
+  return ...
+end
+
 function world.loadstring(source, name)
-  return read(tostring(source), name or source)
+  return read_late(read(tostring(source), name or source))
 end
 
 function world.load(pieces, name)
@@ -320,7 +284,7 @@ function world.load(pieces, name)
     if piece == "" then break end
     source[#source + 1] = piece
   end
-  return read(table.concat(source), name or "=(load)")
+  return read_late(read(table.concat(source), name or "=(load)"))
 end
 
 -- Nothing of the script's may be called to tell.
