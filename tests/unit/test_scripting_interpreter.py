@@ -160,6 +160,8 @@ def test_places_that_are_no_integers_of_c_are_unpacked(
     ("source", "why"),
     [
         ("unpack()", "bad argument #1 to 'unpack' (table expected, got no value)"),
+        ("table.sort()", "bad argument #1 to 'sort' (table expected, got no value)"),
+        ("table.sort({2, 1}, function() error('mine') end)", "mine"),
         ("unpack({}, {})", "bad argument #2 to 'unpack' (number expected, got table)"),
         ("unpack({}, -2^31, 0)", "too many results to unpack"),
         ("string.find()", "bad argument #1 to 'find' (string expected, got no value)"),
@@ -178,6 +180,17 @@ def test_what_is_wrong_with_an_argument_is_said_of_who_gave_it(
     assert wrong.text.startswith(f"ERR user_script:2: {why} script: ")
     raised = run("return {pcall(string.gsub, 'a', '.', function() error({err = 'E mine'}) end)}")
     assert raised == [None, b"E mine"]
+
+
+def test_sorting_takes_as_long_as_a_script_may(run: Run) -> None:
+    """Nothing of it is a step that is counted: a loop of them stood a node still for 10 s."""
+    source = "for _ = 1, 200 do table.sort({3, 1, 2}) end return redis.sha1hex('')"
+    assert run(source) == sha_of(b"")
+    asked = iter([0.0] * 20)
+    run.interpreter._now_s = lambda: next(asked, math.inf)
+    run.interpreter.until_s = 1.0
+    chunk = run.interpreter.compile(source.encode())
+    assert run.interpreter.run(chunk, SHA, [], [], run._perform) == (False, TOO_LONG)
 
 
 @pytest.mark.parametrize("word", ["and", "or", "elseif", "break"])

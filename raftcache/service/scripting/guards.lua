@@ -20,7 +20,7 @@ end
 local own_errors = {
   "^malformed pattern", "^unfinished capture$", "^invalid capture index$", "^invalid pattern capture$",
   "^missing '%[' after", "^too many captures$", "^invalid replacement value", "^string slice too long$",
-  "^too many results to unpack$",
+  "^too many results to unpack$", "^invalid order function for sorting$",
 }
 
 -- What Lua's function raises comes from where it was called; what a script's function does, as it is.
@@ -61,4 +61,13 @@ local function is_tangled(source)
   return count > most
 end
 
-return {strings = strings, unpack = bounded_unpack, is_tangled = is_tangled}
+local guards = {strings = strings, unpack = bounded_unpack, is_tangled = is_tangled}
+local sort = table.sort
+
+-- One takes a second, and is one step; look_at_time: of prelude.lua.
+function guards.sort(...)
+  guards.look_at_time()
+  return matched("sort", pcall(sort, ...))
+end
+
+return guards

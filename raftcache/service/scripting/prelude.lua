@@ -208,6 +208,8 @@ end
 
 local strings = without(string, "dump")
 for name, guarded in pairs(guards.strings) do strings[name] = guarded end
+local tables = without(table)
+tables.sort, guards.look_at_time = guards.sort, look_at_time
 getmetatable("").__index = strings
 getmetatable("").__metatable = false
 
@@ -220,7 +222,7 @@ local world = {
   rawequal = rawequal, rawget = rawget, select = select,
   getmetatable = getmetatable, setmetatable = setmetatable,
   tonumber = tonumber, tostring = tostring, type = type, unpack = guards.unpack,
-  string = view(strings), table = view(table), math = view(math),
+  string = view(strings), table = view(tables), math = view(math),
   redis = view(redis), cjson = view(cjson), cmsgpack = view(cmsgpack), bit = view(bit),
   struct = view(struct), coroutine = view(coroutines),
 }
