@@ -65,6 +65,22 @@ def test_who_goes_takes_nothing(cluster: Cluster) -> None:
     pushes.close()
 
 
+def test_who_goes_before_it_waits_takes_nothing_either(cluster: Cluster) -> None:
+    """It leaves while a call before the one that waits is under way."""
+    leader, other = cluster.leader(), cluster.followers()[0]
+    pushes = wire(cluster, leader)
+    for number in range(10):
+        gone, counter, key = wire(cluster, other), b"counter%d" % number, b"kept%d" % number
+        gone.send(packed([b"INCR", counter]) + packed([b"BLPOP", key, b"0"]))
+        gone.close()
+        until(lambda counter=counter: pushes.call(b"GET", counter)[1], "nothing was done for it")
+    until(lambda: waiting(cluster, other) == 0, "some still wait")
+    for number in range(10):
+        assert pushes.call(b"RPUSH", b"kept%d" % number, b"a") == (":", 1)
+        assert pushes.call(b"LLEN", b"kept%d" % number) == (":", 1)
+    pushes.close()
+
+
 def test_a_node_alone_does_not_say_that_nothing_came(cluster: Cluster) -> None:
     cluster.settled()
     alone, *others = cluster.nodes

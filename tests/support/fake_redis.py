@@ -18,13 +18,14 @@ class FakeRedis:
 
     holding: while True, outcomes wait for release(). failure: is the outcome of everything instead.
     stages, wants, tokens, transactions: what was asked, in order. cancelled: waits that ended.
+    is_taking: while True, no wait can be ended, for something may be taken just then.
     """
 
     def __init__(self) -> None:
         self.data: dict[bytes, bytes] = {}
         self.revisions_of: dict[bytes, int] = {}
         self.revision = 0
-        self.holding = False
+        self.holding = self.is_taking = False
         self.failure: Failure | None = None
         self.stages: list[list[Call]] = []
         self.wants: list[Want] = []
@@ -79,6 +80,8 @@ class FakeRedis:
         self.write((call,), size_bytes, lambda values: done(values[0]))
 
     def _cancel(self, end: Callable[[], None]) -> bool:
+        if self.is_taking:
+            return False
         if end in self._held:
             self._held.remove(end)
             self.cancelled += 1

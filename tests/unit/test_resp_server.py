@@ -437,6 +437,50 @@ def test_who_waits_for_something_and_leaves_is_gone() -> None:
     run(test())
 
 
+@pytest.mark.parametrize("is_heard", [True, False], ids=["heard behind it", "in the pipeline"])
+def test_who_leaves_before_its_wait_begins_is_gone_too(is_heard: bool) -> None:
+    """Its end was noticed while an earlier call was under way, and no end comes twice."""
+
+    async def test() -> None:
+        async with serving_resp() as served:
+            client, served.redis.holding = await served.connect(), True
+            calls = packed([b"INCR", b"n"]), packed([b"BLPOP", b"l", b"0"])
+            await client.send(b"".join(calls[: 1 if is_heard else 2]))
+            await until(lambda: served.redis.held == 1)
+            if is_heard:
+                await client.send(calls[1])
+            client.writer.write_eof()
+            (connection,) = served.port.connections
+            await until(lambda: connection._ends)
+            served.redis.release()
+            await client.expect(b"", b":1\r\n")
+            assert await client.is_closed()
+            assert (served.redis.held, served.redis.cancelled) == (0, 1)
+
+    run(test())
+
+
+def test_who_leaves_while_something_is_taken_for_it_is_told_and_does_not_wait_on() -> None:
+    async def test() -> None:
+        async with serving_resp(header_timeout_s=0.01) as served:
+            client, served.redis.holding = await served.connect(), True
+            await client.send(packed([b"INCR", b"n"]) + packed([b"BLPOP", b"l", b"0"]))
+            await until(lambda: served.redis.held == 1)
+            client.writer.write_eof()
+            (connection,) = served.port.connections
+            await until(lambda: connection._ends)
+            served.redis.is_taking = True
+            served.redis.release()
+            await client.expect(b"", b":1\r\n")
+            await asyncio.sleep(0.02)
+            assert served.redis.held == 1
+            served.redis.is_taking = False  # there was nothing, and now it waits
+            assert await client.is_closed()
+            assert (served.redis.held, served.redis.cancelled) == (0, 1)
+
+    run(test())
+
+
 def test_stopping_finishes_what_is_being_done() -> None:
     async def test() -> None:
         async with serving_resp() as served:

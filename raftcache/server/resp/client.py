@@ -19,6 +19,11 @@ class Outlet(Protocol):
     is_paused: bool
     """The client does not read; nothing more should be said, but for what cannot wait."""
 
+    @property
+    def is_ending(self) -> bool:
+        """Whether it closes when what is being done is answered: the client sends nothing more."""
+        ...
+
     def write(self, data: bytes) -> None:
         """Send it behind what was written before."""
         ...
@@ -61,7 +66,7 @@ class Nowhere:
     is, which takes 30 ms for a million keys.
     """
 
-    is_paused = False
+    is_paused = is_ending = False
     unsent_size_bytes = unread_size_bytes = 0
 
     def write(self, data: bytes) -> None:

@@ -122,11 +122,15 @@ class Connection(asyncio.Protocol):
         self.session.gone()
         port.left()
 
+    @property
+    def is_ending(self) -> bool:
+        return self._ends
+
     def eof_received(self) -> bool:
         """True keeps the connection until what the client is owed has been sent.
 
         A client that waits for something to happen is owed nothing: it has gone, as far as Redis
-        can tell.
+        can tell. So has one that begins to wait later (see Session.wait_no_more).
         """
         if self._is_deaf:
             return not self._transport.is_closing()
@@ -338,6 +342,8 @@ class Connection(asyncio.Protocol):
         port, session = self._port, self.session
         if self._tell():
             session.active_s = now_s
+        if self._ends and session.is_blocked:  # it was about to be served, and was not
+            session.wait_no_more()
         unread = transport.get_write_buffer_size()
         owes = unread > 0 or (not session.is_busy and self._parser.is_midway)
         step = PROGRESS_SIZE_BYTES

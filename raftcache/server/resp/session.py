@@ -132,6 +132,15 @@ class Session(Client):
         self._ended([value])
         return True
 
+    def wait_no_more(self) -> None:
+        """The client sends nothing more: it has gone, as far as can be told, and must take nothing.
+
+        Unless something may be taken for it just now: that it is told.
+        """
+        if self._cancel is None or self._cancel():
+            self._flush(always=True)
+            self.outlet.end()
+
     def push_bytes(self, data: bytes) -> None:
         # Even if the client does not read: what was answered before must not come after it.
         self._flush(always=True)
@@ -168,6 +177,8 @@ class Session(Client):
                 self._let_go()
         if self._is_leaving and not self._replies:
             self.outlet.end()
+        elif self.is_blocked and self.outlet.is_ending:
+            self.wait_no_more()
 
     def _let_go(self) -> None:
         """All is done: an idle client holds nothing of what it said last."""
