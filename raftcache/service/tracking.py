@@ -153,8 +153,8 @@ class Tracking:
         """It will be shown these, too; to be called before they are looked at, on any way."""
         shown = set(keys)
         tracker.reading |= shown
-        if tracker.prefixes is not None:
-            return
+        if tracker.prefixes is not None or tracker not in self._trackers:
+            return  # one that is closed is told nothing
         for key in shown - tracker.keys:
             self._tracked.setdefault(key, {})[tracker] = None
             self._count += 1

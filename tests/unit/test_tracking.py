@@ -200,6 +200,16 @@ def test_who_has_gone_is_told_nothing(bench: Bench) -> None:
     assert bench.hub.gauges()["tracked_keys"] == bench.hub.gauges()["trackers"] == 0
 
 
+def test_who_was_cut_off_and_reads_on_for_a_moment_leaves_nothing_behind(bench: Bench) -> None:
+    """Its connection ends in a later turn of the loop than it was told to."""
+    _, tracker = bench.open()
+    bench.hub.cut_off_all("on purpose")
+    bench.read(tracker, b"a", b"b")
+    bench.hub.close(tracker)
+    assert bench.hub.gauges()["tracked_keys"] == 0
+    assert not bench.hub._tracked
+
+
 def test_a_flush_makes_everything_invalid(bench: Bench) -> None:
     cache, tracker = bench.open()
     broad, _ = bench.open([b"x"])
