@@ -115,6 +115,27 @@ def test_what_stands_behind_an_unknown_script_waits_for_it() -> None:
     run(test())
 
 
+def test_other_scripts_behind_an_unknown_one_wait_for_it_too() -> None:
+    """They would take its number; and have the next one at a node that knows it: done twice."""
+
+    async def test() -> None:
+        async with served() as (door, client):
+            held = f"-{NOT_BEGUN.text}\r\n".encode()
+            twice = INCREMENT + " + redis.call('INCR', KEYS[1])"
+            await client.call("EVAL", twice, "1", "a", answer=b":3\r\n")
+            await client.call("CLIENT", "IDEMPOTENCY", "me", "1", answer=OK)
+            await client.call("EVALSHA", NAME, "1", "b", answer=NO_SCRIPT)
+            await client.call("EVAL", twice, "1", "a", answer=held)
+            await client.call("EVALSHA", sha1(twice.encode()).hexdigest(), "1", "a", answer=held)
+            await client.call("SCRIPT", "LOAD", INCREMENT, answer=f"$40\r\n{NAME}\r\n".encode())
+            await client.call("EVALSHA", NAME, "1", "a", answer=held)  # others may load it, too
+            await client.call("EVALSHA", NAME.upper(), "1", "b", answer=b":1\r\n")
+            await client.call("EVAL", twice, "1", "a", answer=b":7\r\n")
+            assert door.kv.machine.revision_of(b"a") == 3
+
+    run(test())
+
+
 def test_a_numbered_transaction_with_a_script() -> None:
     async def test() -> None:
         async with served() as (_, client):

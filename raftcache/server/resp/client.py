@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from enum import Enum
 from typing import Final, Protocol
 
+from raftcache.command.calls import Call
 from raftcache.command.values import RESP2, Value
 from raftcache.server.resp.encode import encode_push
 from raftcache.server.resp.reference import Request
@@ -107,20 +108,20 @@ class Idempotency:
     """The numbers of a connection's writes: a token is the id, a colon and the number.
 
     is_held: one of them has no answer for good; nothing is done behind it until the client says
-        from which number it goes on. awaits_script: it was a script that this node does not know;
-        a script goes on, too.
+        from which number it goes on. awaited: it was a script that this node did not know;
+        when that call comes again, by source or by name, it goes on, too.
     """
 
-    __slots__ = ("awaits_script", "id", "is_held", "number")
+    __slots__ = ("awaited", "id", "is_held", "number")
 
     def __init__(self, id: bytes, number: int) -> None:
         self.id, self.number, self.is_held = id, number, False
-        self.awaits_script = False
+        self.awaited: Call | None = None
 
-    def await_script(self) -> None:
-        """One was named that this node does not know; others may, where it has a number."""
+    def await_script(self, call: Call) -> None:
+        """It names one that this node does not know; others may, where it has a number."""
         if not self.is_held:
-            self.is_held = self.awaits_script = True
+            self.is_held, self.awaited = True, call
 
     def next(self) -> bytes:
         """The token of the next write."""

@@ -96,14 +96,14 @@ class ScriptCalls:
         part, numbers = self._part(client, call), client.idempotency
         if isinstance(part, Failure):
             if part is NO_SCRIPT and numbers is not None and call[0] == b"EVALSHA":
-                numbers.await_script()
+                numbers.await_script(_named(call))
             done(part)
         elif numbers is None or part.is_read_only:
             self._scripts.run(Act((part,), _first(done), wrote=client.wrote))
-        elif numbers.is_held and not numbers.awaits_script:
+        elif numbers.is_held and numbers.awaited != _named(call):
             done(NOT_BEGUN)
         else:
-            numbers.awaits_script = False
+            numbers.awaited = None
             once = _once(numbers, [call])
             self._scripts.run(Act((part,), _first(_holding(numbers, done)), {}, client.wrote, once))
 
