@@ -131,6 +131,10 @@ class FakeRedis:
         for end in held:
             end()
 
+    def release_first(self) -> None:
+        """Let what has been held for longest happen, and nothing else."""
+        self._held.pop(0)()
+
     def _do(self, call: Call) -> Value:
         match call:
             case (b"GET", key):

@@ -460,6 +460,25 @@ def test_who_leaves_before_its_wait_begins_is_gone_too(is_heard: bool) -> None:
     run(test())
 
 
+def test_who_leaves_and_takes_nothing_is_told_what_there_is_at_once() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client, served.redis.holding = await served.connect(), True
+            read = packed([b"XREAD", b"STREAMS", b"s", b"0"])
+            await client.send(packed([b"INCR", b"n"]) + read)
+            await until(lambda: served.redis.held == 1)
+            client.writer.write_eof()
+            (connection,) = served.port.connections
+            await until(lambda: connection._ends)
+            served.redis.release_first()
+            assert (served.redis.held, served.redis.cancelled) == (1, 0)
+            served.redis.release()
+            await client.expect(b"", b":1\r\n-ERR this fake does not know XREAD\r\n")
+            assert await client.is_closed()
+
+    run(test())
+
+
 def test_who_leaves_while_something_is_taken_for_it_is_told_and_does_not_wait_on() -> None:
     async def test() -> None:
         async with serving_resp(header_timeout_s=0.01) as served:
@@ -472,9 +491,14 @@ def test_who_leaves_while_something_is_taken_for_it_is_told_and_does_not_wait_on
             served.redis.is_taking = True
             served.redis.release()
             await client.expect(b"", b":1\r\n")
-            await asyncio.sleep(0.02)
             assert served.redis.held == 1
             served.redis.is_taking = False  # there was nothing, and now it waits
+
+            def is_over() -> bool:
+                served.clock.now_s += 20.0
+                return not served.port.connections
+
+            await until(is_over)
             assert await client.is_closed()
             assert (served.redis.held, served.redis.cancelled) == (0, 1)
 

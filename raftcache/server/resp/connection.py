@@ -342,8 +342,6 @@ class Connection(asyncio.Protocol):
         port, session = self._port, self.session
         if self._tell():
             session.active_s = now_s
-        if self._ends and session.is_blocked:  # it was about to be served, and was not
-            session.wait_no_more()
         unread = transport.get_write_buffer_size()
         owes = unread > 0 or (not session.is_busy and self._parser.is_midway)
         step = PROGRESS_SIZE_BYTES
@@ -354,6 +352,8 @@ class Connection(asyncio.Protocol):
         elif owes and now_s - self._since_s >= port.limits.header_timeout_s:
             port.counters.connections_stalled += 1
             self.cut_off("it stopped in the middle of sending or reading")
+        elif self._is_kept_waiting() and now_s - self._since_s >= port.limits.header_timeout_s:
+            session.wait_no_more()
         elif self._is_idle() and 0 < port.limits.resp_idle_timeout_s <= now_s - session.active_s:
             port.counters.connections_idle += 1
             self.end()
@@ -365,6 +365,10 @@ class Connection(asyncio.Protocol):
         counters.received_size_bytes += self._received_size_bytes - received
         counters.sent_size_bytes += self._written_size_bytes - written
         return self._received_size_bytes > received
+
+    def _is_kept_waiting(self) -> bool:
+        """Whether it has gone, as far as can be told, and waits all the same."""
+        return self._ends and self.session.is_blocked
 
     def _is_idle(self) -> bool:
         """Whether nothing is to come but the client's next call."""

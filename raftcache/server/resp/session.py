@@ -141,6 +141,11 @@ class Session(Client):
             self._flush(always=True)
             self.outlet.end()
 
+    def _takes(self) -> bool:
+        """Whether the call that waits takes what comes: BLPOP and its like. Others lose nothing if
+        they are answered late, and may be owed an answer at once: XREAD, WAIT."""
+        return self._calls[self._at - 1][0].startswith(b"B")
+
     def push_bytes(self, data: bytes) -> None:
         # Even if the client does not read: what was answered before must not come after it.
         self._flush(always=True)
@@ -177,7 +182,7 @@ class Session(Client):
                 self._let_go()
         if self._is_leaving and not self._replies:
             self.outlet.end()
-        elif self.is_blocked and self.outlet.is_ending:
+        elif self.is_blocked and self.outlet.is_ending and self._takes():
             self.wait_no_more()
 
     def _let_go(self) -> None:
