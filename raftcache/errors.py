@@ -15,8 +15,9 @@
     │   ├── NotLeader           no leader is known here just now: try again
     │   ├── Overloaded          a queue or table is full: try again later
     │   │   └── TooManyKeys         as many idempotency keys are remembered as there may be
-    │   └── OutOfMemory         the memory limit is reached, and nothing may be forgotten
-    │       └── QuotaExceeded       the quota of a prefix is used up
+    │   ├── OutOfMemory         the memory limit is reached, and nothing may be forgotten
+    │   │   └── QuotaExceeded       the quota of a prefix is used up
+    │   └── OutOfDisk           too few nodes have room on their disks
     ├── Unknown                 the request may have happened, or may yet        not definite
     └── Fatal                   this node must stop: going on could break a promise
         ├── Corrupt             bytes on disk or on the wire that cannot be what was written
@@ -161,6 +162,13 @@ class QuotaExceeded(OutOfMemory):
     """What a quota leaves for the keys of a prefix is too little for it."""
 
     title = "quota exceeded"
+
+
+class OutOfDisk(Refused):
+    """Fewer than a majority of the voters have room on their disks for what grows the state."""
+
+    status = 507
+    title = "out of disk"
 
 
 class Unknown(RaftcacheError):

@@ -19,6 +19,7 @@ from raftcache.errors import (
     Misused,
     NotFound,
     NotLeader,
+    OutOfDisk,
     OutOfMemory,
     Overloaded,
     PreconditionFailed,
@@ -155,7 +156,15 @@ class _WriteBody(Struct, frozen=True):
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
-_TITLED: Final = (Conflict, LeaseLost, LockHeld, LockLost, QuotaExceeded, TooManyKeys)
+_TITLED: Final = (
+    Conflict,
+    LeaseLost,
+    LockHeld,
+    LockLost,
+    OutOfDisk,
+    QuotaExceeded,
+    TooManyKeys,
+)
 _BY_TITLE: Final = {kind.title: kind for kind in _TITLED}
 
 

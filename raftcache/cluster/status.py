@@ -113,6 +113,8 @@ class NodeStatus:
             "replica_fenced": float(bool(self._replica.fenced)),
             "replica_alarms": len(self._replica.alarms),
             "replica_checked_index": self._replica.checked_index,
+            "raft_refuses_writes": float(self._replica.is_full),
+            "raft_disk_is_short": float(self._replica.disk_is_short),
             "snapshots_taken": taken,
             "snapshots_failed": failed,
             "store_revision": machine.revision,

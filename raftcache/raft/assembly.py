@@ -28,6 +28,7 @@ from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.places import Place
 from raftcache.raft.replica import Replica
+from raftcache.raft.room import SPARED_SEGMENTS, Room
 from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import SyncObjConf, Transport
@@ -35,10 +36,6 @@ from raftcache.raft.wal import Wal
 
 TRAILING_SHARE: Final = 8
 """Entries kept behind a snapshot take at most one part in so many of the log's size limit."""
-
-SPARED_SEGMENTS: Final = 2
-"""Room for so many segments of the log is left by snapshots: the one that the log will need next,
-and one more, for it goes on while a snapshot grows."""
 
 NEVER_S: Final = 1e12
 """For the engine's timers that are not used here."""
@@ -192,6 +189,7 @@ def assemble(
     # As after taking it: segments hold more than the tail that is kept in memory behind a snapshot.
     log.deleteEntriesTo(compactor.keep_from(log, restored.applied_index) - log.first_index)
     outbox = Outbox(links, log, None if wal is None else write, log_lane, written, fail)
+    room = None if wal is None else Room(restored.disk, clock, storage.segment_size_bytes)
     parts = Parts(
         machine=machine,
         log=log,
@@ -209,6 +207,7 @@ def assemble(
         digests=Digests(restored.applied_index, machine.digest),
         check_period_s=timing.check_period_s,
         fence=fence,
+        room=room,
     )
     conf = _engine_conf(log, compactor, timing, storage)
     engine = SyncObj(identity.node, conf, parts)

@@ -92,6 +92,7 @@ class Headed(TypedDict):
 
     fresh: when nobody but the sender led, for sure; if unsaid, now (freshness.py).
     lease: whether the sender counts on not being replaced; if unsaid, it may (rounds.py).
+    full: fewer than a majority of the voters have room on their disks (room.py); if unsaid, not.
     """
 
     term: Natural
@@ -100,6 +101,7 @@ class Headed(TypedDict):
     now: Natural
     fresh: NotRequired[Natural]
     lease: NotRequired[bool]
+    full: NotRequired[bool]
 
 
 class AppendEntries(Headed):
@@ -110,12 +112,15 @@ class AppendEntries(Headed):
 
 
 class NextNodeIdx(TypedDict):
+    """short: the sender's disk has hardly any room (room.py); if unsaid, it has."""
+
     type: Literal["next_node_idx"]
     term: Natural
     seq: Natural
     next_node_idx: Natural
     reset: bool
     success: bool
+    short: NotRequired[bool]
 
 
 class Ping(Headed):
@@ -126,9 +131,12 @@ class Ping(Headed):
 
 
 class Pong(TypedDict):
+    """short: as in NextNodeIdx."""
+
     type: Literal["pong"]
     term: Natural
     seq: Natural
+    short: NotRequired[bool]
 
 
 class RequestVote(TypedDict):

@@ -83,6 +83,8 @@ class Replica:
         self._stopped = False
         self.expelled = ""
         """Why this node is out of the cluster, if it is."""
+        self.is_full = False
+        """The cluster should be given no more to write down: see the engine's is_full."""
         self.fenced = ""
         """Why its state must not be used, if so; then it is out of the cluster too."""
 
@@ -216,6 +218,11 @@ class Replica:
         return {self._engine.name: self.fenced} if self.fenced else self._engine.alarms
 
     @property
+    def disk_is_short(self) -> bool:
+        """This node's disk has hardly any room for more of the log: see room.py."""
+        return self._engine.is_short
+
+    @property
     def snapshots(self) -> tuple[int, int]:
         """How many this node has taken, and how many failed."""
         return self._engine.snapshots
@@ -308,6 +315,8 @@ class Replica:
 
     def _beat(self) -> None:
         self._timer = self._loop.call_later(self._heartbeat_s / 2, self._beat)
+        self._engine.note_room()
+        self.is_full = self._engine.is_full
         self._batches.expire(self._lacks_leader)
         if self._log.forget_commands(self._engine.raftLastApplied):
             self._release()

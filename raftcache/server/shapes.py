@@ -159,7 +159,7 @@ NO_MEMORY: Final = possibly(
     507,
     "The memory limit leaves no room for it, and nothing may be forgotten; what does not grow the"
     " state goes on. 429 instead where eviction is about to make room. Or the `quota` of this"
-    " prefix is used up.",
+    " prefix is used up, or too few nodes have room on their disks.",
     quota=TEXT,
 )
 WRITE_REFUSALS: Final = (MISUSED, OVERLOADED, UNSURE, NO_MEMORY)

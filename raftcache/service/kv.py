@@ -15,10 +15,18 @@ from raftcache.command.calls import CALLS, Calls
 from raftcache.command.limits import COMMAND_SIZE_BYTES_MAX
 from raftcache.command.replies import Item, Reply
 from raftcache.command.words import INTRODUCED, Command, LeasedPut, Put, Refill
-from raftcache.errors import BadRequest, Conflict, NotLeader, Overloaded, RaftcacheError, TooLarge
+from raftcache.errors import (
+    BadRequest,
+    Conflict,
+    NotLeader,
+    OutOfDisk,
+    Overloaded,
+    RaftcacheError,
+    TooLarge,
+)
 from raftcache.raft.clustertime import ClusterTime
 from raftcache.raft.replica import Replica
-from raftcache.service.memory import Memory
+from raftcache.service.memory import Memory, grows
 from raftcache.state.items import read_plain
 from raftcache.state.machine import Machine
 
@@ -156,6 +164,8 @@ class KvService:
             (needed := codec.version_needed(command)) > (known := self._replica.commands_version)
         ):
             done(self._too_new(needed, known))
+        elif self._replica.is_full and grows(command):
+            done(OutOfDisk("too few nodes have room on their disks: only what removes goes on"))
         else:
             self._propose(command, done, width)
 

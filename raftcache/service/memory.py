@@ -217,6 +217,13 @@ class Memory:
         return size_bytes - held[1]
 
 
+def grows(command: Command) -> bool:
+    """Whether it may bring something: not, where it only removes, or prolongs."""
+    if isinstance(command, Calls):
+        return any(map(_grows, command.calls))
+    return isinstance(command, _GROWING)
+
+
 def _grows(call: Call) -> bool:
     if call[0] in _GROWING_CALLS:
         return True

@@ -12,6 +12,7 @@ from raftcache.command.words import Once
 from raftcache.errors import (
     BadRequest,
     NotLeader,
+    OutOfDisk,
     OutOfMemory,
     RaftcacheError,
     Refused,
@@ -28,7 +29,7 @@ NOT_BEGUN: Final = Failure(
     "TRYAGAIN a numbered write before this one has no answer yet: go on from the number of that one"
 )
 _OUTSIDE: Final = Failure("ERR an argument is outside its limits")
-_PASSING: Final = ("UNKNOWN ", "CLUSTERDOWN ", "TRYAGAIN ", OUT_OF_MEMORY.text)
+_PASSING: Final = ("UNKNOWN ", "CLUSTERDOWN ", "TRYAGAIN ", "MISCONF ", OUT_OF_MEMORY.text)
 
 
 def is_open(value: Value) -> bool:
@@ -68,6 +69,8 @@ def failure_of(error: RaftcacheError) -> Failure:
             return Failure(f"CLUSTERDOWN {error.detail}")
         case OutOfMemory():
             return OUT_OF_MEMORY
+        case OutOfDisk():
+            return Failure(f"MISCONF {error.detail}")
         case BadRequest():
             return Failure(f"ERR {error.detail}")
         case Refused():

@@ -44,7 +44,7 @@ BUDGETS: Final = {
     "SET, 64 clients, pipeline of 32": Spent(229, 159, 0.1, 0.1),
     "HTTP GET, 1 client": Spent(2_193, 466, 0.1, 0),
     "HTTP GET, 64 clients": Spent(322, 8, 0.1, 0.1),
-    "GET, 1 client": Spent(2_056, 466, 0.1, 0),
+    "GET, 1 client": Spent(2_100, 466, 0.1, 0),
     "GET, 64 clients": Spent(262, 8, 0.1, 0),
     "GET, pipeline of 32": Spent(70, 15, 0.1, 0),
     "GET, 64 clients, pipeline of 32": Spent(14, 1, 0, 0),

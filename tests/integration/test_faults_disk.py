@@ -16,9 +16,10 @@ import uvloop
 
 from raftcache.cluster.backup import Backup, Backups
 from raftcache.command.replies import Reply
-from raftcache.command.words import Put
-from raftcache.errors import Fatal, NotLeader, RaftcacheError, Refused, Unknown
-from raftcache.raft import compaction
+from raftcache.command.words import Delete, Put
+from raftcache.errors import Fatal, NotLeader, OutOfDisk, RaftcacheError, Refused, Unknown
+from raftcache.raft import compaction, room
+from raftcache.raft.room import SPARED_SEGMENTS
 from tests.support.members import PATIENCE_S, STORAGE, TIMING, Member, led, level, soon, started
 
 HEARTBEATS = round(3 * TIMING.election_max_s / TIMING.heartbeat_s)
@@ -231,6 +232,44 @@ async def backed_up(member: Member) -> Backup:
             await asyncio.sleep(TIMING.heartbeat_s)
 
 
+def test_what_grows_is_refused_while_too_few_disks_have_room_and_the_rest_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Disks fill up alike: a log that found no room on any of them would stop all nodes."""
+    monkeypatch.setattr(room, "LOOK_S", 0.01)
+    put = Put(b"key:0", b"new")
+
+    async def scenario() -> None:
+        async with started(tmp_path) as members:
+            leader = await led(members)
+            pairs = await fill(leader, "key")
+            short = leader, *[m for m in members if m is not leader][:1]
+
+            def shown() -> bool:
+                return all(m.replica.is_full for m in members)
+
+            for member in short:
+                assert isinstance(await leader.write(put), Reply), "one of three may be short"
+                member.faults.free_size_bytes = SPARED_SEGMENTS * STORAGE.segment_size_bytes - 1
+                await soon(lambda m=member: m.replica.disk_is_short, "it does not notice")
+            await soon(shown, "not every node is told")
+            for member in members:
+                assert isinstance(await member.write(put), OutOfDisk)
+                assert await member.value(b"key:0") == b"new"
+                name = f"key:{members.index(member) + 1}".encode()
+                assert isinstance(await member.write(Delete(name)), Reply)
+                del pairs[name]
+            leader.faults.heal()
+            leader.faults.free_size_bytes = (SPARED_SEGMENTS + 1) * STORAGE.segment_size_bytes
+            await soon(lambda: not any(m.replica.is_full for m in members), "room is not told")
+            for member in members:
+                assert isinstance(await member.write(put), Reply)
+            assert not any(member.fatal for member in members)
+            await assert_held(members[0], pairs | {b"key:0": b"new"})
+
+    run(scenario())
+
+
 def test_a_backup_that_no_disk_has_room_for_stops_nobody(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +281,7 @@ def test_a_backup_that_no_disk_has_room_for_stops_nobody(
             leader = await led(members)
             pairs = await fill(leader, "before")
             for member in members:
-                member.faults.free_size_bytes = STORAGE.segment_size_bytes
+                member.faults.free_size_bytes = SPARED_SEGMENTS * STORAGE.segment_size_bytes
                 with pytest.raises(Refused, match="no room for a snapshot"):
                     await Backups(member.replica, PATIENCE_S).open()
                 assert member.replica.snapshots[0] == 0

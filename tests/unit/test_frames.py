@@ -51,6 +51,7 @@ HEAD: Message = {
     "now": 1_700_000_000_000,
     "fresh": 1_699_999_999_940,
     "lease": True,
+    "full": False,
 }
 
 EXAMPLES: list[Message] = [
@@ -71,9 +72,10 @@ EXAMPLES: list[Message] = [
         "next_node_idx": 11,
         "reset": False,
         "success": True,
+        "short": True,
     },
     {"type": "ping", **HEAD, "answer": True},
-    {"type": "pong", "term": 3, "seq": 5},
+    {"type": "pong", "term": 3, "seq": 5, "short": False},
     {"type": "request_vote", **VOTE, "force": False},
     {"type": "response_vote", "term": 3, "now": 1 << 41},
     {"type": "pre_vote", **VOTE},
@@ -104,7 +106,7 @@ EXAMPLES: list[Message] = [
     {"type": "read_index_reply", "id": 1, "index": None},
 ]
 
-PONG = {"type": "pong", "term": 3, "seq": 5}
+PONG = {"type": "pong", "term": 3, "seq": 5, "short": False}
 
 
 def greeted() -> FrameDecoder:

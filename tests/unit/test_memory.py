@@ -262,7 +262,7 @@ def test_room_comes_back_when_a_write_ends_however_it_does(full: Machine) -> Non
 
 
 class _Replica:
-    commands_version = 2
+    commands_version, is_full = 2, False
 
     def __init__(self, machine: Machine) -> None:
         self.machine = machine

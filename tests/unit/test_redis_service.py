@@ -17,6 +17,7 @@ from raftcache.command.words import Put, Tick
 from raftcache.errors import (
     BadRequest,
     NotLeader,
+    OutOfDisk,
     OutOfMemory,
     Overloaded,
     RaftcacheError,
@@ -378,6 +379,7 @@ async def test_a_numbered_transaction_that_answers_too_much(kv: FakeKv) -> None:
         (Unknown("lost"), "UNKNOWN the outcome: lost"),
         (BadRequest("odd"), "ERR odd"),
         (OutOfMemory("full"), OUT_OF_MEMORY.text),
+        (OutOfDisk("no room"), "MISCONF no room"),
     ],
 )
 @on_loop

@@ -255,7 +255,7 @@ class _Replica:
     """Takes everything; says that all voters know the commands up to a version."""
 
     def __init__(self, commands_version: int) -> None:
-        self.commands_version = commands_version
+        self.commands_version, self.is_full = commands_version, False
         self.proposed = 0
         self.configuration = configuration(1, learner=1)
         self.configuration_is_committed = True

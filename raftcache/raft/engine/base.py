@@ -16,6 +16,7 @@ from raftcache.raft.log import Log
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.messages import Message
 from raftcache.raft.outbox import Outbox
+from raftcache.raft.room import Room
 from raftcache.raft.rounds import Rounds
 from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.stock import Node, SyncObjConf, engine
@@ -73,6 +74,8 @@ class Parts:
     digests: Digests
     check_period_s: float
     """Between two comparisons of all replicas' states."""
+    room: Room | None
+    """For the log; None if it is in memory."""
     fence: Callable[[str], None]
     """This replica's state is wrong, for this reason: it must not be used any more."""
 

@@ -27,6 +27,8 @@ class SyncObj(elections.SyncObj):
         self.__fences: dict[Node, int] = {}  # rejections of older messages than this are stale
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
+        self.__short: set[Node] = set()  # peers whose disks have hardly any room
+        self.__is_short = self.__is_full = False
         super().__init__(name, conf, parts)
         self.__handlers |= {
             "append_entries": self.__on_append_entries,
@@ -105,6 +107,7 @@ class SyncObj(elections.SyncObj):
                 "success": success,
                 "term": self.__raftCurrentTerm,
                 "seq": seq,
+                "short": self.__is_short,
             },
         )
 
@@ -118,13 +121,53 @@ class SyncObj(elections.SyncObj):
         self.__follow(node)
         self.__note_committed(min(message["commit_index"], self.__verified))
         if message.get("answer", True):
-            pong = {"type": "pong", "term": self.__raftCurrentTerm, "seq": message["seq"]}
+            term, short = self.__raftCurrentTerm, self.__is_short
+            pong = {"type": "pong", "term": term, "seq": message["seq"], "short": short}
             self.__transport.send(node, pong)
+
+    # -- room on the disks ---------------------------------------------------------------------
+
+    @property
+    def is_full(self) -> bool:
+        """Fewer than a majority of the voters are there and have room for more of the log, as their
+        leader says. What was proposed goes on all the same; who can wait should propose no more.
+        """
+        return self.__is_full
+
+    @property
+    def is_short(self) -> bool:
+        """This node's disk has hardly any room for more of the log."""
+        return self.__is_short
+
+    def note_room(self) -> None:
+        """Now and then: see how much there is on this disk, and, on the leader, what that means."""
+        room = self.__parts.room
+        if room is not None:
+            room.look()
+            self.__is_short = room.is_short
+        if self.__raftState == LEADER:
+            self.__is_full = (self.__is_short or bool(self.__short)) and self.__are_too_few()
+
+    def __are_too_few(self) -> bool:
+        others = (self.__voters & self.__connectedNodes) - self.__short
+        have_room = len(others) + (self.__votes_itself and not self.__is_short)
+        return bool(have_room * 2 <= len(self.__voters) + self.__votes_itself)
+
+    def __hear_leader(self, node: Node, message: Message) -> None:
+        super().__hear_leader(node, message)
+        self.__is_full = message.get("full", False)
+
+    def __hear_room(self, node: Node, message: Message) -> None:
+        if message.get("short", False):
+            self.__short.add(node)
+        elif self.__short:
+            self.__short.discard(node)
 
     # -- the leader's side: what came back -----------------------------------------------------
 
     def __on_pong(self, node: Node, message: Message) -> None:
         if self.__is_current(node, message):
+            self.__hear_room(node, message)
             self.__note_answer(node, message["seq"])
 
     def __note_answer(self, node: Node, seq: int) -> None:
@@ -136,6 +179,7 @@ class SyncObj(elections.SyncObj):
     def __on_next_node_idx(self, node: Node, message: Message) -> None:
         if not self.__is_current(node, message):
             return
+        self.__hear_room(node, message)
         seq, last_index = message["seq"], self.__raftLog.last_index
         next_index, match = self.__raftNextIndex[node], self.__raftMatchIndex[node]
         window = self.__windows[node]
@@ -255,6 +299,7 @@ class SyncObj(elections.SyncObj):
             "now": now_ms,
             "fresh": self.__fresh_ms(node, now_ms),
             "lease": self.__rounds.seeks_lease,
+            "full": self.__is_full,
         }
         self.__transport.send(node, message | head)
 
@@ -295,6 +340,7 @@ class SyncObj(elections.SyncObj):
         self.__heard_s = self.__clock()
         self.__windows = {n: Window() for n in self.__otherNodes}
         self.__fences, self.__told = {}, {}
+        self.__short = set()
         self.__ping_due_s = 0.0
         super().__onBecomeLeader()
 
