@@ -11,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from raftcache.raft.engine.elections import TURN_S
+from raftcache.raft.engine import elections
+from raftcache.raft.engine.elections import LAG_WAIT_S, TURN_S
 from tests.sim.stock import as_installed
 from tests.support.sim_bench import TIMING, Bench, Ours, Stock
 
@@ -271,6 +272,36 @@ def test_a_node_that_is_always_slow_stands_all_the_same() -> None:
         ours.clock.now_s += TIMING.election_min_s
         ours.turn()
     assert ours.sent("pre_vote")
+
+
+def test_a_node_that_has_much_to_apply_leaves_others_the_time_to_stand(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As leader it could answer nobody until it has, and another voter may have applied it all."""
+    ours = following()
+    monkeypatch.setattr(elections, "LAG_ENTRIES_MAX", -1)
+    ours.find_gone("n2")
+    ours.advance(LAG_WAIT_S - 0.1)
+    assert not ours.sent("pre_vote")
+    ours.advance(0.1 + TIMING.heartbeat_s)
+    assert ours.sent("pre_vote", "n3"), "but nobody did, so this one must"
+    ours.feed("n2", type="ping", term=1)
+    before = len(ours.sent("pre_vote"))
+    ours.advance(LAG_WAIT_S - 0.1)
+    assert len(ours.sent("pre_vote")) == before, "behind the next leader it is the same again"
+    monkeypatch.undo()
+    ours.advance(TIMING.heartbeat_s * 2)
+    assert len(ours.sent("pre_vote")) > before, "and it stands as soon as it has applied enough"
+
+
+def test_who_was_asked_to_lead_stands_at_once_whatever_it_has_to_apply(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(elections, "LAG_ENTRIES_MAX", -1)
+    ours = following()
+    ours.feed("n2", type="timeout_now", term=1)
+    ours.turn()
+    assert ours.sent("request_vote")
 
 
 # -- a leader whose process has ended (decisions/0006) ---------------------------------------------

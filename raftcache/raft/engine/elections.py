@@ -18,6 +18,14 @@ STALL_HEARTBEATS: Final = 2
 """A node that took no turn for so long has stood still: turns come twice in a heartbeat."""
 
 
+LAG_ENTRIES_MAX: Final = 2_000
+"""A node that has more of what is committed yet to apply lags: as leader it could answer nobody
+until it has. As a rule it has just started, and reads its log: 10,000 entries a second and more."""
+
+LAG_WAIT_S: Final = 3.0
+"""So long it leaves it to others to stand for election, who can do better, if they can."""
+
+
 class SyncObj(membership.SyncObj):
     """Who leads."""
 
@@ -28,6 +36,7 @@ class SyncObj(membership.SyncObj):
         self.__asked_by: dict[Node, Message] = {}  # for pre-votes, while a leader is heard
         self.__turn_s = parts.clock.monotonic_s()
         self.__listens_first = True
+        self.__lags_until_s = 0.0  # 0.0 if it has not stayed away since a leader was heard
         self.__transfer_to: Node | None = None
         self.__transfer_until_s = 0.0
         self.__lease_void_term = -1  # a transfer was tried in it: its target may yet force a vote
@@ -46,7 +55,7 @@ class SyncObj(membership.SyncObj):
         super().__hear_leader(node, message)
         self.__pre_votes, self.__pre_won = None, False
         self.__asked_by.clear()
-        self.__listens_first = True
+        self.__listens_first, self.__lags_until_s = True, 0.0
 
     def __hears_leader(self) -> bool:
         """A live leader is known here: this node is one with a quorum, or heard one just now.
@@ -126,9 +135,21 @@ class SyncObj(membership.SyncObj):
         self.__raftElectionDeadline = max(self.__raftElectionDeadline, now_s + heartbeat_s)
         return True
 
+    def __lags(self, now_s: float) -> bool:
+        """Another voter would serve sooner; but if none comes to lead in time, this one must."""
+        if self.__transferInProgress or self.__pre_won or not self.__voters:
+            return False
+        if self.__raftCommitIndex - self.__raftLastApplied <= LAG_ENTRIES_MAX:
+            return False
+        self.__lags_until_s = self.__lags_until_s or now_s + LAG_WAIT_S
+        if now_s >= self.__lags_until_s:
+            return False
+        self.__raftElectionDeadline = now_s + self.__conf.appendEntriesPeriod  # then look again
+        return True
+
     def __elect(self, now_s: float) -> None:
         """Raft 5.2, in front of it a pre-vote (dissertation 9.6) unless the leader asked for it."""
-        if self.__stood_still(now_s) or self.__raftElectionDeadline >= now_s:
+        if self.__stood_still(now_s) or self.__raftElectionDeadline >= now_s or self.__lags(now_s):
             return
         self.__listens_first = True
         asks = self.__votes_itself and (not self.__voters or self.__connectedToAnyone())
