@@ -217,8 +217,7 @@ MUTATIONS: Final = (
         "who leads asks no voter the time",
         lambda: _private(elections, "hear_time", _hears_no_time),
         "crashes",
-        5,
-        6,
+        2,
     ),
     Mutation(
         "the engine as shipped",
