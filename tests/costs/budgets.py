@@ -42,7 +42,7 @@ BUDGETS: Final = {
     "SET, 64 clients": Spent(619, 228, 0.3, 0.1),
     "SET, pipeline of 32": Spent(460, 301, 0.5, 0.2),
     "SET, 64 clients, pipeline of 32": Spent(229, 159, 0.1, 0.1),
-    "HTTP GET, 1 client": Spent(2_193, 466, 0.1, 0),
+    "HTTP GET, 1 client": Spent(2_230, 466, 0.1, 0),
     "HTTP GET, 64 clients": Spent(322, 8, 0.1, 0.1),
     "GET, 1 client": Spent(2_100, 466, 0.1, 0),
     "GET, 64 clients": Spent(262, 8, 0.1, 0),
