@@ -231,8 +231,8 @@ def test_no_block_begins_with_a_hold_that_may_be_over_already(wait_ms: int) -> N
 def test_what_could_not_be_kept_alive_before_the_block_is_given_back(mood: Mood) -> None:
     async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
         async def grants_late(node: FakeNode, request: web.Request) -> web.StreamResponse:
-            await asyncio.sleep(0.2)
-            return web.json_response({"token": 7, "ttl_ms": 500})
+            await asyncio.sleep(1.1)  # so much of its time is over that it must be prolonged
+            return web.json_response({"token": 7, "ttl_ms": 3000})
 
         async def releases(node: FakeNode, request: web.Request) -> web.StreamResponse:
             if request.method == "DELETE":
@@ -242,7 +242,7 @@ def test_what_could_not_be_kept_alive_before_the_block_is_given_back(mood: Mood)
         nodes[0].moods = [grants_late]
         nodes[0].always = nodes[1].always = releases
         with pytest.raises((TimeoutError, NotLeader)):
-            async with asyncio.timeout(0.4), client.within(0.3).lock(b"l", 500):
+            async with asyncio.timeout(2.5), client.within(2.0).lock(b"l", 3000):
                 raise AssertionError("the block has begun")
         given_back = [seen for node in nodes for seen in node.seen if seen.method == "DELETE"]
         assert [seen.query_string for seen in given_back] == ["token=7"]
