@@ -25,6 +25,9 @@ class Control(Struct, frozen=True):
         return msgspec.structs.replace(plan, **self.changes)
 
 
+_CROWD: Final[dict[str, Any]] = {"clients": 40, "rate": 800.0}
+"""So many that a fault strikes some of them at the very moment that counts."""
+
 CONTROLS: Final = {
     "stale-reads": Control(
         "local reads judged as linearizable",
@@ -43,8 +46,7 @@ CONTROLS: Final = {
         {
             "workloads": ("counter",),
             "faults": ("kill", "pause"),
-            "clients": 40,
-            "rate": 800.0,
+            **_CROWD,
             "fresh_tokens": True,
         },
     ),
@@ -69,8 +71,7 @@ CONTROLS: Final = {
         {
             "workloads": ("resp-queue",),
             "faults": ("kill", "pause"),
-            "clients": 40,
-            "rate": 800.0,
+            **_CROWD,
             "popped_jobs": True,
         },
     ),
@@ -87,8 +88,7 @@ CONTROLS: Final = {
         {
             "workloads": ("resp-stream",),
             "faults": ("pause",),
-            "clients": 40,
-            "rate": 800.0,
+            **_CROWD,
             "fresh_tokens": True,
         },
     ),
@@ -97,8 +97,7 @@ CONTROLS: Final = {
         {
             "workloads": ("resp-group",),
             "faults": ("kill", "pause"),
-            "clients": 40,
-            "rate": 800.0,
+            **_CROWD,
             "popped_jobs": True,
         },
     ),
@@ -107,8 +106,7 @@ CONTROLS: Final = {
         {
             "workloads": ("resp-pipeline",),
             "faults": ("pause",),
-            "clients": 40,
-            "rate": 800.0,
+            **_CROWD,
             "fresh_tokens": True,
         },
     ),

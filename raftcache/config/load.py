@@ -76,8 +76,10 @@ def advice(config: Config, environ: Mapping[str, str]) -> list[str]:
 
 def _nearly_said(name: str) -> str | None:
     """The variable of a setting that was probably meant by this one, if it is none."""
+    if not name.startswith(VARIABLES):
+        return None
     known = {setting.variable for setting in SETTINGS} | {"RAFTCACHE_CONFIG"}
-    if name in known or not name.startswith(VARIABLES):
+    if name in known:
         return None
 
     def likeness(variable: str) -> float:

@@ -189,7 +189,7 @@ def assemble(
     # As after taking it: segments hold more than the tail that is kept in memory behind a snapshot.
     log.deleteEntriesTo(compactor.keep_from(log, restored.applied_index) - log.first_index)
     outbox = Outbox(links, log, None if wal is None else write, log_lane, written, fail)
-    room = None if wal is None else Room(restored.disk, clock, storage.segment_size_bytes)
+    room = Room(restored.disk, clock, 0 if wal is None else storage.segment_size_bytes)
     parts = Parts(
         machine=machine,
         log=log,

@@ -30,6 +30,8 @@ million keys keeps a core busy for seconds, on all nodes at once, and writes wai
 ROOM_AGAIN_S: Final = 60.0
 """After a snapshot that the disk had no room for, until the next one is tried."""
 
+_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
+
 logger = logging.getLogger("raftcache.raft")
 
 
@@ -181,9 +183,7 @@ class Compactor:
         logger.error("no room for a snapshot, so the log is not cut", extra=again)
         self._no_room = error
         self._room_timer = self._loop.call_later(ROOM_AGAIN_S, self._try_again)
-        wanted, self._wanted = self._wanted, []
-        for _, done in wanted:
-            done(error)
+        self._end_wanted(error)
 
     def _try_again(self) -> None:
         self._no_room = self._room_timer = None
@@ -202,9 +202,7 @@ class Compactor:
             self._ended(None)
         if self._room_timer is not None:
             self._room_timer.cancel()
-        wanted, self._wanted = self._wanted, []
-        for _, done in wanted:
-            done(None)
+        self._end_wanted(None)
 
     # -- for backups -------------------------------------------------------------------------------
 
@@ -240,6 +238,12 @@ class Compactor:
 
         self._lane.submit(self._store.open_newest, opened)
 
+    def _end_wanted(self, why: OSError | None) -> None:
+        """There will be none: see Opened."""
+        wanted, self._wanted = self._wanted, []
+        for _, done in wanted:
+            done(why)
+
     def _open_wanted(self) -> None:
         wanted, self._wanted = self._wanted, []
         for index, done in wanted:
@@ -256,9 +260,6 @@ class Compactor:
                 break
             keep -= 1
         return keep
-
-
-_NO_ROOM: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 def _ignore(_: object, error: Exception | None) -> None:

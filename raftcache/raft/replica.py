@@ -84,7 +84,7 @@ class Replica:
         self.expelled = ""
         """Why this node is out of the cluster, if it is."""
         self.is_full = False
-        """The cluster should be given no more to write down: see the engine's is_full."""
+        """See the engine's; as of the last beat, for every write asks."""
         self.fenced = ""
         """Why its state must not be used, if so; then it is out of the cluster too."""
 

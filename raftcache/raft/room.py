@@ -26,6 +26,7 @@ class Room:
     """What is left on one node's disk."""
 
     def __init__(self, disk: Disk, clock: Clock, segment_size_bytes: int) -> None:
+        """segment_size_bytes: 0 for a log that is not on the disk, and never short of room."""
         self._disk, self._clock = disk, clock
         self._segment_size_bytes = segment_size_bytes
         self._due_s = float("-inf")

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-from raftcache.command.call_table import SPECS
+from raftcache.command.call_table import find
 from raftcache.command.calls import Call, Calls
 from raftcache.command.integers import integer_or_none
 from raftcache.command.leasing import LeaseGrant, LockAcquire
@@ -47,15 +47,6 @@ LOW_SHARE: Final = 8
 """Eviction begins when less than a sixteenth of the budget is free, and ends when an eighth is."""
 
 _GROWING: Final = (Put, LeasedPut, Refill, Append, Increment, Txn, LeaseGrant, LockAcquire, Calls)
-
-_GROWING_CALLS: Final = frozenset(name for name, spec in SPECS.items() if "denyoom" in spec.flags)
-
-_GROWING_SUBCALLS: Final = frozenset(
-    (container, name)
-    for container, spec in SPECS.items()
-    for name, subcommand in spec.subcommands.items()
-    if "denyoom" in subcommand.flags
-)
 
 _INTEGER_SIZE_BYTES: Final = 20
 _TOKEN_SIZE_BYTES: Final = 128
@@ -225,9 +216,8 @@ def grows(command: Command) -> bool:
 
 
 def _grows(call: Call) -> bool:
-    if call[0] in _GROWING_CALLS:
-        return True
-    return len(call) > 1 and (call[0], call[1].upper()) in _GROWING_SUBCALLS
+    spec = find(call)
+    return spec is not None and "denyoom" in spec.flags
 
 
 def end_bytes(call: Call) -> int:

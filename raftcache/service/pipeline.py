@@ -42,10 +42,13 @@ TOO_MUCH: Final = Failure(
     f"ERR what one pipeline reads is over {REPLIES_SIZE_BYTES_MAX} bytes: send shorter ones"
 )
 
-_WRITES: Final = frozenset(name for name, spec in SPECS.items() if spec.is_data and spec.is_write)
-
 _STORING: Final = frozenset((b"GEORADIUS", b"GEORADIUSBYMEMBER", b"SORT"))
-"""Of these, those that only read unless they name a second key, with STORE."""
+"""Writes that only read unless they name a second key, with STORE."""
+
+_WRITES: Final = frozenset(
+    name for name, spec in SPECS.items() if spec.is_data and spec.is_write
+).difference(_STORING)
+"""All others."""
 
 logger = logging.getLogger("raftcache.redis")
 
@@ -188,11 +191,12 @@ class Pipeline:
 
     def _write(self, stage: Sequence[Call], names: set[bytes]) -> None:
         """As many of them as go through the log together; or read those before the first write."""
-        service, width = self._service, 0
+        service, width, asked = self._service, 0, len(stage)
         stage, size_bytes = _as_many_as_travel(stage)
         if not names.isdisjoint(WIDE):
             stage, width = as_many_as_share(service.machine, stage)
-            names = {call[0] for call in stage}
+            if len(stage) < asked:
+                names = {call[0] for call in stage}
         if not _do_write(stage, names):
             self._read(stage)
         elif width > COMMON_WIDTH_MAX or not names.isdisjoint(NEWER_CALLS):
@@ -262,11 +266,11 @@ class Pipeline:
 
 def _do_write(calls: Sequence[Call], names: set[bytes]) -> bool:
     """Whether one of these calls does, whose names these are."""
-    if names.isdisjoint(_WRITES):
-        return False
-    if names.isdisjoint(_STORING) or not names.isdisjoint(_WRITES - _STORING):
+    if not names.isdisjoint(_WRITES):
         return True
-    return any(call[0] in _STORING and len(keys_of(call)) > 1 for call in calls)
+    return not names.isdisjoint(_STORING) and any(
+        call[0] in _STORING and len(keys_of(call)) > 1 for call in calls
+    )
 
 
 def _alike(calls: Sequence[Call]) -> Sequence[Call]:

@@ -74,8 +74,8 @@ class Parts:
     digests: Digests
     check_period_s: float
     """Between two comparisons of all replicas' states."""
-    room: Room | None
-    """For the log; None if it is in memory."""
+    room: Room
+    """For the log."""
     fence: Callable[[str], None]
     """This replica's state is wrong, for this reason: it must not be used any more."""
 

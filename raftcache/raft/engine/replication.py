@@ -28,7 +28,7 @@ class SyncObj(elections.SyncObj):
         self.__told: dict[Node, int] = {}  # the commit index each follower was last told
         self.__ping_due_s = 0.0
         self.__short: set[Node] = set()  # peers whose disks have hardly any room
-        self.__is_short = self.__is_full = False
+        self.__room, self.__is_full = parts.room, False
         super().__init__(name, conf, parts)
         self.__handlers |= {
             "append_entries": self.__on_append_entries,
@@ -107,7 +107,7 @@ class SyncObj(elections.SyncObj):
                 "success": success,
                 "term": self.__raftCurrentTerm,
                 "seq": seq,
-                "short": self.__is_short,
+                "short": self.__room.is_short,
             },
         )
 
@@ -121,7 +121,7 @@ class SyncObj(elections.SyncObj):
         self.__follow(node)
         self.__note_committed(min(message["commit_index"], self.__verified))
         if message.get("answer", True):
-            term, short = self.__raftCurrentTerm, self.__is_short
+            term, short = self.__raftCurrentTerm, self.__room.is_short
             pong = {"type": "pong", "term": term, "seq": message["seq"], "short": short}
             self.__transport.send(node, pong)
 
@@ -137,20 +137,17 @@ class SyncObj(elections.SyncObj):
     @property
     def is_short(self) -> bool:
         """This node's disk has hardly any room for more of the log."""
-        return self.__is_short
+        return self.__room.is_short
 
     def note_room(self) -> None:
         """Now and then: see how much there is on this disk, and, on the leader, what that means."""
-        room = self.__parts.room
-        if room is not None:
-            room.look()
-            self.__is_short = room.is_short
+        self.__room.look()
         if self.__raftState == LEADER:
-            self.__is_full = (self.__is_short or bool(self.__short)) and self.__are_too_few()
+            self.__is_full = (self.is_short or bool(self.__short)) and self.__are_too_few()
 
     def __are_too_few(self) -> bool:
         others = (self.__voters & self.__connectedNodes) - self.__short
-        have_room = len(others) + (self.__votes_itself and not self.__is_short)
+        have_room = len(others) + (self.__votes_itself and not self.is_short)
         return bool(have_room * 2 <= len(self.__voters) + self.__votes_itself)
 
     def __hear_leader(self, node: Node, message: Message) -> None:
