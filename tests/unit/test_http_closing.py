@@ -7,15 +7,14 @@ bytes: of clients that go away in the middle of a body, gigabytes would wait for
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
-from collections.abc import Iterator
 
 import pytest
 from aiohttp import web
 
 from raftcache.server.connection import Connection
 from raftcache.service.watch import Watcher
+from tests.costs.counting import no_collector
 from tests.support.raw_http import Served, run, serving, until
 
 LONG = b"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: 300000\r\n"
@@ -62,16 +61,6 @@ ANSWERED = {
 }
 
 
-@contextlib.contextmanager
-def nobody_collects() -> Iterator[None]:
-    gc.collect()
-    gc.disable()
-    try:
-        yield
-    finally:
-        gc.enable()
-
-
 def left(*kinds: type) -> int:
     """How many there are, found or not."""
     return sum(isinstance(one, kinds) for one in gc.get_objects())
@@ -96,7 +85,7 @@ def test_who_goes_unanswered_leaves_nothing(sent: bytes) -> None:
             await served.ask("GET", "/v1/kv/missed?vivify=5m")
             await served.ask("POST", "/v1/locks/l?ttl=5m")
             await until(lambda: served.counters.connections_open == 0)
-            with nobody_collects():
+            with no_collector():
                 await come_and_go(served, sent, answered=False)
                 await until(lambda: left(Connection, Watcher) == 0)
 
@@ -107,7 +96,7 @@ def test_who_goes_unanswered_leaves_nothing(sent: bytes) -> None:
 def test_who_goes_after_an_answer_leaves_nothing(sent: bytes) -> None:
     async def test() -> None:
         async with serving(header_timeout_s=0.1) as served:
-            with nobody_collects():
+            with no_collector():
                 await come_and_go(served, sent, answered=True)
                 await until(lambda: left(Connection, Watcher) == 0)
 
@@ -119,7 +108,7 @@ def test_a_refused_request_leaves_nothing_on_a_connection_that_stays(target: str
     async def test() -> None:
         async with serving() as served:
             client = await served.connect()
-            with nobody_collects():
+            with no_collector():
                 for _ in range(5):
                     assert (await client.ask(get(target.encode()))).status >= 400
                 await until(lambda: left(web.BaseRequest) <= 1)
@@ -132,7 +121,7 @@ def test_who_was_not_let_in_leaves_nothing() -> None:
         async with serving(connections_max=1) as served:
             await served.connect()
             await until(lambda: served.counters.connections_open == 1)
-            with nobody_collects():
+            with no_collector():
                 refused = await served.connect()
                 assert (await refused.receive()).status == 503
                 served.clients.remove(refused)
@@ -147,7 +136,7 @@ def test_a_long_poll_that_is_over_leaves_nothing() -> None:
         async with serving() as served:
             await served.ask("PUT", "/v1/kv/a", b"v")
             client = await served.connect()
-            with nobody_collects():
+            with no_collector():
                 for since in (0, 1):
                     target = b"/v1/watch?key=a&since=%d&wait=10ms" % since
                     assert len((await client.ask(get(target))).json["events"]) == 1 - since

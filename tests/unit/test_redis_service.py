@@ -75,6 +75,10 @@ def service(kv: FakeKv, loop: asyncio.AbstractEventLoop) -> RedisService:
     return RedisService(kv, kv.machine, Dice(), loop, 1000, alone)
 
 
+def proposed(kv: FakeKv) -> list[Calls]:
+    return [command for command in kv.commands if isinstance(command, Calls)]
+
+
 def lines(*texts: str) -> list[Call]:
     return [tuple(word.encode() for word in text.split()) for text in texts]
 
@@ -121,7 +125,7 @@ async def test_reads_that_take_long_go_one_by_one_and_not_through_the_log(kv: Fa
     redis = service(kv, asyncio.get_running_loop())
     asked = ["SET a ab", "SET b b", "LCS a b", "LCS a a", "SET a b", "LCS a b LEN", "GET a"]
     assert await run(redis, *asked) == ["OK", "OK", b"b", b"ab", "OK", 1, b"b"]
-    written = [[call[0] for call in word.calls] for word in kv.commands if isinstance(word, Calls)]
+    written = [[call[0] for call in word.calls] for word in proposed(kv)]
     assert written == [[b"SET", b"SET"], [b"SET"]]
     assert len(kv.machine.call(lines("LCS a b", "LCS a b", "GET a"), 0)) == 1
 
@@ -144,7 +148,7 @@ async def test_what_may_store_and_does_not_is_a_read(kv: FakeKv) -> None:
 async def test_a_long_pipeline_is_several_proposals(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     assert await run(redis, *["INCR a"] * (CALLS_MAX + 1)) == list(range(1, CALLS_MAX + 2))
-    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    sizes = [len(word.calls) for word in proposed(kv)]
     assert sizes == [CALLS_MAX, 1]
 
 
@@ -159,7 +163,7 @@ async def test_calls_share_an_entry_as_far_as_they_are_not_too_wide(
     kv.commands.clear(), kv.widths.clear()
     asked = ["LREM l 0 x", "LPOP l", "LREM l 0 y", "SADD n a", "LREM l 0 z", "GET s", "SUNION m m"]
     assert await run(redis, *asked) == [0, b"a", 0, 1, 0, b"s" * 999, Members([b"a", b"b"])]
-    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    sizes = [len(word.calls) for word in proposed(kv)]
     said = 2  # to the same list, before the second one: it may be longer by that
     assert (sizes, kv.widths) == ([4, 3], [4 + 4 + said, 3 + 1 + 4])
 
@@ -175,7 +179,7 @@ async def test_a_call_that_is_too_wide_goes_alone_and_reads_before_a_write_not_a
     kv.commands.clear(), kv.widths.clear()
     asked = ["LRANGE l 0 0", "INCR n", "LREM l 0 x", "INCR n", "RPOP l", "RPOP l 1", "INCR n"]
     assert await run(redis, *asked) == [[b"a"], 1, 0, 2, b"d", [b"c"], 3]
-    names = [[call[0] for call in word.calls] for word in kv.commands if isinstance(word, Calls)]
+    names = [[call[0] for call in word.calls] for word in proposed(kv)]
     assert names == [[b"INCR"], [b"LREM"], [b"INCR", b"RPOP"], [b"RPOP", b"INCR"]]
     assert (kv.widths, len(kv.wants)) == ([0, 4, 0, 3], 1)
 
@@ -232,7 +236,7 @@ async def test_wide_calls_of_one_turn_do_not_go_together_with_those_of_others(
     kv.commands.clear(), kv.widths.clear()
     asked = ("LREM l 0 x", "LREM m 0 x", "LREM l 0 y", "INCR n")
     assert await asyncio.gather(*[run(redis, each) for each in asked]) == [[0], [0], [0], [1]]
-    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    sizes = [len(word.calls) for word in proposed(kv)]
     assert (sizes, kv.widths) == ([1, 1, 2], [4, 4, 0])
 
 
@@ -241,7 +245,7 @@ async def test_dice_are_thrown_for_those_who_choose_only(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     await run(redis, "SPOP a")
     await run(redis, "SADD a b")
-    dice = [command.dice for command in kv.commands if isinstance(command, Calls)]
+    dice = [word.dice for word in proposed(kv)]
     assert dice[0] > 0
     assert dice[1] == 0
 
@@ -481,7 +485,7 @@ async def test_writes_of_one_turn_go_together_and_everybody_gets_his_own_answer(
     assert set(answers) == {"reader", "first", "second"}, "one that is full does not wait"
     await asyncio.sleep(0)
     assert answers == {"first": ["OK", 2], "reader": [None], "second": [3, b"3"], "third": [4, 5]}
-    sizes = [len(command.calls) for command in kv.commands if isinstance(command, Calls)]
+    sizes = [len(word.calls) for word in proposed(kv)]
     assert (sizes, told) == ([4, 1, 2], [(4, 4)])
     kv.error = Unknown("lost")
     assert await asyncio.gather(run(redis, "INCR a"), run(redis, "INCR b", "GET b")) == [

@@ -257,15 +257,21 @@ def test_who_redirects_to_nobody_is_told() -> None:
     run(test())
 
 
+def tracking(port: int) -> RespWire:
+    """A client that caches what it reads."""
+    wire = RespWire(port)
+    wire.call(b"HELLO", b"3")
+    wire.call(b"CLIENT", b"TRACKING", b"ON")
+    return wire
+
+
 def test_a_change_between_a_read_and_its_answer_is_told_after_it() -> None:
     """A pipeline whose answer to the first call waits for that to the second."""
 
     async def test() -> None:
         async with redis_door() as door:
             do(door.machine, Put(b"a", b"1"))
-            wire = await asyncio.to_thread(RespWire, door.port)
-            await asyncio.to_thread(wire.call, b"HELLO", b"3")
-            await asyncio.to_thread(wire.call, b"CLIENT", b"TRACKING", b"ON")
+            wire = await asyncio.to_thread(tracking, door.port)
             door.kv.holding = True
             wire.send(
                 packed([b"GET", b"a"]) + packed([b"GET", b"b"]) + packed([b"SET", b"c", b"1"])
@@ -294,9 +300,7 @@ def test_a_change_during_a_transaction_with_scripts_is_told_after_its_answer() -
     async def test() -> None:
         async with redis_door() as door:
             do(door.machine, Put(b"a", b"1"))
-            wire = await asyncio.to_thread(RespWire, door.port)
-            await asyncio.to_thread(wire.call, b"HELLO", b"3")
-            await asyncio.to_thread(wire.call, b"CLIENT", b"TRACKING", b"ON")
+            wire = await asyncio.to_thread(tracking, door.port)
             door.kv.holding = True
             script = b"return redis.call('SET', KEYS[1], 1)"
             calls = [b"MULTI"], [b"GET", b"a"], [b"EVAL", script, b"1", b"b"], [b"EXEC"]

@@ -20,6 +20,7 @@ from raftcache.server.resp.reference import BULK_SIZE_BYTES_MAX, Request
 from raftcache.server.resp.server import RespServer
 from raftcache.server.resp.session import PIPELINE_CALLS_MAX, Session
 from raftcache.server.resp.table import NO_REPLY, CallTable
+from tests.costs.counting import no_collector
 from tests.support.raw_http import run, until
 from tests.support.raw_resp import RespClient, ServedResp, serving_resp
 from tests.support.resp_wire import packed
@@ -560,12 +561,8 @@ def test_a_client_that_has_gone_leaves_nothing_to_the_collector(holding: bool) -
             served.redis.release()
             await until(lambda: alive() == 0)
 
-    gc.collect()
-    gc.disable()
-    try:
+    with no_collector():
         run(test())
-    finally:
-        gc.enable()
 
 
 def test_an_address_that_is_taken() -> None:
