@@ -19,7 +19,7 @@ import msgspec
 
 from chaos import history, report
 from chaos.cluster import scratch_folder
-from chaos.controls import CONTROLS
+from chaos.controls import CONTROLS, broken
 from chaos.faults import FAULTS
 from chaos.history import History
 from chaos.networks import NETWORKS, NetworkName
@@ -77,7 +77,9 @@ class Names(click.ParamType[tuple[str, ...]]):
 @click.option("--rate", type=click.FloatRange(1), default=300, help="Operations a second.")
 @click.option("--endpoints", help="A running cluster, without faults; otherwise one is started.")
 @click.option("--network", type=click.Choice(NETWORKS), default="auto", show_default=True)
-@click.option("--control", type=click.Choice(tuple(CONTROLS)), help="Break a promise on purpose.")
+@click.option(
+    "--control", "controls", type=Names(tuple(CONTROLS)), help="Break promises on purpose."
+)
 @click.option("--judge", "again", type=click.Path(exists=True, path_type=Path), hidden=True)
 @click.option("--list", "listing", is_flag=True, help="Show all workloads, faults and controls.")
 def main(
@@ -91,7 +93,7 @@ def main(
     rate: float,
     endpoints: str | None,
     network: NetworkName,
-    control: str | None,
+    controls: tuple[str, ...] | None,
     again: Path | None,
     listing: bool,
 ) -> None:
@@ -112,8 +114,8 @@ def main(
         endpoints=tuple(endpoints_from(endpoints, {})) if endpoints else None,
         network=network,
     )
-    if control is not None:
-        plan = CONTROLS[control].apply(plan)
+    if controls is not None:
+        plan = broken(plan, controls)
     if plan.clients < len(plan.workloads):
         raise click.UsageError(f"{len(plan.workloads)} workloads need as many --clients at least")
     if plan.endpoints is not None and plan.faults:

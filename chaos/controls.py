@@ -7,6 +7,7 @@ the simulator.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Final
 
 import msgspec
@@ -20,9 +21,6 @@ class Control(Struct, frozen=True):
 
     about: str
     changes: dict[str, Any]
-
-    def apply(self, plan: Plan) -> Plan:
-        return msgspec.structs.replace(plan, **self.changes)
 
 
 _CROWD: Final[dict[str, Any]] = {"clients": 40, "rate": 800.0}
@@ -112,3 +110,19 @@ CONTROLS: Final = {
     ),
 }
 """By the names that --control takes."""
+
+
+def broken(plan: Plan, names: Sequence[str]) -> Plan:
+    """This plan with all these promises broken, each of them by clients of its own.
+
+    What is a list, of workloads or of faults, is what any of them names; there are as many clients
+    as any of them wants.
+    """
+    changes: dict[str, Any] = {}
+    for name in names:
+        for key, value in CONTROLS[name].changes.items():
+            if isinstance(value, tuple):
+                changes[key] = tuple(dict.fromkeys((*changes.get(key, ()), *value)))
+            else:
+                changes[key] = max(value, changes.get(key, value))
+    return msgspec.structs.replace(plan, **changes)
