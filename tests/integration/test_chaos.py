@@ -117,7 +117,7 @@ CAUGHT_BY = {
     ],
 )
 def test_broken_promises_are_caught(tmp_path: Path, controls: str) -> None:
-    """Those that are broken under the same faults share a run; each is caught in a load of its own."""
+    """Those under the same faults share a run; each is caught in a load of its own."""
     left = controls.split(",")
     for run in range(RUNS_MAX):
         folder = tmp_path / str(run)
