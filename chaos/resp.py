@@ -34,6 +34,8 @@ Work = Callable[[Api], Awaitable[T]]
 
 _LOST: Final = (ConnectionError, TimeoutError)
 _REFUSED: Final = (ClusterDownError, TryAgainError, OutOfMemoryError)
+_FULL_DISKS: Final = "MISCONF"
+"""What a refusal begins with that has no class of its own in redis-py."""
 
 
 class Door:
@@ -105,7 +107,7 @@ class Door:
 def meaning(error: Exception) -> Exception:
     """What an error of redis-py says of the outcome; the error itself if it says more."""
     text = str(error)
-    if isinstance(error, _REFUSED):
+    if isinstance(error, _REFUSED) or text.startswith(_FULL_DISKS):
         return Refused(text)
     if isinstance(error, _LOST) or text.startswith("UNKNOWN"):
         return Unknown(text)

@@ -57,6 +57,7 @@ def sentences(workload: type[Workload], operations: Sequence[Operation]) -> str:
     [
         (ClusterDownError("no leader is known here"), Refused),
         (ConnectionError("Connection closed by server."), Unknown),
+        (ResponseError("MISCONF too few nodes have room on their disks"), Refused),
         (TimeoutError("Timeout reading from node"), Unknown),
         (ResponseError("UNKNOWN the outcome: the leader changed"), Unknown),
         (WatchError("A ConnectionError occurred while watching one or more keys"), Unknown),
