@@ -7,6 +7,7 @@ EXEC a watched key that has changed. Neither may be here: what was sent and not 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 from redis.asyncio import Redis
@@ -101,7 +102,8 @@ class Door:
     async def aclose(self) -> None:
         api, self._api = self._api, None
         if api is not None:
-            await api.aclose()
+            with suppress(*_LOST):  # so it is closed
+                await api.aclose()
 
 
 def meaning(error: Exception) -> Exception:
