@@ -28,13 +28,15 @@ PORT = 7000
 CLONE_NEWNET = 0x40000000
 
 MAKER = """
-import asyncio, signal, subprocess
+import asyncio, signal
 from chaos.namespaces import Namespaces
 signal.signal(signal.SIGINT, signal.default_int_handler)  # shells let background jobs ignore it
 async def main():
     async with Namespaces(["a"]) as network:
-        inside = subprocess.Popen([*network.places["a"].prefix, "sleep", "1000"])
-        print(inside.pid, flush=True)
+        # Says itself that it is there: one on its way in would be found by nobody.
+        await asyncio.create_subprocess_exec(
+            *network.places["a"].prefix, "sh", "-c", "echo $$; exec sleep 1000"
+        )
         await asyncio.sleep(1000)
 asyncio.run(main())
 """
