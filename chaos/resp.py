@@ -7,7 +7,6 @@ EXEC a watched key that has changed. Neither may be here: what was sent and not 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 from redis.asyncio import Redis
@@ -35,8 +34,6 @@ Work = Callable[[Api], Awaitable[T]]
 
 _LOST: Final = (ConnectionError, TimeoutError)
 _REFUSED: Final = (ClusterDownError, TryAgainError, OutOfMemoryError)
-_FULL_DISKS: Final = "MISCONF"
-"""What a refusal begins with that has no class of its own in redis-py."""
 
 
 class Door:
@@ -102,14 +99,13 @@ class Door:
     async def aclose(self) -> None:
         api, self._api = self._api, None
         if api is not None:
-            with suppress(*_LOST):  # so it is closed
-                await api.aclose()
+            await api.aclose()
 
 
 def meaning(error: Exception) -> Exception:
     """What an error of redis-py says of the outcome; the error itself if it says more."""
     text = str(error)
-    if isinstance(error, _REFUSED) or text.startswith(_FULL_DISKS):
+    if isinstance(error, _REFUSED):
         return Refused(text)
     if isinstance(error, _LOST) or text.startswith("UNKNOWN"):
         return Unknown(text)

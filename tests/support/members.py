@@ -177,7 +177,6 @@ class Member:
             TIMING,
             STORAGE,
             10_000,
-            1 << 30,
             clock=clock,
             dice=dice,
             loop=loop,
