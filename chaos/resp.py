@@ -7,6 +7,7 @@ EXEC a watched key that has changed. Neither may be here: what was sent and not 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, Final, TypeAlias, TypeVar
 
 from redis.asyncio import Redis
@@ -34,6 +35,8 @@ Work = Callable[[Api], Awaitable[T]]
 
 _LOST: Final = (ConnectionError, TimeoutError)
 _REFUSED: Final = (ClusterDownError, TryAgainError, OutOfMemoryError)
+_FULL_DISKS: Final = "MISCONF"
+"""What a refusal begins with that has no class of its own in redis-py."""
 
 
 class Door:
@@ -99,13 +102,14 @@ class Door:
     async def aclose(self) -> None:
         api, self._api = self._api, None
         if api is not None:
-            await api.aclose()
+            with suppress(*_LOST):  # so it is closed
+                await api.aclose()
 
 
 def meaning(error: Exception) -> Exception:
     """What an error of redis-py says of the outcome; the error itself if it says more."""
     text = str(error)
-    if isinstance(error, _REFUSED):
+    if isinstance(error, _REFUSED) or text.startswith(_FULL_DISKS):
         return Refused(text)
     if isinstance(error, _LOST) or text.startswith("UNKNOWN"):
         return Unknown(text)

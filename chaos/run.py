@@ -244,10 +244,12 @@ async def _play(plan: Plan, load: _Load, nemesis: Nemesis | None, arena: _Arena)
     if arena.names is not None and (strangers := not_these(states, arena.names)):
         raise Trouble(strangers)
     await asyncio.sleep(CALM_S)
-    await load.stop()
+    ends = await load.stop()
     await load.finish(arena.urls)
     if difference := differing(await side_by_side(arena.client, arena.names)):
-        raise Trouble(difference)
+        ends.append(difference)
+    if ends:
+        raise Trouble("; ".join(ends))
 
 
 async def _keep_running(cluster: OwnCluster) -> None:
@@ -308,10 +310,15 @@ class _Load:
             await workload.begin(next(iter(self._readers.values())))
         self._tasks = [asyncio.create_task(self._go_on(client)) for client in self._clients]
 
-    async def stop(self) -> None:
-        """Let everyone finish what they are at; raises what a client ended with, if one did."""
+    async def stop(self) -> list[str]:
+        """Let everyone finish what they are at; a sentence for each who ended before."""
         self._stopping = True
-        await asyncio.gather(*self._tasks)
+        ends = await asyncio.gather(*self._tasks, return_exceptions=True)
+        return [
+            f"client {client.number} met what it does not know: {end!r}"
+            for client, end in zip(self._clients, ends, strict=True)
+            if end is not None
+        ]
 
     async def finish(self, urls: Collection[str]) -> None:
         """The final reads, through these nodes."""

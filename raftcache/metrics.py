@@ -29,6 +29,10 @@ class HttpCounters:
     """Turned away because connections_max were open."""
     connections_stalled: int = 0
     """Closed because the client stopped in the middle of sending or reading."""
+    requests_size_bytes: int = 0
+    """That are held of requests, as of the last second; see server/room.py."""
+    answers_size_bytes: int = 0
+    """The same, of answers that are not read."""
 
 
 @dataclass(slots=True)
@@ -136,6 +140,15 @@ def _http_families(http: HttpCounters) -> Iterator[Metric]:
         requests.add_metric(labels, answers)
     yield requests
     yield GaugeMetricFamily(PREFIX + "http_connections", "Connections open.", http.connections_open)
+    for what, size_bytes in (
+        ("requests", http.requests_size_bytes),
+        ("answers", http.answers_size_bytes),
+    ):
+        yield GaugeMetricFamily(
+            f"{PREFIX}http_{what}_size_bytes",
+            f"Held of {what}, for --pending-size-max.",
+            size_bytes,
+        )
     for what, number in (
         ("accepted", http.connections_accepted),
         ("refused", http.connections_refused),

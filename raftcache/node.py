@@ -239,6 +239,7 @@ class Node:
             config.timing,
             config.storage,
             config.limits.writes_pending_max,
+            config.limits.pending_size_bytes_max,
             clock=clock,
             dice=dice,
             loop=self._loop,

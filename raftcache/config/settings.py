@@ -36,8 +36,13 @@ sixteenth of seven eighths of it, has room for one."""
 MEMORY_SIZE_BYTES_MIN: Final = 1 << 20
 """Below, what is kept beside small values would not fit."""
 
+PENDING_SIZE_BYTES_MIN: Final = 16 << 20
+"""Some of the largest values."""
+
 SEGMENT_SIZE_BYTES_MIN: Final = 8 << 20
 """A segment of the log holds the largest entry."""
+
+assert PENDING_SIZE_BYTES_MIN > VALUE_SIZE_BYTES_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +192,14 @@ SETTINGS: Final = (
     _count("limits", "connections-max", 1, 1_000_000, "Connections at a time, at each door."),
     _count("limits", "writes-pending-max", 1, 1_000_000, "Writes that wait at a time."),
     _count("limits", "reads-pending-max", 1, 1_000_000, "Reads that wait at a time."),
+    _size(
+        "limits",
+        "pending-size-max",
+        "pending_size_bytes_max",
+        PENDING_SIZE_BYTES_MIN,
+        1 << 40,
+        "Bytes of writes that wait, of HTTP requests that come, of answers that go, each.",
+    ),
     _count("limits", "watchers-max", 1, 1_000_000, "Watches at a time; each has a connection."),
     _duration("limits", "header-timeout", 0.1, 300, "For a request that stops half way."),
     _duration("limits", "keepalive-timeout", 1, 86_400, "For a connection without a request."),

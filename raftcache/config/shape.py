@@ -79,6 +79,8 @@ class Limits:
     connections_max: int = 10_000
     writes_pending_max: int = 20_000
     reads_pending_max: int = 50_000
+    pending_size_bytes_max: int = 256 << 20
+    """Of writes that wait, of HTTP requests that come, of answers that go to them: each."""
     watchers_max: int = 8_000
     """Each takes a connection; the rest of them is for others."""
     header_timeout_s: float = 10.0

@@ -107,18 +107,22 @@ class Batches:
         clock: Clock,
         loop: Loop,
         timeout_s: float,
+        size_bytes_max: int,
     ) -> None:
         """give: to consensus. wake: asks for a turn, in which `launch` is called.
 
-        timeout_s: after which a proposal ends as unknown.
+        timeout_s: after which a proposal ends as unknown. size_bytes_max: of all that wait, beside
+        one batch.
         """
         self._give, self._wake, self._clock, self._loop = give, wake, clock, loop
-        self._timeout_s = timeout_s
+        self._timeout_s, self._size_bytes_max = timeout_s, size_bytes_max
         self._open: deque[_Batch] = deque()  # not yet given to the engine
         self._flying: deque[_Batch] = deque()  # in the order given; ended ones leave lazily
         self._in_flight = 0
         self.pending = 0
         """Commands without an outcome."""
+        self.is_full = False
+        """Whether what is kept of them is too much."""
         self._expected = 0.0  # the weight that the next batch is held for
         self._expected_until_s = float("-inf")
         self._is_held = False
@@ -129,6 +133,8 @@ class Batches:
         """To be launched in this turn, or soon. weight: as so many commands it counts. width: see
         BATCH_WIDTH_MAX."""
         if not self._open or self._open[-1].is_full_for(command, width):
+            if self._open:  # else there is little, and no time to count it
+                self._measure()
             self._open.append(_Batch(self._clock.monotonic_s()))
         self._open[-1].add(command, done, weight, width)
         self.pending += 1
@@ -183,11 +189,17 @@ class Batches:
             batch.end(replies)
         else:
             batch.fail(error)
-        batch.commands = []
+        batch.commands, batch.size_bytes = [], 0
         while self._flying and not self._flying[0].done:
             self._flying.popleft()
+        if self.is_full:
+            self._measure()
         if self._open:
             self._wake()
+
+    def _measure(self) -> None:
+        size_bytes = sum(batch.size_bytes for batch in (*self._open, *self._flying))
+        self.is_full = size_bytes >= self._size_bytes_max
 
     def _expect(self, landed: _Batch) -> None:
         """Those who are answered now may ask again at once."""
@@ -209,6 +221,8 @@ class Batches:
             batch = self._open.popleft()
             self.pending -= len(batch.done)
             batch.fail(NotLeader("no leader took it"))
+        if self.is_full:
+            self._measure()
 
     def stop(self) -> None:
         """End all of them: what was given to the engine as unknown."""

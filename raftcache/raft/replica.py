@@ -58,6 +58,7 @@ class Replica:
         loop: Loop,
         timing: Timing,
         writes_pending_max: int,
+        pending_size_bytes_max: int,
         log_size_bytes_max: int,
         forget: Callable[[int], None],
         release: Callable[[], None],
@@ -75,7 +76,10 @@ class Replica:
         self._forget, self._forgotten_to = forget, 0
         self._release, self._on_fatal = release, on_fatal
         self._loop = loop
-        self._batches = Batches(self._give, self.wake, clock, loop, timing.request_timeout_s)
+        timeout_s = timing.request_timeout_s
+        self._batches = Batches(
+            self._give, self.wake, clock, loop, timeout_s, pending_size_bytes_max
+        )
         self._reads = Reads(engine, self.wake, loop)
         self._progress = Progress()
         self._turn_due = False
@@ -113,6 +117,8 @@ class Replica:
         """
         if self._batches.pending >= self._writes_pending_max:
             done(Overloaded(f"{self._batches.pending} writes are waiting already"))
+        elif self._batches.is_full:
+            done(Overloaded("too many bytes of writes are waiting already"))
         elif self.expelled:
             done(NotLeader(f"this node is out of the cluster: {self.expelled}"))
         elif self._stopped or self._lacks_leader:

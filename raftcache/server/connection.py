@@ -24,6 +24,7 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from multidict import CIMultiDict
 
 from raftcache.config import Limits
+from raftcache.errors import Overloaded
 from raftcache.metrics import HttpCounters
 from raftcache.server.replies import (
     WRITES,
@@ -34,6 +35,7 @@ from raftcache.server.replies import (
     render,
     retry_after,
 )
+from raftcache.server.room import FREE_SIZE_BYTES, Requests, Room
 from raftcache.server.sockets import keep_alive
 
 TARGET_SIZE_BYTES_MAX: Final[int] = 16 << 10
@@ -79,6 +81,8 @@ class Port:
     ) -> None:
         self.loop, self.limits, self.counters = loop, limits, counters
         self.connections: dict[Connection, asyncio.Transport] = {}
+        self.requests = Room(limits.pending_size_bytes_max)
+        self.answers = Room(limits.pending_size_bytes_max)
         self.date = b""
 
     def set_date(self, wall_ms: int) -> None:
@@ -89,6 +93,8 @@ class Port:
         """Close the connections whose time is over."""
         for connection, transport in list(self.connections.items()):
             connection.check(transport, now_s)
+        self.counters.requests_size_bytes = self.requests.size_bytes
+        self.counters.answers_size_bytes = self.answers.size_bytes
 
 
 class Connection(RequestHandler):
@@ -102,6 +108,7 @@ class Connection(RequestHandler):
         "_partial",
         "_port",
         "_progress",
+        "_requests",
         "_since_s",
         "stream",
     )
@@ -132,6 +139,7 @@ class Connection(RequestHandler):
         """The client has said that it will send no more, and waits for what it is owed."""
         self.stream: Stream | None = None
         """The answer that is being given, if it has no end."""
+        self._requests = Requests(port.requests)
         self._progress: tuple[int, bool, int, int, int] | None = None
         self._since_s = 0.0
 
@@ -163,6 +171,7 @@ class Connection(RequestHandler):
         self._port.counters.connections_open = len(self._port.connections)
         super().connection_lost(exc)
         self._tell_of_the_end()
+        self._requests.gone()
         self._body = None  # it knows its connection, as those below do: nobody would free them
         self._messages.clear()
 
@@ -183,6 +192,26 @@ class Connection(RequestHandler):
             return False
         self._ends = self._body is None and not self.is_idle
         return self._ends
+
+    def keep_more(self) -> None:
+        """More of the body of the present request is kept; Overloaded where there is no room."""
+        requests, room = self._requests, self._port.requests
+        if requests.counted and room.is_full:
+            requests.refused()
+            requests.count()
+            raise room.refusal("requests")
+
+    def answer_more(self) -> None:
+        """Overloaded where there is no room for a large answer."""
+        if self._port.answers.is_full:
+            raise self._port.answers.refusal("answers that are not read")
+
+    def _if_room(self, large: web.StreamResponse) -> web.StreamResponse:
+        try:
+            self.answer_more()
+        except Overloaded as error:
+            return to_response(answer_error(error, write=False))
+        return large
 
     def hand_over(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
         """Put a request into the queue of the application."""
@@ -275,6 +304,8 @@ class Connection(RequestHandler):
         self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
     ) -> tuple[web.StreamResponse, bool]:
         """Every answer of the application passes here, errors of the router among them."""
+        self._requests.answered()
+        self._requests.count()
         if isinstance(resp, web.HTTPException):
             _let_go(resp)
             resp = _as_problem(resp, request)
@@ -282,6 +313,8 @@ class Connection(RequestHandler):
             request._finish()
             return resp, True
         if not resp.prepared:
+            if request.method == "GET" and _size_bytes(resp) > FREE_SIZE_BYTES:
+                resp = self._if_room(resp)
             resp.headers["Server"] = SERVER
             if self._close or (self._deaf and not self._messages):
                 resp.force_close()
@@ -303,6 +336,12 @@ def _let_go(error: BaseException | None) -> None:
         seen.append(error)
         error.__traceback__ = None
         error = error.__cause__ or error.__context__
+
+
+def _size_bytes(response: web.StreamResponse) -> int:
+    """Of its body, if it is there as a whole."""
+    body = response.body if isinstance(response, web.Response) else None
+    return len(body) if isinstance(body, bytes) else 0
 
 
 def _status_of(error: BaseException) -> int:

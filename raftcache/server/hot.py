@@ -50,6 +50,7 @@ from raftcache.server.refrains import (
     is_plain_key,
 )
 from raftcache.server.replies import answer_error, closing
+from raftcache.server.room import FREE_SIZE_BYTES
 from raftcache.server.slots import HotPort, Slot
 from raftcache.server.steps import Steps
 
@@ -69,6 +70,7 @@ class HotConnection(Connection):
     """A Connection with the hot path beside its parent's queue."""
 
     __slots__ = (
+        "_answers_counted",
         "_dirty",
         "_drained",
         "_held",
@@ -90,6 +92,8 @@ class HotConnection(Connection):
         self._dirty = False
         self._unsent_size_bytes = 0
         """Of answers that wait in slots."""
+        self._answers_counted = 0
+        """In the port's room for answers."""
         self._late: RawRequestMessage | None = None
         """A hot request whose short body (`_body`) is still arriving."""
         self._steps = Steps()
@@ -130,6 +134,23 @@ class HotConnection(Connection):
             at = end
         if not self._buffer_paused and self._pipelined() >= PIPELINED_MAX:
             self._pause_reading_for_buffer()
+        if self._requests.count(len(self._rest)):
+            self._take_no_more()
+
+    def _take_no_more(self) -> None:
+        """The door holds too much, and more than a little of it is of this connection."""
+        error = self._port.requests.refusal("requests")
+        if self._late is not None and self._body is not None:
+            self._queue(self._late, self._body)
+            self._late = None
+        if self._body is None and (self._partial or self._rest):
+            self._queue(_ErrInfo(error.status, error, error.detail), EMPTY_PAYLOAD)
+        elif self._body is not None and self._requests.are_many:
+            self._body.set_exception(error)
+            self._body.feed_eof()
+        else:
+            return  # whoever reads the body refuses it
+        self._deaf, self._partial, self._rest = True, False, b""
 
     def _get_alone(self, data: bytes) -> bool:
         """Serve these bytes, if they are one GET whose refrain is known, and nothing else waits.
@@ -207,6 +228,7 @@ class HotConnection(Connection):
             super().data_received(piece)
             return
         assert self._parser is not None
+        self._requests.came(len(piece))
         try:
             messages, self._upgraded, tail = self._parser.feed_data(piece)
         except HttpProcessingError as error:
@@ -239,13 +261,16 @@ class HotConnection(Connection):
         slot = Slot(self._port, self, message.method, None, parsed=True)
         self._slots.append(slot)
         body = b"" if payload is EMPTY_PAYLOAD else payload.read_nowait()
+        self._requests.served()
+        send = slot.read if message.method == "GET" else slot.fill
         handle = self._port.door.handle
-        handle(self, message.method, message.path, message.headers, body, slot.fill)
+        handle(self, message.method, message.path, message.headers, body, send)
 
     def _queue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
         """For the application: rule 2."""
         if not payload.is_eof():
             self._body = payload
+        self._requests.queued()
         if self._slots:
             self._held.append((message, payload))
         else:
@@ -253,6 +278,8 @@ class HotConnection(Connection):
 
     def _continue_body(self, body: StreamReader) -> None:
         """More of the body has come, and perhaps its end."""
+        if self._late is None:
+            self._requests.continued()
         if not body.is_eof():
             return
         late, self._body, self._late = self._late, None, None
@@ -290,6 +317,8 @@ class HotConnection(Connection):
                 self._all_sent()
             return
         self._unsent_size_bytes += len(slot.reply)
+        if self._unsent_size_bytes > FREE_SIZE_BYTES:
+            self._count_answers()
         if not self._dirty and self._slots[0] is slot:
             self._dirty = True
             self._port.flush_soon(self)
@@ -311,6 +340,8 @@ class HotConnection(Connection):
         replies = b"".join(ready)  # of one piece: that piece
         self._unsent_size_bytes -= len(replies)
         transport.write(replies)
+        if self._answers_counted or self._paused:
+            self._count_answers()
         if not slots:
             self._all_sent()
         if self._buffer_paused:
@@ -338,11 +369,20 @@ class HotConnection(Connection):
         """The client does not read: hear nothing more from it until it does."""
         super().pause_writing()
         self._pause_reading_for_buffer()
+        self._count_answers()
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._count_answers()
         if self._buffer_paused:
             self._resume_reading_if_drained()
+
+    def _count_answers(self) -> None:
+        """In the room for them; a stream has bounds of its own."""
+        transport, held = self._port.connections.get(self), 0
+        if transport is not None and self.stream is None:
+            held = self._unsent_size_bytes + transport.get_write_buffer_size()
+        self._answers_counted = self._port.answers.hold(self._answers_counted, held)
 
     def resume_reading(self, resume_parser: bool = True) -> None:
         # The parent's parses again in any case, and at every body's end: in the middle of
@@ -391,6 +431,7 @@ class HotConnection(Connection):
 
     def connection_lost(self, exc: BaseException | None) -> None:
         super().connection_lost(exc)
+        self._count_answers()
         self._late = None
         self._held.clear()
         self._slots.clear()  # what is committed stays so; there is only nobody left to tell

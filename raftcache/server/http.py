@@ -18,6 +18,7 @@ from raftcache.config import Config
 from raftcache.errors import BadConfig, TooLarge
 from raftcache.metrics import HttpCounters
 from raftcache.ports import Clock
+from raftcache.server.bodies import read_body
 from raftcache.server.connection import Connection, to_response
 from raftcache.server.hot import HotConnection
 from raftcache.server.kv_door import KvDoor
@@ -107,7 +108,7 @@ class HttpServer:
     async def _handle_key(self, request: web.Request) -> web.StreamResponse:
         """A request for a key that was not hot: gather its body, then ask the same door."""
         self._check_length(request)
-        body = await request.read()
+        body = await read_body(request)
         caller, target = cast("Connection", request.protocol), target_of(request)
         handle = partial(self._door.handle, caller, request.method, target, request.headers, body)
         return to_response(await called(handle))

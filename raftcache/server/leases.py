@@ -12,6 +12,7 @@ from raftcache.command.limits import LEASES_SHOWN_MAX
 from raftcache.command.replies import Reply, Status
 from raftcache.command.words import Once
 from raftcache.errors import BadRequest
+from raftcache.server.bodies import read_body
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import escape
 from raftcache.server.kv_request import read_once, want_of
@@ -273,7 +274,7 @@ def duration_ms(query: dict[str, str], name: str) -> int:
 
 async def once_of(request: web.Request) -> Once | None:
     """The Idempotency-Key of a request without a body."""
-    if await request.read():
+    if await read_body(request):
         raise BadRequest("this call takes no body")
     return read_once(request.method, target_of(request), request.headers, b"")
 

@@ -19,6 +19,7 @@ from raftcache.command.limits import (
 )
 from raftcache.command.replies import Reply, Status
 from raftcache.errors import BadRequest, TooLarge
+from raftcache.server.bodies import read_body
 from raftcache.server.connection import Connection, to_response
 from raftcache.server.json_keys import escape
 from raftcache.server.kv_request import read_once, want_of
@@ -301,7 +302,7 @@ class LockRoutes:
         self, request: web.Request, name: bytes, query: dict[str, str]
     ) -> web.Response:
         only_known(query, _ACQUIRING)
-        value = await request.read()
+        value = await read_body(request)
         if len(value) > LOCK_VALUE_SIZE_BYTES_MAX:
             raise TooLarge(f"a lock's value has at most {LOCK_VALUE_SIZE_BYTES_MAX} bytes")
         once = read_once("POST", target_of(request), request.headers, value)

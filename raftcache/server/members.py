@@ -10,6 +10,7 @@ from aiohttp import web
 
 from raftcache.config import parse_address
 from raftcache.errors import BadRequest
+from raftcache.server.bodies import read_body
 from raftcache.server.routes import (
     Body,
     Parameter,
@@ -248,7 +249,7 @@ class MemberRoutes:
 
 async def _body(request: web.Request, kind: type[_Body]) -> _Body:
     try:
-        return msgspec.json.decode(await request.read(), type=kind)
+        return msgspec.json.decode(await read_body(request), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise BadRequest(f"the body must be JSON of this call: {error}") from None
 

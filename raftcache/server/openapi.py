@@ -44,6 +44,12 @@ ANYWHERE: Final = (
     problem(413, "The body is over `--value-size-max`."),
     problem(414, "The target is over 16 KiB, or a key in it over 1,024 bytes."),
     problem(417, "An `Expect` other than `100-continue`."),
+    problem(
+        429,
+        "The node holds `--pending-size-max` of requests, or of answers that are not read, and this"
+        " one takes more than 16 KiB.",
+        RETRY_AFTER,
+    ),
     problem(431, "A header field is over 8 KiB."),
     problem(503, "The node has as many connections as it may (`--connections-max`).", RETRY_AFTER),
 )

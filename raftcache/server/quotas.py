@@ -11,6 +11,7 @@ from raftcache.command.limits import INTEGER_MAX, KEY_SIZE_BYTES_MAX, QUOTAS_MAX
 from raftcache.command.replies import Status
 from raftcache.command.words import DeleteQuota, SetQuota
 from raftcache.errors import BadRequest, NotFound
+from raftcache.server.bodies import read_body
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import escape
 from raftcache.server.kv_request import read_once
@@ -206,7 +207,7 @@ class QuotaRoutes:
     async def put(self, request: web.Request) -> web.Response:
         """Set it, whether or not there was one."""
         SET.query(request)
-        prefix, body = _prefix(request), await request.read()
+        prefix, body = _prefix(request), await read_body(request)
         try:
             limits = msgspec.json.decode(body, type=_Limits)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
@@ -220,7 +221,7 @@ class QuotaRoutes:
     async def delete(self, request: web.Request) -> web.Response:
         """Take it away."""
         DELETE.query(request)
-        prefix, body = _prefix(request), await request.read()
+        prefix, body = _prefix(request), await read_body(request)
         if body:
             raise BadRequest("DELETE takes no body")
         once = read_once("DELETE", target_of(request), request.headers, body)

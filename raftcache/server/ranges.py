@@ -21,6 +21,7 @@ from raftcache.command.ranges import is_within
 from raftcache.command.replies import Status
 from raftcache.command.words import DeleteRange
 from raftcache.errors import BadRequest
+from raftcache.server.bodies import read_body
 from raftcache.server.connection import to_response
 from raftcache.server.json_keys import item_json, parse_range, parse_range_to_delete
 from raftcache.server.kv_request import check_unconditional, read_once, want_of
@@ -242,7 +243,7 @@ class RangeRoutes:
             *(raw.get(name) for name in _RANGE), everything=_flag(raw, "all")
         )
         check_unconditional(request.headers)
-        body = await request.read()
+        body = await read_body(request)
         if body:
             raise BadRequest("DELETE takes no body")
         once = read_once("DELETE", target_of(request), request.headers, body)

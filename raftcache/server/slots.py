@@ -17,6 +17,7 @@ from raftcache.server.kept import Kept
 from raftcache.server.kv_door import KvDoor
 from raftcache.server.refrains import Refrains
 from raftcache.server.replies import Answer, answer_error, head_of, render
+from raftcache.server.room import FREE_SIZE_BYTES
 from raftcache.service.gathering import Reading
 from raftcache.service.kv import Kv, Outcome
 
@@ -65,12 +66,19 @@ class Slot:
 
     def found(self, found: Item | RaftcacheError | None) -> None:
         """What came of a plain read."""
-        self.fill(self._port.door.found(found))
+        self.read(self._port.door.found(found))
 
     def written(self, outcome: Outcome) -> None:
         """What came of `put`."""
         assert self._put is not None
         self.fill(self._port.door.written(self._put, outcome))
+
+    def read(self, answer: Answer) -> None:
+        """The answer to a GET; called once."""
+        room = self._port.answers
+        if len(answer.body) > FREE_SIZE_BYTES and room.is_full:
+            answer = answer_error(room.refusal("answers that are not read"), write=False)
+        self.fill(answer)
 
     def fill(self, answer: Answer) -> None:
         """The answer; called once."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from aiohttp import web
 
@@ -20,7 +20,8 @@ from raftcache.command.words import (
     Range,
     Txn,
 )
-from raftcache.server.connection import to_response
+from raftcache.server.bodies import read_body
+from raftcache.server.connection import Connection, to_response
 from raftcache.server.json_keys import item_json, quota_of
 from raftcache.server.kv_request import check_unconditional, read_once
 from raftcache.server.replies import REASONS, Answer, reply_problem
@@ -171,7 +172,8 @@ class TxnRoutes:
         """Do it, and word what came of it."""
         TXN.query(request)
         check_unconditional(request.headers)
-        body = await request.read()
+        cast("Connection", request.protocol).answer_more()  # later it would be done already
+        body = await read_body(request)
         once = read_once("POST", target_of(request), request.headers, body)
         txn = read_txn(body, once, self._value_size_bytes_max)
         reply = await self._ranges.execute(txn)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raftcache.command.calls import Calls
@@ -52,6 +52,7 @@ def begin(kv: FakeKv) -> None:
     kv.write(LeaseGrant(3 * TTL_MS), lambda outcome: None)
 
 
+@settings(deadline=None)
 @given(steps)
 def test_over_http(steps: list[Command | str]) -> None:
     async def test() -> None:
@@ -94,6 +95,7 @@ def test_over_http_the_hint_to_the_leader_is_the_present_one() -> None:
 
 
 @example([Put(key, b"the value of " + key) for key in KEYS])
+@settings(deadline=None)
 @given(steps)
 def test_over_redis(steps: list[Command | str]) -> None:
     async def test() -> None:

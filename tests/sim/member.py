@@ -324,6 +324,7 @@ class Member(Host):
             TIMING,
             self.storage,
             10_000,
+            1 << 30,
             clock=self.clock,
             dice=self.world.dice,
             loop=self,

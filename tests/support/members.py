@@ -177,6 +177,7 @@ class Member:
             TIMING,
             STORAGE,
             10_000,
+            1 << 30,
             clock=clock,
             dice=dice,
             loop=loop,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -172,6 +173,17 @@ class Served:
         client = Client(
             *await asyncio.open_connection("127.0.0.1", self.server.listening.port, **options)
         )
+        self.clients.append(client)
+        return client
+
+    async def connect_unread(self) -> Client:
+        """A client with small buffers, which takes nothing that it does not receive()."""
+        sock = socket.socket()
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.setblocking(False)
+        here = ("127.0.0.1", self.server.listening.port)
+        await asyncio.get_running_loop().sock_connect(sock, here)
+        client = Client(*await asyncio.open_connection(sock=sock, limit=4096))
         self.clients.append(client)
         return client
 

@@ -291,6 +291,7 @@ class Ours(Bench):
         commands: Sequence[bytes] = (),
         disk: MemoryDisk | None = None,
         writes_pending_max: int = 10_000,
+        pending_size_bytes_max: int = 1 << 30,
         peers: Sequence[str] = (),
         storage: Storage = STORAGE,
     ) -> None:
@@ -299,6 +300,7 @@ class Ours(Bench):
         self.peers = list(peers) or self.peers
         self._storage = storage
         self._writes_pending_max = writes_pending_max
+        self._pending_size_bytes_max = pending_size_bytes_max
         self.fatal: list[Exception] = []
         self.released = 0
         """How often free memory was given back."""
@@ -332,6 +334,7 @@ class Ours(Bench):
             TIMING,
             self._storage,
             self._writes_pending_max,
+            self._pending_size_bytes_max,
             clock=self.clock,
             dice=_Dice(),
             loop=self.loop,

@@ -57,6 +57,7 @@ def sentences(workload: type[Workload], operations: Sequence[Operation]) -> str:
     [
         (ClusterDownError("no leader is known here"), Refused),
         (ConnectionError("Connection closed by server."), Unknown),
+        (ResponseError("MISCONF too few nodes have room on their disks"), Refused),
         (TimeoutError("Timeout reading from node"), Unknown),
         (ResponseError("UNKNOWN the outcome: the leader changed"), Unknown),
         (WatchError("A ConnectionError occurred while watching one or more keys"), Unknown),
@@ -89,6 +90,20 @@ def test_a_node_that_is_not_there_has_refused() -> None:
 
         with pytest.raises(Refused):
             asyncio.run(ask())
+
+
+def test_a_connection_that_takes_too_long_to_close_is_closed() -> None:
+    class Slow:
+        async def aclose(self) -> None:
+            raise TimeoutError("Timed out closing connection after 0.3")
+
+    async def close() -> None:
+        door = Door(["127.0.0.1:1"], 1.0, 3, "linearizable")
+        door._api = Slow()
+        await door.leave()
+        assert door._api is None
+
+    asyncio.run(close())
 
 
 # --- registers ----------------------------------------------------------------------------------

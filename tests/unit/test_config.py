@@ -90,6 +90,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "connections-max": "11",
             "writes-pending-max": "12",
             "reads-pending-max": "13",
+            "pending-size-max": "20MiB",
             "watchers-max": "16",
             "header-timeout": "14s",
             "keepalive-timeout": "1h",
@@ -115,7 +116,7 @@ def test_every_setting_lands_in_its_field() -> None:
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(
-        *(2 << 20, 11, 12, 13, 16, 14.0, 3600.0, 120.0, 3 << 20, 1 << 30),
+        *(2 << 20, 11, 12, 13, 20 << 20, 16, 14.0, 3600.0, 120.0, 3 << 20, 1 << 30),
         Eviction.ALLKEYS_LFU,
         LostCalls.CLOSE,
     )
@@ -234,6 +235,7 @@ def test_a_bad_value_names_the_setting_the_value_and_where_it_came_from() -> Non
         ("heartbeat", "1ms", "must be from 5ms to 10s"),
         ("connections-max", "0", "must be from 1 to 1000000"),
         ("watchers-max", "0", "must be from 1 to 1000000"),
+        ("pending-size-max", "1MiB", "must be from 16MiB to 1024GiB"),
         ("connections-max", "many", "must be a whole number"),
         ("value-size-max", "5MiB", "must be from 1 to 4MiB"),
         ("value-size-max", "0", "must be from 1 to 4MiB"),
@@ -375,7 +377,7 @@ def test_defaults_are_within_the_range_of_their_settings() -> None:
             default = getattr(tables[setting.table], setting.field)
             assert setting.parse(setting.show(default)) == default, setting.name
             checked += 1
-    assert checked == 23
+    assert checked == 24
 
 
 @pytest.mark.parametrize(

@@ -600,16 +600,10 @@ def test_the_parser_is_told_of_every_request_that_ends_late() -> None:
 
 
 async def unread(served: Served, size_bytes: int, count: int) -> Client:
-    """A client that asked for much and reads nothing; its buffers are small."""
+    """A client that asked for much and reads nothing."""
     await served.ask("PUT", "/v1/kv/a", b"v" * size_bytes)
-    sock = socket.socket()
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-    sock.setblocking(False)
-    await asyncio.get_running_loop().sock_connect(sock, ("127.0.0.1", served.server.listening.port))
-    reader, writer = await asyncio.open_connection(sock=sock, limit=4096)
-    client = Client(reader, writer)
-    served.clients.append(client)
-    writer.write(request("GET", "/v1/kv/a") * count)
+    client = await served.connect_unread()
+    client.writer.write(request("GET", "/v1/kv/a") * count)
     return client
 
 

@@ -10,7 +10,12 @@ import pytest
 from pysyncobj.node import Node
 
 from raftcache.command.codec import decode, encode
-from raftcache.command.limits import BATCH_COMMANDS_MAX, BATCH_WIDTH_MAX, VALUE_SIZE_BYTES_MAX
+from raftcache.command.limits import (
+    BATCH_COMMANDS_MAX,
+    BATCH_SIZE_BYTES_MAX,
+    BATCH_WIDTH_MAX,
+    VALUE_SIZE_BYTES_MAX,
+)
 from raftcache.command.replies import Reply
 from raftcache.command.words import Put
 from raftcache.errors import Fatal, NotLeader, Overloaded, Unknown
@@ -39,8 +44,10 @@ def alone() -> Ours:
     return bench
 
 
-def leading(writes_pending_max: int = 1000) -> Ours:
-    bench = Ours(writes_pending_max=writes_pending_max)
+def leading(writes_pending_max: int = 1000, pending_size_bytes_max: int = 1 << 30) -> Ours:
+    bench = Ours(
+        writes_pending_max=writes_pending_max, pending_size_bytes_max=pending_size_bytes_max
+    )
     bench.connect()
     bench.win()
     answer_all(bench)
@@ -189,6 +196,21 @@ def test_more_than_may_wait_is_refused_and_the_rest_is_not_hurt() -> None:
     bench.turn()
     answer_all(bench)
     assert isinstance(outcomes[-1], Reply), "there is room again"
+
+
+def test_more_bytes_than_may_wait_are_refused_until_those_before_them_are_done() -> None:
+    bench, outcomes = leading(pending_size_bytes_max=2 * BATCH_SIZE_BYTES_MAX), []
+    large = put(size_bytes=BATCH_SIZE_BYTES_MAX // 2)  # two are too much for one batch
+    for _ in range(6):
+        bench.replica.propose(large, outcomes.append)
+    assert [type(o) for o in outcomes] == [Overloaded]
+    assert "bytes of writes are waiting already" in outcomes[0].detail
+    bench.replica.propose(put(), outcomes.append)
+    assert len(outcomes) == 2, "nor is anything else taken"
+    bench.advance(TIMING.request_timeout_s + 1)  # nobody answers, or took them
+    assert len(outcomes) == 7
+    assert not bench.replica._batches.is_full, "there is room again"
+    bench.replica.stop()
 
 
 def test_without_a_leader_a_write_is_refused_at_once() -> None:
