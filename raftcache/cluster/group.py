@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection
 from hashlib import sha1
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from raftcache.config import Config, Durability, parse_address
 from raftcache.raft.members import Member
@@ -20,6 +21,7 @@ class Peer(Struct, frozen=True):
     """A member that serves Redis clients.
 
     id: 40 hexadecimal digits, as Redis has ids; from that of its data, so it is stable.
+    is_voter: by the latest configuration here; others are learners, or were removed.
     is_linked: this node has a link to it now, or is it.
     offset: what it has of the log for sure, as far as this node knows.
     """
@@ -29,6 +31,7 @@ class Peer(Struct, frozen=True):
     host: str
     port: int
     raft_port: int
+    is_voter: bool
     is_linked: bool
     offset: int
 
@@ -58,6 +61,16 @@ class Group(Struct, frozen=True):
         Any node takes any command, so this is only ever the shorter or the longer way.
         """
         return self.leader or self.myself
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        return self.master, *self.replicas
+
+    @property
+    def is_cut_off(self) -> bool:
+        """Nobody leads here, and there are too few links to elect somebody: this node cannot tell
+        who lives, but serves nobody."""
+        return not self.has_leader and self.usable < self.quorum
 
     @property
     def leads(self) -> bool:
@@ -109,7 +122,8 @@ class GroupView:
             for member in configuration.members
             if member.resp and member.name != self._myself.name
         }
-        myself = peers[self._myself.name] = self._peer(self._myself, status, linked)
+        mine = replace(self._myself, voter=self._myself.name in configuration.voters)
+        myself = peers[mine.name] = self._peer(mine, status, linked)
         has_leader = self.knows_leader
         leader = peers.get(status.leader or "") if has_leader else None
         master = leader or myself
@@ -139,6 +153,7 @@ class GroupView:
             host=address.host,
             port=address.port,
             raft_port=parse_address(member.raft).port,
+            is_voter=member.voter,
             is_linked=member.name in linked,
             offset=offset,
         )

@@ -3,6 +3,7 @@
 from raftcache.config.load import advice, load
 from raftcache.config.shape import (
     Address,
+    ClusterMap,
     Config,
     Durability,
     Eviction,
@@ -16,6 +17,7 @@ from raftcache.config.text import parse_address
 
 __all__ = [
     "Address",
+    "ClusterMap",
     "Config",
     "Durability",
     "Eviction",

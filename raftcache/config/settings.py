@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from raftcache.config import text
 from raftcache.config.shape import (
+    ClusterMap,
     Config,
     Durability,
     Eviction,
@@ -149,6 +150,11 @@ SETTINGS: Final = (
         "What Redis clients must say first (AUTH). Better in the file or the environment.",
         text.parse_password,
         text.show_password,
+    ),
+    _top(
+        "resp-cluster-map",
+        "Whom Redis Cluster clients take for the masters: leader, or spread over all voters.",
+        _choice(ClusterMap),
     ),
     Setting(
         "cluster",

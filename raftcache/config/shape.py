@@ -27,6 +27,15 @@ class LostCalls(StrEnum):
     """The end of its connection, as when a Redis dies: libraries know how to live with that."""
 
 
+class ClusterMap(StrEnum):
+    """Whom Redis Cluster clients are shown as the masters of the slots."""
+
+    LEADER = "leader"
+    """The leader, of all of them; the others are its replicas. The default."""
+    SPREAD = "spread"
+    """Every voter that this node has a link to, of its share."""
+
+
 class LogFormat(StrEnum):
     HUMAN = "human"
     JSON = "json"
@@ -119,6 +128,7 @@ class Config:
     resp: where the Redis protocol is served; None if it is not, and then resp_advertise is too.
     notify_keyspace_events: letters of Redis, without A, which stands for several.
     resp_password: what Redis clients must say first; "" for nothing.
+    resp_cluster_map: what Redis Cluster clients are told; should be the same on all nodes.
     """
 
     name: str
@@ -131,6 +141,7 @@ class Config:
     resp_advertise: Address | None = None
     notify_keyspace_events: str = ""
     resp_password: str = ""
+    resp_cluster_map: ClusterMap = ClusterMap.LEADER
     members: dict[str, Address] = field(default_factory=dict)
     peers: dict[str, Address] = field(default_factory=dict)
     join: str | None = None

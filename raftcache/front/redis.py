@@ -126,6 +126,7 @@ class RedisFront:
                 redis,
                 self._loop,
                 2 * self._config.timing.election_max_s,
+                self._config.resp_cluster_map,
             ).add_to,
         )
 

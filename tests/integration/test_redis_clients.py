@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -45,6 +45,14 @@ LEFT_TO_USER: Final = {
 and two clients give up the calls that were in flight. The others are to hide it all."""
 
 
+SPREAD: Final = ("redis-py-cluster", "ioredis-cluster", "node-redis-cluster")
+"""Those who see where the slots are."""
+
+LEFT_BY_OTHERS: Final = ("UNKNOWN", "CLUSTERDOWN")
+"""Where slots are spread, most calls that the leader's end befalls are under way at other nodes,
+which tell how it was; some clients hide one of these."""
+
+
 @dataclass(frozen=True)
 class Story:
     """What one program went through. kept: of its acknowledged writes, what is there at the end."""
@@ -70,7 +78,10 @@ def told(
         yield Told(cluster, _live_through_a_failover(cluster, cache.mkdir))
 
 
-def _live_through_a_failover(cluster: Cluster, cache: Callable[[str], Path]) -> dict[str, Story]:
+def _live_through_a_failover(
+    cluster: Cluster, cache: Callable[[str], Path], kinds: Collection[str] = (*PYTHON, *NODE)
+) -> dict[str, Story]:
+    """Of programs of these kinds."""
     killed = cluster.leader()
     # Those who know but one node know a follower: the leader is about to die.
     names = sorted(cluster.nodes, key=lambda name: name == killed)
@@ -78,9 +89,10 @@ def _live_through_a_failover(cluster: Cluster, cache: Callable[[str], Path]) -> 
     with ExitStack() as stack:
         writers: dict[str, Writer] = {}
         if node_is_there():
-            writers |= stack.enter_context(NodePrograms(ports, install(cache)))
+            node = [kind for kind in NODE if kind in kinds]
+            writers |= stack.enter_context(NodePrograms(node, ports, install(cache)))
             _all_write(writers)  # it takes a while to begin, the longer the busier it is here
-        writers |= {kind: PythonWriter(kind, ports) for kind in PYTHON}
+        writers |= {kind: PythonWriter(kind, ports) for kind in PYTHON if kind in kinds}
         _all_write(writers)
         cluster.kill(killed)
         _all_write(writers)
@@ -167,6 +179,23 @@ def test_who_listens_at_any_node_is_told_of_the_next_leader(told: Told) -> None:
         message = f"raftcache {HOST} {old} {HOST} {new}".encode()
         for wire in wires:
             assert plain(wire.read()) == [b"message", b"+switch-master", message]
+
+
+def test_where_slots_are_spread_clients_go_on_at_the_survivors(
+    told: Told, request: pytest.FixtureRequest
+) -> None:
+    """Each voter is a master: that of a part of the keys dies, and leads as it does."""
+    cluster, cache = told.cluster, request.config.cache
+    assert cache is not None
+    cluster.stop()
+    cluster.options += ["--resp-cluster-map", "spread"]
+    cluster.start_all()
+    with closing(_wire(cluster, cluster.leader())) as wire:
+        until(lambda: len(plain(wire.call(b"CLUSTER", b"SLOTS"))) == 3, "not all have slots")
+    for kind, story in _live_through_a_failover(cluster, cache.mkdir, SPREAD).items():
+        assert story.kept == story.acknowledged >= 2 * WRITES_MIN
+        expected = LEFT_TO_USER.get(kind, ()) + LEFT_BY_OTHERS
+        assert [e for e in story.end.errors if not any(word in e for word in expected)] == []
 
 
 def _wire(cluster: Cluster, name: str) -> RespWire:

@@ -77,7 +77,7 @@ def _cluster(ports: Sequence[int]) -> Opened:
     client = RedisCluster(startup_nodes=nodes, retry=_patience())
 
     def role() -> str:
-        (primary,) = client.get_primaries()  # type: ignore[no-untyped-call]
+        primary, *_ = client.get_primaries()  # type: ignore[no-untyped-call]
         return _role(client.get_redis_connection(primary).role())
 
     return client.set, role, client.close
@@ -179,14 +179,14 @@ def install(cache: Callable[[str], Path]) -> Path:
 
 
 class NodePrograms:
-    """All of them, in one process."""
+    """Several of them, in one process."""
 
-    def __init__(self, ports: Sequence[int], folder: Path) -> None:
-        self.acknowledged = dict.fromkeys(NODE, 0)
+    def __init__(self, kinds: Sequence[str], ports: Sequence[int], folder: Path) -> None:
+        self.acknowledged = dict.fromkeys(kinds, 0)
         self._last_line, self._ends = "", dict[str, End]()
         seeds = ",".join(f"{HOST}:{port}" for port in ports)
         self._process = subprocess.Popen(
-            ["node", "writer.mjs", ",".join(NODE), seeds],
+            ["node", "writer.mjs", ",".join(kinds), seeds],
             cwd=folder,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -196,7 +196,7 @@ class NodePrograms:
         self._thread.start()
 
     def __enter__(self) -> dict[str, Writer]:
-        return {kind: _NodeWriter(self, kind) for kind in NODE}
+        return {kind: _NodeWriter(self, kind) for kind in self.acknowledged}
 
     def __exit__(self, *error: object) -> None:
         self._process.kill()

@@ -11,6 +11,7 @@ from raftcache import config
 from raftcache.command import limits
 from raftcache.config import (
     Address,
+    ClusterMap,
     Config,
     Durability,
     Eviction,
@@ -79,6 +80,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "resp-advertise": "cache.example:6379",
             "notify-keyspace-events": "xEmEAKn",
             "resp-password": "secret",
+            "resp-cluster-map": "spread",
             "log-format": "json",
             "log-level": "debug",
             "heartbeat": "10ms",
@@ -112,7 +114,7 @@ def test_every_setting_lands_in_its_field() -> None:
     assert got.resp == Address("127.0.0.1", 6401)
     assert got.resp_advertise == Address("cache.example", 6379)
     assert got.notify_keyspace_events == "g$lshzxetdnKEm"
-    assert got.resp_password == "secret"
+    assert (got.resp_password, got.resp_cluster_map) == ("secret", ClusterMap.SPREAD)
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(

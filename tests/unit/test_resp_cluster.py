@@ -17,7 +17,7 @@ from raftcache.cluster.group import Copies, Group, GroupView
 from raftcache.command import versions
 from raftcache.command.call_table import SPECS
 from raftcache.command.values import RESP2, RESP3, Failure, Value, Verbatim
-from raftcache.config import Address, Config, Durability, Storage
+from raftcache.config import Address, ClusterMap, Config, Durability, Storage
 from raftcache.raft.members import Configuration, Member
 from raftcache.raft.replica import ReplicaStatus
 from raftcache.server.resp import cluster, sentinel
@@ -74,6 +74,11 @@ class Seen:
     @property
     def group(self) -> Group:
         return self.view.group()
+
+
+def spread(group: Group, *words: str) -> Any:
+    """As asked of CLUSTER, where the slots are spread."""
+    return cluster.answer([b"CLUSTER", *(w.encode() for w in words)], group, ClusterMap.SPREAD)
 
 
 def asked(group: Group, *words: str) -> Value:
@@ -200,6 +205,118 @@ def test_a_node_knows_its_own_address_before_the_configuration_does() -> None:
     seen.configuration = Configuration(0, (replace(N1, id="", resp=""), replace(N2, resp="")))
     assert (seen.group.myself.host, seen.group.myself.port) == ("h1", 6401)
     assert seen.group.replicas == ()
+
+
+# -- the map that is spread ------------------------------------------------------------------------
+
+THIRDS: Final = [(0, 5460), (5461, 10921), (10922, 16383)]
+HALVES: Final = [(0, 8191), (8192, 16383)]
+
+
+def owners(group: Group) -> list[tuple[int, int, int]]:
+    """First and last slot, and the port of who has them."""
+    return [(first, last, nodes[0][1]) for first, last, *nodes in spread(group, "SLOTS")]
+
+
+def at(ranges: list[tuple[int, int]], *ports: int) -> list[tuple[int, int, int]]:
+    return [(*pair, port) for pair, port in zip(ranges, ports, strict=True)]
+
+
+@pytest.mark.parametrize("me", [N1, N2, N3, N4])
+@pytest.mark.parametrize("leader", ["n1", "n3"])
+def test_every_voter_has_its_share_whoever_is_asked_and_leads(me: Member, leader: str) -> None:
+    group = Seen(me, leader).group
+    assert owners(group) == at(THIRDS, 6401, 6402, 6403)
+    assert [nodes[0][2] for _, _, *nodes in spread(group, "SLOTS")] == ids(N1, N2, N3)
+    learners = {nodes[0][1]: [n[1] for n in nodes[1:]] for _, _, *nodes in spread(group, "SLOTS")}
+    leads = {"n1": 6401, "n3": 6403}[leader]
+    assert learners == {6401: [], 6402: [], 6403: []} | {leads: [6404]}
+    assert spread(group, "MYID") == ids(me)[0]
+
+
+def test_the_slots_of_who_is_down_go_to_the_others() -> None:
+    seen = Seen(N2, "n3")
+    seen.linked = {"n3", "n4"}
+    assert owners(seen.group) == at(HALVES, 6402, 6403)
+    n1, n2, n3, n4 = (one.decode() for one in ids(N1, N2, N3, N4))
+    assert text(spread(seen.group, "NODES")).splitlines() == [
+        f"{n1} h1:6401@7500 master,fail - 0 0 9 disconnected",
+        f"{n2} h2:6402@7500 myself,master - 0 0 9 connected 0-8191",
+        f"{n3} ::1:6403@7500 master - 0 0 9 connected 8192-16383",
+        f"{n4} h4:6404@7500 slave {n3} 0 0 9 connected",
+    ]
+    shards = spread(seen.group, "SHARDS")
+    assert [shard[b"slots"] for shard in shards] == [[], [0, 8191], [8192, 16383]]
+    healths = [[node[b"health"] for node in shard[b"nodes"]] for shard in shards]
+    assert healths == [[b"fail"], [b"online"], [b"online", b"online"]]
+    assert "cluster_size:2\r\n" in text(spread(seen.group, "INFO"))
+    assert "cluster_known_nodes:4\r\n" in text(spread(seen.group, "INFO"))
+    assert spread(seen.group, "REPLICAS", n1) == spread(seen.group, "REPLICAS", n2) == []
+    assert [line.split()[0].decode() for line in spread(seen.group, "REPLICAS", n3)] == [n4]
+    assert isinstance(spread(seen.group, "REPLICAS", n4), Failure)
+
+
+def test_while_nobody_leads_but_somebody_can_be_elected_the_living_have_the_slots() -> None:
+    seen = Seen(N2, None)
+    seen.linked = {"n3", "n4"}
+    assert owners(seen.group) == at(HALVES, 6402, 6403)
+    assert "cluster_state:fail\r\n" in text(spread(seen.group, "INFO"))
+
+
+def test_who_is_cut_off_gives_its_slots_to_the_others_whoever_of_them_lives() -> None:
+    seen = Seen(N2, None)
+    seen.linked = {"n4"}
+    assert owners(seen.group) == at(HALVES, 6401, 6403)
+    flags = [line.split()[2] for line in text(spread(seen.group, "NODES")).splitlines()]
+    assert flags == ["master,fail?", "slave", "myself,master", "master,fail?"]
+    alone = Seen(N1, None)
+    alone.configuration = Configuration(7, (N1,))
+    assert owners(alone.group) == [(0, 16383, 6401)], "it is a majority"
+    alone.configuration = Configuration(7, (N1, OLDER, replace(OLDER, name="n6")))
+    assert owners(alone.group) == [(0, 16383, 6401)], "nobody else serves Redis clients"
+
+
+def test_members_that_are_removed_or_serve_no_redis_clients_have_no_slots() -> None:
+    seen = Seen(N2, "n1")
+    seen.configuration = Configuration(8, (N1, N2, N4, OLDER))
+    seen.linked = {"n1", "n3", "n4", "n5"}
+    assert owners(seen.group) == at(HALVES, 6401, 6402)
+    seen = Seen(N3, "n1")
+    seen.configuration = Configuration(8, (N1, N2))
+    assert owners(seen.group) == at(HALVES, 6401, 6402), "it knows that it was removed"
+
+
+@given(
+    st.sets(st.sampled_from(["n1", "n2", "n3", "n4"])),
+    st.sampled_from([None, "n1", "n2", "n3"]),
+    st.sampled_from([N1, N2, N3, N4]),
+    st.sampled_from(ClusterMap),
+)
+def test_what_is_told_of_the_cluster_fits_together(
+    linked: set[str], leader: str | None, me: Member, cluster_map: ClusterMap
+) -> None:
+    seen = Seen(me, leader)
+    seen.linked = linked - {me.name}
+    group = seen.group
+
+    def said(*words: str) -> Any:
+        return cluster.answer([b"CLUSTER", *(w.encode() for w in words)], group, cluster_map)
+
+    slots = {nodes[0][2].decode(): (first, last) for first, last, *nodes in said("SLOTS")}
+    assert [s for first, last in slots.values() for s in range(first, last + 1)] == [*range(16384)]
+    shards = {s[b"nodes"][0][b"id"].decode(): s for s in said("SHARDS")}
+    assert {master: tuple(s[b"slots"]) for master, s in shards.items() if s[b"slots"]} == slots
+    lines = [line.split() for line in text(said("NODES")).splitlines()]
+    assert len(lines) == len({line[0] for line in lines}) == 4
+    masters = {line[0]: tuple(line[8:]) for line in lines if "master" in line[2].split(",")}
+    assert masters == {m: (f"{slots[m][0]}-{slots[m][1]}",) if m in slots else () for m in shards}
+    for master, shard in shards.items():
+        replicas = [node[b"id"].decode() for node in shard[b"nodes"][1:]]
+        assert [line.split()[0].decode() for line in said("REPLICAS", master)] == replicas
+        assert [line[0] for line in lines if line[3] == master] == replicas
+    assert [line[0].encode() for line in lines if "myself" in line[2]] == [said("MYID")]
+    assert f"cluster_size:{len(slots)}\r\n" in text(said("INFO"))
+    assert len(said("MYSHARDID")) == 40
 
 
 # -- roles -----------------------------------------------------------------------------------------

@@ -1,22 +1,21 @@
-"""CLUSTER, ROLE, and sections of INFO: where the leader is, in the words of Redis Cluster. Pure.
+"""CLUSTER, ROLE, and sections of INFO: who is there, in the words of Redis Cluster. Pure.
 
-The leader is shown as the master of all slots and the others as its replicas, so that clients that
-know clusters talk to it directly, and find the next one after a failover. No node redirects: each
-takes any command, whatever its slot.
+Who is shown as the master of which slots is decided in shards.py. No node redirects: each takes any
+command, whatever its slot.
 """
 
 from __future__ import annotations
 
 from binascii import crc_hqx
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from raftcache.cluster.group import Group, Peer, hex_id
 from raftcache.command.integers import integer_or_none
 from raftcache.command.values import Failure, Value, Verbatim
+from raftcache.config import ClusterMap
+from raftcache.server.resp.shards import SLOTS, Shard, shards
 from raftcache.server.resp.words import NOT_INTEGER, help_lines
-
-SLOTS: Final = 16_384
 
 _SLOT_INVALID: Final = Failure("ERR Invalid slot")
 _RANGE_INVALID: Final = Failure("ERR Invalid slot or number of keys")
@@ -36,7 +35,7 @@ LINKS
 MYID
     Return the node id.
 MYSHARDID
-    Return the id of the shard, of which there is one.
+    Return the id of the shard that this node belongs to.
 NODES
     Return the members as this node sees them. Output format:
     <id> <ip:port> <flags> <master> <pings> <pongs> <epoch> <link> <slot> ...
@@ -76,73 +75,119 @@ def keys_in_slot(argv: Sequence[bytes], keys: Iterable[bytes]) -> Value:
 # -- CLUSTER -----------------------------------------------------------------------------------
 
 
-def answer(argv: Sequence[bytes], group: Group) -> Value:
+class _Seen(NamedTuple):
+    """What the answers are made of."""
+
+    group: Group
+    shards: Sequence[Shard]
+
+
+def answer(
+    argv: Sequence[bytes], group: Group, cluster_map: ClusterMap = ClusterMap.LEADER
+) -> Value:
     """To a CLUSTER command of those in _CALLS; argv has its name and the right arity."""
-    return _CALLS[argv[1].upper()](argv, group)
+    return _CALLS[argv[1].upper()](argv, _Seen(group, shards(group, cluster_map)))
 
 
-def _slots(group: Group) -> Value:
-    nodes = [[p.host.encode(), p.port, p.id.encode(), []] for p in _visible(group)]
-    return [[0, SLOTS - 1, *nodes]]
-
-
-def _shards(group: Group) -> Value:
-    nodes = [
-        {
-            b"id": peer.id.encode(),
-            b"port": peer.port,
-            b"ip": peer.host.encode(),
-            b"endpoint": peer.host.encode(),
-            b"role": b"master" if peer.id == group.master.id else b"replica",
-            b"replication-offset": peer.offset,
-            b"health": b"online" if peer.is_linked else b"fail",
-        }
-        for peer in (group.master, *group.replicas)
+def _slots(seen: _Seen) -> Value:
+    """Replicas that are down are left out, as Redis leaves out failing ones."""
+    return [
+        [shard.slots[0], shard.slots[-1], _place(shard.master), *map(_place, _linked(shard))]
+        for shard in seen.shards
+        if shard.slots
     ]
-    return [{b"slots": [0, SLOTS - 1], b"nodes": nodes}]
 
 
-def _visible(group: Group) -> list[Peer]:
-    """The master first; replicas that are down are left out, as Redis leaves out failing ones."""
-    return [group.master, *(peer for peer in group.replicas if peer.is_linked)]
+def _place(peer: Peer) -> Value:
+    return [peer.host.encode(), peer.port, peer.id.encode(), []]
 
 
-def _nodes(group: Group) -> Value:
-    lines = [_line(peer, group) for peer in (group.master, *group.replicas)]
+def _linked(shard: Shard) -> list[Peer]:
+    return [peer for peer in shard.replicas if peer.is_linked]
+
+
+def _shards(seen: _Seen) -> Value:
+    return [
+        {
+            b"slots": [shard.slots[0], shard.slots[-1]] if shard.slots else [],
+            b"nodes": [
+                _node(peer, b"replica" if at else b"master", seen.group)
+                for at, peer in enumerate((shard.master, *shard.replicas))
+            ],
+        }
+        for shard in seen.shards
+    ]
+
+
+def _node(peer: Peer, role: bytes, group: Group) -> dict[Value, Value]:
+    return {
+        b"id": peer.id.encode(),
+        b"port": peer.port,
+        b"ip": peer.host.encode(),
+        b"endpoint": peer.host.encode(),
+        b"role": role,
+        b"replication-offset": peer.offset,
+        b"health": b"fail" if _flag_of_failure(peer, group) == "fail" else b"online",
+    }
+
+
+def _nodes(seen: _Seen) -> Value:
+    lines = [
+        line
+        for shard in seen.shards
+        for line in (_master_line(shard, seen.group), *_replica_lines(shard, seen.group))
+    ]
     return Verbatim("".join(f"{line}\n" for line in lines).encode())
 
 
-def _line(peer: Peer, group: Group) -> str:
-    is_master = peer.id == group.master.id
-    flags = ["myself"] if peer.id == group.myself.id else []
-    flags.append("master" if is_master else "slave")
-    if not peer.is_linked:
-        flags.append("fail")
+def _master_line(shard: Shard, group: Group) -> str:
+    said = _line(shard.master, "master", "-", group)
+    return f"{said} {shard.slots[0]}-{shard.slots[-1]}" if shard.slots else said
+
+
+def _replica_lines(shard: Shard, group: Group) -> list[str]:
+    return [_line(peer, "slave", shard.master.id, group) for peer in shard.replicas]
+
+
+def _line(peer: Peer, role: str, of: str, group: Group) -> str:
+    flags = ["myself" if peer.id == group.myself.id else "", role, _flag_of_failure(peer, group)]
     said = [
         peer.id,
         f"{peer.host}:{peer.port}@{peer.raft_port}",
-        ",".join(flags),
-        "-" if is_master else group.master.id,
+        ",".join(filter(None, flags)),
+        of,
         "0",
         "0",
         str(group.epoch),
         "connected" if peer.is_linked else "disconnected",
     ]
-    return " ".join([*said, f"0-{SLOTS - 1}"] if is_master else said)
+    return " ".join(said)
 
 
-def _replicas(argv: Sequence[bytes], group: Group) -> Value:
+def _flag_of_failure(peer: Peer, group: Group) -> str:
+    """Of one that is down; a node that is cut off itself cannot tell, and suspects them only."""
+    return "" if peer.is_linked else "fail?" if group.is_cut_off else "fail"
+
+
+def _replicas(argv: Sequence[bytes], seen: _Seen) -> Value:
     asked = argv[2].decode(errors="replace")
-    if asked == group.master.id:
-        return [_line(peer, group).encode() for peer in group.replicas]
-    if any(peer.id == asked for peer in group.replicas):
+    for shard in seen.shards:
+        if asked == shard.master.id:
+            return [line.encode() for line in _replica_lines(shard, seen.group)]
+    if any(peer.id == asked for peer in seen.group.peers):
         return Failure("ERR The specified node is not a master")
     return Failure(f"ERR Unknown node {asked[:40]}")
 
 
+def _my_shard(seen: _Seen) -> Value:
+    me = seen.group.myself.id
+    (mine,) = [s for s in seen.shards if me in {peer.id for peer in (s.master, *s.replicas)}]
+    return mine.id.encode()
+
+
 def _links(group: Group) -> Value:
     """One link to each node, both ways; when it was made, and its buffers, are not told."""
-    others = (peer for peer in (group.master, *group.replicas) if peer.id != group.myself.id)
+    others = (peer for peer in group.peers if peer.id != group.myself.id)
     return [
         {
             b"direction": b"to" if group.myself.name > peer.name else b"from",
@@ -157,16 +202,16 @@ def _links(group: Group) -> Value:
     ]
 
 
-def _info(group: Group) -> Value:
-    known = 1 + len(group.replicas)
+def _info(seen: _Seen) -> Value:
+    group = seen.group
     fields = {
         "cluster_state": "ok" if group.has_leader else "fail",
         "cluster_slots_assigned": SLOTS,
         "cluster_slots_ok": SLOTS if group.has_leader else 0,
         "cluster_slots_pfail": 0,
         "cluster_slots_fail": 0 if group.has_leader else SLOTS,
-        "cluster_known_nodes": known,
-        "cluster_size": 1,
+        "cluster_known_nodes": len(group.peers),
+        "cluster_size": sum(bool(shard.slots) for shard in seen.shards),
         "cluster_current_epoch": group.epoch,
         "cluster_my_epoch": group.epoch,
         "cluster_stats_messages_sent": 0,
@@ -176,18 +221,18 @@ def _info(group: Group) -> Value:
     return Verbatim("".join(f"{k}:{v}\r\n" for k, v in fields.items()).encode())
 
 
-_CALLS: Final[dict[bytes, Callable[[Sequence[bytes], Group], Value]]] = {
-    b"HELP": lambda argv, group: help_lines(_HELP),
-    b"INFO": lambda argv, group: _info(group),
-    b"KEYSLOT": lambda argv, group: slot_of(argv[2]),
-    b"LINKS": lambda argv, group: _links(group),
-    b"MYID": lambda argv, group: group.myself.id.encode(),
-    b"MYSHARDID": lambda argv, group: group.id.encode(),
-    b"NODES": lambda argv, group: _nodes(group),
+_CALLS: Final[dict[bytes, Callable[[Sequence[bytes], _Seen], Value]]] = {
+    b"HELP": lambda argv, seen: help_lines(_HELP),
+    b"INFO": lambda argv, seen: _info(seen),
+    b"KEYSLOT": lambda argv, seen: slot_of(argv[2]),
+    b"LINKS": lambda argv, seen: _links(seen.group),
+    b"MYID": lambda argv, seen: seen.group.myself.id.encode(),
+    b"MYSHARDID": lambda argv, seen: _my_shard(seen),
+    b"NODES": lambda argv, seen: _nodes(seen),
     b"REPLICAS": _replicas,
-    b"SHARDS": lambda argv, group: _shards(group),
+    b"SHARDS": lambda argv, seen: _shards(seen),
     b"SLAVES": _replicas,
-    b"SLOTS": lambda argv, group: _slots(group),
+    b"SLOTS": lambda argv, seen: _slots(seen),
 }
 
 

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import Final, Protocol, TypeAlias
 
 from raftcache.cluster.group import Group
 from raftcache.command.call_table import SPECS
 from raftcache.command.values import Failure, Value
+from raftcache.config import ClusterMap
 from raftcache.server.resp import cluster, sentinel
 from raftcache.server.resp.client import Client
 from raftcache.server.resp.looking import look_until
@@ -56,13 +58,18 @@ class DiscoveryCalls:
         redis: Redis,
         loop: asyncio.AbstractEventLoop,
         patience_s: float,
+        cluster_map: ClusterMap = ClusterMap.LEADER,
     ) -> None:
         """patience_s: how long a question for the leader may be kept."""
+        self._words: dict[bytes, Words] = {
+            b"CLUSTER": partial(cluster.answer, cluster_map=cluster_map),
+            b"SENTINEL": sentinel.answer,
+        }
         self._view, self._waits, self._redis = view, waits, redis
         self._loop, self._patience_s = loop, patience_s
 
     def add_to(self, table: CallTable) -> None:
-        for container, words in ((b"CLUSTER", cluster.answer), (b"SENTINEL", sentinel.answer)):
+        for container, words in self._words.items():
             for name in SPECS[container].subcommands:
                 call = f"{container.decode()}|{name.decode()}"
                 if name in _OF_KEYS:

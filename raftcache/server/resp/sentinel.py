@@ -114,7 +114,7 @@ def _bulks(fields: Mapping[str, object]) -> dict[bytes, bytes]:
 
 
 def _others(group: Group) -> list[Peer]:
-    return [p for p in (group.master, *group.replicas) if p.id != group.myself.id]
+    return [p for p in group.peers if p.id != group.myself.id]
 
 
 def _check_quorum(group: Group) -> Value:
@@ -132,8 +132,7 @@ def _is_down(argv: Sequence[bytes], group: Group) -> Value:
     port, epoch = integer_or_none(argv[3]), integer_or_none(argv[4])
     if port is None or epoch is None:
         return NOT_INTEGER
-    peers = (group.master, *group.replicas)
-    asked = next((p for p in peers if (p.host.encode(), p.port) == (argv[2], port)), None)
+    asked = next((p for p in group.peers if (p.host.encode(), p.port) == (argv[2], port)), None)
     return [int(asked is not None and not asked.is_linked), b"*", 0]
 
 
