@@ -18,7 +18,7 @@ from raftcache.command.call_table import SPECS, keys_of
 from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, WIDE, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import Value
 from raftcache.errors import RaftcacheError
 from raftcache.service.calls import when_current
 from raftcache.service.gathering import ValuesDone
@@ -32,15 +32,12 @@ Wrote = Callable[[int, int], None]
 Alone = Callable[[Call, bytes], Awaitable[Value]]
 """A call that is a stage of its own; it may be cancelled. With a token if it is applied once."""
 
-REPLIES_SIZE_BYTES_MAX: Final = 256 << 20
-"""What the calls of one pipeline may read, about: it is all held until the client takes it."""
+ANSWERS_SIZE_BYTES_MAX: Final = 4 << 20
+"""When calls of a pipeline have read about so much they are answered, and the others wait until the
+client has taken that: it is all held for it, and there are many clients."""
 
 COMMON_WIDTH_MAX: Final = 100
 """Calls that look at no more elements go together with those of others (see gathering.Writing)."""
-
-TOO_MUCH: Final = Failure(
-    f"ERR what one pipeline reads is over {REPLIES_SIZE_BYTES_MAX} bytes: send shorter ones"
-)
 
 _STORING: Final = frozenset((b"GEORADIUS", b"GEORADIUSBYMEMBER", b"SORT"))
 """Writes that only read unless they name a second key, with STORE."""
@@ -124,7 +121,7 @@ class Pipeline:
         self._task: asyncio.Future[Value] | None = None
         self._is_over = self._is_due = self._is_going = False
         self._is_held = False  # a numbered call has no answer for good: none after it is begun
-        self._size_bytes = 0  # read so far
+        self._size_bytes = 0  # about what is held of answers
 
     def cancel(self) -> bool:
         """See Redis.run."""
@@ -150,7 +147,7 @@ class Pipeline:
         at, calls = len(self._values), self._calls
         if self._is_over:
             return
-        if at == len(calls):
+        if at == len(calls) or self._size_bytes > ANSWERS_SIZE_BYTES_MAX:
             self._done(self._values)
         elif self._is_held and self._tokens is not None and self._tokens[at]:
             self._add([NOT_BEGUN])
@@ -200,6 +197,7 @@ class Pipeline:
         if not _do_write(stage, names):
             self._read(stage)
         elif width > COMMON_WIDTH_MAX or not names.isdisjoint(NEWER_CALLS):
+            self._size_bytes += width << 10
             service.write_apart(stage, width, self._add, self._wrote)
         else:
             service.write(stage, size_bytes, self._add, self._wrote)
@@ -232,9 +230,7 @@ class Pipeline:
         )
         values += found
         self._size_bytes += size_bytes
-        if self._size_bytes > REPLIES_SIZE_BYTES_MAX:
-            values += [TOO_MUCH] * (len(stage) - len(values))
-        if len(values) == len(stage):
+        if len(values) == len(stage) or self._size_bytes > ANSWERS_SIZE_BYTES_MAX:
             self._add(values)
         elif not self._is_over:
             service.loop.call_soon(self._read_on, stage, values)
@@ -256,7 +252,10 @@ class Pipeline:
             return
         error = task.exception()
         if error is None:
-            self._add([task.result()])
+            value = task.result()
+            if type(value) is list:  # KEYS and XREAD may answer with megabytes
+                self._size_bytes += ANSWERS_SIZE_BYTES_MAX + 1
+            self._add([value])
         elif isinstance(error, RaftcacheError):
             self._add([failure_of(error)])
         else:

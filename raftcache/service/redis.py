@@ -65,6 +65,8 @@ class Redis(Protocol):
     ) -> Callable[[], bool]:
         """Do them in order; done once with a value for each, later or at once.
 
+        If what they answer is much it is called with the values of the first ones: the others are
+        not begun, and may be run once the client has taken these.
         tokens: of calls that are to be applied once, b"" for the others; behind one that has no
         answer for good (see wording.is_open) those with tokens are not begun. Returns what ends the
         wait of those that wait for something: then done is not called; what was begun goes on. It

@@ -18,7 +18,8 @@ class FakeRedis:
 
     holding: while True, outcomes wait for release(). failure: is the outcome of everything instead.
     stages, wants, tokens, transactions: what was asked, in order. cancelled: waits that ended.
-    is_taking: while True, no wait can be ended, for something may be taken just then.
+    is_taking: while True, no wait can be ended, for something may be taken just then. at_once_max:
+    calls that are answered at once; the others of a run are not begun.
     """
 
     def __init__(self) -> None:
@@ -26,6 +27,7 @@ class FakeRedis:
         self.revisions_of: dict[bytes, int] = {}
         self.revision = 0
         self.holding = self.is_taking = False
+        self.at_once_max = 1 << 20
         self.failure: Failure | None = None
         self.stages: list[list[Call]] = []
         self.wants: list[Want] = []
@@ -91,7 +93,7 @@ class FakeRedis:
         if self.failure is not None:
             done([self.failure] * len(calls))
         else:
-            done([self._do(call) for call in calls])
+            done([self._do(call) for call in calls[: self.at_once_max]])
 
     def transact(
         self,

@@ -25,7 +25,6 @@ from raftcache.errors import (
 )
 from raftcache.service.gathering import GATHERED_MAX
 from raftcache.service.kv import Want
-from raftcache.service.pipeline import TOO_MUCH
 from raftcache.service.redis import RedisService
 from raftcache.service.wording import NOT_BEGUN, OUT_OF_MEMORY, WRONG_TYPE
 from raftcache.state.redis.execute import TOO_LARGE
@@ -71,7 +70,10 @@ def service(kv: FakeKv, loop: asyncio.AbstractEventLoop) -> RedisService:
     async def fail(call: Call, _token: bytes) -> Value:
         raise Overloaded("full")
 
-    alone = {b"KEYS": echo, b"BLPOP": wait, b"SCAN": fail}
+    async def enclose(call: Call, _token: bytes) -> Value:
+        return [call[1]]
+
+    alone = {b"KEYS": echo, b"BLPOP": wait, b"SCAN": fail, b"XREAD": enclose}
     return RedisService(kv, kv.machine, Dice(), loop, 1000, alone)
 
 
@@ -89,6 +91,14 @@ async def run(
     answered: asyncio.Future[list[Value]] = asyncio.get_running_loop().create_future()
     redis.run(lines(*texts), answered.set_result, tokens=tokens)
     return await answered
+
+
+async def run_all(redis: RedisService, *texts: str) -> list[Value]:
+    """As who has taken what is told goes on with the others."""
+    values: list[Value] = []
+    while len(values) < len(texts):
+        values += await run(redis, *texts[len(values) :])
+    return values
 
 
 @on_loop
@@ -191,7 +201,7 @@ async def test_a_pipeline_may_read_more_than_an_entry_does(kv: FakeKv) -> None:
     redis = RedisService(kv, kv.machine, Dice(), asyncio.get_running_loop(), limit, {})
     count = BYTES_READ_MAX // limit + 1
     asked = [f"SETBIT b {limit * 8 - 1} 1", *[f"SETBIT b {bit} 1" for bit in range(count)]]
-    assert await run(redis, *asked, "BITCOUNT b") == [0] * (count + 1) + [count + 1]
+    assert await run_all(redis, *asked, "BITCOUNT b") == [0] * (count + 1) + [count + 1]
 
 
 @on_loop
@@ -204,7 +214,7 @@ async def test_a_pipeline_may_be_answered_more_than_an_entry_reads(kv: FakeKv, a
     )
     await run(redis, f"SET b {'b' * limit}")
     kv.widths.clear()
-    long = run(redis, "SET n 1", *[asked] * (BYTES_READ_MAX // limit + 1), "APPEND b c")
+    long = run_all(redis, "SET n 1", *[asked] * (BYTES_READ_MAX // limit + 1), "APPEND b c")
     others = run(redis, "SET m 1", "GET m")
     (_, *values, last), theirs = await asyncio.gather(long, others)
     assert not any(isinstance(value, Failure) for value in values)
@@ -452,17 +462,35 @@ async def test_a_pipeline_reads_so_much_and_lets_others_have_their_turns(
     kv: FakeKv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("raftcache.state.redis.execute.TURN_SIZE_BYTES", 500)
-    monkeypatch.setattr("raftcache.service.pipeline.REPLIES_SIZE_BYTES_MAX", 2000)
     loop = asyncio.get_running_loop()
     redis, turns, value = service(kv, loop), list[int](), "x" * 400
     await run(redis, f"SET a {value}")
     answered: asyncio.Future[list[Value]] = loop.create_future()
-    redis.run(lines(*["GET a"] * 8), answered.set_result)
+    redis.run(lines(*["GET a"] * 6), answered.set_result)
     while not answered.done():
         turns.append(1)
         await asyncio.sleep(0)
-    assert await answered == [value.encode()] * 6 + [TOO_MUCH] * 2
+    assert await answered == [value.encode()] * 6
     assert len(turns) == 2, "the first slice was read at once"
+
+
+@on_loop
+async def test_what_is_held_of_answers_is_told_before_the_others_are_begun(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.state.redis.execute.TURN_SIZE_BYTES", 500)
+    monkeypatch.setattr("raftcache.service.pipeline.ANSWERS_SIZE_BYTES_MAX", 1500)
+    monkeypatch.setattr("raftcache.service.width.BATCH_WIDTH_MAX", 300)
+    redis, value = service(kv, asyncio.get_running_loop()), b"x" * 400
+    await run(redis, f"SET a {value.decode()}", "RPUSH l" + " x" * 200)
+    assert await run(redis, *["GET a"] * 8) == [value] * 4
+    # What is written is counted by what the keys hold.
+    assert await run(redis, *["LTRIM l 0 -1"] * 3, "INCR n") == ["OK"]
+    assert await run(redis, "INCR n") == [1]
+    # What stands alone may answer with anything, if it is a list.
+    assert await run(redis, "SCAN 0", "GET a") == [Failure("TRYAGAIN full"), value]
+    assert await run(redis, "KEYS x", "GET a") == [b"x", value]
+    assert await run(redis, "XREAD x", "GET a") == [[b"x"]]
 
 
 @on_loop

@@ -239,6 +239,25 @@ def test_who_reads_nothing_is_not_heard_and_costs_nobody_else_anything() -> None
     run(test())
 
 
+def test_who_reads_nothing_is_not_answered_more_than_is_told_at_once() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            redis = served.redis
+            size, count = MIB // 4, 80
+            redis.data[b"big"], redis.at_once_max = b"x" * size, 4
+            client = await served.connect(limit=1024)
+            await client.send(packed([b"GET", b"big"]) * count)
+            (connection,) = served.port.connections
+            await until(lambda: connection.is_paused)
+            assert connection.unsent_size_bytes <= 5 * size
+            assert len(redis.stages) < count // 4
+            for _ in range(count):
+                await client.receive(size + len(b"$262144\r\n\r\n"))
+            assert len(redis.stages) == count // 4
+
+    run(test())
+
+
 def test_what_is_heard_ahead_has_a_limit() -> None:
     async def test() -> None:
         async with serving_resp() as served:

@@ -461,6 +461,29 @@ def test_idempotency_numbers_writes_and_transactions() -> None:
     run(test())
 
 
+def test_calls_that_were_not_begun_are_the_next_stage_under_the_same_numbers() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client, redis = await served.connect(), served.redis
+            redis.at_once_max = 2
+            calls, plain = ["INCR a", "GET a", "SET b 1", "GET b", "INCR a"], b":2\r\n$1\r\n2\r\n"
+            numbered = pipeline("CLIENT IDEMPOTENCY me 7", *calls, "INCR a", "PING", "INCR a")
+            first = b":1\r\n$1\r\n1\r\n+OK\r\n$1\r\n1\r\n"
+            await client.expect(numbered, OK + first + b":2\r\n:3\r\n+PONG\r\n:4\r\n")
+            tokens = [number for stage in redis.tokens for number in (stage or ())[:2]]
+            assert tokens == [b"me:7", b"", b"me:8", b"", b"me:9", b"me:10", b"me:11"]
+            # Of all kinds: the usual ones, those that are taken quickly, and more than one stage.
+            await client.expect(pipeline("CLIENT IDEMPOTENCY OFF", "SET a 1"), OK + OK)
+            await client.expect(pipeline("INCR a", "GET a", "INCR a"), plain + b":3\r\n")
+            await client.expect(pipeline(*["GET a"] * 7), b"$1\r\n3\r\n" * 7)
+            many = pipeline(*["INCR n"] * 1100)
+            await client.expect(many, b"".join(b":%d\r\n" % each for each in range(1, 1101)))
+            await client.expect(pipeline("CLIENT REPLY OFF", *calls, "CLIENT REPLY ON"), OK)
+            await client.expect(pipeline("GET a"), b"$1\r\n5\r\n")
+
+    run(test())
+
+
 @pytest.mark.parametrize("calls", [("INCR a",), ("MULTI", "INCR a", "EXEC")])
 def test_numbered_writes_behind_one_without_an_answer_wait_for_its_number(
     calls: tuple[str, ...],

@@ -7,6 +7,7 @@ the bytes, and glances.py has replies that need no closer look.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from raftcache.command.calls import Call
@@ -41,7 +42,7 @@ class QuickSession(Session):
     def take_gets(self, keys: list[bytes]) -> None:
         """Do a GET of each key."""
         self._begin_quickly(b"GET", len(keys))
-        self._redis.get(keys, self.answered, self._glance)
+        self._redis.get(keys, partial(self._got, keys), self._glance)
 
     def take_set(self, call: Call, size_bytes: int) -> None:
         """Do one SET."""
@@ -65,6 +66,15 @@ class QuickSession(Session):
         self.last_call = name
         self._counters.calls += count
         self.is_busy = self._is_waiting = True
+
+    def _got(self, keys: list[bytes], values: list[Value]) -> None:
+        """What GETs of the first keys answer, at least one; the others become a usual pipeline."""
+        if len(values) < len(keys) and not self._is_gone:
+            self._calls, self._at = [[b"GET", key] for key in keys[len(values) :]], 0
+            self._checked = 0
+            self._ended(values)
+        else:
+            self.answered(values)
 
     def found(self, stored: bytes | None) -> bool:
         """Answer the GET that was taken alone by what is stored; False if that takes more.

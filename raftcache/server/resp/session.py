@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 from operator import itemgetter
 from typing import Final
 
@@ -279,7 +280,8 @@ class Session(Client):
         self._is_waiting, self._cancel = True, None
         calls = list(map(tuple, stage))
         self._tokens = tokens
-        self._cancel = self._redis.run(calls, self._ended, self.want, tokens, self.wrote)
+        done = partial(self._done, len(calls))
+        self._cancel = self._redis.run(calls, done, self.want, tokens, self.wrote)
 
     # Out.
 
@@ -293,6 +295,17 @@ class Session(Client):
         if self.after_reads is not None:  # EXEC reads, too
             self.after_reads()
         self.resume()
+
+    def _done(self, count: int, values: list[Value]) -> None:
+        """The answers to a stage of so many calls, or to the first of them: then the others are the
+        next stage."""
+        left = count - len(values)
+        if left and self._calls:  # else it has gone, or is about to leave
+            self._at -= left
+            if self._tokens is not None and self.idempotency is not None:
+                self.idempotency.number -= sum(map(bool, self._tokens[-left:]))
+                del self._tokens[-left:]
+        self._ended(values)
 
     def _ended(self, values: list[Value]) -> None:
         """The answers to a stage."""
