@@ -87,6 +87,7 @@ class RedisFront:
             Player(self._pubsub.receivers, kv, clock.monotonic_s),
             gathers=not config.limits.memory_size_bytes_max,
         )
+        self._redis.rehearse_with(self._scripts.rehearse)
         self._news = SwitchNews(group, self._pubsub.say, loop)
         self._server = RespServer(
             self._redis, config, clock, self.counters, self._clients, self._rooms()

@@ -13,7 +13,7 @@ from functools import partial
 from typing import Any, Final, Generic, Protocol, TypeVar
 
 from raftcache.command.calls import CALLS_MAX, Call
-from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
+from raftcache.command.limits import BATCH_SIZE_BYTES_MAX, BATCH_WIDTH_MAX
 from raftcache.command.values import Value
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Loop
@@ -57,18 +57,19 @@ logger = logging.getLogger("raftcache.redis")
 class Writing:
     """Gives calls to propose, together, at the end of a turn; each caller gets its own values."""
 
-    __slots__ = ("_calls", "_loop", "_propose", "_shares", "_size_bytes")
+    __slots__ = ("_calls", "_loop", "_propose", "_shares", "_size_bytes", "_width")
 
-    def __init__(self, loop: Loop, propose: Callable[[list[Call], ValuesDone], None]) -> None:
-        """propose: answers with a value for each call, in order."""
+    def __init__(self, loop: Loop, propose: Callable[[list[Call], ValuesDone, int], None]) -> None:
+        """propose: answers with a value for each call, in order; is told how wide they are."""
         self._loop, self._propose = loop, propose
         self._calls: list[Call] = []
         self._shares: list[tuple[int, Callable[[Any], None]]] = []
-        self._size_bytes = 0
+        self._size_bytes = self._width = 0
 
-    def add(self, calls: Sequence[Call], size_bytes: int, done: ValuesDone) -> None:
-        """These belong to one caller, and stay in their order; CALLS_MAX at most."""
-        self._make_room(len(calls), size_bytes)
+    def add(self, calls: Sequence[Call], size_bytes: int, done: ValuesDone, width: int = 0) -> None:
+        """These belong to one caller, and stay in their order; CALLS_MAX at most. width: see
+        Kv.write."""
+        self._make_room(len(calls), size_bytes, width)
         self._calls += calls
         self._shares.append((len(calls), done))
 
@@ -78,23 +79,26 @@ class Writing:
         self._calls.append(call)
         self._shares.append((_ONE, done))
 
-    def _make_room(self, count: int, size_bytes: int) -> None:
+    def _make_room(self, count: int, size_bytes: int, width: int = 0) -> None:
         there = len(self._calls)
         if there and (
-            there + count > CALLS_MAX or self._size_bytes + size_bytes > BATCH_SIZE_BYTES_MAX
+            there + count > CALLS_MAX
+            or self._size_bytes + size_bytes > BATCH_SIZE_BYTES_MAX
+            or self._width + width > BATCH_WIDTH_MAX
         ):
             self._send()
             there = 0
         if not there:
             self._loop.call_soon(self._send)
         self._size_bytes += size_bytes
+        self._width += width
 
     def _send(self) -> None:
-        calls, shares = self._calls, self._shares
+        calls, shares, width = self._calls, self._shares, self._width
         if not calls:
             return  # sent before the turn was over
-        self._calls, self._shares, self._size_bytes = [], [], 0
-        self._propose(calls, partial(_share, shares))
+        self._calls, self._shares, self._size_bytes, self._width = [], [], 0, 0
+        self._propose(calls, partial(_share, shares), width)
 
 
 def _share(shares: list[tuple[int, Callable[[Any], None]]], values: list[Value]) -> None:

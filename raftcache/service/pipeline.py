@@ -23,6 +23,7 @@ from raftcache.errors import RaftcacheError
 from raftcache.service.calls import when_current
 from raftcache.service.gathering import ValuesDone
 from raftcache.service.kv import Kv, Want
+from raftcache.service.uncounted import UNCOUNTED, apart, is_uncounted
 from raftcache.service.width import as_many_as_share
 from raftcache.service.wording import MISTAKE, NOT_BEGUN, WRONG_TYPE, failure_of, is_open
 from raftcache.state.machine import Machine
@@ -62,7 +63,12 @@ class Stages(Protocol):
     alone: Mapping[bytes, Alone]
 
     def write(
-        self, calls: Sequence[Call], size_bytes: int, done: ValuesDone, wrote: Wrote | None = None
+        self,
+        calls: Sequence[Call],
+        size_bytes: int,
+        done: ValuesDone,
+        wrote: Wrote | None = None,
+        width: int = 0,
     ) -> None:
         """One proposal; see Redis.write."""
         ...
@@ -72,6 +78,10 @@ class Stages(Protocol):
     ) -> None:
         """The same, with no calls of others in it: the cluster may have to refuse it, or it takes
         long. width: see Kv.write."""
+        ...
+
+    def rehearse(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
+        """One call that may answer more than entries count. With a token if it is applied once."""
         ...
 
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
@@ -179,6 +189,9 @@ class Pipeline:
         if not names.isdisjoint(LONG):
             stage = _alike(stage)
             names = {call[0] for call in stage}
+        if not names.isdisjoint(UNCOUNTED) and _do_write(stage, names):
+            stage = apart(stage)
+            names = {call[0] for call in stage}
         if _do_write(stage, names):
             self._write(stage, names)
         elif len(stage) == 1 and stage[0][0] == b"GET":
@@ -189,6 +202,9 @@ class Pipeline:
     def _write(self, stage: Sequence[Call], names: set[bytes]) -> None:
         """As many of them as go through the log together; or read those before the first write."""
         service, width, asked = self._service, 0, len(stage)
+        if not names.isdisjoint(UNCOUNTED) and is_uncounted(stage[0]):
+            service.rehearse(stage[0], b"", self._add, self._wrote)
+            return
         stage, size_bytes = _as_many_as_travel(stage)
         if not names.isdisjoint(WIDE):
             stage, width = as_many_as_share(service.machine, stage)
@@ -200,7 +216,7 @@ class Pipeline:
             self._size_bytes += width << 10
             service.write_apart(stage, width, self._add, self._wrote)
         else:
-            service.write(stage, size_bytes, self._add, self._wrote)
+            service.write(stage, size_bytes, self._add, self._wrote, width)
 
     def _found(self, found: Item | RaftcacheError | None) -> None:
         """The commonest of all, on the shortest way."""
@@ -237,7 +253,8 @@ class Pipeline:
 
     def _go_once(self, call: Call, token: bytes) -> None:
         if token:
-            self._service.write_once(call, token, self._add, self._wrote)
+            write = self._service.rehearse if is_uncounted(call) else self._service.write_once
+            write(call, token, self._add, self._wrote)
         else:
             self._write((call,), {call[0]})
 

@@ -23,7 +23,7 @@ from raftcache.command.calls import (
 )
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import NIL_ARRAY, Failure, Value
-from raftcache.command.words import INTRODUCED
+from raftcache.command.words import INTRODUCED, Once
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
@@ -44,6 +44,9 @@ from raftcache.state.items import plain_values
 from raftcache.state.machine import Machine
 
 _UNUSUAL: Final = DICED | NEWER_CALLS
+
+Rehearse = Callable[[Call, Once | None, ValuesDone, Wrote | None], None]
+"""Does one call as a script does it: here first, and with what it answers."""
 
 PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 """Whom a message reaches, the door knows and not the log."""
@@ -96,11 +99,12 @@ class Redis(Protocol):
         size_bytes: int,
         done: ValuesDone,
         wrote: Wrote | None = None,
+        width: int = 0,
     ) -> None:
         """One proposal; done with a value for each call: the same Failure if it was not made.
 
         CALLS_MAX of them at most, and BATCH_SIZE_BYTES_MAX together unless there is only one; none
-        is a stage of its own. size_bytes: their size, or more.
+        is a stage of its own. size_bytes: their size, or more. width: see Kv.write.
         """
         ...
 
@@ -156,6 +160,7 @@ class RedisService:
         self._value_size_bytes_max = value_size_bytes_max
         self.alone = alone
         self._receivers = receivers
+        self._rehearsing: Rehearse | None = None
         self._writing = Writing(loop, self._write) if gathers else None
         self.write_one = self._write_one if self._writing is None else self._writing.add_one
         self._reading = ReadingValues(kv, machine, self._get_slowly, note_read)
@@ -223,28 +228,39 @@ class RedisService:
         size_bytes: int,
         done: ValuesDone,
         wrote: Wrote | None = None,
+        width: int = 0,
     ) -> None:
         # Nobody may have to know which revisions were whose, if it is shared with other pipelines.
         if self._writing is not None and wrote is None:
-            self._writing.add(calls, size_bytes, done)
+            self._writing.add(calls, size_bytes, done, width)
         else:
-            self._write(calls, done, wrote)
+            self._write(calls, done, width, wrote)
 
     def _write_one(self, call: Call, size_bytes: int, done: ValueDone) -> None:
         self._write((call,), lambda values: done(values[0]))
 
     def _write(
-        self, calls: Sequence[Call], done: ValuesDone, wrote: Wrote | None = None, width: int = 0
+        self, calls: Sequence[Call], done: ValuesDone, width: int = 0, wrote: Wrote | None = None
     ) -> None:
         word = self._word(calls)
         self.kv.write(word, lambda outcome: done(self._values(outcome, calls, wrote)), width)
 
+    def rehearse_with(self, rehearse: Rehearse) -> None:
+        """Who rehearses calls that may answer more than entries count (see uncounted.py)."""
+        self._rehearsing = rehearse
+
     # For a pipeline under way.
+
+    def rehearse(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
+        """See Stages."""
+        assert self._rehearsing is not None, "nobody rehearses"
+        once = once_of(token, (call,)) if token else None
+        self._rehearsing(call, once, done, wrote)
 
     def write_apart(
         self, calls: Sequence[Call], width: int, done: ValuesDone, wrote: Wrote | None = None
     ) -> None:
-        self._write(calls, done, wrote, width)
+        self._write(calls, done, width, wrote)
 
     def write_once(self, call: Call, token: bytes, done: ValuesDone, wrote: Wrote | None) -> None:
         """As write, for one call that is applied once."""

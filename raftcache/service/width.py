@@ -11,12 +11,29 @@ from typing import Final
 
 from raftcache.command.call_table import keys_of
 from raftcache.command.calls import WIDE, Call
+from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import BATCH_WIDTH_MAX
 from raftcache.service.memory import end_bytes
+from raftcache.service.uncounted import DRAWING
 from raftcache.state.machine import Machine
 
-_TAKING: Final = frozenset((b"LPOP", b"RPOP", b"SPOP", b"ZPOPMAX", b"ZPOPMIN"))
-"""Take one element, unless a count is given."""
+_TAKING: Final = frozenset((b"SPOP", b"ZPOPMAX", b"ZPOPMIN"))
+"""Take one element, unless a count is given, which is none of the largest."""
+
+_OF_ITEMS: Final = frozenset(
+    b"DELEX DIGEST EXPIRE EXPIREAT GETBIT PERSIST PEXPIRE PEXPIREAT RENAME RENAMENX".split()
+)
+"""Look at all of a string, or write it anew; of a collection hardly anything."""
+
+_OF_ONE: Final = frozenset(b"LINDEX LMOVE LPOP LSET RPOP RPOPLPUSH".split())
+"""Look at one element of a list, unless a count is given."""
+
+_POPPING: Final = frozenset((b"LPOP", b"RPOP"))
+
+_OF_FIELDS: Final = frozenset((b"HGET", b"HMGET", b"HSTRLEN"))
+
+_NARROW: Final = _OF_ITEMS | _OF_ONE | _OF_FIELDS
+"""What elements there are besides does not matter to them."""
 
 
 def width_of(machine: Machine, calls: Sequence[Call]) -> int:
@@ -47,12 +64,30 @@ def _is_wide(call: Call) -> bool:
 
 
 def _widths(machine: Machine, calls: Sequence[Call]) -> Iterator[int]:
-    brought: dict[bytes, int] = {}  # by those before, to each key
+    added, added_kib = dict[bytes, int](), dict[bytes, int]()  # by those before, to each key
     for call in calls:
         width, keys = 0, keys_of(call)
         if _is_wide(call):
-            width = sum([machine.width(key) + brought.get(key, 0) for key in keys])
-        size = len(call) - 2 + (max(end_bytes(call), sum(map(len, call))) >> 10)
+            width = _width(machine, call, keys) + sum([added_kib.get(key, 0) for key in keys])
+            if call[0] not in _NARROW:
+                width += sum([added.get(key, 0) for key in keys])
+        kib = max(end_bytes(call), sum(map(len, call))) >> 10
         for key in keys:
-            brought[key] = brought.get(key, 0) + size
+            added[key] = added.get(key, 0) + len(call) - 2
+            added_kib[key] = added_kib.get(key, 0) + kib
         yield width
+
+
+def _width(machine: Machine, call: Call, keys: Sequence[bytes]) -> int:
+    """Of one call, by what is there."""
+    name, size = call[0], len(call)
+    if name in _OF_ITEMS:
+        return sum(map(machine.item_bytes, keys)) >> 10
+    if name in _OF_FIELDS:
+        return sum([machine.field_bytes(call[1], field) for field in call[2:]]) >> 10
+    if name in _OF_ONE and not (size > 2 and name in _POPPING):
+        return machine.element_bytes(call[1]) >> 10
+    width = sum(map(machine.width, keys))
+    if name in DRAWING and size > 2 and (count := integer_or_none(call[2]) or 0) < 0:
+        return max(-count, -count * machine.element_bytes(call[1]) >> 10, width)
+    return width

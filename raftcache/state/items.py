@@ -159,6 +159,14 @@ def width(packed: bytes) -> int:
     return max(descriptor.count, descriptor.size_bytes >> 10)
 
 
+def element_bytes(packed: bytes) -> int:
+    """Of each element of the item's collection, with its name, on average; of a string, itself."""
+    if packed[_KIND_AT] <= LEASED:
+        return len(packed)
+    descriptor = described(packed)
+    return descriptor.size_bytes // max(1, descriptor.count)
+
+
 def pack(
     mod_revision: int,
     create_revision: int,

@@ -18,13 +18,22 @@ from raftcache.command.values import Value
 from raftcache.state import lookup
 from raftcache.state.history import History
 from raftcache.state.image import SLICE_KEYS_MAX, SLICE_SIZE_BYTES
-from raftcache.state.items import read, weight_bytes, width
+from raftcache.state.items import (
+    HASH,
+    described,
+    element_bytes,
+    read,
+    read_header,
+    weight_bytes,
+    width,
+)
 from raftcache.state.listing import Listing
 from raftcache.state.quotas import Count, Quota
 from raftcache.state.redis.execute import CallCommands
 from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.redis.store import Store
 from raftcache.state.refills import Right
+from raftcache.state.rows import prefix_of
 from raftcache.state.state import State
 
 T = TypeVar("T")
@@ -233,6 +242,22 @@ class Reads:
         """About how much a call does that looks at all there is under a key; see items.width."""
         packed = self._state.keyspace.packed(key)
         return 0 if packed is None else width(packed)
+
+    def element_bytes(self, key: bytes) -> int:
+        """About the size of one element under a key, or of its string."""
+        packed = self._state.keyspace.packed(key)
+        return 0 if packed is None else element_bytes(packed)
+
+    def item_bytes(self, key: bytes) -> int:
+        """What is written anew when the deadline or the name of a key becomes another one."""
+        return len(self._state.keyspace.packed(key) or b"")
+
+    def field_bytes(self, key: bytes, field: bytes) -> int:
+        """The size of what a field of a hash holds."""
+        packed = self._state.keyspace.packed(key)
+        if packed is None or read_header(packed).kind != HASH:
+            return 0
+        return len(self._state.rows.get(prefix_of(described(packed).id) + field) or b"")
 
     def keys_after(self, key: bytes, count_max: int) -> list[bytes]:
         """The first keys behind one, in order, overdue ones too."""

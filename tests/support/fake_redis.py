@@ -74,6 +74,7 @@ class FakeRedis:
         size_bytes: int,
         done: ValuesDone,
         wrote: Wrote | None = None,
+        width: int = 0,
     ) -> None:
         assert size_bytes >= sum(map(len, chain.from_iterable(calls)))
         self.run(calls, done, wrote=wrote)

@@ -59,7 +59,9 @@ async def redis_door(
     tracking.start()
     redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, receivers=pubsub.receivers)
     player = Player(pubsub.receivers, kv, HandClock().monotonic_s)
-    scripts = ScriptCalls(Scripts(kv, kv.machine, Dice(), loop, 1 << 20, player, gathers=True))
+    running = Scripts(kv, kv.machine, Dice(), loop, 1 << 20, player, gathers=True)
+    redis.rehearse_with(running.rehearse)
+    scripts = ScriptCalls(running)
     rooms = (
         Greetings("", lambda: True).add_to,
         scripts.add_to,

@@ -225,6 +225,63 @@ async def test_a_pipeline_may_be_answered_more_than_an_entry_reads(kv: FakeKv, a
 
 
 @on_loop
+async def test_width_is_counted_by_what_a_call_looks_at(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kib, loop = "k" * 1024, asyncio.get_running_loop()
+    monkeypatch.setattr("raftcache.service.pipeline.COMMON_WIDTH_MAX", 0)
+    redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, gathers=True)
+    await run(redis, f"SET s {kib * 9}", f"RPUSH l {f'{kib} ' * 4}", f"HSET h a {kib * 5} b 1 c 1")
+    await run(redis, f"SADD m {kib} a b")
+    for asked, width in {
+        "EXPIRE s 100": 9,
+        "PERSIST s": 9,
+        "GETBIT s 1": 9,
+        "EXPIRE l 100": 0,
+        "RENAME l l": 0,
+        "LINDEX l 2": 1,
+        "LPOP l": 1,
+        "LPOP l 2": 3,
+        "HGET h a": 5,
+        "HMGET h a b a": 10,
+        "HGET h b": 0,
+        "HGET l a": 0,
+        "SRANDMEMBER m -700": 700,
+        "SRANDMEMBER m 2": 3,
+        "SPOP m": 0,
+        "HRANDFIELD h -5": 8,
+    }.items():
+        kv.widths.clear()
+        await asyncio.gather(run(redis, "INCR n", asked))
+        assert kv.widths == [width], asked
+
+
+@on_loop
+async def test_a_pipeline_takes_more_large_elements_than_an_entry_reads(kv: FakeKv) -> None:
+    size, loop = 1 << 20, asyncio.get_running_loop()
+    redis = RedisService(kv, kv.machine, Dice(), loop, size, {}, gathers=True)
+    count = BYTES_READ_MAX // size + 1
+    for key in ("l", "m"):
+        for _ in range(count):
+            await run(redis, f"RPUSH {key} {'x' * size}")
+    values = await run_all(redis, *["LPOP l"] * count, *["RPOPLPUSH m n"] * count, "LLEN n")
+    assert [value for value in values if isinstance(value, Failure)] == []
+    assert values[-1] == count
+
+
+@on_loop
+async def test_what_is_gathered_in_one_turn_is_as_wide_as_one_entry(
+    kv: FakeKv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("raftcache.service.gathering.BATCH_WIDTH_MAX", 10)
+    redis = RedisService(kv, kv.machine, Dice(), asyncio.get_running_loop(), 1000, {}, gathers=True)
+    await run(redis, "RPUSH l a b c d")
+    kv.widths.clear()
+    await asyncio.gather(*[run(redis, "LREM l 0 x", "INCR n") for _ in range(5)])
+    assert kv.widths == [8, 8, 4]
+
+
+@on_loop
 async def test_a_transaction_and_a_numbered_call_tell_how_wide_they_are(kv: FakeKv) -> None:
     redis = service(kv, asyncio.get_running_loop())
     await run(redis, "RPUSH l a b c d", f"SET s {'s' * 999}")
@@ -247,7 +304,7 @@ async def test_wide_calls_of_one_turn_do_not_go_together_with_those_of_others(
     asked = ("LREM l 0 x", "LREM m 0 x", "LREM l 0 y", "INCR n")
     assert await asyncio.gather(*[run(redis, each) for each in asked]) == [[0], [0], [0], [1]]
     sizes = [len(word.calls) for word in proposed(kv)]
-    assert (sizes, kv.widths) == ([1, 1, 2], [4, 4, 0])
+    assert (sizes, kv.widths) == ([1, 1, 2], [4, 4, 3])
 
 
 @on_loop

@@ -71,7 +71,7 @@ class QuickSession(Session):
         """What GETs of the first keys answer, at least one; the others become a usual pipeline."""
         if len(values) < len(keys) and not self._is_gone:
             self._calls, self._at = [[b"GET", key] for key in keys[len(values) :]], 0
-            self._checked = 0
+            self._checked, self._rests = 0, True
             self._ended(values)
         else:
             self.answered(values)

@@ -59,6 +59,7 @@ class Session(Client):
         "_is_waiting",
         "_redis",
         "_replies",
+        "_rests",
         "_table",
         "_tokens",
         "is_busy",
@@ -82,6 +83,8 @@ class Session(Client):
         self._cancel: Callable[[], bool] | None = None
         """Ends the wait of the stage under way."""
         self._is_going = self._is_waiting = self._is_leaving = self._is_gone = False
+        self._rests = False
+        """What is answered is much: whether the client reads it is known in another turn."""
         self.is_busy = False
         """Calls that were taken are not all answered."""
         self.is_usual = False
@@ -170,11 +173,13 @@ class Session(Client):
             for _ in range(STEPS_AT_ONCE):
                 if self._is_waiting or self.outlet.is_paused or self._at == len(self._calls):
                     break
+                if self._rests:
+                    self._rest()
+                    break
                 self._step()
             else:
                 if not self._is_waiting:
-                    self._is_waiting, self._cancel = True, None
-                    self.outlet.soon(self._rested)
+                    self._rest()
             self._flush()
         finally:
             self._is_going = False
@@ -190,9 +195,14 @@ class Session(Client):
         """All is done: an idle client holds nothing of what it said last."""
         self._calls, self._at, self._cancel = [], 0, None
 
+    def _rest(self) -> None:
+        """Let others have their turn."""
+        self._is_waiting, self._cancel = True, None
+        self.outlet.soon(self._rested)
+
     def _rested(self) -> None:
         """Others have had their turn."""
-        self._is_waiting = False
+        self._is_waiting = self._rests = False
         if not self._is_gone:
             self.resume()
 
@@ -302,6 +312,7 @@ class Session(Client):
         left = count - len(values)
         if left and self._calls:  # else it has gone, or is about to leave
             self._at -= left
+            self._rests = True
             if self._tokens is not None and self.idempotency is not None:
                 self.idempotency.number -= sum(map(bool, self._tokens[-left:]))
                 del self._tokens[-left:]

@@ -19,6 +19,7 @@ from raftcache.server.resp.reference import Request
 from raftcache.server.resp.scripts import RUNNING, ScriptCalls
 from raftcache.server.resp.table import NO_REPLY, CallTable, Done, Entry
 from raftcache.service.redis import Redis
+from raftcache.service.uncounted import are_uncounted
 from raftcache.service.wording import NOT_BEGUN, is_open
 
 QUEUE_SIZE_BYTES_MAX: Final[int] = BATCH_SIZE_BYTES_MAX + VALUE_SIZE_BYTES_MAX
@@ -149,12 +150,12 @@ class _Execution:
         if client.before_reads is not None and data:
             client.before_reads(data)
         of_log = [call for entry, call in self._plans if _is_of_log(entry)]
-        if len(of_log) > len(data):
+        calls = list(map(tuple, data))
+        if len(of_log) > len(data) or are_uncounted(calls):
             assert self._scripts is not None, "nobody has added these calls"
             self._scripts.transact(client, of_log, watched, self._happened)
             return
         token = b"" if client.idempotency is None else client.idempotency.next()
-        calls = list(map(tuple, data))
         self._redis.transact(calls, watched, self._happened, token, client.wrote)
 
     def _happened(self, outcome: Value) -> None:

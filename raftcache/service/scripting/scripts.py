@@ -33,11 +33,13 @@ from raftcache.command.calls import (
 )
 from raftcache.command.replies import CallsReply, Status
 from raftcache.command.values import Failure, Value, pack_values
-from raftcache.command.words import INTRODUCED
+from raftcache.command.words import INTRODUCED, Once
 from raftcache.errors import RaftcacheError
 from raftcache.ports import Dice
 from raftcache.service.calls import when_current
+from raftcache.service.gathering import ValuesDone
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome
+from raftcache.service.pipeline import Wrote
 from raftcache.service.redis import since
 from raftcache.service.scripting.acts import Act, Player
 from raftcache.service.scripting.answers import sha_of
@@ -126,6 +128,16 @@ class Scripts:
         if not self._is_busy:
             self._is_busy = True
             self._loop.call_soon(self._go)
+
+    def rehearse(
+        self, call: Call, once: Once | None, done: ValuesDone, wrote: Wrote | None
+    ) -> None:
+        """One call, as if it were a script (see redis.Rehearse)."""
+
+        def told(value: Value) -> None:
+            done(value if isinstance(value, list) else [value])
+
+        self.run(Act((call,), told, {}, wrote, once))
 
     def _go(self) -> None:
         """Begin with those that wait; with a round, if they will need one, as it seems."""

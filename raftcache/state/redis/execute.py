@@ -272,11 +272,11 @@ class CallCommands:
         store, changes = self._store, self._changes
         store.begin(max(now_ms, self._state.now_ms), size_bytes_max, dice)
         changes.begin()
-        store.has_newer = True
+        store.has_newer = store.is_strict = True
         try:
             return play(Rehearsal(changes, store, self._rehearsed))
         finally:
-            store.has_newer = False
+            store.has_newer = store.is_strict = False
             store.forget()
             changes.undo()
 

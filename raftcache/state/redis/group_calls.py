@@ -219,7 +219,7 @@ def _listed(
         elapsed_ms = now_ms - each.delivered_ms
         if idle_ms and elapsed_ms < idle_ms:
             continue
-        name = group.numbered(each.consumer).name
+        name = group.owner_name(each.consumer)
         found.append([text_of(each.number), name, max(0, elapsed_ms), wrapped(each.deliveries)])
         if len(found) == count:
             break

@@ -53,6 +53,7 @@ class Hash(Collection):
     def pair_at(self, place: int) -> tuple[bytes, bytes]:
         """A field and its value."""
         field = self._name_at(place)
+        self.store.count_answer(len(field))
         return field, self._get(field) or b""
 
     def fields(self) -> list[bytes]:

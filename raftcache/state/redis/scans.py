@@ -153,6 +153,7 @@ def step_of_elements(
             step.values.append(name)
             step.size_bytes += len(name) + len(value)
             if found.kind == HASH and not asked.names_only:
+                store.count_answer(len(value))
                 step.values.append(value)
             elif found.kind == ZSET:
                 step.values.append(b"%.17g" % unpack_score(value))

@@ -41,7 +41,9 @@ class Set(Collection):
         return True
 
     def member_at(self, place: int) -> bytes:
-        return self._name_at(place)
+        member = self._name_at(place)
+        self.store.count_answer(len(member))
+        return member
 
     def members(self, start: int = 0, stop: int | None = None) -> list[bytes]:
         """Those at these places, or all."""

@@ -49,8 +49,13 @@ class _Pattern:
         if self._field:
             if found.kind != HASH:
                 return None
-            return store.state.rows.get(prefix_of(described(found.packed).id) + self._field)
-        return found.value if found.kind <= LEASED else None
+            value = store.state.rows.get(prefix_of(described(found.packed).id) + self._field)
+            store.count_answer(len(value or b""))
+            return value
+        if found.kind > LEASED:
+            return None
+        store.count_answer(found.value_size_bytes)
+        return found.value
 
 
 class _Asked(Struct):

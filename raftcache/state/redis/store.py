@@ -65,7 +65,8 @@ class Store:
 
     now_ms: cluster time. deadlines are in it too, 0 for none; so are Unix times of callers.
     size_bytes_max: of a value. has_newer: NEWER_CALLS may be done. is_reader: what is answered
-    is for this node's callers, and never compared with what other nodes answer.
+    is for this node's callers, and never compared with what other nodes answer. is_strict: no other
+    node does the same calls just so; see count_answer.
     """
 
     def __init__(self, changes: Changes, *, reads_only: bool = False) -> None:
@@ -73,7 +74,7 @@ class Store:
         self.changes, self.state, self._notes = changes, changes.state, changes.notes
         self._keyspace = changes.state.keyspace
         self._find = self._peek if reads_only else changes.find
-        self.has_newer = self.is_reader = reads_only
+        self.has_newer = self.is_reader = self.is_strict = reads_only
         self._open: dict[bytes, Opened] = {}
         self.size_bytes_max = 0
         self.now_ms = 0
@@ -323,6 +324,15 @@ class Store:
         self.bytes_left -= size_bytes
         if self.bytes_left < 0:
             raise Refuse(f"ERR what is read at once has at most {BYTES_READ_MAX} bytes")
+
+    def count_answer(self, size_bytes: int) -> None:
+        """So many bytes are answered, of a kind that entries of the log do not count.
+
+        They never have, and what one node refuses there all must. So calls with much of that do not
+        travel as they came: see service/uncounted.py.
+        """
+        if self.is_strict:
+            self.count_bytes(size_bytes)
 
     # Chance.
 

@@ -176,6 +176,12 @@ class Group:
         self._touched[name] = consumer
         return consumer
 
+    def owner_name(self, number: int) -> bytes:
+        """What the consumer of an entry that is pending is called, for an answer."""
+        name = self.numbered(number).name
+        self._store.count_answer(len(name))
+        return name
+
     def numbered(self, number: int) -> Consumer:
         """The consumer of an entry that is pending."""
         known = self._by_number.get(number)
@@ -189,6 +195,7 @@ class Group:
     def all_consumers(self) -> list[Consumer]:
         """In the order of their names."""
         names = self._names(b"c", b"d", self.consumers)
+        self._store.count_answer(sum(map(len, names)))
         found = (self.consumer(name[1:]) for name in names)
         return [consumer for consumer in found if consumer is not None]
 

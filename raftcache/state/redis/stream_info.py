@@ -103,7 +103,7 @@ def _group_in_full(group: Group, count: int) -> Value:
         b"lag": lag(group),
         b"pel-count": group.pending,
         b"pending": [
-            [text_of(number), group.numbered(owner).name, delivered_ms, wrapped(deliveries)]
+            [text_of(number), group.owner_name(owner), delivered_ms, wrapped(deliveries)]
             for number, owner, delivered_ms, deliveries in group.first(most)
         ],
         b"consumers": [_in_full(group, each, count) for each in group.all_consumers()],

@@ -181,6 +181,7 @@ def _getex(store: Store, args: tuple[bytes, ...]) -> Value:
     if found.kind > LEASED:
         raise Refuse(WRONG_TYPE)
     deadline_ms = string_options.deadline_ms(options, store.now_ms, "getex")
+    store.count_answer(found.value_size_bytes)
     if deadline_ms or (options.lifetime and store.deadline_ms(found)):
         store.set_deadline(key, found, deadline_ms)
         store.notify(GENERIC, _redated(deadline_ms, store.now_ms), key)

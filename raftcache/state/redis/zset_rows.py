@@ -85,6 +85,7 @@ class SortedSet(Collection):
 
     def at(self, rank: int) -> Pair:
         name = self._name_at(self.count + rank)
+        self.store.count_answer(len(name))
         return name[_MEMBER_AT:], unpack_score(name[1:_MEMBER_AT])
 
     def pairs(self, start: int, stop: int, *, reverse: bool = False) -> list[Pair]:
