@@ -270,8 +270,9 @@ class Pipeline:
         error = task.exception()
         if error is None:
             value = task.result()
-            if type(value) is list:  # KEYS and XREAD may answer with megabytes
-                self._size_bytes += ANSWERS_SIZE_BYTES_MAX + 1
+            if type(value) is list:  # KEYS may answer with megabytes, and so may what is nested
+                most = ANSWERS_SIZE_BYTES_MAX + 1
+                self._size_bytes += sum(len(v) if type(v) is bytes else most for v in value)
             self._add([value])
         elif isinstance(error, RaftcacheError):
             self._add([failure_of(error)])

@@ -71,7 +71,7 @@ def service(kv: FakeKv, loop: asyncio.AbstractEventLoop) -> RedisService:
         raise Overloaded("full")
 
     async def enclose(call: Call, _token: bytes) -> Value:
-        return [call[1]]
+        return [[call[1]]]
 
     alone = {b"KEYS": echo, b"BLPOP": wait, b"SCAN": fail, b"XREAD": enclose}
     return RedisService(kv, kv.machine, Dice(), loop, 1000, alone)
@@ -547,7 +547,7 @@ async def test_what_is_held_of_answers_is_told_before_the_others_are_begun(
     # What stands alone may answer with anything, if it is a list.
     assert await run(redis, "SCAN 0", "GET a") == [Failure("TRYAGAIN full"), value]
     assert await run(redis, "KEYS x", "GET a") == [b"x", value]
-    assert await run(redis, "XREAD x", "GET a") == [[b"x"]]
+    assert await run(redis, "XREAD x", "GET a") == [[[b"x"]]]
 
 
 @on_loop
