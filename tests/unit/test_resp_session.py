@@ -728,3 +728,61 @@ def test_command() -> None:
             await client.call("COMMAND", "DOCS", "ping", "nothing", answer=docs)
 
     run(test())
+
+
+# What takes long.
+
+
+def test_long_answers_of_the_door_have_a_turn_each() -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client, other = await served.connect(), await served.connect()
+            count = 20
+            await other.expect(pipeline("PING"), b"+PONG\r\n")
+            await client.send(pipeline(*["COMMAND"] * count))
+            await other.expect(pipeline("PING"), b"+PONG\r\n")
+            sessions = [connection.session for connection in served.port.connections]
+            assert [session.is_busy for session in sessions] == [True, False]
+            assert sessions[0]._at < count
+
+    run(test())
+
+
+def test_a_list_of_many_clients_is_made_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("raftcache.server.resp.people.LINES_AT_ONCE", 2)
+
+    async def test() -> None:
+        async with serving_resp() as served:
+            clients = [await served.connect() for _ in range(5)]
+            for client in clients:
+                await client.line("CLIENT", "ID")
+            first = clients[0]
+            listed = (await first.bulk("CLIENT", "LIST")).splitlines()
+            assert [line.split()[0] for line in listed] == [b"id=%d" % id for id in range(1, 6)]
+            chosen = await first.bulk("CLIENT", "LIST", "ID", "4", "2", "77", "4", "3")
+            ids = [line.split()[0] for line in chosen.splitlines()]
+            assert ids == [b"id=4", b"id=2", b"id=4", b"id=3"]
+            await first.expect(pipeline("MULTI", "CLIENT LIST", "PING", "EXEC"), OK + QUEUED * 2)
+            assert (await first.reader.readline(), (await first.reader.readline())[:1]) == (
+                b"*2\r\n",
+                b"$",
+            )
+            await first.reader.readuntil(b"+PONG\r\n")
+            # Who goes in the middle of it is told nothing more, and nobody else minds.
+            await first.send(pipeline("CLIENT LIST"))
+            await first.close()
+            await clients[1].line("CLIENT", "LIST", "ID", "1")
+
+    run(test())
+
+
+@pytest.mark.parametrize("call", ["COMMAND INFO", "COMMAND DOCS", "CONFIG GET"])
+def test_names_that_are_asked_for_are_not_without_end(call: str) -> None:
+    async def test() -> None:
+        async with serving_resp() as served:
+            client = await served.connect()
+            words = call.split() + ["get"] * 1001
+            assert b" at most 1000 " in await client.line(*words)
+            assert (await client.line(*words[:-1]))[:1] == b"*"
+
+    run(test())

@@ -38,6 +38,11 @@ HELP
 INVALID_COMMAND: Final = Failure("ERR Invalid command specified")
 INVALID_COUNT: Final = Failure("ERR Invalid number of arguments specified for command")
 NO_KEYS: Final = Failure("ERR The command has no key arguments")
+NAMES_MAX: Final = 1000
+"""That are told of at once: some 50 ms."""
+
+TOO_MANY_NAMES: Final = Failure(f"ERR at most {NAMES_MAX} commands are described at once")
+
 NO_STREAMS: Final = Failure("ERR Invalid arguments specified for command")
 
 
@@ -46,22 +51,27 @@ class CommandCalls:
 
     def __init__(self) -> None:
         self._table: CallTable
+        self._served_by_name: dict[bytes, CallSpec] | None = None
 
     def add_to(self, table: CallTable) -> None:
         self._table = table
-        table.add("COMMAND", lambda client, call: [self._told(spec) for _, spec in self._served()])
-        table.add("COMMAND|COUNT", lambda client, call: sum(1 for _ in self._served()))
+        table.add("COMMAND", self._all)
+        table.add("COMMAND|COUNT", lambda client, call: len(self._served()))
         table.add("COMMAND|INFO", self._info)
         table.add("COMMAND|DOCS", self._docs)
         table.add("COMMAND|LIST", self._list)
         table.add("COMMAND|GETKEYS", _keys)
         table.add("COMMAND|HELP", lambda client, call: help_lines(_HELP))
 
-    def _served(self) -> Iterator[tuple[bytes, CallSpec]]:
-        """By name; a container if any of its subcommands is."""
-        for name, spec in SPECS.items():
-            if self._table.knows(name) or any(self._subcommands(name, spec)):
-                yield name, spec
+    def _served(self) -> dict[bytes, CallSpec]:
+        """By name; a container if any of its subcommands is. All are known when one is called."""
+        if self._served_by_name is None:
+            self._served_by_name = {
+                name: spec
+                for name, spec in SPECS.items()
+                if self._table.knows(name) or any(self._subcommands(name, spec))
+            }
+        return self._served_by_name
 
     def _subcommands(self, name: bytes, spec: CallSpec) -> Iterator[tuple[bytes, CallSpec]]:
         for sub, each in spec.subcommands.items():
@@ -71,7 +81,7 @@ class CommandCalls:
     def _named(self, name: bytes) -> CallSpec | None:
         """By its name, or container|name, in any letters."""
         container, _, sub = name.upper().partition(b"|")
-        spec = dict(self._served()).get(container)
+        spec = self._served().get(container)
         if spec is None or not sub:
             return spec
         return dict(self._subcommands(container, spec)).get(sub)
@@ -92,15 +102,22 @@ class CommandCalls:
             [self._told(sub) for _, sub in subcommands],
         ]
 
+    def _all(self, client: Client, call: Request) -> Value:
+        return [self._told(spec) for spec in self._served().values()]
+
     def _info(self, client: Client, call: Request) -> Value:
         if len(call) == 2:
-            return [self._told(spec) for _, spec in self._served()]
+            return self._all(client, call)
+        if len(call) - 2 > NAMES_MAX:
+            return TOO_MANY_NAMES
         specs = [self._named(name) for name in call[2:]]
         return [NIL_ARRAY if spec is None else self._told(spec) for spec in specs]
 
     def _docs(self, client: Client, call: Request) -> Value:
+        if len(call) - 2 > NAMES_MAX:
+            return TOO_MANY_NAMES
         if len(call) == 2:
-            specs = [spec for _, spec in self._served()]
+            specs = list(self._served().values())
         else:
             specs = [spec for name in call[2:] if (spec := self._named(name)) is not None]
         return {spec.name.encode(): self._document(spec) for spec in specs}
@@ -123,7 +140,7 @@ class CommandCalls:
         fits_wish = _filter(call[2:])
         if fits_wish is None:
             return SYNTAX
-        return [spec.name.encode() for _, spec in self._served() if fits_wish(spec)]
+        return [spec.name.encode() for spec in self._served().values() if fits_wish(spec)]
 
 
 def _filter(options: Request) -> Callable[[CallSpec], bool] | None:

@@ -35,6 +35,10 @@ HELP
 """
 
 
+PATTERNS_MAX: Final = 1000
+TOO_MANY_PATTERNS: Final = Failure(f"ERR CONFIG GET takes at most {PATTERNS_MAX} patterns")
+
+
 class Changeable(Struct, frozen=True):
     """A setting that CONFIG SET may change. change raises ValueError, which says what must be."""
 
@@ -69,6 +73,8 @@ class ConfigurationCalls:
 
     def _get(self, client: Client, call: Request) -> Value:
         settings = self._settings()
+        if len(call) - 2 > PATTERNS_MAX:
+            return TOO_MANY_PATTERNS
         wishes = [glob(p.lower()) for p in call[2:] if len(p) <= GLOB_SIZE_BYTES_MAX]
         return {
             name.encode(): value.encode(errors="surrogateescape")

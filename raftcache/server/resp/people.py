@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
+from itertools import islice
 from typing import Final
 
 from raftcache.command.integers import integer_or_none
@@ -10,7 +11,7 @@ from raftcache.command.values import NIL_ARRAY, Failure, Value, Verbatim
 from raftcache.server.resp.client import Client, Clients
 from raftcache.server.resp.greetings import BAD_NAME, DEFAULT_USER
 from raftcache.server.resp.reference import Request
-from raftcache.server.resp.table import CallTable
+from raftcache.server.resp.table import CallTable, Done
 from raftcache.server.resp.words import NOT_INTEGER, SYNTAX, as_text, help_lines, is_plain_word
 
 _HELP: Final = """
@@ -78,6 +79,9 @@ TOO_MANY_FOR_UNBLOCK: Final = Failure(
 )
 UNBLOCKED: Final = Failure("UNBLOCKED client unblocked via CLIENT UNBLOCK")
 
+LINES_AT_ONCE: Final = 200
+"""Of CLIENT LIST; some 5 ms."""
+
 _TYPES: Final = (b"normal", b"master", b"replica", b"slave", b"pubsub")
 
 _Wish = Callable[[Client], bool]
@@ -95,7 +99,7 @@ class People:
         table.add("CLIENT|SETNAME", _set_name)
         table.add("CLIENT|SETINFO", _set_library)
         table.add("CLIENT|INFO", self._info)
-        table.add("CLIENT|LIST", self._list)
+        table.add_asking("CLIENT|LIST", self._list)
         table.add("CLIENT|KILL", self._kill)
         table.add("CLIENT|UNBLOCK", self._unblock)
         table.add("CLIENT|GETREDIR", lambda client, call: client.redirect)
@@ -104,22 +108,38 @@ class People:
     def _info(self, client: Client, call: Request) -> Value:
         return Verbatim(self._line(client))
 
-    def _list(self, client: Client, call: Request) -> Value:
-        found: Iterable[Client | None] = self._clients
-        options = call[2:]
+    def _list(self, client: Client, call: Request, done: Done) -> None:
+        """Of thousands some in each turn of the loop."""
+        found = self._found(call[2:])
+        if isinstance(found, Failure):
+            done(found)
+            return
+        left, lines = iter(found), list[bytes]()
+
+        def go_on() -> None:
+            some = list(islice(left, LINES_AT_ONCE))
+            lines.extend(self._line(each) for each in some if not each.has_gone)
+            if len(some) == LINES_AT_ONCE:
+                client.outlet.soon(go_on)  # to nowhere, if it has gone
+            else:
+                done(Verbatim(b"".join(lines)))
+
+        go_on()
+
+    def _found(self, options: Request) -> list[Client] | Failure:
+        """Those that LIST asks for."""
         if len(options) == 2 and options[0].upper() == b"TYPE":
             kind = options[1].lower()
             if kind not in _TYPES:
                 return Failure(f"ERR Unknown client type '{as_text(options[1])}'")
-            found = [each for each in self._clients if _is_of_type(each, kind)]
-        elif len(options) >= 2 and options[0].upper() == b"ID":
+            return [each for each in self._clients if _is_of_type(each, kind)]
+        if len(options) >= 2 and options[0].upper() == b"ID":
             ids = [integer_or_none(id) for id in options[1:]]
             if None in ids:
                 return Failure("ERR Invalid client ID")
-            found = [self._clients.get(id) for id in ids if id is not None]
-        elif options:
-            return SYNTAX
-        return Verbatim(b"".join(self._line(each) for each in found if each is not None))
+            known = [self._clients.get(id) for id in ids if id is not None]
+            return [each for each in known if each is not None]
+        return SYNTAX if options else list(self._clients)
 
     def _line(self, client: Client) -> bytes:
         """As Redis 7.0 has it, with the library at the end as 7.2; zeros for what is not kept."""

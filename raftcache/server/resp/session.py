@@ -12,9 +12,9 @@ import logging
 from collections.abc import Callable
 from functools import partial
 from operator import itemgetter
-from typing import Final
+from typing import Final, cast
 
-from raftcache.command.values import Failure, Value
+from raftcache.command.values import Failure, Value, Verbatim
 from raftcache.server.resp.client import NOWHERE, Client, Mute, Outlet
 from raftcache.server.resp.encode import LostCall, Pushes
 from raftcache.server.resp.judging import judge
@@ -31,6 +31,11 @@ PIPELINE_CALLS_MAX: Final = 1024
 
 STEPS_AT_ONCE: Final = 256
 """Calls of doors, or stages answered at once, that follow each other in one turn of the loop."""
+
+LONG_SIZE: Final = 64
+LONG_SIZE_BYTES: Final = 4 << 10
+"""An answer of more elements, or of a longer text, takes a turn of the loop to make and to write:
+COMMAND, or CLIENT LIST."""
 
 REPLIES_AT_ONCE: Final = 32
 """Replies that are written before looking whether the client still reads."""
@@ -98,7 +103,7 @@ class Session(Client):
         assert not self.is_busy, "one pipeline at a time"
         if self._is_leaving:
             return
-        self._calls, self._at, self._checked = calls, 0, 0
+        self._calls, self._at, self._checked, self._rests = calls, 0, 0, False
         self.last_call = calls[-1][0]
         self._counters.calls += len(calls)
         self.is_busy = True
@@ -349,6 +354,7 @@ class Session(Client):
     def _answer(self, value: Value) -> None:
         if self.mute is Mute.NO or type(value) is Pushes:  # these answer nothing by themselves
             self._replies.append(value)
+            self._rests |= _is_long(value)
         self._unmute()
 
     def _unmute(self) -> None:
@@ -375,3 +381,9 @@ class Session(Client):
                 return
             del replies[:REPLIES_AT_ONCE]
             outlet.write(data)
+
+
+def _is_long(value: Value) -> bool:
+    if type(value) is Verbatim:
+        return len(value.text) > LONG_SIZE_BYTES
+    return type(value) in (list, dict) and len(cast("list[Value]", value)) > LONG_SIZE
