@@ -10,10 +10,12 @@ application through the parent's queue.
 Most requests do not even need the parser: what follows their target was parsed before, byte for
 byte (refrains.py). They are hot, as others are that are parsed; only quicker.
 
-Order on one connection, hot and cold requests mixed, rests on two rules:
+Order on one connection, hot and cold requests mixed, rests on three rules:
 
 1. A request is hot only while the application owes nothing; otherwise it joins its queue.
 2. The application gets a request only when no slot is left; until then the request is held.
+3. Reads are done at once with reads only, and so are writes, which go into the log in their order:
+   who reads behind a write sees it, and who reads before it does not (RFC 9112, 9.3.2).
 
 A client that pipelines without reading is bounded on three sides: PIPELINED_MAX requests are parsed
 ahead, then the socket is not read; nor is it while the transport says that its buffer is full; and
@@ -51,7 +53,7 @@ from raftcache.server.refrains import (
 )
 from raftcache.server.replies import answer_error, closing
 from raftcache.server.room import FREE_SIZE_BYTES
-from raftcache.server.slots import HotPort, Slot
+from raftcache.server.slots import READS, HotPort, Slot
 from raftcache.server.steps import Steps
 
 PIPELINED_MAX: Final = MAX_MSG_QUEUE_SIZE - 2
@@ -191,10 +193,10 @@ class HotConnection(Connection):
             if not (key.isalnum() and len(key) <= KEY_SIZE_BYTES_MAX) and not is_plain_key(key):
                 return at
             stop = end + refrain.body_size_bytes
-            if stop > size or len(slots) >= PIPELINED_MAX:
+            if stop > size or (slots and len(slots) >= PIPELINED_MAX):
                 self._partial, self._rest = True, data[at:]
                 return size
-            if self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
+            if slots and self._must_wait(not refrain.body_size_bytes):
                 return at
             self._request_count += 1
             if refrain.body_size_bytes:
@@ -255,7 +257,7 @@ class HotConnection(Connection):
 
     def _serve_or_queue(self, message: RawRequestMessage, payload: StreamReader) -> None:
         """A plain request is hot if rule 1 and the size of what waits allow it."""
-        if self._busy or self._held or self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX:
+        if self._busy or self._held or self._must_wait(message.method in READS):
             self._queue(message, payload)
             return
         slot = Slot(self._port, self, message.method, None, parsed=True)
@@ -265,6 +267,13 @@ class HotConnection(Connection):
         send = slot.read if message.method == "GET" else slot.fill
         handle = self._port.door.handle
         handle(self, message.method, message.path, message.headers, body, send)
+
+    def _must_wait(self, is_read: bool) -> bool:
+        """For what slots wait for: rule 3, or the client does not read."""
+        slots = self._slots
+        if slots and slots[-1].is_read is not is_read:
+            return True
+        return self._unsent_size_bytes >= UNSENT_SIZE_BYTES_MAX
 
     def _queue(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
         """For the application: rule 2."""

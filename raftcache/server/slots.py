@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from http import HTTPStatus
-from typing import Protocol
+from typing import Final, Protocol
 
 from raftcache.command.replies import Item
 from raftcache.command.words import Put
@@ -20,6 +20,9 @@ from raftcache.server.replies import Answer, answer_error, head_of, render
 from raftcache.server.room import FREE_SIZE_BYTES
 from raftcache.service.gathering import Reading
 from raftcache.service.kv import Kv, Outcome
+
+READS: Final = ("GET", "HEAD")
+"""Methods that change nothing."""
 
 
 class Answering(Flushed, Protocol):
@@ -63,6 +66,11 @@ class Slot:
         self._port, self.connection, self._method = port, connection, method
         self._put, self.parsed = put, parsed
         self.reply = b""
+
+    @property
+    def is_read(self) -> bool:
+        """Whether nothing is changed."""
+        return self._method in READS
 
     def found(self, found: Item | RaftcacheError | None) -> None:
         """What came of a plain read."""
