@@ -8,6 +8,8 @@ prints each script before it is run if it is told to (--trace): the last one is 
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import random
 import signal
 import sys
@@ -203,8 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--trace", action="store_true", help="print each before it is run")
     parser.add_argument("--control", action="store_true", help="patterns have no limit: it ends")
     args = parser.parse_args(argv)
-    repeats_max = 1 << 30 if args.control else interpreter.PATTERN_REPEATS_MAX
-    with mock.patch.object(interpreter, "PATTERN_REPEATS_MAX", repeats_max):
+    limits = {"PATTERN_REPEATS_MAX": 1 << 30, "MATCHER_STEPS_MAX": math.inf}
+    with contextlib.ExitStack() as patches:
+        for name, limit in limits.items() if args.control else ():
+            patches.enter_context(mock.patch.object(interpreter, name, limit))
         play(args.seed, args.scripts, is_told=args.trace)
     print(f"{args.scripts} scripts")
     return 0

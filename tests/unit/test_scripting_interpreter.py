@@ -79,6 +79,9 @@ def run() -> Run:
     "source",
     [
         "while true do end",
+        "return ('a'):rep(1000):find(('a*'):rep(30) .. 'b')",
+        "return pcall(string.gsub, ('a'):rep(28), ('a?'):rep(28) .. ('a'):rep(28) .. 'b', '')",
+        "return string.match(('a'):rep(1e5), '^(.-)(.-)b', '1')",
         "while true do pcall(function() while true do end end) end",
         "while true do pcall(error) end",
         "while true do xpcall(error, function() while true do end end) end",
@@ -622,3 +625,17 @@ def test_a_first_line_of_its_own() -> None:
     script = made(b"#!lua\nreturn 1")
     assert script.may_write
     assert made(b"#!lua") == Failure("ERR Invalid script shebang")
+
+
+def test_ordinary_patterns_are_lua_s_own_matter(run: Run) -> None:
+    """They cost steps only where they might be without end."""
+    words = b",".join(b"%d" % number for number in range(50_000))
+    assert (
+        run("local n = 0 for _ in ARGV[1]:gmatch('[^,]+') do n = n + 1 end return n", words)
+        == 50_000
+    )
+    assert run("return #ARGV[1]:gsub('%d+', '')", words) == 49_999
+    assert run("return ARGV[1]:match('^%s*(.-)%s*$')", b"  " + b"w" * 1000) == b"w" * 1000
+    pairs = b"&".join(b"k%d=v%d" % (number, number) for number in range(1000))
+    source = "local t = {} for k, v in ARGV[1]:gmatch('(%w+)=(%w+)') do t[k] = v end return t.k999"
+    assert run(source, pairs) == b"v999"

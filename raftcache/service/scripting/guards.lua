@@ -3,10 +3,13 @@
 --
 -- Run once in each interpreter, before prelude.lua, which gives scripts what this returns.
 
-local host = ...
+local host, patterns = ...
 
-local error, find, gsub, ipairs, pcall, select, tonumber, type, unpack =
-  error, string.find, string.gsub, ipairs, pcall, select, tonumber, type, unpack
+local byte, find, gsub, log = string.byte, string.find, string.gsub, math.log
+local error, ipairs, pcall, select, tonumber, tostring, type, unpack =
+  error, ipairs, pcall, select, tonumber, tostring, type, unpack
+
+local guards = {}  -- prelude.lua adds look_at_time
 
 -- Lua's matcher calls itself for each item of a pattern that may be repeated, and nothing bounds how
 -- often: many thousands of them would end the process.
@@ -32,12 +35,40 @@ local function matched(name, ok, problem, ...)
   error(told, is_argument == 1 and 3 or 0)
 end
 
+-- How many steps the matcher may take at most, as a logarithm: each item that repeats may end
+-- anywhere, but for one behind which nothing can fail, and the match may begin anywhere.
+local function steps_log(subject, pattern)
+  local size_log = log(#subject + 2)
+  if #pattern * size_log < host.few_steps_log then return 0 end
+  local _, repeats = gsub(pattern, "[*+-]", "")
+  local _, options = gsub(pattern, "%?", "")
+  local begins, free = byte(pattern) == 94 and 0 or 1, find(pattern, "[*+-]%)*$") and 1 or 0
+  return (repeats - free + begins) * size_log + options * log(2)
+end
+
+-- The function for these arguments: one of C, unless it might take too long.
+local function matching(name, called, subject, pattern, third, fourth)
+  if type(subject) == "number" then subject = tostring(subject) end
+  if type(subject) ~= "string" or type(pattern) ~= "string" then return called end
+  local steps = steps_log(subject, pattern)
+  if steps > host.few_steps_log then guards.look_at_time() end
+  if steps <= host.steps_log_max then return called end
+  if name == "gsub" then
+    local kind, is_count = type(third), fourth == nil or tonumber(fourth)
+    local may_be_put = kind == "string" or kind == "number" or kind == "function" or kind == "table"
+    if not (may_be_put and is_count) then return called end
+  elseif name == "find" or name == "match" then
+    if name == "find" and fourth or third ~= nil and not tonumber(third) then return called end
+  end
+  return function(_, ...) return patterns[name](subject, ...) end
+end
+
 local strings = {}
 for _, name in ipairs({"find", "match", "gmatch", "gfind", "gsub"}) do
   local called = string[name]
   strings[name] = called and function(...)
     check_pattern(name, ...)
-    return matched(name, pcall(called, ...))
+    return matched(name, pcall(matching(name, called, ...), ...))
   end
 end
 
@@ -61,10 +92,10 @@ local function is_tangled(source)
   return count > most
 end
 
-local guards = {strings = strings, unpack = bounded_unpack, is_tangled = is_tangled}
+guards.strings, guards.unpack, guards.is_tangled = strings, bounded_unpack, is_tangled
 local sort = table.sort
 
--- One takes a second, and is one step; look_at_time: of prelude.lua.
+-- One takes a second, and is one step.
 function guards.sort(...)
   guards.look_at_time()
   return matched("sort", pcall(sort, ...))

@@ -64,6 +64,13 @@ PATTERN_REPEATS_MAX: Final = 1_000
 """Items of a pattern that may be repeated: for each the matcher calls itself, and a stack of 8 MiB
 is full after some 50,000."""
 
+MATCHER_STEPS_MAX: Final = 50_000_000
+"""That Lua's own matcher may have to take: half a second. What may take more is matched in Lua, in
+steps that count (patterns.lua)."""
+
+MATCHER_STEPS_FEW: Final = 500_000
+"""Of those that take more, each looks at the time."""
+
 CHAINED_MAX: Final = 10_000
 """Of `and`, `or`, `elseif` and `break` in a script: what they take grows as their square."""
 
@@ -97,6 +104,7 @@ LOG_LEVEL: Final = Failure("ERR Invalid debug level.")
 
 _LUA_NO_MEMORY: Final = b"not enough memory"
 _FILES: Final = resources.files(__package__)
+_PATTERNS: Final = _FILES.joinpath("patterns.lua").read_bytes()
 _GUARDS: Final = _FILES.joinpath("guards.lua").read_bytes()
 _PRELUDE: Final = _FILES.joinpath("prelude.lua").read_bytes()
 
@@ -125,7 +133,7 @@ class Interpreter:
             max_memory=MEMORY_SIZE_BYTES_MAX + _MEMORY_SPARE_BYTES,
         )
         host = self._host()
-        guards = self._lua.execute(_GUARDS, host)
+        guards = self._lua.execute(_GUARDS, host, self._lua.execute(_PATTERNS))
         self._read, self._run = self._lua.execute(_PRELUDE, host, guards, _STEPS_PER_LOOK)
 
     def _host(self) -> Lua:
@@ -162,6 +170,8 @@ class Interpreter:
             b"chained_max": CHAINED_MAX,
             b"too_tangled": b"more than %d of and, or, elseif and break" % CHAINED_MAX,
             b"repeats_max": PATTERN_REPEATS_MAX,
+            b"steps_log_max": math.log(MATCHER_STEPS_MAX),
+            b"few_steps_log": math.log(MATCHER_STEPS_FEW),
             b"too_many_repeats": as_bytes(TOO_MANY_REPEATS.text),
             b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,
             b"answer_too_large": ANSWER_TOO_LARGE,
