@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from raftcache.command.calls import Calls
 from raftcache.command.checks_of_calls import CHECKS_OF_CALLS
+from raftcache.command.clients import ClientLeave, ClientRegister, Registering
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -57,6 +58,7 @@ from raftcache.command.words import (
     Increment,
     Keeping,
     LeasedPut,
+    Number,
     Once,
     Operation,
     Persist,
@@ -88,10 +90,13 @@ def check(command: Command) -> str | None:
     return check_more(word)
 
 
+_VALUE_SIZE: Final = f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one %d"
 _KEY_SIZE: Final = f"a key has 1 to {KEY_SIZE_BYTES_MAX} bytes, this one %d"
 
 
-def _check_keyless(command: Txn | DeleteRange | Keeping | Leasing | Locking | Calls) -> str | None:
+def _check_keyless(
+    command: Txn | DeleteRange | Keeping | Leasing | Locking | Calls | Registering,
+) -> str | None:
     if command.once is not None and (why := _check_once(command.once)):
         return why
     return _KEYLESS_CHECKS[type(command)](command)
@@ -102,28 +107,49 @@ def _check_key(key: bytes) -> str | None:
 
 
 def _check_once(once: Once) -> str | None:
-    if not 1 <= len(once.token) <= TOKEN_SIZE_BYTES_MAX:
-        return (
-            f"an idempotency key has 1 to {TOKEN_SIZE_BYTES_MAX} bytes, this one {len(once.token)}"
-        )
+    token = once.token
+    if isinstance(token, Number):
+        if why := _check_request(token):
+            return why
+    elif not 1 <= len(token) <= TOKEN_SIZE_BYTES_MAX:
+        return f"an idempotency key has 1 to {TOKEN_SIZE_BYTES_MAX} bytes, this one {len(token)}"
     if len(once.fingerprint) != FINGERPRINT_SIZE_BYTES:
         return f"a fingerprint has {FINGERPRINT_SIZE_BYTES} bytes, not {len(once.fingerprint)}"
     return None
 
 
+def _check_request(request: Number) -> str | None:
+    if not 1 <= request.pending_from <= request.number <= INTEGER_MAX:
+        return (
+            f"a client waits for the request that it sends: {request.number} is none from"
+            f" {request.pending_from}, which is 1 or more, to {INTEGER_MAX}"
+        )
+    return _check_client(request)
+
+
+def _check_unmarked(command: Registering) -> str | None:
+    return None if command.once is None else "clients come and go without an idempotency key"
+
+
+def _check_client(word: Number | ClientLeave) -> str | None:
+    return _check_number("the id of a client", word.client)
+
+
 def _check_put(command: Put | Refill) -> str | None:
     if command.ttl_ms is not None and not 1 <= command.ttl_ms <= TTL_MS_MAX:
         return f"a time to live is 1 to {TTL_MS_MAX} ms, not {command.ttl_ms}"
-    return _check_value(command)
+    if len(command.value) > VALUE_SIZE_BYTES_MAX:  # as _check_value, without the call
+        return _VALUE_SIZE % len(command.value)
+    return check_content_type(command.content_type) if command.content_type else None
 
 
 def _check_leased_put(command: LeasedPut) -> str | None:
     return _check_number("the id of a lease", command.lease) or _check_value(command)
 
 
-def _check_value(command: Put | Refill | LeasedPut) -> str | None:
+def _check_value(command: LeasedPut) -> str | None:
     if len(command.value) > VALUE_SIZE_BYTES_MAX:
-        return f"a value has at most {VALUE_SIZE_BYTES_MAX} bytes, this one {len(command.value)}"
+        return _VALUE_SIZE % len(command.value)
     return check_content_type(command.content_type) if command.content_type else None
 
 
@@ -363,5 +389,7 @@ _KEYLESS_CHECKS: Final[dict[type, Callable[[Any], str | None]]] = {
     DeleteQuota: _check_prefix,
     Vivify: _check_vivify,
     Refill: _check_refill,
+    ClientRegister: _check_unmarked,
+    ClientLeave: lambda command: _check_unmarked(command) or _check_client(command),
     **CHECKS_OF_CALLS,
 }

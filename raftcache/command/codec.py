@@ -7,7 +7,7 @@ stop a node, a field outside its limits is for checks.py, and gets a reply.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from xxhash import xxh3_128
@@ -19,6 +19,7 @@ from raftcache.command.limits import (
 )
 from raftcache.command.words import (
     INTRODUCED,
+    NUMBERS_INTRODUCED,
     OPERATIONS_INTRODUCED,
     Command,
     Tick,
@@ -68,6 +69,9 @@ def version_needed(command: Command) -> int:
     """The version of the commands that knows this one, and all that it holds."""
     known = INTRODUCED | OPERATIONS_INTRODUCED
     needed = known[type(command)]
+    word: Any = command
+    if type(command) is not Tick and word.once is not None and word.once.is_numbered:
+        needed = max(needed, NUMBERS_INTRODUCED)
     if isinstance(command, Txn):
         return max((needed, *(known[type(o)] for o in command.success + command.failure)))
     if isinstance(command, CallsSince | CallsAnswered):

@@ -71,6 +71,26 @@ REQUESTS_FORGOTTEN_PER_ENTRY_MAX: Final = BATCH_COMMANDS_MAX
 """Dead idempotency records dropped by one entry: no fewer than one entry can add. The rest count
 for nothing already."""
 
+CLIENTS_MAX: Final = 1 << 16
+"""Clients at a time that number their requests, about 400 bytes each on every node."""
+
+CLIENT_REQUESTS_MAX: Final = 1024
+"""So far above the lowest number that it waits for a client may go: what it was answered from there
+on is remembered."""
+
+REQUESTS_NUMBERED_MAX: Final = 1 << 18
+"""The same of all clients together."""
+
+CLIENT_IDLE_MS: Final = REQUESTS_REMEMBERED_MS
+"""A client that is silent for so long, in cluster time, is forgotten, and refused from then on."""
+
+CLIENT_SPARED_MS: Final = 60 * 1000
+"""Where there is no room for more, those are forgotten first that have been silent longest; but
+nobody who said something within this."""
+
+CLIENT_HEARD_MS: Final = 1000
+"""What a client says later than this after what was noted is noted anew."""
+
 EXPIRED_PER_ENTRY_MAX: Final = 1000
 """Overdue keys removed by one entry, so that a million at once do not stop the node; the same for
 leases with their keys (but one lease goes whole), and for places of locks. The rest are already
@@ -180,3 +200,4 @@ assert REVISION_BUMP * 4503 < REVISION_BUMPED_MAX < 1 << 53
 assert 2 * TXN_OPERATIONS_MAX * RESULT_SIZE_BYTES <= TXN_RESULTS_REMEMBERED_SIZE_BYTES_MAX
 assert TXN_RESULTS_SIZE_BYTES_MAX >= VALUE_SIZE_BYTES_MAX
 assert REQUESTS_FORGOTTEN_PER_ENTRY_MAX >= BATCH_COMMANDS_MAX
+assert CLIENT_HEARD_MS < CLIENT_SPARED_MS < CLIENT_IDLE_MS

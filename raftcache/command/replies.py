@@ -76,6 +76,12 @@ class Status(IntEnum):
     """The right to refill has ended, or never was; revision as of PRECONDITION; nothing changed."""
     WRONG_TYPE = 30
     """The key holds a value of another type; nothing changed."""
+    FORGOTTEN = 31
+    """The client that numbered it is not known any more; nothing changed."""
+    ANSWERED = 32
+    """Its client has said that it does not wait for it any more; nothing changed now."""
+    TOO_MANY_PENDING = 33
+    """Its number is too far above the lowest that its client waits for; nothing changed."""
 
 
 class Reply(Struct, array_like=True, frozen=True):
@@ -85,8 +91,8 @@ class Reply(Struct, array_like=True, frozen=True):
         else that changed nothing, the store's.
     version: writes to the key since it was created, this one included; 0 where there is no key.
     count: keys removed (DELETED).
-    number: the new value of a counter (Increment) or the new size (Append); the id of a lease, a
-        token or a place; the size of a prefix.
+    number: the new value of a counter (Increment) or the new size (Append); the id of a lease or
+        a client, a token or a place; the size of a prefix.
     deadline_ms: the deadline of the key, lease, lock or right in cluster time, 0 for none.
     replayed: this is the remembered reply to an earlier command with the same token.
     """

@@ -25,7 +25,9 @@ from raftcache.command.calls import (
     CallsRehearsed,
     CallsSince,
 )
+from raftcache.command.clients import Registering
 from raftcache.command.leasing import Leasing, Locking
+from raftcache.command.once import Number as Number
 from raftcache.command.once import Once as Once
 
 ANY: Final = -1
@@ -253,7 +255,9 @@ Keeping: TypeAlias = Evict | SetQuota | DeleteQuota | Vivify | Refill
 Calling: TypeAlias = Calls | CallsSince | CallsAnswered | CallsRehearsed
 """Commands of Redis."""
 
-Command: TypeAlias = Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calling
+Command: TypeAlias = (
+    Keyed | Tick | Txn | DeleteRange | Leasing | Locking | Keeping | Calling | Registering
+)
 
 INTRODUCED: Final[dict[type, int]] = {
     Put: 1,
@@ -274,13 +278,18 @@ INTRODUCED: Final[dict[type, int]] = {
     CallsSince: 4,
     CallsAnswered: 4,
     CallsRehearsed: 5,
+    **dict.fromkeys(get_args(Registering), 6),
 }
 """The version of the commands that brought each kind: older nodes cannot apply it. For calls within
 these see CALLS_INTRODUCED."""
+
+NUMBERS_INTRODUCED: Final = 6
+"""The same for the marks of commands that are numbers (once.Number)."""
 
 OPERATIONS_INTRODUCED: Final[dict[type, int]] = {Get: 2, Range: 2}
 """The same for what only a transaction may hold."""
 
 assert INTRODUCED.keys() == set(get_args(Command))
 assert set(get_args(Operation)) <= INTRODUCED.keys() | OPERATIONS_INTRODUCED.keys()
-assert max((*INTRODUCED.values(), *CALLS_INTRODUCED.values())) == versions.COMMANDS
+assert NUMBERS_INTRODUCED <= max(INTRODUCED.values()) == versions.COMMANDS
+assert max(CALLS_INTRODUCED.values()) <= versions.COMMANDS

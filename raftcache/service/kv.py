@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from enum import StrEnum
 from functools import partial
-from typing import Final, Protocol, TypeAlias, cast
+from typing import Any, Final, Protocol, TypeAlias, cast
 
 from msgspec import Struct
 
@@ -157,10 +157,14 @@ class KvService:
         if isinstance(command, _SETS) and len(command.value) > self._value_size_bytes_max:
             done(TooLarge(f"the value is over {self._value_size_bytes_max} bytes"))
             return
+        word: Any = command
         wrong = checks.check(command)
         if wrong is not None:
             done(BadRequest(wrong))
-        elif INTRODUCED[type(command)] > versions.COMMANDS_FIRST and (
+        elif (
+            INTRODUCED[type(command)] > versions.COMMANDS_FIRST
+            or (word.once is not None and word.once.is_numbered)  # for most, the first question is
+        ) and (
             (needed := codec.version_needed(command)) > (known := self._replica.commands_version)
         ):
             done(self._too_new(needed, known))

@@ -25,8 +25,7 @@ from raftcache.command.limits import KEY_SIZE_BYTES_MAX, REQUESTS_REMEMBERED_MAX
 from raftcache.errors import Corrupt
 from raftcache.state import items, rows
 from raftcache.state.passes import Pass
-from raftcache.state.records import pack
-from raftcache.state.sessions import RECORD_SIZE_BYTES_MAX
+from raftcache.state.remembered import RECORD_SIZE_BYTES_MAX
 from raftcache.state.state import Part, State
 from raftcache.state.table import RECORD_SIZE_BYTES_MAX as TABLE_RECORD_SIZE_BYTES_MAX
 from raftcache.state.table import TIME_MS_MAX
@@ -34,7 +33,7 @@ from raftcache.state.table import TIME_MS_MAX
 SLICE_SIZE_BYTES: Final = 64 << 10
 """What a slice aims at; one large item may exceed it."""
 
-TABLES: Final = {2: 4, 3: 4, 4: 5, 5: 5}
+TABLES: Final = {2: 4, 3: 4, 4: 5, 5: 5, 6: 7, 7: 7}
 """How many of State.tables an image of each format has; 1 has none."""
 
 TOMBSTONES_SINCE: Final = 4
@@ -42,6 +41,11 @@ TOMBSTONES_SINCE: Final = 4
 
 GROUPS_SINCE: Final = 5
 """The format that has consumer groups: from the first call on that may have made one."""
+
+CLIENTS_SINCE: Final = 6
+"""The format that has clients, while there are any, without consumer groups; the next has both."""
+
+WITH_GROUPS: Final = (GROUPS_SINCE, CLIENTS_SINCE + 1)
 
 SLICE_KEYS_MAX: Final = 500
 """Keys looked at for one slice: about half a millisecond, most of it spent waiting for memory."""
@@ -76,11 +80,13 @@ def _slices(state: State) -> Generator[bytes, None, None]:
     keyspace, records = state.keyspace, state.sessions.records()
     has_rows = state.rows.next_id > 1 or state.sessions.calls > 0
     footer = _FOOTER.pack(state.digest)
-    tables = [table.records() for table in state.tables()]
+    parts = state.tables()
+    tables = [part.records() for part in parts]
     version = 2 if state.sessions.transactions or any(tables) else 1
     version = 3 if has_rows else version
     version = TOMBSTONES_SINCE if state.tombstones.are_kept else version
     version = GROUPS_SINCE if state.has_groups else version
+    version = CLIENTS_SINCE + state.has_groups if state.clients.count else version
     del tables[TABLES.get(version, 0) :]
     header = _HEADER.pack(
         _MAGIC,
@@ -99,7 +105,8 @@ def _slices(state: State) -> Generator[bytes, None, None]:
         yield header
         if version > 1:
             yield b"".join(_COUNT.pack(len(records)) for records in tables)
-            yield from _chunks(map(pack, chain.from_iterable(tables)))
+            packed = (map(part.pack, table) for part, table in zip(parts, tables, strict=False))
+            yield from _chunks(chain.from_iterable(packed))
         yield from _pieces(walk, _ITEM)
         if version > 2:
             yield rows_header
@@ -191,7 +198,7 @@ class Loader:
         if now_ms >= TIME_MS_MAX or self._records_left > REQUESTS_REMEMBERED_MAX:
             raise self._corrupt(f"cluster time {now_ms} ms and {self._records_left} records")
         self._state = State(revision, now_ms, first)
-        self._state.has_groups = version >= GROUPS_SINCE
+        self._state.has_groups = version in WITH_GROUPS
         self._has_rows = version > 2
         self._version = version
         if version > 1:
@@ -215,11 +222,11 @@ class Loader:
 
     def _row(self, view: memoryview, at: int) -> int | None:
         """The next record of the first table that has any left."""
-        found = self._sized(view, at, TABLE_RECORD_SIZE_BYTES_MAX)
+        left, table = self._tables[0]
+        found = self._sized(view, at, table.size_bytes_max)
         if found is None:
             return None
         packed, end = found
-        left, table = self._tables[0]
         if why := table.load(packed, self._state.revision):
             raise self._corrupt(why)
         self._tables[0] = left - 1, table
@@ -277,7 +284,7 @@ class Loader:
             self._load_collections(items.collections_of(packed))
 
     def _load_collections(self, ids: tuple[int, ...]) -> None:
-        if len(ids) > 1 and self._version < GROUPS_SINCE:
+        if len(ids) > 1 and not self._state.has_groups:
             raise self._corrupt(f"a consumer group in an image of format {self._version}")
         for collection in ids:
             if collection in self._collections or not self._has_rows:

@@ -19,9 +19,10 @@ from raftcache.command.checks import check
 from raftcache.command.codec import decode
 from raftcache.command.limits import EXPIRED_PER_ENTRY_MAX, HISTORY_SIZE_BYTES_MAX
 from raftcache.command.replies import CallsReply, Reply, Status
-from raftcache.command.words import Command, DeleteRange, Keyed, Once, Put, Tick, Txn
+from raftcache.command.words import Command, DeleteRange, Keyed, Number, Once, Put, Tick, Txn
 from raftcache.state import image
 from raftcache.state.changes import Changes
+from raftcache.state.client_commands import ClientCommands
 from raftcache.state.history import History, Kind
 from raftcache.state.image import Loader
 from raftcache.state.keeping import KeepingCommands
@@ -32,6 +33,7 @@ from raftcache.state.notes import Note, Notes
 from raftcache.state.operations import Operations
 from raftcache.state.reads import Reads
 from raftcache.state.redis.execute import CallCommands
+from raftcache.state.remembered import Record
 from raftcache.state.rows import Rows
 from raftcache.state.runs import RUN_WORTH, RUNS_SPARE
 from raftcache.state.state import State
@@ -76,6 +78,7 @@ class Machine(Reads):
         transactions = Transactions(self._changes, operations)
         self._leases, self._locks = LeaseCommands(self._changes), LockCommands(self._changes)
         self._keeping = KeepingCommands(self._changes)
+        clients = ClientCommands(self._changes)
         self._calls = CallCommands(self._changes)
         self._executors: dict[type, Callable[[Any], Reply]] = {
             **dict.fromkeys(get_args(Keyed), operations.execute),
@@ -89,6 +92,7 @@ class Machine(Reads):
             **self._leases.executors,
             **self._locks.executors,
             **self._keeping.executors,
+            **clients.executors,
         }
 
     # Applying.
@@ -158,6 +162,8 @@ class Machine(Reads):
         self._locks.end_overdue()
         self._keeping.advance()
         state.sessions.forget(now_ms)
+        if state.clients.count:
+            state.clients.forget(now_ms)
         if state.rows.gone:
             state.rows.free()
         if self._replaced and not self._replaced[0].shed(_SHED_PER_ENTRY):
@@ -174,19 +180,39 @@ class Machine(Reads):
         return self._executors[type(command)](command)
 
     def _execute_once(self, command: Command, once: Once) -> Reply:
+        token = once.token
+        if type(token) is Number:
+            return self._execute_numbered(command, once, token)
+        assert isinstance(token, bytes)
         sessions, now_ms = self._state.sessions, self._state.now_ms
-        record = sessions.find(once.token, now_ms)
+        record = sessions.find(token, now_ms)
         if record is not None:
-            if record.fingerprint != once.fingerprint:
-                return self._refuse(Status.MISUSED)
-            return replace(record.first_reply, replayed=True)
+            return self._answer_again(record, once)
         if not sessions.make_room(now_ms):
             return self._refuse(Status.FULL)
         reply = self._executors[type(command)](command)
-        goes_on = type(reply) is CallsReply and reply.status is Status.UNCHANGED
-        if reply.status not in _NOT_REMEMBERED and not goes_on:
+        if _is_remembered(reply):
             sessions.remember(once, now_ms, reply)
         return reply
+
+    def _execute_numbered(self, command: Command, once: Once, request: Number) -> Reply:
+        clients, now_ms = self._state.clients, self._state.now_ms
+        if (refused := clients.hear(request, now_ms)) is not None:
+            return self._refuse(refused)
+        record = clients.find(request)
+        if record is not None:
+            return self._answer_again(record, once)
+        if (refused := clients.shortage(request, now_ms)) is not None:
+            return self._refuse(refused)
+        reply = self._executors[type(command)](command)
+        if _is_remembered(reply):
+            clients.remember(once, reply)
+        return reply
+
+    def _answer_again(self, record: Record, once: Once) -> Reply:
+        if record.fingerprint != once.fingerprint:
+            return self._refuse(Status.MISUSED)
+        return replace(record.first_reply, replayed=True)
 
     def _refuse(self, status: Status) -> Reply:
         """The answer of a command that changed nothing and speaks of no key."""
@@ -219,3 +245,9 @@ class Machine(Reads):
         if self.on_locks is not None:
             self.on_locks(None)
         self._tell_notes(None)
+
+
+def _is_remembered(reply: Reply) -> bool:
+    """Whether it is the answer to every attempt; calls that only wait go on."""
+    goes_on = type(reply) is CallsReply and reply.status is Status.UNCHANGED
+    return reply.status not in _NOT_REMEMBERED and not goes_on

@@ -214,6 +214,25 @@ class Reads:
         return len(self._state.keyspace)
 
     @property
+    def client_count(self) -> int:
+        """Clients that number their requests."""
+        return self._state.clients.count
+
+    def knows_client(self, client_id: int) -> bool:
+        """Whether a client is remembered, as of the last entry applied."""
+        return self._state.clients.knows(client_id, self._state.now_ms)
+
+    @property
+    def numbered_count(self) -> int:
+        """First replies to requests of these that are remembered."""
+        return self._state.clients.record_count
+
+    @property
+    def remembered_count(self) -> int:
+        """First replies to idempotency keys that are remembered."""
+        return len(self._state.sessions)
+
+    @property
     def deadline_count(self) -> int:
         """Of these, those with deadlines of their own."""
         return self._state.keyspace.deadline_count
@@ -230,7 +249,7 @@ class Reads:
         The history, which is each node's own, comes on top.
         """
         state = self._state
-        tables = (state.sessions, state.leases, state.locks, state.refills)
+        tables = (state.sessions, state.clients, state.leases, state.locks, state.refills)
         return sum(part.memory_size_bytes for part in (state.keyspace, state.rows, *tables))
 
     def weigh(self, key: bytes) -> tuple[int, int] | None:

@@ -50,6 +50,8 @@ BUDGETS: Final = {
     "GET, 64 clients, pipeline of 32": Spent(14, 1, 0, 0),
     "apply PUT": Spent(240, 0, 0.1, 0),
     "apply SET": Spent(217, 0, 0.2, 0.2),
+    "apply PUT with a key": Spent(785, 0, 1.3, 0),
+    "apply PUT with a number": Spent(1_104, 0, 0.1, 0),
 }
 
 

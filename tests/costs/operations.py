@@ -8,13 +8,15 @@ from typing import Final, TypeAlias
 
 from raftcache.command import codec
 from raftcache.command.calls import Calls
-from raftcache.command.words import Command, Put
+from raftcache.command.clients import ClientRegister
+from raftcache.command.words import Command, Number, Once, Put
 from raftcache.state.machine import Machine
 from tests.costs.cluster import HISTORY_EVENTS_MAX, HTTP_PORT, RESP_PORT, Cluster
 from tests.costs.ground import Caller, Within, unwatched
 
 KEYS: Final = 1000
 VALUE: Final = b"v" * 64
+FINGERPRINT: Final = b"f" * 16
 NOW_MS: Final = 1000
 BATCH: Final = 20
 """Commands in a batch of the state machine: as many as 64 clients give it under load."""
@@ -102,6 +104,19 @@ def _puts(numbers: range) -> list[Command]:
     return [Put(_key(number), VALUE) for number in numbers]
 
 
+def _keyed_puts(numbers: range) -> list[Command]:
+    return [Put(_key(n), VALUE, once=Once(b"%032d" % n, FINGERPRINT)) for n in numbers]
+
+
+def _numbered_puts(numbers: range) -> list[Command]:
+    """Of one client, with 64 under way."""
+    registers: list[Command] = [ClientRegister()] if numbers.start == 0 else []
+    marks = (Once(Number(1, n + 1, max(1, n - 62)), FINGERPRINT) for n in numbers)
+    return registers + [
+        Put(_key(n), VALUE, once=mark) for n, mark in zip(numbers, marks, strict=True)
+    ]
+
+
 def _sets(numbers: range) -> list[Command]:
     calls = [(b"SET", _key(number), VALUE) for number in numbers]
     return [Calls(tuple(calls), 1 << 20)]
@@ -127,4 +142,6 @@ OPERATIONS: Final[dict[str, Asking | Applying]] = {
     "GET, 64 clients, pipeline of 32": replace(_GET, clients=64, pipeline=32),
     "apply PUT": Applying(_puts),
     "apply SET": Applying(_sets),
+    "apply PUT with a key": Applying(_keyed_puts),
+    "apply PUT with a number": Applying(_numbered_puts),
 }

@@ -17,6 +17,7 @@ from msgspec.structs import fields as fields_of
 from raftcache.command import words
 from raftcache.command.calls import CALLS, DICE_MAX
 from raftcache.command.checks import check
+from raftcache.command.clients import ClientRegister
 from raftcache.command.leasing import LeaseGrant, LockAcquire, LockStay
 from raftcache.command.limits import (
     INTEGER_MAX,
@@ -77,9 +78,11 @@ _INTEGERS: Final = {
     "keys_max": (3, 8, 20),
     "size_bytes_max": (100, 1000, 1 << 20),
     "limit": (0, 1, 3),
+    "Number.number": (1, 2, 3, 4, 5, 6),
+    "Number.pending_from": (1, 1, 1, 2, 3),
 }
 _TEXTS: Final = ("", "", "text/plain", "x" * 255, "x" * 256, "\u00e9", "a\nb", "\0", "\u2028")
-_OFTEN: Final = (*CALLS, words.Txn, words.LeasedPut, LeaseGrant, LockAcquire)
+_OFTEN: Final = (*CALLS, words.Txn, words.LeasedPut, LeaseGrant, LockAcquire, ClientRegister)
 _NOT_PLAIN: Final = (words.SetQuota, words.Vivify)
 _KINDS: Final = [
     each
@@ -108,6 +111,8 @@ class OddWords(OddCalls):
                 self._keep("Refill.token", reply.revision)
             case LeaseGrant():
                 self._keep("lease", reply.number)
+            case ClientRegister():
+                self._keep("client", reply.number)
             case LockAcquire() | LockStay():
                 self._keep("place", reply.number)
                 self._keep("LockKeepAlive.token", reply.number)
@@ -292,7 +297,8 @@ class OddWords(OddCalls):
         if name == "only" and self._is_within:
             return -1
         known = self._known(f"{kind.__name__}.{name}" if name == "token" else name)
-        return dice.choice(_INTEGERS.get(name, known))
+        full_name = f"{kind.__name__}.{name}"
+        return dice.choice(_INTEGERS.get(full_name) or _INTEGERS.get(name, known))
 
 
 _HINTS: Final[dict[type, dict[str, Any]]] = {}

@@ -13,6 +13,7 @@ from copy import copy, deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from tests.model.client_reference import REGISTERING, Registering
 from tests.model.keeping_reference import (
     HEADER,
     KEEPING,
@@ -58,7 +59,7 @@ class Aborted(Exception):
     """An operation of a transaction could not be done: its status, and a number."""
 
 
-class Reference(Leasing, Keeping):
+class Reference(Leasing, Keeping, Registering):
     def __init__(
         self,
         expired_max: int,
@@ -74,6 +75,7 @@ class Reference(Leasing, Keeping):
     ) -> None:
         self.start(leases)
         self.start_keeping(quotas_max, counted_max, refills_max)
+        self.start_registering()
         self.range_keys_max = range_keys_max
         self.results_max = results_max
         self.results_remembered_max = results_remembered_max
@@ -150,6 +152,8 @@ class Reference(Leasing, Keeping):
             return self.nothing(INVALID)
         if command.once is None:
             return self.execute(command)
+        if hasattr(command.once.token, "number"):
+            return self.answer_numbered(command)
         living = {
             token: record
             for token, record in self.remembered.items()
@@ -171,8 +175,10 @@ class Reference(Leasing, Keeping):
     def is_valid(self, command: Any) -> bool:
         """The limits that the strategies of the tests overstep."""
         name = type(command).__name__
-        if getattr(command, "once", None) is not None and command.once.token == b"":
+        if not self.is_valid_mark(command):
             return False
+        if name in REGISTERING:
+            return self.is_valid_register_word(command)
         if name in KEEPING:
             return self.is_valid_keeping_word(command)
         if name == "Evict":
@@ -192,6 +198,12 @@ class Reference(Leasing, Keeping):
         if name == "Append":
             return bool(command.size_bytes_max >= 0)
         return True
+
+    def is_valid_mark(self, command: Any) -> bool:
+        if getattr(command, "once", None) is None:
+            return True
+        token = command.once.token
+        return self.is_valid_number(token) if hasattr(token, "number") else bool(token != b"")
 
     def is_valid_wide(self, command: Any) -> bool:
         if type(command).__name__ == "Range":
@@ -215,6 +227,8 @@ class Reference(Leasing, Keeping):
             return self.alone(command)
         if type(command).__name__ in LEASING + LOCKING:
             return self.answer_lease_word(command)
+        if type(command).__name__ in REGISTERING:
+            return self.answer_register_word(command)
         if type(command).__name__ == "Evict":
             return self.evict(command)
         if type(command).__name__ in KEEPING:

@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from raftcache.command import codec
+from raftcache.command.clients import ClientLeave, ClientRegister
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -42,6 +43,7 @@ from raftcache.command.words import (
     Get,
     Increment,
     LeasedPut,
+    Number,
     Once,
     Persist,
     Put,
@@ -59,6 +61,7 @@ from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.history import Event
 from raftcache.state.items import read
 from raftcache.state.machine import Machine
+from tests.model.client_reference import ClientLimits
 from tests.model.lease_reference import LeaseLimits
 from tests.model.state_reference import Reference
 
@@ -79,7 +82,17 @@ LIMITS = (
 )
 
 
+CLIENT_LIMITS = {
+    "CLIENTS_MAX": ClientLimits.clients_max,
+    "CLIENT_REQUESTS_MAX": ClientLimits.pending_max,
+    "REQUESTS_NUMBERED_MAX": ClientLimits.numbered_max,
+    "CLIENT_IDLE_MS": ClientLimits.idle_ms,
+    "CLIENT_SPARED_MS": ClientLimits.spared_ms,
+    "CLIENT_HEARD_MS": ClientLimits.heard_ms,
+    "REQUESTS_FORGOTTEN_PER_ENTRY_MAX": 1,
+}
 LEASE_LIMITS = {
+    "state.clients": CLIENT_LIMITS,
     "command.checks": {"LEASE_TTL_MS_MIN": 1},
     "state.leases": {"LEASE_TTL_MS_MIN": 1, "LEASE_KEYS_MAX": 2},
     "state.operations": {"LEASE_KEYS_MAX": 2},
@@ -134,7 +147,11 @@ onces = st.one_of(
     st.none(),
     st.builds(
         Once,
-        st.sampled_from([b"t", b"u", b"v", b"w", b""]),
+        st.one_of(
+            st.sampled_from([b"t", b"u", b"v", b"w", b""]),
+            st.sampled_from([b"t", b"u", b"v", b"w", b""]),
+            st.builds(Number, st.integers(0, 5), st.integers(0, 5), st.integers(0, 3)),
+        ),
         st.sampled_from([b"f" * 16, b"f" * 16, b"g" * 16]),
     ),
 )
@@ -222,6 +239,8 @@ commands = st.one_of(
     leasing,
     locking,
     keeping,
+    st.builds(ClientRegister),
+    st.builds(ClientLeave, st.integers(0, 5), st.just(None)),
 )
 entries = st.tuples(st.integers(-3, 12), st.lists(commands, max_size=5))
 Log = list[tuple[int, list[Command]]]

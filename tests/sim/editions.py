@@ -3,7 +3,7 @@
 The future is played: Touch, which no other client of the simulator uses, is taken for a kind that
 the next version of the commands brought. A member of today's version says so when it greets, and
 cannot apply it. It is upgraded by a restart, never downgraded. Where Redis clients are played, the
-newer version is today's, and the older one that before.
+newer version is that which brought the newest calls, and the older one that before.
 
 The past is played too: the older ones do not know that members may serve Redis clients. They say
 nothing of it, read nothing of it, and so drop it from the configurations that they write.

@@ -31,6 +31,7 @@ from raftcache.state.machine import Machine
 from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions, stories
 from tests.sim import mutations_of_backlog as old_entries
+from tests.sim import mutations_of_clients as clients
 from tests.sim import mutations_of_epochs as lost
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
@@ -373,6 +374,7 @@ MUTATIONS: Final = (
         story=stories.truncated_entries_are_read,
     ),
     Mutation("forgotten before it is applied", old_entries.forgotten_too_early, "mixed", 10),
+    *clients.MUTATIONS,
     *redis.MUTATIONS,
     *lost.MUTATIONS,
     *members.MUTATIONS,

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from raftcache.command import versions
+from raftcache.command.calls import CALLS_INTRODUCED
 
 NEVER: Final = 1 << 60
 
@@ -85,6 +86,8 @@ class Profile:
     store_gap_s: float = 0.05
     redis: int = 0
     redis_gap_s: float = 0.05
+    numbered: int = 0
+    numbered_gap_s: float = 0.05
 
 
 def of_seed(seed: int, name: str, chance: random.Random) -> Profile:
@@ -198,6 +201,15 @@ _PROFILES: Final = {
     "sessions": lambda p, pick: replace(
         p, sessions=pick((3, 8)), crash_rate=pick((0.15, 0.5)), wall_jump_ms=20_000
     ),
+    "numbered": lambda p, pick: replace(
+        p,
+        numbered=pick((2, 4)),
+        numbered_gap_s=pick((0.02, 0.06)),
+        pause_rate=pick((0.2, 0.8)),
+        crash_rate=pick((0.15, 0.5)),
+        snapshot_entries=pick((15, 60, NEVER)),
+        wall_jump_ms=20_000,
+    ),
     "keeping": lambda p, pick: replace(
         p, keeps=True, crash_rate=pick((0.15, 0.5)), snapshot_entries=pick((15, 60, NEVER))
     ),
@@ -212,7 +224,7 @@ _PROFILES: Final = {
         snapshot_entries=pick((15, 60, NEVER)),
         wall_jump_ms=20_000,
         upgrade_rate=pick((0.0, 0.0, 1.0)),
-        upgrades_to=versions.COMMANDS,
+        upgrades_to=max(CALLS_INTRODUCED.values()),
     ),
     "recover": lambda p, pick: _ends(p, pick, "recover"),
     "restore": lambda p, pick: _ends(p, pick, "restore"),

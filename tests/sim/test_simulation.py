@@ -189,6 +189,19 @@ def test_all_that_redis_clients_do_is_done_in_these_seeds() -> None:
     )
 
 
+def test_all_that_happens_to_numbers_happens_in_these_seeds() -> None:
+    show(
+        "numbered",
+        SEEDS,
+        "numbers judged",
+        "numbers sent again",
+        "numbers replayed",
+        "duplicates refused",
+        "clients forgotten",
+        "images loaded",
+    )
+
+
 def test_stock_breaks_its_word() -> None:
     """The engine as installed, on a perfect disk, loses or denies committed entries."""
     broken = (

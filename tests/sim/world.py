@@ -18,8 +18,8 @@ from raftcache.raft.engine import applying, replication
 from raftcache.raft.entries import Entry
 from raftcache.raft.members import bootstrap
 from raftcache.raft.places import Stretch
-from raftcache.state import tombstones
-from tests.sim import editions
+from raftcache.state import clients, tombstones
+from tests.sim import editions, numbered
 from tests.sim import profile as profiles
 from tests.sim.checker import Checker
 from tests.sim.clients import Clients
@@ -27,6 +27,7 @@ from tests.sim.ending import Ending
 from tests.sim.member import Host, Member
 from tests.sim.nemesis import Nemesis
 from tests.sim.network import Network
+from tests.sim.numbered import NumberedClients
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
 from tests.sim.redis_clients import SWEPT_AFTER_S, RedisClients
@@ -119,6 +120,7 @@ class World:
         self.network = Network(self, pool)
         self.checker, self.clients = Checker(self), Clients(self)
         self.sessions, self.store, self.redis = Sessions(self), Store(self), RedisClients(self)
+        self.numbered = NumberedClients(self)
         self.nemesis, self.operators = Nemesis(self), Operators(self)
         self.savings = Savings(self) if drawn.ends == "restore" else None
         self.members: dict[str, Any] = {n: make(self, n, self._clock()) for n in pool}
@@ -147,6 +149,8 @@ class World:
             self.store.judge()
         if self.profile.redis and self.verdict is None:
             self.redis.judge()
+        if self.profile.numbered and self.verdict is None:
+            self.numbered.judge()
 
     def play(self) -> None:
         """Let it happen."""
@@ -162,6 +166,8 @@ class World:
                 self.schedule.at(FIRST_REQUEST_S, self.store.begin)
             for _ in range(self.profile.redis):
                 self.schedule.at(FIRST_REQUEST_S, self.redis.begin)
+            for _ in range(self.profile.numbered):
+                self.schedule.at(FIRST_REQUEST_S, self.numbered.begin)
             for after_s in SWEPT_AFTER_S if self.profile.redis else ():
                 self.schedule.at(self.profile.quiet_from_s + after_s, self.redis.sweep)
             self.schedule.at(0.5, self.nemesis.strike)
@@ -184,6 +190,7 @@ class World:
         with (
             editions.played() if p.upgrade_rate else nullcontext(),
             self.small_state(),
+            mock.patch.multiple(clients, **numbered.LIMITS) if p.numbered else nullcontext(),
             mock.patch.object(replication, "APPEND_SIZE_BYTES_MAX", p.append_size_bytes),
             mock.patch.object(applying, "APPLY_SIZE_BYTES_MAX", p.apply_size_bytes),
             mock.patch.object(window, "WINDOW_MESSAGES_MAX", p.window_messages),

@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from raftcache.command import checks, codec
 from raftcache.command.calls import Calls, CallsAnswered, CallsRehearsed, CallsSince
+from raftcache.command.clients import ClientLeave, ClientRegister
 from raftcache.command.leasing import (
     LeaseGrant,
     LeaseKeepAlive,
@@ -56,6 +57,7 @@ from raftcache.command.words import (
     Get,
     Increment,
     LeasedPut,
+    Number,
     Once,
     Operation,
     Persist,
@@ -73,8 +75,14 @@ from raftcache.command.words import (
 from raftcache.errors import Corrupt
 
 ONCE = Once(b"token", b"f" * 16)
+NUMBERED = Once(Number(7, 9, 9), b"f" * 16)
 KEY = b"k" * KEY_SIZE_BYTES_MAX
 EXISTS = Compare(b"k", Target.EXISTS, Relation.EQUAL, 1)
+
+
+def numbered(client: int, number: int, pending_from: int) -> Once:
+    return Once(Number(client, number, pending_from), bytes(16))
+
 
 WRITTEN: list[tuple[Command, str]] = [
     (Put(b"k", b"v"), "9701c4016bc40176a0c0ffc0"),
@@ -140,6 +148,12 @@ WRITTEN: list[tuple[Command, str]] = [
             ((b"SET", b"k", b"v"),), 100, True, ((b"k", 0),), 9, None, None, b"", 1 << 63
         ),
         "9a1c9193c403534554c4016bc4017664c39192c4016b0009c0c0c400cf8000000000000000",
+    ),
+    (ClientRegister(), "921dc0"),
+    (ClientLeave(7), "931e07c0"),
+    (
+        Put(b"k", b"v", once=NUMBERED),
+        "9701c4016bc40176a0c0ff9293070909c41066666666666666666666666666666666",
     ),
 ]
 
@@ -248,6 +262,7 @@ def test_the_largest_transaction_fits_an_entry() -> None:
         Put(b"k", b"", ttl_ms=TTL_MS_MAX),
         Put(b"k", b"", only=INTEGER_MAX),
         Put(b"k", b"", once=Once(b"t" * TOKEN_SIZE_BYTES_MAX, bytes(16))),
+        Put(b"k", b"", once=numbered(INTEGER_MAX, INTEGER_MAX, 1)),
         Increment(b"k", INTEGER_MIN),
         Increment(b"k", INTEGER_MAX),
         Append(b"k", b"", VALUE_SIZE_BYTES_MAX),
@@ -380,6 +395,14 @@ def test_a_command_at_its_limits_is_accepted(command: Command) -> None:
         (LockLeave(b"l", 1, -1), "stays are 0 to"),
         (LockKeepAlive(b"l", 0), "a token is 1 to"),
         (LockRelease(b"", 1), "a lock's name has"),
+        (Put(b"k", b"", once=numbered(0, 1, 1)), "the id of a client is 1 to"),
+        (Put(b"k", b"", once=numbered(1, 0, 0)), "a client waits for the request that it sends"),
+        (Put(b"k", b"", once=numbered(1, 7, 8)), "7 is none from 8"),
+        (Txn(once=numbered(1, 7, 0)), "7 is none from 0"),
+        (Delete(b"k", once=numbered(1, INTEGER_MAX + 1, 1)), "a client waits for"),
+        (ClientRegister(ONCE), "clients come and go without"),
+        (ClientLeave(7, NUMBERED), "clients come and go without"),
+        (ClientLeave(0), "the id of a client is 1 to"),
     ],
 )
 def test_a_field_outside_its_limits_is_named(command: Command, about: str) -> None:

@@ -14,13 +14,15 @@ from typing import get_args
 
 import msgspec
 import pytest
+from msgspec import Struct
 from msgspec.structs import replace
 
 from raftcache.command import codec, versions, words
 from raftcache.command.calls import Calls, CallsAnswered, CallsRehearsed, CallsSince
+from raftcache.command.clients import ClientLeave, ClientRegister, Registering
 from raftcache.command.leasing import Leasing, Locking
 from raftcache.command.replies import Reply
-from raftcache.command.words import Put, Touch
+from raftcache.command.words import Number, Once, Put, Touch
 from raftcache.config import Storage
 from raftcache.errors import BadConfig, Conflict, Fatal, NotLeader
 from raftcache.raft import members
@@ -293,6 +295,20 @@ def test_a_newer_kind_of_command_waits_until_every_voter_knows_it(
         assert isinstance(outcomes[-1], NotLeader), "to be tried again"
 
 
+def test_numbers_wait_until_every_voter_knows_them() -> None:
+    replica, outcomes = _Replica(5), list[object]()
+    kv = KvService(replica, Machine(), None, 1 << 20, 10)  # type: ignore[arg-type]
+    numbered = Put(b"key", b"value", once=Once(Number(1, 1, 1), bytes(16)))
+    for command in (numbered, ClientRegister(), ClientLeave(1)):
+        kv.write(command, outcomes.append)
+    assert [type(outcome) for outcome in outcomes] == [Conflict] * 3
+    kv.write(replace(numbered, once=Once(b"key", bytes(16))), outcomes.append)
+    assert replica.proposed == 1
+    replica.commands_version = 6
+    kv.write(numbered, outcomes.append)
+    assert replica.proposed == 2
+
+
 def test_a_transaction_needs_what_its_operations_need(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(words.INTRODUCED, Touch, 3)
     touch, put = Touch(b"key"), Put(b"key", b"value")
@@ -404,8 +420,29 @@ def test_every_kind_of_command_has_the_version_that_brought_it() -> None:
         *get_args(words.Keeping),
     )
     of_calls = {Calls: 3, CallsSince: 4, CallsAnswered: 4, CallsRehearsed: 5}
-    assert later == dict.fromkeys(kinds, 2) | of_calls
-    assert versions.COMMANDS == 5
+    of_clients = dict.fromkeys(get_args(Registering), 6)
+    assert later == dict.fromkeys(kinds, 2) | of_calls | of_clients
+    assert versions.COMMANDS == 6
+
+
+def test_a_number_needs_the_version_that_brought_it() -> None:
+    keyed, numbered = Once(b"t", bytes(16)), Once(Number(1, 1, 1), bytes(16))
+    for kind in (partial(words.Put, b"k", b"v"), words.Txn, partial(words.DeleteRange, b"", b"")):
+        before, plain = codec.version_needed(kind()), codec.version_needed(kind(once=keyed))
+        assert before == plain < 6
+        assert codec.version_needed(kind(once=numbered)) == 6
+
+
+def test_a_number_is_no_key_to_an_older_node() -> None:
+    """Which would remember nothing of it, and do it again: it cannot read it at all."""
+
+    class OlderOnce(Struct, array_like=True, frozen=True):
+        token: bytes
+        fingerprint: bytes
+
+    numbered = msgspec.msgpack.encode(Once(Number(1, 1, 1), bytes(16)))
+    with pytest.raises(msgspec.ValidationError, match="bytes"):
+        msgspec.msgpack.decode(numbered, type=OlderOnce)
 
 
 def test_a_call_needs_the_version_that_brought_it() -> None:

@@ -88,6 +88,7 @@ class Rehearsal:
     def remembered(self, once: Once) -> CallsReply | Failure | None:
         """What was answered to the request of a token; a Failure if it was another request's."""
         state = self._changes.state
+        assert isinstance(once.token, bytes), "clients of Redis have keys, made of their numbers"
         record = state.sessions.find(once.token, state.now_ms)
         if record is None:
             return None
