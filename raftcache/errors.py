@@ -15,10 +15,13 @@
     │   ├── NotLeader           no leader is known here just now: try again
     │   ├── Overloaded          a queue or table is full: try again later
     │   │   └── TooManyKeys         as many idempotency keys are remembered as there may be
+    │   │       └── TooManyPending      a number far above the lowest its client waits for
     │   ├── OutOfMemory         the memory limit is reached, and nothing may be forgotten
     │   │   └── QuotaExceeded       the quota of a prefix is used up
     │   └── OutOfDisk           too few nodes have room on their disks
     ├── Unknown                 the request may have happened, or may yet        not definite
+    │   └── Forgotten               not now, but whether before is not remembered any more
+    │       └── AnsweredBefore          its client has said that it waits for it no more
     └── Fatal                   this node must stop: going on could break a promise
         ├── Corrupt             bytes on disk or on the wire that cannot be what was written
         └── BadConfig           the node was told something it cannot do
@@ -151,6 +154,12 @@ class TooManyKeys(Overloaded):
     title = "too many idempotency keys"
 
 
+class TooManyPending(TooManyKeys):
+    """A number too far above the lowest that its client waits for."""
+
+    title = "too many requests pending"
+
+
 class OutOfMemory(Refused):
     """The memory limit leaves no room for it, and nothing is about to make some."""
 
@@ -177,6 +186,22 @@ class Unknown(RaftcacheError):
     status = 503
     title = "outcome unknown"
     retry_after_s = 1.0
+
+
+class Forgotten(Unknown):
+    """The client that numbered it is not known any more: nothing was done now, or will be.
+
+    Whether an earlier attempt was done, nobody remembers.
+    """
+
+    status = 410
+    title = "client forgotten"
+
+
+class AnsweredBefore(Forgotten):
+    """Its client has said that it does not wait for it any more: the same holds."""
+
+    title = "answered before"
 
 
 class Fatal(RaftcacheError):

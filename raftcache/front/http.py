@@ -17,6 +17,7 @@ from raftcache.ports import Clock
 from raftcache.raft.replica import Replica
 from raftcache.server.backup import BackupRoutes
 from raftcache.server.checking import CheckingRoutes
+from raftcache.server.clients import ClientRoutes
 from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
@@ -78,6 +79,7 @@ class HttpFront:
             LeaseRoutes(LeaseService(kv, machine), kv).add_to,
             LockRoutes(self._locks, kv).add_to,
             QuotaRoutes(QuotaService(kv, machine)).add_to,
+            ClientRoutes(kv).add_to,
         )
 
     def _rooms_of_operators(self, cluster_id: str) -> Sequence[Room]:

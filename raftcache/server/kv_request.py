@@ -29,6 +29,7 @@ from raftcache.command.words import (
     Expire,
     Increment,
     LeasedPut,
+    Number,
     Once,
     Persist,
     Put,
@@ -47,6 +48,9 @@ Headers = CIMultiDict[str] | CIMultiDictProxy[str]
 
 _IDEMPOTENCY_KEY: Final = istr("Idempotency-Key")
 _VISIBLE: Final = re.compile(r"[\x21-\x7e]+")
+_NUMBERED: Final = re.compile(
+    "client=([1-9][0-9]{0,18}) number=([1-9][0-9]{0,18}) pending-from=([1-9][0-9]{0,18})"
+)
 _REVISION: Final = re.compile(r'"([1-9][0-9]{0,18})"')
 _INTEGER: Final = re.compile(r"-?[0-9]{1,19}")
 
@@ -230,7 +234,7 @@ def check_unconditional(headers: Headers) -> None:
 
 
 def read_once(method: str, target: str, headers: Headers, body: bytes) -> Once | None:
-    """The mark of a write with an Idempotency-Key.
+    """The mark of a write with an Idempotency-Key, which may be a client's number.
 
     Its fingerprint covers all that the command is made of: method, target, preconditions, type
     and body.
@@ -238,12 +242,26 @@ def read_once(method: str, target: str, headers: Headers, body: bytes) -> Once |
     token = list_header(headers, _IDEMPOTENCY_KEY)
     if token is None:
         return None
-    if len(token) > TOKEN_SIZE_BYTES_MAX or not _VISIBLE.fullmatch(token):
-        raise BadRequest(f"an Idempotency-Key is 1 to {TOKEN_SIZE_BYTES_MAX} visible characters")
+    mark = _mark(token)
     covered = (hdrs.IF_MATCH, hdrs.IF_NONE_MATCH, hdrs.CONTENT_TYPE)
     lines = [f"{name}: {list_header(headers, name) or ''}" for name in covered]
     request = "\n".join((f"{method} {target}", *lines)).encode("utf-8", "surrogateescape")
-    return Once(token.encode("ascii"), fingerprint(request, body))
+    return Once(mark, fingerprint(request, body))
+
+
+def _mark(token: str) -> bytes | Number:
+    """What an Idempotency-Key is: a key, or a client's number, which has spaces.
+
+    So a node that does not know numbers refuses them: it takes none for a key.
+    """
+    if numbered := _NUMBERED.fullmatch(token):
+        return Number(*map(int, numbered.groups()))
+    if len(token) > TOKEN_SIZE_BYTES_MAX or not _VISIBLE.fullmatch(token):
+        raise BadRequest(
+            f"an Idempotency-Key is 1 to {TOKEN_SIZE_BYTES_MAX} visible characters,"
+            " or client=ID number=N pending-from=N"
+        )
+    return token.encode("ascii")
 
 
 def _integer(name: str, text: str) -> int:

@@ -31,6 +31,7 @@ from raftcache.server.shapes import (
     BOUND,
     COUNT,
     FLAG,
+    FORGOTTEN,
     IDEMPOTENCY_KEY,
     MISUSED,
     OVERLOADED,
@@ -76,7 +77,7 @@ _EXAMPLE: Final = {
     "size_bytes": 49,
     "counting": False,
 }
-_REFUSALS: Final = (MISUSED, OVERLOADED, UNSURE)
+_REFUSALS: Final = (MISUSED, FORGOTTEN, OVERLOADED, UNSURE)
 
 _Limit: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=INTEGER_MAX)]
 

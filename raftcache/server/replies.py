@@ -16,6 +16,7 @@ import orjson
 from msgspec import Struct
 
 from raftcache.command.limits import (
+    CLIENT_REQUESTS_MAX,
     LEASE_KEYS_MAX,
     LEASES_MAX,
     LOCK_PLACES_MAX,
@@ -27,8 +28,10 @@ from raftcache.command.limits import (
 )
 from raftcache.command.replies import Reply, Status
 from raftcache.errors import (
+    AnsweredBefore,
     BadRequest,
     Conflict,
+    Forgotten,
     LeaseLost,
     LockHeld,
     LockLost,
@@ -39,6 +42,7 @@ from raftcache.errors import (
     RaftcacheError,
     TooLarge,
     TooManyKeys,
+    TooManyPending,
 )
 
 logger = logging.getLogger("raftcache.http")
@@ -81,6 +85,9 @@ REFUSED: Final[dict[Status, tuple[int, str]]] = {
     Status.NO_ROOM: (Conflict.status, "too many quotas"),
     Status.RIGHT_OVER: (PreconditionFailed.status, "refill too late"),
     Status.WRONG_TYPE: (Conflict.status, "wrong type"),
+    Status.FORGOTTEN: (Forgotten.status, Forgotten.title),
+    Status.ANSWERED: (AnsweredBefore.status, AnsweredBefore.title),
+    Status.TOO_MANY_PENDING: (TooManyPending.status, TooManyPending.title),
 }
 """Replies that changed nothing and say so by their status; every other one is a 200 or 201."""
 
@@ -90,7 +97,7 @@ REASONS: Final = {
     Status.OVERFLOW: "the sum would leave the signed 64-bit range",
     Status.TOO_LARGE: "the value would grow over its limit",
     Status.MISUSED: "this Idempotency-Key stands for another request",
-    Status.FULL: "too many young idempotency keys are remembered; nothing was forgotten",
+    Status.FULL: "too many young idempotency keys, or clients, are remembered; none was forgotten",
     Status.INVALID: "a field is outside its limits",
     Status.TOO_MANY_KEYS: f"it would touch more than {RANGE_KEYS_MAX} keys of ranges",
     Status.REPLY_TOO_LARGE: (
@@ -111,6 +118,17 @@ REASONS: Final = {
         "the right to refill this key is over: its time was up, or the key was written or deleted"
     ),
     Status.WRONG_TYPE: "the key holds a value that is no string",
+    Status.FORGOTTEN: (
+        "the client is not known any more: this was not done, and whether it was before is not"
+        " remembered"
+    ),
+    Status.ANSWERED: (
+        "its client has said that it does not wait for it any more: this was not done, and whether"
+        " it was before is not remembered"
+    ),
+    Status.TOO_MANY_PENDING: (
+        f"the client may number {CLIENT_REQUESTS_MAX} requests from the lowest on that it waits for"
+    ),
 }
 """The detail of a refusal, where the reply has no more to say."""
 
@@ -185,8 +203,12 @@ def reply_problem(
     if status == Overloaded.status:
         lines += retry_after(1)
     why = REASONS[reply.status] if detail is None else detail
-    return problem(status, title, why, True, lines + headers, **more)
+    definite = reply.status not in _NOBODY_KNOWS
+    return problem(status, title, why, definite, lines + headers, **more)
 
+
+_NOBODY_KNOWS: Final = frozenset((Status.FORGOTTEN, Status.ANSWERED))
+"""Refusals that say nothing of earlier attempts."""
 
 QUOTAS: Final = frozenset((Status.OVER_KEYS_QUOTA, Status.OVER_SIZE_QUOTA))
 """A reply that says so has the size of the quota's prefix in its number."""

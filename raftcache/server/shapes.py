@@ -106,12 +106,14 @@ RANGE: Final = (PREFIX, START, END)
 IDEMPOTENCY_KEY: Final = Parameter(
     "Idempotency-Key",
     "Apply at most once: the first reply is kept for 10 minutes of cluster time, and comes again"
-    " with `Idempotency-Replayed: true`.",
+    " with `Idempotency-Replayed: true`. Or a number, `client=7 number=3 pending-from=2`: see"
+    " [Clients](#clients).",
     {
         "type": "string",
         "minLength": 1,
         "maxLength": TOKEN_SIZE_BYTES_MAX,
-        "pattern": "^[\\x21-\\x7e]+$",
+        "pattern": "^([\\x21-\\x7e]+"
+        "|client=[1-9][0-9]{0,17} number=[1-9][0-9]{0,17} pending-from=[1-9][0-9]{0,17})$",
     },
     "header",
 )
@@ -162,5 +164,10 @@ NO_MEMORY: Final = possibly(
     " prefix is used up, or too few nodes have room on their disks.",
     quota=TEXT,
 )
-WRITE_REFUSALS: Final = (MISUSED, OVERLOADED, UNSURE, NO_MEMORY)
+FORGOTTEN: Final = problem(
+    410,
+    "With a number: the client is not known any more, or has said that it does not wait for this"
+    " request; `definite` is false, for whether it was done before is not remembered.",
+)
+WRITE_REFUSALS: Final = (MISUSED, FORGOTTEN, OVERLOADED, UNSURE, NO_MEMORY)
 """Of every write that takes an Idempotency-Key."""

@@ -16,6 +16,7 @@ import uvloop
 from raftcache.config import Address, Config, Limits
 from raftcache.errors import RaftcacheError
 from raftcache.metrics import HttpCounters, Metrics
+from raftcache.server.clients import ClientRoutes
 from raftcache.server.http import HttpServer
 from raftcache.server.leases import LeaseRoutes
 from raftcache.server.locks import LockRoutes
@@ -262,6 +263,7 @@ async def serving(**limits: Any) -> AsyncIterator[Served]:
         TxnRoutes(ranges, kv, config.limits.value_size_bytes_max).add_to,
         LeaseRoutes(LeaseService(kv, kv.machine), kv).add_to,
         LockRoutes(locks, kv).add_to,
+        ClientRoutes(kv).add_to,
     )
     server = HttpServer(kv, vivifier, config, clock, counters, rooms)
     server.listening.sweep_s = 0.005  # often by the wall's clock, which is not the node's
