@@ -49,8 +49,10 @@ class Request(Struct, frozen=True):
     """What the server may take for it on purpose; comes on top of all timeouts."""
     is_claim: bool = False
     """A read that may leave something behind: a right, which ends by itself."""
+    spare_key: str = ""
+    """It goes with a number, and may go with this idempotency key instead."""
     may_go_bare: bool = False
-    """Its idempotency key was made here, and it may go without."""
+    """Its idempotency key, or number, was made here, and it may go without."""
     goes_once: bool = False
     """A write without a key: not to be sent again when nobody knows what became of it."""
 
@@ -59,6 +61,16 @@ class Request(Struct, frozen=True):
         headers = {name: value for name, value in self.headers.items() if name != IDEMPOTENCY_KEY}
         changes = {"may_go_bare": False, "goes_once": True, "attempt_timeout_s": timeout_s}
         return replace(self, headers=headers, **changes)
+
+    def numbered(self, mark: str) -> Request:
+        """With a number in the place of its idempotency key, which it keeps to spare."""
+        headers = {**self.headers, IDEMPOTENCY_KEY: mark}
+        return replace(self, headers=headers, spare_key=self.headers[IDEMPOTENCY_KEY])
+
+    def keyed(self) -> Request:
+        """With the spare key in the place of its number."""
+        headers = {**self.headers, IDEMPOTENCY_KEY: self.spare_key}
+        return replace(self, headers=headers, spare_key="")
 
     @property
     def is_write(self) -> bool:

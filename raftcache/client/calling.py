@@ -1,8 +1,9 @@
 """Calls to a cluster: any endpoint will do, and a call ends as committed, refused or unknown.
 
-A write carries an Idempotency-Key made here, so that an attempt whose outcome is unknown is simply
-made again, elsewhere: it is applied once. Only a deadline that passes leaves an Unknown behind; or
-a single attempt, while the cluster can remember no more keys.
+A write carries a number (numbers.py) or an Idempotency-Key made here, so that an attempt whose
+outcome is unknown is simply made again, elsewhere: it is applied once. Only a deadline that passes
+leaves an Unknown behind; or a single attempt, while the cluster can remember no more keys; or that
+the cluster forgot the client meanwhile.
 """
 
 from __future__ import annotations
@@ -25,10 +26,12 @@ from raftcache.client.attempts import (
     new_session,
 )
 from raftcache.client.endpoints import endpoint_from, endpoints_from
+from raftcache.client.numbers import Numbers
 from raftcache.client.replies import Answer, refused
 from raftcache.command.limits import REQUESTS_REMEMBERED_MS
 from raftcache.errors import (
     BadRequest,
+    Forgotten,
     LeaseLost,
     LockHeld,
     LockLost,
@@ -60,11 +63,14 @@ class _Place:
     full_until_s = 0.0
     """Until then the cluster is not asked whether it remembers idempotency keys again."""
 
+    def __init__(self) -> None:
+        self.numbers = Numbers()
+
 
 FULL_S: Final = 1.0
 """A cluster that remembers as many idempotency keys as it may is given so long."""
 
-_CONCLUSIVE: Final = (LeaseLost, LockHeld, LockLost)
+_CONCLUSIVE: Final = (Forgotten, LeaseLost, LockHeld, LockLost)
 """The state itself says so, and whatever attempts there were, it stays so."""
 
 _NOT_REPEATED: Final = (BadRequest, QuotaExceeded)
@@ -116,6 +122,7 @@ class Calling:
         trace: TracebackType | None,
     ) -> None:
         assert self._session is not None, "closed before it was opened"
+        await self._place.numbers.stop()
         await self._session.close()
 
     @property
@@ -146,19 +153,27 @@ class Calling:
     ) -> Answer:
         """The answer of any endpoint to a write that is applied once.
 
-        If the cluster cannot remember its key, which the caller has not chosen, it is sent without,
-        and then in one attempt.
+        If the caller has not chosen a key, it has a number; if the cluster does not take that, or
+        it may wait, a key; if it cannot remember that, it is sent without, and then in one attempt.
         """
+        is_ours, numbers = idempotency_key is None, self._place.numbers
         token = self._dice.token(16).hex() if idempotency_key is None else idempotency_key
         all_headers = {**(headers or {}), IDEMPOTENCY_KEY: token}
         for name, value in all_headers.items():
             if not (value.isascii() and value.isprintable()):
                 raise BadRequest(f"{name} {value!a} is no printable ASCII")
-        is_ours = idempotency_key is None
         request = Request(method, path_qs, body, all_headers, wait_s=wait_s, may_go_bare=is_ours)
-        if is_ours and asyncio.get_running_loop().time() < self._place.full_until_s:
-            request = request.bare(self._timeout_s)
-        return await self._call(request)
+        if not is_ours or wait_s:  # what waits on purpose would hold up all numbers after it
+            return await self._call(request)
+        pending = numbers.begin()
+        numbers.see_to_an_id(self._http, self.endpoints[self._preferred])
+        if pending is None:
+            is_full = asyncio.get_running_loop().time() < self._place.full_until_s
+            return await self._call(request.bare(self._timeout_s) if is_full else request)
+        try:
+            return await self._call(request.numbered(pending.mark))
+        finally:
+            pending.end()
 
     async def _ask(self, path_qs: str, wait_s: float = 0.0) -> Answer:
         """The answer of any endpoint to a GET."""
@@ -184,9 +199,8 @@ class Calling:
         while True:
             index = (first + attempt) % len(self.endpoints)
             got = await attempt_at(self._http, self.endpoints[index], request, deadline - now())
-            if isinstance(got, TooManyKeys) and request.may_go_bare and not maybe:
-                self._place.full_until_s = now() + FULL_S
-                request = request.bare(self._timeout_s)
+            if not maybe and (lesser := self._lesser(request, got)) is not None:
+                request = lesser
                 continue
             attempt += 1
             if isinstance(got, Answer):
@@ -206,6 +220,19 @@ class Calling:
             await asyncio.sleep(pause_s)
             if deadline - now() < ANSWER_S_MIN:  # the pause took longer than it should
                 raise _verdict(got, maybe, attempt)
+
+    def _lesser(self, request: Request, got: Answer | RaftcacheError) -> Request | None:
+        """What to send instead, as nothing has happened: a key if it was a number, or none."""
+        if request.spare_key:
+            if isinstance(got, Forgotten):
+                self._place.numbers.forget()
+            elif not isinstance(got, TooManyKeys) and type(got) is not BadRequest:
+                return None  # BadRequest: a node of an older version takes a number for no key
+            return request.keyed()
+        if isinstance(got, TooManyKeys) and request.may_go_bare:
+            self._place.full_until_s = asyncio.get_running_loop().time() + FULL_S
+            return request.bare(self._timeout_s)
+        return None
 
     def _next_place(self, index: int, answer: Answer) -> int:
         """Where the next call begins: where this one ended, or at the leader it was told of."""

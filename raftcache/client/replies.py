@@ -10,9 +10,11 @@ from msgspec import Struct
 
 from raftcache.command.replies import Status
 from raftcache.errors import (
+    AnsweredBefore,
     BadRequest,
     Compacted,
     Conflict,
+    Forgotten,
     LeaseLost,
     LockHeld,
     LockLost,
@@ -28,6 +30,7 @@ from raftcache.errors import (
     Refused,
     TooLarge,
     TooManyKeys,
+    TooManyPending,
     Unknown,
 )
 
@@ -157,13 +160,16 @@ class _WriteBody(Struct, frozen=True):
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
 
 _TITLED: Final = (
+    AnsweredBefore,
     Conflict,
+    Forgotten,
     LeaseLost,
     LockHeld,
     LockLost,
     OutOfDisk,
     QuotaExceeded,
     TooManyKeys,
+    TooManyPending,
 )
 _BY_TITLE: Final = {kind.title: kind for kind in _TITLED}
 

@@ -27,6 +27,9 @@ class FakeStore:
     remembered: dict[str, tuple[int, dict[str, Any], dict[str, str]]] = field(default_factory=dict)
     revision: int = 0
     applied: int = 0
+    clients: int | None = None
+    """How many have registered; None: nodes are of a version that knows none."""
+    requests_max: int = 1024
 
 
 class FakeNode:
@@ -40,6 +43,8 @@ class FakeNode:
         self.url = ""
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
+        if request.path == "/v1/clients" and self.store.clients is None:
+            return problem(404, "not found")
         self.seen.append(request)
         mood = self.moods.pop(0) if self.moods else self.always
         return await (mood(self, request) if mood else self.answer(request))
@@ -47,6 +52,10 @@ class FakeNode:
     async def answer(self, request: web.Request) -> web.Response:
         if request.path == "/v1/cluster":
             return web.json_response(self.status())
+        if request.path == "/v1/clients" and self.store.clients is not None:
+            self.store.clients += 1
+            registered = {"client": self.store.clients, "requests_max": self.store.requests_max}
+            return web.json_response(registered, status=201)
         key = unquote_to_bytes(request.raw_path.split("?")[0].removeprefix("/v1/kv/"))
         if request.method in ("GET", "HEAD"):
             return self._read(key)

@@ -10,6 +10,7 @@ from raftcache.client import RaftcacheClient
 from raftcache.errors import Refused, Unknown
 
 CREATED = b'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 14\r\n\r\n{"revision":1}'
+NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 async def puts_to_a_node_that_dies(second: str) -> Exception:
@@ -18,6 +19,11 @@ async def puts_to_a_node_that_dies(second: str) -> Exception:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal seen
         while line := await reader.readline():
+            if line.startswith(b"POST /v1/clients"):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(NOT_FOUND)
+                writer.close()
+                return
             if line.startswith((b"PUT", b"DELETE", b"POST")):
                 seen += 1
             if line == b"\r\n" and seen == 1:
