@@ -32,7 +32,14 @@ _POPPING: Final = frozenset((b"LPOP", b"RPOP"))
 
 _OF_FIELDS: Final = frozenset((b"HGET", b"HMGET", b"HSTRLEN"))
 
-_NARROW: Final = _OF_ITEMS | _OF_ONE | _OF_FIELDS
+_OF_STRINGS: Final = frozenset(
+    b"""
+    APPEND BITCOUNT BITFIELD BITFIELD_RO BITOP BITPOS GETRANGE SETBIT SETRANGE SUBSTR
+    GET GETDEL GETEX GETSET MGET PFCOUNT PFMERGE SET
+    """.split()
+)
+
+_NARROW: Final = _OF_ITEMS | _OF_ONE | _OF_FIELDS | _OF_STRINGS
 """What elements there are besides does not matter to them."""
 
 

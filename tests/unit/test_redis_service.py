@@ -257,6 +257,17 @@ async def test_width_is_counted_by_what_a_call_looks_at(
 
 
 @on_loop
+@pytest.mark.parametrize(
+    "asked", ["SETBIT b 7 1", "APPEND b x", "GETSET b x", "BITFIELD b SET u8 0 1"]
+)
+async def test_a_pipeline_of_short_strings_is_one_entry(kv: FakeKv, asked: str) -> None:
+    """However many calls go for the same one."""
+    redis = service(kv, asyncio.get_running_loop())
+    await run_all(redis, *[asked] * 900)
+    assert len(proposed(kv)) == 1
+
+
+@on_loop
 async def test_a_pipeline_takes_more_large_elements_than_an_entry_reads(kv: FakeKv) -> None:
     size, loop = 1 << 20, asyncio.get_running_loop()
     redis = RedisService(kv, kv.machine, Dice(), loop, size, {}, gathers=True)

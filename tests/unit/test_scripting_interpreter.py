@@ -639,3 +639,15 @@ def test_ordinary_patterns_are_lua_s_own_matter(run: Run) -> None:
     pairs = b"&".join(b"k%d=v%d" % (number, number) for number in range(1000))
     source = "local t = {} for k, v in ARGV[1]:gmatch('(%w+)=(%w+)') do t[k] = v end return t.k999"
     assert run(source, pairs) == b"v999"
+
+
+def test_integers_without_a_sign_are_read_as_if_they_had_one(run: Run) -> None:
+    """As lua-cmsgpack does, which Redis brings along; at any depth."""
+    most, half = b"\xcf" + b"\xff" * 8, b"\xcf\x80" + bytes(7)
+    assert run("return tostring(cmsgpack.unpack(ARGV[1]))", most) == b"-1"
+    assert (
+        run("return tostring(cmsgpack.unpack(ARGV[1])[1])", b"\x91" + half)
+        == b"-9.2233720368548e+18"
+    )
+    table = b"\x81" + most + b"\x92\1" + most
+    assert run("return cmsgpack.unpack(ARGV[1])[-1]", table) == [1, -1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Callable
 from itertools import islice
@@ -10,6 +11,7 @@ from typing import Final
 import msgpack
 from lupa.lua51 import lua_type
 
+from raftcache.command.limits import INTEGER_MAX
 from raftcache.service.scripting.answers import (
     READ_SIZE_BYTES_MAX,
     WRITTEN_MAX,
@@ -19,6 +21,9 @@ from raftcache.service.scripting.answers import (
     Unfit,
     answer,
 )
+
+_LARGE: Final = re.compile(rb"\xcf[\x80-\xff]")
+"""What an integer of 64 bits begins with, if it has no sign, and no place among those with one."""
 
 DEPTH_MAX: Final = 16
 """Of tables in tables; deeper ones are nil, as in lua-cmsgpack."""
@@ -79,12 +84,21 @@ def _packed_float(value: float) -> bytes:
     return b"\xcb" + struct.pack(">d", value)
 
 
+def _signed(value: Lua) -> Lua:
+    """lua-cmsgpack reads all integers as signed ones."""
+    return value - (1 << 64) if type(value) is int and value > INTEGER_MAX else value
+
+
+def _list_of(values: list[Lua]) -> list[Lua]:
+    return list(map(_signed, values))
+
+
 def _table_of(pairs: list[tuple[Lua, Lua]]) -> dict[Lua, Lua]:
     """A map; ValueError if a name is none that Lua has."""
     for name, _ in pairs:
         if name is None or name != name:  # not a number: Lua would stand still
             raise ValueError("table index is nil or NaN")
-    return dict(pairs)
+    return {_signed(name): _signed(value) for name, value in pairs}
 
 
 def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
@@ -100,11 +114,12 @@ def unpack(to_table: Callable[[Lua], Lua]) -> Callable[..., Answer]:
             strict_map_key=False,
             max_buffer_size=len(data) + 1,
             object_pairs_hook=_table_of,
+            list_hook=_list_of if _LARGE.search(data) else None,
             timestamp=1,  # as a number: no object of Python's
         )
         reader.feed(data)
         try:
-            values = list(islice(reader, RESULTS_MAX + 1))
+            values = _list_of(list(islice(reader, RESULTS_MAX + 1)))
         except (ValueError, TypeError, msgpack.UnpackException) as error:
             raise Unfit(b"Bad data format in input. %b" % str(error).encode()) from None
         if len(values) > RESULTS_MAX:
