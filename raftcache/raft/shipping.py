@@ -113,6 +113,7 @@ class _Arrival:
     def __init__(self, index: int, index_term: int, loader: Loader) -> None:
         self.index, self.index_term, self.loader = index, index_term, loader
         self.offset = 0  # of the next chunk
+        self.is_whole = False  # all of it is here, if not on the disk yet
         self.file: Receiver | None = None  # opened and used on the lane only
         self.meta: SnapshotMeta | None = None  # known when the file is finished
 
@@ -163,6 +164,7 @@ class Receiving:
             return
         if arrival.offset == chunk["offset"]:
             arrival.offset += len(chunk["data"])
+            arrival.is_whole = chunk["last"]
             next_offset = arrival.offset
 
             def written(slices: list[bytes] | None, error: Exception | None) -> None:
@@ -181,6 +183,13 @@ class Receiving:
             self._lane.submit(
                 lambda: arrival.write(self._store, chunk["data"], chunk["last"]), written
             )
+
+    def give_up(self) -> None:
+        """Nobody goes on sending: remove what came, unless that is all. It may be gigabytes, half
+        of them in memory, and this node may never be sent a snapshot again.
+        """
+        if self._arrival is not None and not self._arrival.is_whole:
+            self._abandon()
 
     def stop(self) -> None:
         """Take no more; what came of an unfinished one is removed."""

@@ -165,6 +165,34 @@ def test_a_late_snapshot_is_answered_with_what_is_here() -> None:
     assert ours.sent("next_node_idx")[-1]["next_node_idx"] == 46
 
 
+def test_what_came_of_a_snapshot_is_dropped_when_another_leader_comes() -> None:
+    """Which may have in its log what is missing here, and never send a snapshot."""
+    ours = Ours(log=[1, 1, 1, 1])
+    ours.connect()
+    file = snapshot(MemoryDisk(), 40, 2)
+    send_chunk(ours, file, 0, last=False)
+    assert ours.disk.names("snapshots") == ["received.tmp"]
+    ours.append("n3", 4, (5, 1), [4], commit=6)
+    assert ours.disk.names("snapshots") == []
+    send_chunk(ours, file, 0, last=False, term=5)
+    send_chunk(ours, file, CHUNK_SIZE_BYTES, last=True, term=5)
+    assert ours.applied_index == 40
+
+
+def test_a_snapshot_of_which_all_came_is_installed_whoever_leads_by_then() -> None:
+    ours = Ours(log=[1, 1, 1, 1])
+    ours.connect()
+    file = snapshot(MemoryDisk(), 40, 2)
+    send_chunk(ours, file, 0, last=False)
+    ours.disk_works = False
+    send_chunk(ours, file, CHUNK_SIZE_BYTES, last=True)
+    ours.feed("n3", type="ping", term=4)
+    ours.disk_works = True
+    ours.turn()
+    assert ours.applied_index == 40
+    assert ours.disk.names("snapshots") == [f"{40:016}-{2:016}.snap"]
+
+
 # -- rule 4 ----------------------------------------------------------------------------------------
 
 

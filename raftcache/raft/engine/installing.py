@@ -127,6 +127,12 @@ class SyncObj(reading.SyncObj):
         keep_from = self.__parts.compactor.keep_from(self.__raftLog, toIDx)
         super().__deleteEntriesTo(keep_from)
 
+    def __setCurrentTerm(self, term: int, votedForNodeId: str | None) -> None:
+        """Who was sending a snapshot goes on with it in the same term, or not at all."""
+        if term > self.__raftCurrentTerm:
+            self.__parts.receiving.give_up()
+        super().__setCurrentTerm(term, votedForNodeId)
+
     def __setState(self, state: int) -> None:
         if self.__raftState == LEADER and state != LEADER:
             self.__parts.stop_feeding()
