@@ -47,6 +47,13 @@ _FILES: Final = {
 }
 """What a node has in its folders."""
 
+_UNFINISHED: Final = (
+    f"{WAL_FOLDER}/new.tmp",
+    f"{SNAPSHOTS_FOLDER}/own.tmp",
+    f"{SNAPSHOTS_FOLDER}/received.tmp",
+)
+"""What the last process was making of these when it ended."""
+
 _META: Final = "meta"
 _FENCED: Final = "fenced"
 _SMALL_FILE_SIZE_BYTES_MAX: Final = 1 << 16
@@ -140,6 +147,9 @@ def open_data_dir(
             f" this node is to be in cluster {cluster_id}: say the --cluster that it began with,"
             " or --join"
         )
+    for path in _UNFINISHED:  # they may have taken the last room that there was
+        if disk.exists(path):
+            disk.remove(path)
     identity = msgspec.structs.replace(
         stored, incarnation=stored.incarnation + 1, format_version=versions.DATA_DIR
     )

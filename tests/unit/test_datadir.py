@@ -55,6 +55,16 @@ def test_an_incarnation_is_durable_before_it_is_used(disk: MemoryDisk) -> None:
         assert read_identity(disk) == Identity(CLUSTER, "n1", incarnation, "id1")
 
 
+@pytest.mark.parametrize("path", ["wal/new.tmp", "snapshots/own.tmp", "snapshots/received.tmp"])
+def test_what_took_the_last_room_as_the_process_ended_keeps_it_from_no_start(
+    disk: MemoryDisk, path: str
+) -> None:
+    disk.size_bytes = 10_000
+    disk.put(path, bytes(disk.free_size_bytes()))
+    assert open_data_dir(disk, "n1", CLUSTER, "id1").incarnation == 3
+    assert not disk.exists(path)
+
+
 def test_a_crash_while_starting_damages_nothing(disk: MemoryDisk) -> None:
     for operation in ("create", "write", "sync", "replace", "sync_folder"):
         for seed in range(8):
