@@ -28,7 +28,7 @@ from raftcache.raft.members import Configuration, Member
 from raftcache.raft.outbox import Outbox
 from raftcache.raft.places import Place
 from raftcache.raft.replica import Replica
-from raftcache.raft.room import SPARED_SEGMENTS, Room
+from raftcache.raft.room import Room
 from raftcache.raft.shipping import Receiving, Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import SyncObjConf, Transport
@@ -74,7 +74,7 @@ def restore(disk: Disk, machine: StateMachine, storage: Storage) -> Restored:
             f"the data directory holds a log in {WAL_FOLDER}/, which --durability memory would"
             " leave unread: take --durability fsync, or another directory"
         )
-    store = SnapshotStore(disk, SPARED_SEGMENTS * storage.segment_size_bytes)
+    store = SnapshotStore(disk)
     if storage.durability is Durability.MEMORY:
         store.discard_all()
         return Restored(disk, None, Log(Recovered()), store, 1, 0, None)
@@ -176,12 +176,14 @@ def assemble(
         assert wal is not None
         return wal.write(block)
 
+    room = Room(restored.disk, clock, 0 if wal is None else storage.segment_size_bytes)
     compactor = Compactor(
         store,
         bulk_lane,
         loop,
         machine,
         describe,
+        room,
         storage.trailing_entries,
         storage.snapshot_log_size_bytes // TRAILING_SHARE,
         wake,
@@ -190,7 +192,6 @@ def assemble(
     # As after taking it: segments hold more than the tail that is kept in memory behind a snapshot.
     log.deleteEntriesTo(compactor.keep_from(log, restored.applied_index) - log.first_index)
     outbox = Outbox(links, log, None if wal is None else write, log_lane, written, fail)
-    room = Room(restored.disk, clock, 0 if wal is None else storage.segment_size_bytes)
     parts = Parts(
         machine=machine,
         log=log,

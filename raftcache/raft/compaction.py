@@ -19,6 +19,7 @@ from typing import Any, Final, TypeAlias
 
 from raftcache.ports import Lane, Loop, StateMachine, Timer
 from raftcache.raft.log import Log
+from raftcache.raft.room import Room
 from raftcache.raft.snapshots import RawReader, SnapshotMeta, SnapshotStore, SnapshotWriter
 from raftcache.raft.stock import SERIALIZER_STATE
 
@@ -76,6 +77,7 @@ class Compactor:
         loop: Loop,
         machine: StateMachine,
         describe: Callable[[int, int], SnapshotMeta],
+        room: Room,
         trailing_entries: int,
         trailing_size_bytes: int,
         on_progress: Callable[[], None],
@@ -86,7 +88,7 @@ class Compactor:
         on_progress is called when something finished on the lane: the engine should tick.
         """
         self._store, self._lane, self._loop, self._machine = store, lane, loop, machine
-        self._describe = describe
+        self._describe, self._room = describe, room
         self._trailing_entries, self._trailing_size_bytes = trailing_entries, trailing_size_bytes
         self._on_progress, self._on_fatal = on_progress, on_fatal
         self._taking: Iterator[bytes] | None = None
@@ -118,8 +120,8 @@ class Compactor:
         self._state, self._forget_to = SERIALIZER_STATE.SERIALIZING, forget_to
         self._taking, self._index = self._machine.dump(), index
         logger.info("taking a snapshot", extra={"index": index})
-        meta = self._describe(index, term)
-        self._lane.submit(lambda: self._store.writer(meta), self._begun)
+        meta, spared = self._describe(index, term), self._room.spared_size_bytes
+        self._lane.submit(lambda: self._store.writer(meta, spared), self._begun)
 
     @property
     def is_idle(self) -> bool:

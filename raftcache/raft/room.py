@@ -19,6 +19,10 @@ the log will need next, and one more, for it goes on while a snapshot grows."""
 LOOK_S: Final = 0.5
 """Between two looks; the kernel answers from memory."""
 
+SNAPSHOT_AGAIN_S: Final = 60.0
+"""While there is hardly any room, a snapshot is worth while so often: what it covers of the log is
+removed, and so is the one before it. Nothing else that clients may still do makes room."""
+
 logger = logging.getLogger("raftcache.raft")
 
 
@@ -29,9 +33,25 @@ class Room:
         """segment_size_bytes: 0 for a log that is not on the disk, and never short of room."""
         self._disk, self._clock = disk, clock
         self._segment_size_bytes = segment_size_bytes
-        self._due_s = float("-inf")
+        self._due_s = self._snapshot_due_s = float("-inf")
         self.is_short = False
         """What is left is for what is under way, and for what the log says by itself."""
+
+    @property
+    def spared_size_bytes(self) -> int:
+        """What a snapshot leaves to the log; nothing while it is short: to be so as a rule it has
+        just begun a segment, and nothing else would bring it another one after that.
+        """
+        return 0 if self.is_short else SPARED_SEGMENTS * self._segment_size_bytes
+
+    @property
+    def wants_snapshot(self) -> bool:
+        """It is time to try whether one makes room; asked once, it is so no more for a while."""
+        now_s = self._clock.monotonic_s()
+        if not self.is_short or now_s < self._snapshot_due_s:
+            return False
+        self._snapshot_due_s = now_s + SNAPSHOT_AGAIN_S
+        return True
 
     def look(self) -> None:
         """See how much there is, if it is time; once it is short, more is needed than before."""

@@ -168,12 +168,9 @@ class SnapshotStore:
     between the two may be gone.
     """
 
-    def __init__(self, disk: Disk, spared_size_bytes: int = 0) -> None:
-        """Make the folder if need be; remove what was unfinished when the last process ended.
-
-        spared_size_bytes: what this node's own snapshots leave free on the disk, for its log.
-        """
-        self._disk, self._spared_size_bytes = disk, spared_size_bytes
+    def __init__(self, disk: Disk) -> None:
+        """Make the folder if need be; remove what was unfinished when the last process ended."""
+        self._disk = disk
         disk.make_folder(SNAPSHOTS_FOLDER)
         self._remove([n for n in disk.names(SNAPSHOTS_FOLDER) if n.endswith(".tmp")])
 
@@ -232,10 +229,10 @@ class SnapshotStore:
             raw.close()
         return raw.meta
 
-    def writer(self, meta: SnapshotMeta) -> SnapshotWriter:
-        """Begin a snapshot of this node's own state; one at a time."""
+    def writer(self, meta: SnapshotMeta, spared_size_bytes: int = 0) -> SnapshotWriter:
+        """Begin a snapshot of this node's own state, which leaves so much free; one at a time."""
         temporary = f"{SNAPSHOTS_FOLDER}/own.tmp"
-        return SnapshotWriter(self._disk, temporary, meta, self._spared_size_bytes)
+        return SnapshotWriter(self._disk, temporary, meta, spared_size_bytes)
 
     def receive(self, index: int, term: int) -> Receiver:
         """Begin to receive the snapshot of this index and term; one at a time."""

@@ -14,7 +14,7 @@ from raftcache.config import Storage, Timing
 from raftcache.errors import BadConfig, Fatal, RaftcacheError
 from raftcache.raft import frames, members, stock
 from raftcache.raft.assembly import Restored, assemble, restore
-from raftcache.raft.datadir import Identity, open_data_dir
+from raftcache.raft.datadir import SNAPSHOTS_FOLDER, Identity, open_data_dir
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
 from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
@@ -66,10 +66,19 @@ class Host:
         self.data_id = f"{name}-data"
         """Of what is on its disk, or was before its disk was lost."""
         self.commands_version = versions.COMMANDS_FIRST
-        self.disk = MemoryDisk()
+        self.disk = self.empty_disk()
         self.links = SimLinks(world.network, name)
         clock.stalls, clock.stall_chance = world.chance.random, world.profile.stall_chance
         clock.on_stall = self._stall
+
+    def empty_disk(self) -> MemoryDisk:
+        profile = self.world.profile
+        return MemoryDisk(profile.disk_segments * profile.segment_size_bytes)
+
+    @property
+    def keeps_half_a_snapshot(self) -> bool:
+        """In memory, and on its disk; the rest may never come."""
+        return self.disk.exists(f"{SNAPSHOTS_FOLDER}/received.tmp")
 
     # -- the loop it is given (see ports.Loop) -----------------------------------------------------
 
@@ -296,7 +305,7 @@ class Member(Host):
         assert not self.alive
         self._lost[self.data_id] = self.durable
         self.begin_data(self.data_number + 1)
-        self.disk, self.durable, self._incarnation = MemoryDisk(), Durable(), 0
+        self.disk, self.durable, self._incarnation = self.empty_disk(), Durable(), 0
         self.joins = joins
         self.first = NOBODY if joins else self.world.bootstrap
 

@@ -35,6 +35,7 @@ from tests.sim import mutations_of_clients as clients
 from tests.sim import mutations_of_epochs as lost
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
+from tests.sim import mutations_of_room as room
 from tests.sim.mutation import Mutation
 from tests.sim.stock import StockMember, as_installed
 from tests.sim.stories import a_voter_restarts
@@ -378,6 +379,7 @@ MUTATIONS: Final = (
     *redis.MUTATIONS,
     *lost.MUTATIONS,
     *members.MUTATIONS,
+    *room.MUTATIONS,
 )
 
 BY_SWITCH: Final = {mutation.switch: mutation for mutation in MUTATIONS}

@@ -7,13 +7,16 @@ from typing import TYPE_CHECKING, Final
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER, WAL_FOLDER
 from tests.sim import editions
 from tests.sim.verdicts import DISK_ERRORS
+from tests.support.memory_disk import EMPTY
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
     from tests.sim.world import World
+    from tests.support.memory_disk import MemoryDisk
 
 PERIOD_S: Final = 0.25
 DOWN_S: Final = (0.05, 0.3, 1, 3)
+FILLED_SEGMENTS_MAX: Final = 4
 OPERATIONS: Final = (
     "open",
     "remove",
@@ -48,6 +51,8 @@ class Nemesis:
         ]
         if profile.disk_failure_rate:
             faults.append((profile.disk_failure_rate, self._break_disk))
+        if profile.fill_rate:
+            faults.append((profile.fill_rate, self._fill_disks))
         if profile.wipe_rate:
             faults.append((profile.wipe_rate, self._wipe))
         if profile.upgrade_rate:
@@ -66,7 +71,7 @@ class Nemesis:
         for member in world.members.values():
             member.clock.stalls = None
         for member in self._present:
-            member.disk.hook = None
+            member.disk.hook, member.disk.free = None, EMPTY
             if not member.alive:
                 self.restart(member.name)
 
@@ -145,6 +150,23 @@ class Nemesis:
                 disk.hook = None
 
         world.schedule.after(chance.uniform(0.05, 2), mend)
+
+    def _fill_disks(self) -> None:
+        """For a while others leave little room, or none, on one disk or on all of them."""
+        world, chance = self._world, self._chance
+        filled = self._present if chance.random() < 0.5 else [chance.choice(self._present)]
+        for member in filled:
+            member.disk.free = chance.randint(0, FILLED_SEGMENTS_MAX) * self._segment_size_bytes
+            world.note("the disk of {0} is filled: {1}", member.name, member.disk.free)
+            world.schedule.after(chance.uniform(0.1, 3), self._empty_disk, member.disk)
+
+    @property
+    def _segment_size_bytes(self) -> int:
+        return self._world.profile.segment_size_bytes
+
+    @staticmethod
+    def _empty_disk(disk: MemoryDisk) -> None:
+        disk.free = EMPTY
 
     def disk_failed(self, name: str) -> None:
         """A node stops itself: its process ends, and is started again."""

@@ -56,6 +56,9 @@ class Profile:
     sync_s_max: float = 0.005
     slow_sync_chance: float = 0.01
     segment_size_bytes: int = 8192
+    # room on them: so many segments, if there is an end; others may fill them for a while
+    disk_segments: int = 0
+    fill_rate: float = 0.0
     # members: of so many names the cluster begins with `size`
     pool: int = 0
     change_rate: float = 0.0
@@ -195,6 +198,14 @@ _PROFILES: Final = {
     "transfers": lambda p, pick: replace(p, transfer_rate=1.0, partition_rate=0.3),
     "disks": lambda p, pick: replace(
         p, disk_failure_rate=pick((0.2, 0.5)), snapshot_entries=pick((15, 60, NEVER))
+    ),
+    "room": lambda p, pick: replace(
+        p,
+        disk_segments=pick((5, 6, 8)),
+        fill_rate=pick((0.0, 0.3, 1.0)),
+        segment_size_bytes=1 << 15,
+        snapshot_entries=pick((60, NEVER, NEVER)),
+        client_gap_s=pick((0.01, 0.02)),
     ),
     "membership": _membership,
     "upgrades": _upgrades,

@@ -13,7 +13,7 @@ from typing import Any, Final, TypeAlias
 from unittest import mock
 
 from raftcache.ports import Disk
-from raftcache.raft import backlog, log, shipping, window
+from raftcache.raft import backlog, compaction, log, room, shipping, window
 from raftcache.raft.engine import applying, replication
 from raftcache.raft.entries import Entry
 from raftcache.raft.members import bootstrap
@@ -198,6 +198,18 @@ class World:
             mock.patch.object(log, "TAIL_SIZE_BYTES_MAX", p.tail_size_bytes),
             mock.patch.object(backlog, "READ_SIZE_BYTES", p.chunk_size_bytes),
             mock.patch.object(backlog, "read_back", self._reads_back),
+            self._hasty() if p.disk_segments else nullcontext(),
+        ):
+            yield
+
+    @staticmethod
+    @contextmanager
+    def _hasty() -> Iterator[None]:
+        """Where room is scarce, it is looked for all the time."""
+        with (
+            mock.patch.object(room, "LOOK_S", 0.1),
+            mock.patch.object(room, "SNAPSHOT_AGAIN_S", 1.0),
+            mock.patch.object(compaction, "ROOM_AGAIN_S", 1.0),
         ):
             yield
 
@@ -265,6 +277,8 @@ class World:
             self.fail("liveness: not one leader", state)
         elif any(m.applied_index != last for m in members):
             self.fail("liveness: not converged", state)
+        elif half := [m.name for m in members if m.keeps_half_a_snapshot]:
+            self.fail("liveness: half a snapshot is kept", f"{half}; {state}")
         elif len({m.digest for m in members}) != 1:
             self.fail("liveness: digests differ", state)
         elif self.clients.acknowledged_at_s < self.profile.heal_at_s + 0.5:

@@ -14,6 +14,8 @@ import random
 from collections.abc import Callable
 
 SECTOR_SIZE_BYTES = 512
+EMPTY = 1 << 60
+"""A disk without an end has so much room, and one with an end no less than it has."""
 
 Hook = Callable[[str, str], None]
 """Called with (operation, path) before each of: create, open, read, write, sync, replace, remove,
@@ -80,6 +82,7 @@ class MemoryFile:
     def write_at(self, offset_bytes: int, data: bytes) -> None:
         try:
             self._check("write")
+            self._disk.take(offset_bytes + len(data) - self.size_bytes(), self._content.path)
         except OSError:
             self._content.write(offset_bytes, data[: len(data) // 2])
             raise
@@ -109,14 +112,16 @@ class MemoryFile:
 class MemoryDisk:
     """A ports.Disk. hook: None, or what is asked before every operation.
 
-    free: what it says that there is room for.
+    size_bytes: of all files together. free: what it says that there is room for, at most.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, size_bytes: int = 0) -> None:
+        """size_bytes: 0 if it has no end."""
         self.hook: Hook | None = None
+        self.size_bytes = size_bytes
         self.lives = 1
         self.open_files = 0
-        self.free = 1 << 60
+        self.free = EMPTY
         self._folders: dict[str, None] = {"": None}
         self._seen: dict[str, _Content] = {}
         self._durable: dict[str, _Content] = {}
@@ -125,7 +130,10 @@ class MemoryDisk:
     # What a ports.Disk does.
 
     def free_size_bytes(self) -> int:
-        return self.free
+        if not self.size_bytes:
+            return self.free
+        used = sum(len(content.seen) for content in self._seen.values())
+        return max(0, min(self.free, self.size_bytes - used))
 
     def make_folder(self, path: str) -> None:
         parts = path.split("/")
@@ -145,6 +153,7 @@ class MemoryDisk:
         self.before("create", path)
         if _folder(path) not in self._folders:
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        self.take(size_bytes, path)
         content = _Content(path, size_bytes)
         self._change({path: content})
         return MemoryFile(self, content)
@@ -205,6 +214,11 @@ class MemoryDisk:
         content.write(0, data)
         content.sync()
         self._seen[path] = self._durable[path] = content
+
+    def take(self, more_bytes: int, path: str) -> None:
+        """A file becomes larger, if there is room."""
+        if self.size_bytes and more_bytes > max(0, self.free_size_bytes()):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
 
     def before(self, operation: str, path: str) -> None:
         if self.hook is not None:

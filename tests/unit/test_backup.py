@@ -18,6 +18,7 @@ from raftcache.config import Durability, Storage
 from raftcache.errors import BadConfig
 from raftcache.raft.assembly import restore
 from raftcache.raft.compaction import Compactor
+from raftcache.raft.room import Room
 from raftcache.raft.shipping import Sender
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import Node
@@ -26,6 +27,7 @@ from raftcache.server.routes import RouteTable
 from raftcache.state.machine import Machine
 from tests.support.lanes import HeldLane
 from tests.support.memory_disk import MemoryDisk
+from tests.unit.seats import StoppedClock
 
 
 class Timer:
@@ -66,6 +68,7 @@ class Bench:
             Loop(self.lane),
             self.machine,
             self._describe,
+            Room(self.disk, StoppedClock(), 0),
             0,
             0,
             lambda: None,

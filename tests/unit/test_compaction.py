@@ -10,12 +10,14 @@ import pytest
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Put
 from raftcache.raft.compaction import PAUSE_S, ROOM_AGAIN_S, Compactor
+from raftcache.raft.room import SPARED_SEGMENTS, Room
 from raftcache.raft.snapshots import SnapshotMeta, SnapshotStore
 from raftcache.raft.stock import SERIALIZER_STATE
 from raftcache.state.image import SLICE_KEYS_MAX
 from raftcache.state.machine import Machine
 from tests.support.lanes import PromptLane
 from tests.support.memory_disk import MemoryDisk
+from tests.unit.seats import StoppedClock
 
 SLICES = 5
 
@@ -42,7 +44,7 @@ class _Timers:
         callback(*args)
 
 
-def begun(spared_size_bytes: int = 0) -> tuple[Compactor, _Timers, MemoryDisk]:
+def begun(segment_size_bytes: int = 0) -> tuple[Compactor, _Timers, MemoryDisk]:
     """A snapshot of SLICES slices of keys has begun."""
     disk, timers, machine = MemoryDisk(), _Timers(), Machine()
     for i in range(SLICES):
@@ -56,11 +58,12 @@ def begun(spared_size_bytes: int = 0) -> tuple[Compactor, _Timers, MemoryDisk]:
         raise error
 
     compactor = Compactor(
-        SnapshotStore(disk, spared_size_bytes),
+        SnapshotStore(disk),
         PromptLane(),
         timers,
         machine,
         describe,
+        Room(disk, StoppedClock(), segment_size_bytes),
         0,
         0,
         lambda: None,
@@ -121,9 +124,9 @@ def test_without_room_the_log_stays_and_the_next_one_is_tried_later() -> None:
 
 
 def test_a_snapshot_leaves_room_for_the_log() -> None:
-    compactor, timers, disk = begun(spared_size_bytes=1000)
+    compactor, timers, disk = begun(segment_size_bytes=500)
     timers.fire()
-    disk.free = 999
+    disk.free = 500 * SPARED_SEGMENTS - 1
     timers.fire()
     assert compactor.waits_for_room
     assert disk.names("snapshots") == []

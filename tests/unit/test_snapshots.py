@@ -272,10 +272,10 @@ def test_a_bad_disk_never_leaves_half_a_snapshot(operation: str) -> None:
 def test_a_snapshot_that_cannot_begin_leaves_no_file_open() -> None:
     """Another one is tried a minute later, again and again while the disk is full."""
     disk = MemoryDisk()
-    store = SnapshotStore(disk, spared_size_bytes=1000)
+    store = SnapshotStore(disk)
     disk.free = 999
     with pytest.raises(OSError, match="what is left is for the log"):
-        store.writer(META)
+        store.writer(META, 1000)
     assert disk.open_files == 0
     assert disk.names("snapshots") == []
 

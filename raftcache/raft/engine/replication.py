@@ -142,6 +142,8 @@ class SyncObj(elections.SyncObj):
     def note_room(self) -> None:
         """Now and then: see how much there is on this disk, and, on the leader, what that means."""
         self.__room.look()
+        if not self.is_behind and self.__room.wants_snapshot:  # of all that it can be of
+            self.forceLogCompaction()
         if self.__raftState == LEADER:
             self.__is_full = (self.is_short or bool(self.__short)) and self.__are_too_few()
 
