@@ -345,7 +345,8 @@ class Checker:
             self._world.note("{0} is out: {1}", member.name, member.expelled)
             self._world.count["expelled"] += 1
             record = self.configuration.get(member.name)
-            if record is not None and record.id == member.data_id:
+            is_itself = record is not None and record.id == member.data_id
+            if is_itself and not member.is_put_back:
                 self.fail("a member was expelled", f"{member.name}: {member.expelled}")
 
     # -- leaders -----------------------------------------------------------------------------------

@@ -136,7 +136,7 @@ class Epochs:
         """At the end of it all, beside what holds at every end."""
         configuration = second.checker.configuration
         names = {member.name for member in configuration.members}
-        back = [m for m in self._first.members.values() if m.alive and m.links.peers & names]
+        back = [m for m in self._first.members.values() if m.alive and m.links.peers.keys() & names]
         back = [m for m in back if m.data_id in configuration.removed]
         if unaware := [m.name for m in back if not m.expelled]:
             second.fail("liveness: lost, and does not know it", f"{unaware}")

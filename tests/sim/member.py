@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -14,7 +15,7 @@ from raftcache.config import Storage, Timing
 from raftcache.errors import BadConfig, Fatal, RaftcacheError
 from raftcache.raft import frames, members, stock
 from raftcache.raft.assembly import Restored, assemble, restore
-from raftcache.raft.datadir import SNAPSHOTS_FOLDER, Identity, open_data_dir
+from raftcache.raft.datadir import SNAPSHOTS_FOLDER, Identity, open_data_dir, refuse_fenced
 from raftcache.raft.engine import REGULAR, STAMP_SIZE_BYTES, SyncObj
 from raftcache.raft.engine.membership import ChangeDone
 from raftcache.raft.log import Log
@@ -60,9 +61,11 @@ class Host:
 
     def __init__(self, world: World, name: str, clock: DriftingClock) -> None:
         self.world, self.name, self.clock = world, name, clock
-        self.life = 0
+        self.life = self.incarnation = 0
         self.alive = False
         self.paused_until_s = 0.0
+        self.is_put_back = False
+        """What is on its disk is an older copy of it."""
         self.data_id = f"{name}-data"
         """Of what is on its disk, or was before its disk was lost."""
         self.commands_version = versions.COMMANDS_FIRST
@@ -244,7 +247,7 @@ class Member(Host):
         self.first: Configuration = world.bootstrap
         """What it was started with; NOBODY if it joins, and was not told yet."""
         self.joins = self.must_join = False
-        self._incarnation, self.data_number = 0, 1
+        self.data_number = 1
         self._lost: dict[str, Durable] = {}  # data id -> what it held, until its disk was lost
         self._lanes: list[SimLane] = []
 
@@ -262,15 +265,17 @@ class Member(Host):
     def boot(self) -> None:
         world = self.world
         try:
+            refuse_fenced(self.disk)
             identity = open_data_dir(self.disk, self.name, world.cluster_id, self.data_id)
             self.machine = WatchedMachine(self)
             restored = restore(self.disk, self.machine, self.storage)
         except (OSError, Fatal) as error:
             self._give_up(error)
-        assert identity.incarnation > self._incarnation
+        assert identity.incarnation > self.incarnation or self.is_put_back
         assert identity.member_id == self.data_id
-        self._incarnation = identity.incarnation
-        self.durable.recovered(restored.log, restored.applied_index)
+        self.incarnation = identity.incarnation
+        if not self.is_put_back:  # else it counts as what it held until somebody notices
+            self.durable.recovered(restored.log, restored.applied_index)
         self.must_join = self.first is NOBODY and not restored.knows_members
         if self.must_join:
             self.disk.kill()
@@ -292,7 +297,7 @@ class Member(Host):
         """
         if is_of_its_age(error):
             self.upgrade()
-        elif not is_of_the_disk(error):
+        elif not (is_of_the_disk(error) or self.is_put_back):
             raise error
         self.disk.kill()
         raise Unready(f"{error}")
@@ -305,9 +310,21 @@ class Member(Host):
         assert not self.alive
         self._lost[self.data_id] = self.durable
         self.begin_data(self.data_number + 1)
-        self.disk, self.durable, self._incarnation = self.empty_disk(), Durable(), 0
+        self.disk, self.durable, self.incarnation = self.empty_disk(), Durable(), 0
+        self.is_put_back = False
         self.joins = joins
         self.first = NOBODY if joins else self.world.bootstrap
+
+    def copied(self) -> MemoryDisk:
+        """Its disk as it is now, as if the power failed at this moment."""
+        disk = copy.deepcopy(self.disk)
+        disk.crash(self.world.chance)
+        return disk
+
+    def put_back(self, disk: MemoryDisk) -> None:
+        """While it is down: what was copied earlier takes the place of what it has."""
+        assert not self.alive
+        self.disk, self.is_put_back = disk, True
 
     def begin_data(self, number: int) -> str:
         """What will be on its disk has this id."""

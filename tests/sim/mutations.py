@@ -32,6 +32,7 @@ from raftcache.state.sessions import Sessions as Remembered
 from tests.sim import editions, stories
 from tests.sim import mutations_of_backlog as old_entries
 from tests.sim import mutations_of_clients as clients
+from tests.sim import mutations_of_copies as copies
 from tests.sim import mutations_of_epochs as lost
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
@@ -380,6 +381,7 @@ MUTATIONS: Final = (
     *lost.MUTATIONS,
     *members.MUTATIONS,
     *room.MUTATIONS,
+    *copies.MUTATIONS,
 )
 
 BY_SWITCH: Final = {mutation.switch: mutation for mutation in MUTATIONS}

@@ -8,6 +8,7 @@ from unittest import mock
 
 from raftcache.raft.engine import replication
 from raftcache.raft.room import Room
+from tests.sim import stories
 from tests.sim.mutation import Mutation
 
 
@@ -22,6 +23,6 @@ def _never_full() -> AbstractContextManager[Any]:
 
 
 MUTATIONS: Final = (
-    Mutation("nobody makes room", _stays_full, "room", 2, 7),
-    Mutation("clients fill all disks", _never_full, "room", 2, 6),
+    Mutation("nobody makes room", _stays_full, "room", 2, 2, story=stories.logs_fill_all_disks),
+    Mutation("clients fill all disks", _never_full, "room", 2, story=stories.others_fill_all_disks),
 )

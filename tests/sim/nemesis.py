@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Final
 from raftcache.raft.datadir import SNAPSHOTS_FOLDER, WAL_FOLDER
 from tests.sim import editions
 from tests.sim.verdicts import DISK_ERRORS
-from tests.support.memory_disk import EMPTY
 
 if TYPE_CHECKING:
     from tests.sim.member import Member
@@ -71,7 +70,7 @@ class Nemesis:
         for member in world.members.values():
             member.clock.stalls = None
         for member in self._present:
-            member.disk.hook, member.disk.free = None, EMPTY
+            member.disk.hook, member.disk.others_size_bytes = None, 0
             if not member.alive:
                 self.restart(member.name)
 
@@ -156,17 +155,14 @@ class Nemesis:
         world, chance = self._world, self._chance
         filled = self._present if chance.random() < 0.5 else [chance.choice(self._present)]
         for member in filled:
-            member.disk.free = chance.randint(0, FILLED_SEGMENTS_MAX) * self._segment_size_bytes
-            world.note("the disk of {0} is filled: {1}", member.name, member.disk.free)
+            free = chance.randint(0, FILLED_SEGMENTS_MAX) * world.profile.segment_size_bytes
+            member.disk.fill(free)
+            world.note("the disk of {0} is filled, but for {1}", member.name, free)
             world.schedule.after(chance.uniform(0.1, 3), self._empty_disk, member.disk)
-
-    @property
-    def _segment_size_bytes(self) -> int:
-        return self._world.profile.segment_size_bytes
 
     @staticmethod
     def _empty_disk(disk: MemoryDisk) -> None:
-        disk.free = EMPTY
+        disk.others_size_bytes = 0
 
     def disk_failed(self, name: str) -> None:
         """A node stops itself: its process ends, and is started again."""

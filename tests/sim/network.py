@@ -11,14 +11,18 @@ only once both ends know.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, cast
 
 from pysyncobj.transport import Transport
 
 from raftcache.raft import frames
+from raftcache.raft.dialling import Peer
+from raftcache.raft.doorkeeper import Doorkeeper
 from raftcache.raft.greetings import Identity, Refusal
 from raftcache.raft.members import Configuration
 from raftcache.raft.members import Member as MemberRecord
+from raftcache.raft.messages import HOLDS_ALL
+from raftcache.raft.peer import Connection, LinkCounters
 from raftcache.raft.roll import Roll
 from raftcache.raft.stock import Node
 from tests.sim import editions
@@ -34,6 +38,8 @@ CALM_DELAY_S_MAX = 0.01
 PROBE_S_MAX = 0.01
 LONELY_S = 2.0
 """Who has no link for so long dials although it is the other one's turn, or one that refuses."""
+DOUBLED = (Refusal.STALE, Refusal.COPY, Refusal.LOST)
+"""Who is told so has data that must not be used any more."""
 
 
 class Greeting(NamedTuple):
@@ -61,15 +67,17 @@ class SimLinks(Transport):
         self._network, self._name = network, name
         self._queue: list[tuple[str, int, Message]] = []
         self._linked: set[str] = set()  # the engine knows
-        self._guests: dict[str, MemberRecord] = {}  # linked, but not known as members
         self._greetings: dict[str, Greeting] = {}  # of who is linked
         self.roll = Roll()
-        self.peers: set[str] = set()
+        self.peers: dict[str, Peer] = {}
         self.epochs: dict[str, int] = {}
         """peer -> the epoch of the link that this end knows of"""
         self.started = False
         self.greeted: Callable[[MemberRecord], None] = lambda member: None
         self.removed: Callable[[str], None] = lambda why: None
+        self.doubled: Callable[[str], None] = lambda why: None
+        self.holds: Callable[[], int] = lambda: HOLDS_ALL
+        self.acknowledged: Callable[[Node], int] = lambda node: 0
         self.takes_guests: Callable[[], bool] = lambda: False
         self.gone: Callable[[Node], None] = lambda node: None
 
@@ -80,18 +88,18 @@ class SimLinks(Transport):
     # -- members ---------------------------------------------------------------------------------
 
     def addNode(self, node: Node) -> None:
-        self.peers.add(node.id)
-        guest = self._guests.pop(node.id, None)
-        if guest is not None:
+        peer = self.peers.setdefault(node.id, Peer(node))
+        if peer.guest is not None:
+            guest, peer.guest = peer.guest, None
             self.greeted(guest)
         elif self.started:
             self._network.dial(self._name, node.id)
 
     def dropNode(self, node: Node) -> None:
-        self.peers.discard(node.id)
         if self.epochs.get(node.id) is not None:
             self._network.cut(self._name, node.id)
             self.down(node.id)
+        self.peers.pop(node.id, None)
 
     def set_members(self, configuration: Configuration) -> None:
         self.roll.set_members(configuration)
@@ -110,14 +118,8 @@ class SimLinks(Transport):
     def refusal(self, hello: Greeting, accepted: bool) -> Refusal | None:
         """Why not to talk to who says this; accepted: this end did not dial."""
         dialled = None if accepted else hello.member.name
-        me = self._network.identity(self._name)
-        refusal = me.refusal(hello.frame, dialled, self.peers)
-        by_roll = self.roll.refusal(*hello.claim)
-        if by_roll is Refusal.REMOVED:
-            return by_roll
-        if refusal is Refusal.UNKNOWN and accepted and self.takes_guests():
-            return None
-        return by_roll if refusal in (None, Refusal.DIRECTION) else refusal
+        doorkeeper = Doorkeeper(self._network.identity(self._name), self.roll, self.peers, 0)
+        return doorkeeper.refusal(hello.frame, dialled, self.takes_guests())
 
     # -- messages --------------------------------------------------------------------------------
 
@@ -137,21 +139,28 @@ class SimLinks(Transport):
     def up(self, hello: Greeting) -> None:
         """The link of the noted epoch is made, to who said this."""
         name = hello.member.name
-        if name in self.peers:
+        peer = self.peers.get(name) or Peer(self._network.nodes[name], guest=hello.member)
+        if peer.guest is None:
             self.greeted(hello.member)
-        else:
-            self._guests[name] = hello.member
+        self.peers[name] = peer
+        link = Connection(cast("Any", None), LinkCounters())
+        link.greeted_by(hello.frame)
+        peer.let_in(link)
         self._greetings[name] = hello
         self._linked.add(name)
         self._onNodeConnected(self._network.nodes[name])
 
-    def down(self, peer: str) -> None:
-        del self.epochs[peer]
-        self._guests.pop(peer, None)
-        self._greetings.pop(peer, None)
-        if peer in self._linked:
-            self._linked.remove(peer)
-            self._onNodeDisconnected(self._network.nodes[peer])
+    def down(self, name: str) -> None:
+        del self.epochs[name]
+        self._greetings.pop(name, None)
+        if name in self._linked:
+            self._linked.remove(name)
+            peer = self.peers[name]
+            peer.connection = None
+            peer.acknowledged = max(peer.acknowledged, self.acknowledged(peer.node))
+            if peer.guest is not None:
+                del self.peers[name]
+            self._onNodeDisconnected(peer.node)
 
     def receive(self, sender: str, epoch: int, message: Message) -> bool:
         """False: it came over a link that this end knows to be cut."""
@@ -197,11 +206,13 @@ class Network:
     def identity(self, name: str) -> Identity:
         me, host = self.record(name), self.hosts[name]
         addresses = me.raft, me.http, me.commands_version, me.resp
-        return Identity(name, host.world.cluster_id, host.life, me.id, *addresses)
+        life = f"{name}.{host.life}"
+        return Identity(name, host.world.cluster_id, host.incarnation, me.id, *addresses, life=life)
 
     def greeting(self, name: str, to: str) -> Greeting:
-        version = self.hosts[name].links.roll.version
-        frame = self.identity(name).hello(to, version)
+        links = self.hosts[name].links
+        version = links.roll.version
+        frame = self.identity(name).hello(to, version, links.holds())
         said = frames.decode(frame[frames.HEADER_SIZE_BYTES :])
         return Greeting(self.record(name), version, said)
 
@@ -312,6 +323,9 @@ class Network:
         if refusal in (Refusal.REMOVED, Refusal.OTHER_DATA):
             self._world.note("{0} is refused: {1}", refused.name, refusal)
             refused.later(0, refused.links.removed, refusal)
+        elif refusal in DOUBLED:
+            self._world.doubled(refused.name, refusal, said.frame)
+            refused.later(0, refused.links.doubled, refusal)
         return refusal is None
 
     # -- partitions ------------------------------------------------------------------------------

@@ -111,9 +111,10 @@ class StockMember(Host):
         self.engine: _Chain
 
     def boot(self) -> None:
-        self._kicked = False
+        self._kicked, self.incarnation = False, self.life
         others = [Node(name) for name in self.world.names if name != self.name]
-        self.links.peers = {node.id for node in others}
+        for node in others:
+            self.links.addNode(node)
         self.first = self.world.bootstrap
         conf = SyncObjConf(
             autoTick=False,

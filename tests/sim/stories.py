@@ -33,6 +33,7 @@ REFUSED_S: Final = TIMING.request_timeout_s + 0.2
 AWAY_S: Final = 1.0
 SHORTLY_S: Final = 0.05
 LEARNS_S: Final = 1.5
+BACK_S: Final = 0.3
 UPGRADES_S: Final = 4.0
 UPGRADED_S: Final = 13.0
 BY_HAND: Final = 1e-12
@@ -177,6 +178,69 @@ def _refuse_two(world: World) -> None:
         world.schedule.after(AWAY_S, world.network.unblock)
     if world.faulty:
         world.schedule.after(2 * AWAY_S, _refuse_two, world)
+
+
+# -- disks without room --------------------------------------------------------------------------
+
+
+def others_fill_all_disks(world: World) -> None:
+    """Of all members at once, and leave them little more than the log needs for its next segment."""
+    world.profile = replace(world.profile, client_gap_s=0.01, fill_rate=0.0, **CALM)
+    world.schedule.at(PARTED_S, _fill_all_disks, world)
+    world.schedule.at(world.profile.heal_at_s - WATCH_S, _see_who_stopped, world)
+
+
+def logs_fill_all_disks(world: World) -> None:
+    """No snapshot is due, and there is an end to the disks."""
+    size = {"disk_segments": 6, "fill_rate": 0.0, "snapshot_entries": NEVER}
+    world.profile = replace(world.profile, client_gap_s=0.01, burst_chance=0.0, **size, **CALM)
+
+
+def _fill_all_disks(world: World) -> None:
+    for member in world.members.values():
+        member.disk.fill(world.profile.segment_size_bytes * 3 // 2)
+
+
+def _see_who_stopped(world: World) -> None:
+    if stopped := world.count["stopped by the disk"]:
+        world.fail("stopped, though all knew that there was no room", f"{stopped} times")
+
+
+# -- data that was copied --------------------------------------------------------------------------
+
+
+def an_older_copy_is_put_back(world: World) -> None:
+    """One of three goes on from a copy of its disk, made before it acknowledged what one other has.
+
+    With the third one, who was away, it would be a majority that never heard of that.
+    """
+    world.profile = replace(world.profile, client_gap_s=0.02, **CALM)
+    world.schedule.at(PARTED_S, _await_a_leader, world, _copy_one)
+
+
+def _copy_one(world: World, leader: Member) -> None:
+    if len(world.names) != 3:
+        return
+    away, name = (each for each in world.names if each != leader.name)
+    member, copy = world.members[name], world.members[name].copied()
+    _isolate(world, away)
+
+    def put_back() -> None:
+        world.nemesis.crash_one(name, BACK_S)
+        member.put_back(copy)
+        world.schedule.after(BACK_S, part)
+
+    def part() -> None:
+        """As soon as it has met who knows better, and before that brings it up to date."""
+        if not member.expelled and leader.name not in member.links.epochs:
+            world.schedule.after(WATCH_S, part)
+            return
+        world.network.unblock()
+        _isolate(world, leader.name)
+        world.schedule.after(SEPARATE_S, world.network.unblock)
+        world.schedule.after(SEPARATE_S + AWAY_S, world.operators.begin_anew, name)
+
+    world.schedule.after(AWAY_S, put_back)
 
 
 # -- a cluster ends, and another begins (see epochs.py) --------------------------------------------

@@ -26,7 +26,7 @@ from tests.sim.clients import Clients
 from tests.sim.ending import Ending
 from tests.sim.member import Host, Member
 from tests.sim.nemesis import Nemesis
-from tests.sim.network import Network
+from tests.sim.network import Message, Network
 from tests.sim.numbered import NumberedClients
 from tests.sim.operators import Operators
 from tests.sim.profile import Profile
@@ -232,6 +232,13 @@ class World:
         if before < min(after, self.revision_before):
             detail = f"{before + 1} at {member.name}, {self.revision_before} was before"
             self.fail("a revision of what was lost is given again", detail)
+
+    def doubled(self, name: str, why: str, hello: Message) -> None:
+        """A node was told that its data must not be used any more."""
+        self.note("{0} is refused: {1}, of {2}", name, why, hello)
+        self.count["told of a copy"] += 1
+        if not self.members[name].is_put_back:
+            self.fail("told of a copy that there is not", f"{name}: {why}")
 
     def fail(self, kind: str, detail: str) -> None:
         """Something did not hold; the first time counts."""

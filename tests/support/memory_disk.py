@@ -14,8 +14,6 @@ import random
 from collections.abc import Callable
 
 SECTOR_SIZE_BYTES = 512
-EMPTY = 1 << 60
-"""A disk without an end has so much room, and one with an end no less than it has."""
 
 Hook = Callable[[str, str], None]
 """Called with (operation, path) before each of: create, open, read, write, sync, replace, remove,
@@ -121,7 +119,9 @@ class MemoryDisk:
         self.size_bytes = size_bytes
         self.lives = 1
         self.open_files = 0
-        self.free = EMPTY
+        self.free = 1 << 60
+        self.others_size_bytes = 0
+        """Of the files of others on it."""
         self._folders: dict[str, None] = {"": None}
         self._seen: dict[str, _Content] = {}
         self._durable: dict[str, _Content] = {}
@@ -133,7 +133,12 @@ class MemoryDisk:
         if not self.size_bytes:
             return self.free
         used = sum(len(content.seen) for content in self._seen.values())
-        return max(0, min(self.free, self.size_bytes - used))
+        return max(0, min(self.free, self.size_bytes - self.others_size_bytes - used))
+
+    def fill(self, free_size_bytes: int) -> None:
+        """Others leave it only so much room for now."""
+        self.others_size_bytes = 0
+        self.others_size_bytes = max(0, self.free_size_bytes() - free_size_bytes)
 
     def make_folder(self, path: str) -> None:
         parts = path.split("/")
