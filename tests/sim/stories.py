@@ -184,7 +184,7 @@ def _refuse_two(world: World) -> None:
 
 
 def others_fill_all_disks(world: World) -> None:
-    """Of all members at once, and leave them little more than the log needs for its next segment."""
+    """Of all members at once, and leave them little more than the log's next segment needs."""
     world.profile = replace(world.profile, client_gap_s=0.01, fill_rate=0.0, **CALM)
     world.schedule.at(PARTED_S, _fill_all_disks, world)
     world.schedule.at(world.profile.heal_at_s - WATCH_S, _see_who_stopped, world)
