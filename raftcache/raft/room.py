@@ -47,8 +47,7 @@ class Room:
     @property
     def wants_snapshot(self) -> bool:
         """It is time to try whether one makes room; asked once, it is so no more for a while."""
-        now_s = self._clock.monotonic_s()
-        if not self.is_short or now_s < self._snapshot_due_s:
+        if not self.is_short or (now_s := self._clock.monotonic_s()) < self._snapshot_due_s:
             return False
         self._snapshot_due_s = now_s + SNAPSHOT_AGAIN_S
         return True
