@@ -119,7 +119,8 @@ class SimLinks(Transport):
         """Why not to talk to who says this; accepted: this end did not dial."""
         dialled = None if accepted else hello.member.name
         doorkeeper = Doorkeeper(self._network.identity(self._name), self.roll, self.peers, 0)
-        return doorkeeper.refusal(hello.frame, dialled, self.takes_guests())
+        is_known = hello.member.name in self.peers  # asking reads a clock, which may stall
+        return doorkeeper.refusal(hello.frame, dialled, not is_known and self.takes_guests())
 
     # -- messages --------------------------------------------------------------------------------
 

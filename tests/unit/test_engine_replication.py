@@ -189,6 +189,17 @@ def test_a_heartbeat_commits_only_what_was_compared() -> None:
     assert (ours.commit_index, ours.terms) == (4, [1, 1, 2])
 
 
+def test_what_one_leader_compared_counts_for_the_next_one_as_far_as_it_is_committed() -> None:
+    """Which may not have it, and say of others of these indexes that they are committed."""
+    ours = Ours()
+    ours.connect()
+    ours.append("n2", 1, (1, 0), [1, 1, 1], commit=2)
+    ours.feed("n3", type="ping", term=2, commit_index=4)
+    assert ours.commit_index == 2
+    ours.append("n3", 2, (4, 1), [], commit=4)
+    assert ours.commit_index == 4
+
+
 def test_a_rejection_skips_the_whole_conflicting_term() -> None:
     """5.3: "the follower can include the term of the conflicting entry and the first index it
     stores for that term"; one rejection for each conflicting term, not for each entry.
