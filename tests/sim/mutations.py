@@ -37,6 +37,7 @@ from tests.sim import mutations_of_epochs as lost
 from tests.sim import mutations_of_members as members
 from tests.sim import mutations_of_redis as redis
 from tests.sim import mutations_of_room as room
+from tests.sim import mutations_of_terms as terms
 from tests.sim.mutation import Mutation
 from tests.sim.stock import StockMember, as_installed
 from tests.sim.stories import a_voter_restarts
@@ -382,6 +383,7 @@ MUTATIONS: Final = (
     *members.MUTATIONS,
     *room.MUTATIONS,
     *copies.MUTATIONS,
+    *terms.MUTATIONS,
 )
 
 BY_SWITCH: Final = {mutation.switch: mutation for mutation in MUTATIONS}

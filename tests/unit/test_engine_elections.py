@@ -458,6 +458,18 @@ def test_who_learns_of_a_higher_term_comes_between_nobody() -> None:
 # -- rule 9 ----------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", ["ping", "append_entries", "snapshot_chunk"])
+def test_a_leader_that_hears_another_one_of_its_term_stops(kind: str) -> None:
+    """5.2: at most one leader can be elected in a given term; going on would only hide it."""
+    ours = Ours()
+    ours.connect()
+    ours.win()
+    entries = {"prevLogIdx": 1, "prevLogTerm": 0, "entries": []}
+    chunk = {"index": 40, "index_term": 1, "offset": 0, "data": b"", "last": False}
+    ours.feed("n2", type=kind, term=ours.term, **entries, **chunk)
+    assert "two leaders in term" in str(ours.fatal)
+
+
 def test_a_leader_that_no_majority_answers_steps_down() -> None:
     """Dissertation 6.2: "a leader ... steps down if an election timeout elapses without a
     successful round of heartbeats to a majority of its cluster".
