@@ -201,7 +201,7 @@ _PROFILES: Final = {
     ),
     "room": lambda p, pick: replace(
         p,
-        disk_segments=pick((5, 6, 8)),
+        disk_segments=pick((6, 7, 8)),
         fill_rate=pick((0.0, 0.3, 1.0)),
         segment_size_bytes=1 << 15,
         snapshot_entries=pick((60, NEVER, NEVER)),
