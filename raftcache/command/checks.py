@@ -242,14 +242,18 @@ def _check_range(command: Range) -> str | None:
     return _check_span(command)
 
 
+def check_counts(compares: int, operations: int) -> str | None:
+    """Why a transaction may not have so many of them; None if it may."""
+    if operations > TXN_OPERATIONS_MAX:
+        return f"a transaction has at most {TXN_OPERATIONS_MAX} operations, this one {operations}"
+    if compares > TXN_COMPARES_MAX:
+        return f"a transaction has at most {TXN_COMPARES_MAX} compares, this one {compares}"
+    return None
+
+
 def _check_txn(txn: Txn) -> str | None:
-    count = len(txn.success) + len(txn.failure)
-    if count > TXN_OPERATIONS_MAX:
-        return f"a transaction has at most {TXN_OPERATIONS_MAX} operations, this one {count}"
-    if len(txn.compares) > TXN_COMPARES_MAX:
-        return (
-            f"a transaction has at most {TXN_COMPARES_MAX} compares, this one {len(txn.compares)}"
-        )
+    if why := check_counts(len(txn.compares), len(txn.success) + len(txn.failure)):
+        return why
     size_bytes = 0
     for place, compare in enumerate(txn.compares):
         size_bytes += len(compare.key) + len(compare.value)

@@ -6,9 +6,12 @@ Values in answers are base64, always; in requests `value` is text, `value_base64
 from __future__ import annotations
 
 import binascii
+import json
 from base64 import b64decode, b64encode
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import quote
+
+import msgspec
 
 from raftcache.command.limits import KEY_SIZE_BYTES_MAX
 from raftcache.command.ranges import end_of_prefix
@@ -16,6 +19,8 @@ from raftcache.command.replies import Collection, Item, Reply
 from raftcache.errors import BadRequest
 from raftcache.server.query import shown, unescape
 from raftcache.server.replies import QUOTAS, KeyTooLong
+
+T = TypeVar("T")
 
 EVERYTHING = (b"", b"")
 
@@ -33,6 +38,26 @@ def quota_of(reply: Reply, key: bytes) -> dict[str, Any]:
         return {}
     prefix = key[: reply.number]
     return {"quota": escape(prefix) if prefix else ""}
+
+
+def parse_json(body: bytes, decoder: msgspec.json.Decoder[T], what: str) -> T:
+    """What a body says; what: it has to be. BadRequest for anything else.
+
+    A field that stands there twice would be one that is not read: nobody can have meant that.
+    """
+    try:
+        said = decoder.decode(body)
+        json.loads(body, object_pairs_hook=_each_once)  # small by now: the decoder bounds it
+    except (msgspec.MsgspecError, ValueError, RecursionError) as error:
+        raise BadRequest(f"the body must be {what}: {error}") from None
+    return said
+
+
+def _each_once(fields: list[tuple[str, object]]) -> None:
+    names = [name for name, _ in fields]
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"the field {shown(name)} is given twice")
 
 
 def parse_key(text: str) -> bytes:

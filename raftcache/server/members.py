@@ -11,6 +11,7 @@ from aiohttp import web
 from raftcache.config import parse_address
 from raftcache.errors import BadRequest
 from raftcache.server.bodies import read_body
+from raftcache.server.json_keys import parse_json
 from raftcache.server.routes import (
     Body,
     Parameter,
@@ -248,10 +249,8 @@ class MemberRoutes:
 
 
 async def _body(request: web.Request, kind: type[_Body]) -> _Body:
-    try:
-        return msgspec.json.decode(await read_body(request), type=kind)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise BadRequest(f"the body must be JSON of this call: {error}") from None
+    decoder = msgspec.json.Decoder(kind)
+    return parse_json(await read_body(request), decoder, "JSON of this call")
 
 
 def _name(text: str) -> str:

@@ -30,8 +30,8 @@ itself. Every error is `application/problem+json` (RFC 9457):
 
 `definite` stands in the answers to writes: true when the write certainly did not happen, false when
 it may have happened or may yet ([CONSISTENCY.md](CONSISTENCY.md)). `Retry-After` comes with 429 and
-503. Query parameters that a call does not know are refused (400), and so are parameters given
-twice.
+503. Query parameters and fields of JSON that a call does not know are refused (400), and so are
+those given twice.
 """
 
 ANYWHERE: Final = (

@@ -13,7 +13,7 @@ from raftcache.command.words import DeleteQuota, SetQuota
 from raftcache.errors import BadRequest, NotFound
 from raftcache.server.bodies import read_body
 from raftcache.server.connection import to_response
-from raftcache.server.json_keys import escape
+from raftcache.server.json_keys import escape, parse_json
 from raftcache.server.kv_request import read_once
 from raftcache.server.query import unescape
 from raftcache.server.replies import KeyTooLong, reply_problem
@@ -88,6 +88,8 @@ class _Limits(msgspec.Struct, forbid_unknown_fields=True):
     keys_max: _Limit | None = None
     size_bytes_max: _Limit | None = None
 
+
+_decoder = msgspec.json.Decoder(_Limits)
 
 LIST: Final = Route(
     "GET",
@@ -209,10 +211,7 @@ class QuotaRoutes:
         """Set it, whether or not there was one."""
         SET.query(request)
         prefix, body = _prefix(request), await read_body(request)
-        try:
-            limits = msgspec.json.decode(body, type=_Limits)
-        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise BadRequest(f"the body must be JSON of this call: {error}") from None
+        limits = parse_json(body, _decoder, "JSON of this call")
         if limits.keys_max is None and limits.size_bytes_max is None:
             raise BadRequest("keys_max or size_bytes_max must say what is limited")
         once = read_once("PUT", target_of(request), request.headers, body)
