@@ -12,6 +12,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from yarl import URL
 
+from raftcache.client.paths import KV
 from raftcache.client.replies import Answer, decoded, error_of
 from raftcache.client.streams import CONNECT_TIMEOUT_S, broke_off
 from raftcache.command.limits import LOCK_PLACE_MS
@@ -132,7 +133,7 @@ async def attempt_at(
         return Unknown(f"{endpoint} did not answer within {attempt_s:.3g} s")
     except (aiohttp.ClientError, OSError) as e:
         return Unknown(broke_off(endpoint, e))
-    return error_of(answer) or answer
+    return error_of(answer, of_key=request.path_qs.startswith(f"{KV}/")) or answer
 
 
 async def _ask(

@@ -36,6 +36,12 @@ from raftcache.errors import (
 
 T = TypeVar("T")
 
+SERVED_BY: Final = "X-Raftcache-Served-By"
+"""In every answer about a key."""
+
+KINDS: Final = "urn:raftcache:"
+"""How the types of problems begin."""
+
 
 class Answer(Struct, frozen=True):
     """One HTTP response, whole."""
@@ -142,6 +148,7 @@ class Digest(Struct, frozen=True):
 class _Problem(Struct, frozen=True):
     """RFC 9457, and `definite`."""
 
+    type: str = ""
     title: str = ""
     detail: str = ""
     definite: bool | None = None
@@ -151,13 +158,16 @@ class _Problem(Struct, frozen=True):
 class _WriteBody(Struct, frozen=True):
     """What the bodies of writes may hold: each operation has some of it."""
 
-    revision: int = 0
+    revision: int
     deleted: int | None = None
     value: int | None = None
     size: int | None = None
 
 
 _BY_STATUS: Final = {413: TooLarge, 414: TooLarge, 422: Misused, 429: Overloaded, 507: OutOfMemory}
+
+_OF_THE_STATE: Final = (404, 409, 410, 412, 422)
+"""What says how things are, if a node says it: any other server says 404 of what it lacks."""
 
 _TITLED: Final = (
     AnsweredBefore,
@@ -174,11 +184,20 @@ _TITLED: Final = (
 _BY_TITLE: Final = {kind.title: kind for kind in _TITLED}
 
 
-def error_of(answer: Answer) -> RaftcacheError | None:
-    """The error that a response stands for; None for an answer, which 412 and most 404 are too."""
-    if answer.status < 400 or answer.status == 412:
-        return None
+def error_of(answer: Answer, *, of_key: bool = False) -> RaftcacheError | None:
+    """The error that a response stands for; None for an answer, which 412 and most 404 are too.
+
+    of_key: a key was asked for, or written.
+    """
+    if 200 <= answer.status < 300:
+        is_served = SERVED_BY in answer.headers or not of_key
+        return None if is_served else _stranger(answer, f"without {SERVED_BY}")
     problem, detail = _problem(answer), _detail(answer)
+    is_ours = problem.type.startswith(KINDS) or SERVED_BY in answer.headers  # HEAD has no body
+    if answer.status < 400 or (answer.status in _OF_THE_STATE and not is_ours):
+        return _stranger(answer, f"HTTP {answer.status}")
+    if answer.status == 412:
+        return None
     if named := _BY_TITLE.get(problem.title):
         return named(detail)
     if answer.status == 404:
@@ -220,7 +239,7 @@ def found(answer: Answer) -> Found | None:
         ttl_ms=_number(answer, "X-Raftcache-TTL-Ms")
         if "X-Raftcache-TTL-Ms" in answer.headers
         else None,
-        served_by=answer.headers.get("X-Raftcache-Served-By", ""),
+        served_by=answer.headers.get(SERVED_BY, ""),
         lease=_number(answer, "X-Raftcache-Lease") or None,
     )
 
@@ -247,7 +266,12 @@ def decoded(answer: Answer, shape: type[T]) -> T:
     try:
         return msgspec.json.decode(answer.body, type=shape)
     except msgspec.MsgspecError as e:
-        raise Unknown(f"{answer.endpoint} answers like no raftcache node: {e}") from None
+        raise _stranger(answer, str(e)) from None
+
+
+def _stranger(answer: Answer, why: str) -> Unknown:
+    """Somebody else listens there, and nothing is known."""
+    return Unknown(f"{answer.endpoint} answers like no raftcache node: {why}")
 
 
 def _detail(answer: Answer) -> str:

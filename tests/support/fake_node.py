@@ -65,7 +65,9 @@ class FakeNode:
         if not replayed:
             self.store.remembered[token] = self._write(key, request, body)
         status, reply, headers = self.store.remembered[token]
-        more = {"Idempotency-Replayed": "true"} if replayed else {}
+        more = {"X-Raftcache-Served-By": self.name}
+        if replayed:
+            more["Idempotency-Replayed"] = "true"
         return web.json_response(reply, status=status, headers=headers | more)
 
     def status(self) -> dict[str, Any]:
@@ -86,7 +88,7 @@ class FakeNode:
 
     def _read(self, key: bytes) -> web.Response:
         if key not in self.store.values:
-            return problem(404, "no such key")
+            return problem(404, "no such key", headers={"X-Raftcache-Served-By": self.name})
         value, revision, ttl_ms = self.store.values[key]
         headers = {
             "ETag": f'"{revision}"',
@@ -105,7 +107,8 @@ class FakeNode:
         value, revision, ttl_ms = store.values.get(key, (b"", 0, None))
         want = request.headers.get("If-Match")
         if (want and want != f'"{revision}"') or ("If-None-Match" in request.headers and revision):
-            return 412, {"title": "precondition failed"}, {"ETag": f'"{revision}"'}
+            title = "precondition failed"
+            return 412, {"type": kind(title), "title": title}, {"ETag": f'"{revision}"'}
         reply: dict[str, Any] = {}
         status = 200 if revision else 201
         match (request.method, query.get("op")):
@@ -122,7 +125,7 @@ class FakeNode:
                 reply["size"], status = len(value), 200
             case ("POST", "expire" | "persist" as op):
                 if not revision:
-                    return 404, {"title": "no such key"}, {}
+                    return 404, {"type": kind("no such key"), "title": "no such key"}, {}
                 if op == "persist" and ttl_ms is None:
                     return 200, {"revision": store.revision, "ttl_ms": None}, {}
                 ttl_ms = _ms(query.get("ttl")) if op == "expire" else None
@@ -137,11 +140,16 @@ def _ms(text: str | None) -> int | None:
     return None if text is None else int(text.removesuffix("ms"))
 
 
+def kind(title: str) -> str:
+    """The type of a problem, as nodes have it."""
+    return "urn:raftcache:" + title.replace(" ", "-")
+
+
 def problem(
     status: int, title: str, *, headers: dict[str, str] | None = None, **more: object
 ) -> web.Response:
     """An RFC 9457 answer."""
-    body = {"type": "about:blank", "title": title, "status": status, "detail": title, **more}
+    body = {"type": kind(title), "title": title, "status": status, "detail": title, **more}
     response = web.json_response(body, status=status, headers=headers)
     response.content_type = "application/problem+json"
     return response

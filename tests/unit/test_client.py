@@ -352,6 +352,33 @@ def test_nobody_there_is_a_refusal() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("status", [200, 204, 302, 404, 409, 410, 412, 422])
+@pytest.mark.parametrize(
+    "body", ["<html>", "{}", '{"revision":7}', '{"type":"about:blank","title":"x"}']
+)
+def test_no_other_server_is_believed(status: int, body: str) -> None:
+    """One that has come to listen where a node was: its 404 does not say that there is no key."""
+
+    async def stranger(node: FakeNode, request: web.Request) -> web.Response:
+        return web.Response(status=status, text=body if status != 204 else "")
+
+    async def scenario(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        await client.put(b"a", b"1")
+        nodes[0].always = stranger
+        got = await client.get(b"a")
+        assert got is not None
+        assert got.value == b"1"
+        assert (await client.head(b"a")) is not None
+        nodes[1].always = nodes[2].always = stranger
+        with pytest.raises(Refused, match="answers like no raftcache node"):
+            await client.within(0.1).get(b"a")
+        for write in (client.within(0.1).put(b"a", b"2"), client.within(0.1).delete(b"a")):
+            with pytest.raises(Unknown, match="answers like no raftcache node"):
+                await write
+
+    run(scenario)
+
+
 @pytest.mark.parametrize("mood", [UNKNOWN, breaks_off, hangs, babbles, says(500, "oh")])
 def test_one_unknown_attempt_makes_a_write_unknown(mood: object) -> None:
     """Even when every later attempt is refused: the first may have been done, or may be yet."""
@@ -459,7 +486,8 @@ class Full:
             return problem(429, "too many idempotency keys", definite=True)
         if self.lost:
             return await breaks_off(node, request)
-        return web.json_response({"revision": 1, "version": 1}, status=201)
+        served = {"X-Raftcache-Served-By": node.name}
+        return web.json_response({"revision": 1, "version": 1}, status=201, headers=served)
 
 
 def keys_of(node: FakeNode) -> list[bool]:

@@ -9,8 +9,15 @@ import pytest
 from raftcache.client import RaftcacheClient
 from raftcache.errors import Refused, Unknown
 
-CREATED = b'HTTP/1.1 201 Created\r\nETag: "1"\r\nContent-Length: 14\r\n\r\n{"revision":1}'
-NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+CREATED = (
+    b'HTTP/1.1 201 Created\r\nETag: "1"\r\nX-Raftcache-Served-By: n1\r\n'
+    b'Content-Length: 14\r\n\r\n{"revision":1}'
+)
+PROBLEM = b'{"type":"urn:raftcache:not-found","title":"not found","status":404}'
+NOT_FOUND = (
+    b"HTTP/1.1 404 Not Found\r\nConnection: close\r\n"
+    b"Content-Type: application/problem+json\r\nContent-Length: %d\r\n\r\n%b"
+) % (len(PROBLEM), PROBLEM)
 
 
 async def puts_to_a_node_that_dies(second: str) -> Exception:

@@ -86,6 +86,7 @@ def test_members_are_shown_and_leadership_is_handed_over() -> None:
         ("GET", "?verbose", None, "verbose"),
         ("POST", "", None, "the body must be JSON"),
         ("POST", "", b"\xff", "the body must be JSON"),
+        ("POST", "", b'{"name":"n4","raft":"h:1","raft":"h:2"}', "the field 'raft' is given twice"),
         ("POST", "", {"name": "n4"}, "raft"),
         ("POST", "", {"raft": "h:1"}, "name"),
         ("POST", "", NEW | {"voter": True}, "voter"),

@@ -138,6 +138,7 @@ def test_there_are_only_so_many() -> None:
     ("method", "path", "body", "status", "said"),
     [
         ("PUT", "p", b"", 400, "the body must be JSON of this call"),
+        ("PUT", "p", b'{"keys_max":1,"keys_max":2}', 400, "the field 'keys_max' is given twice"),
         ("PUT", "p", b"[]", 400, "the body must be JSON of this call"),
         ("PUT", "p", b"{}", 400, "keys_max or size_bytes_max must say"),
         ("PUT", "p", b'{"keys_max":null}', 400, "keys_max or size_bytes_max must say"),

@@ -218,6 +218,8 @@ def compare(**fields: Any) -> dict[str, Any]:
         (b"", "the body must be a transaction in JSON: Input data was truncated"),
         (b"\xff", "the body must be a transaction in JSON"),
         (b"{} {}", "trailing characters"),
+        (b'{"success":[],"success":[]}', "in JSON: the field 'success' is given twice"),
+        (b'{"success":[{"op":"put","key":"a","value":"1","value":"2"}]}', "'value' is given twice"),
         (b"[]", "Expected `object`, got `array`"),
         (b'{"success":' * 2000, "the body must be a transaction in JSON"),
         ({"then": []}, "unknown field `then`"),
