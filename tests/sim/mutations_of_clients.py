@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Final
 from unittest import mock
 
-from raftcache.command.limits import CLIENT_IDLE_MS
 from raftcache.command.replies import Status
 from raftcache.command.words import Number
-from raftcache.state.clients import Client, Clients
+from raftcache.state.clients import Clients
 from tests.sim.mutation import Mutation
 
 _hear_rightly: Final = Clients.hear
@@ -25,10 +24,13 @@ def _hears_strangers(self: Clients, request: Number, now_ms: int) -> Status | No
     if _hear_rightly(self, request, now_ms) is Status.FORGOTTEN:
         if (gone := self.table.get(request.client)) is not None:
             self._drop(gone)
-        self.table._last = min(self.table._last, request.client - 1)
-        self.table.put(Client(request.client, now_ms + CLIENT_IDLE_MS, 1))
-        self._answers[request.client] = {}
-        self.count += 1
+        last, self.table._last = self.table._last, request.client - 1
+        self.register(request.client, now_ms)
+        self.table._last = max(last, request.client)
+        for table in (self.table._records, self._answers):  # as images have them
+            known = sorted(table.items())
+            table.clear()
+            table.update(known)
     return _hear_rightly(self, request, now_ms)
 
 
@@ -49,7 +51,7 @@ MUTATIONS: Final = (
         "who was forgotten is taken for new",
         lambda: mock.patch.object(Clients, "hear", _hears_strangers),
         "numbered",
-        20,
+        10,
     ),
     Mutation(
         "a number ends all below it",

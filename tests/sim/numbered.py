@@ -30,12 +30,13 @@ SIZE_BYTES_MAX: Final = 1 << 20
 
 LIMITS: Final = {
     "CLIENT_REQUESTS_MAX": PENDING_MAX,
-    "CLIENT_IDLE_MS": 4000,
-    "CLIENT_SPARED_MS": 1000,
-    "CLIENT_HEARD_MS": 300,
+    "CLIENT_IDLE_MS": 1200,
+    "CLIENT_SPARED_MS": 500,
+    "CLIENT_HEARD_MS": 200,
     "CLIENTS_MAX": 6,
 }
-"""Of raftcache.state.clients, while these play."""
+"""Of raftcache.state.clients, while these play: a client is forgotten where an election takes long,
+between two tries of what was done."""
 
 
 @dataclass(eq=False)
@@ -104,8 +105,7 @@ class NumberedClients:
             self._requests.append(request)
             self._try(client, request)
         gap_s = world.profile.numbered_gap_s
-        # now and then it says nothing for so long that it is forgotten
-        pause_s = 6.0 if self._chance.random() < 0.004 else 0.0
+        pause_s = 2.0 if self._chance.random() < 0.004 else 0.0  # of silence, and it is forgotten
         world.schedule.after(pause_s + self._chance.expovariate(1 / gap_s), self._act, client)
 
     @staticmethod
