@@ -299,14 +299,15 @@ class Node:
         self, core: _Core, kv: KvService, note_read: Callable[[bytes], None] | None
     ) -> RedisFront | None:
         """The door for Redis clients, if there is one."""
-        config, identity, replica = self._config, core.identity, self._replica
+        config, replica, links = self._config, self._replica, self._links
         if config.resp is None:
             return None
         world = SystemClock(), SystemDice(), self._loop
-        group = GroupView(
-            config, identity.cluster_id, core.myself, replica, lambda: self._links.linked
-        )
-        return RedisFront(config, kv, core.machine, replica, group, *world, note_read)
+        cluster_id = core.identity.cluster_id
+        group = GroupView(config, cluster_id, core.myself, replica, lambda: links.linked)
+        front = RedisFront(config, kv, core.machine, replica, group, links, *world, note_read)
+        links.passed_on |= front.passed_on
+        return front
 
     def _machine(self) -> Machine:
         size_bytes_max = self._config.limits.memory_size_bytes_max
@@ -324,10 +325,10 @@ class Node:
             0 if policy is None else policy.KEY_COST_BYTES,
             lambda: len(replica.configuration.members),
         )
-        report = self._links.report_accesses
+        report = self._links.pass_on
         evictor = Evictor(memory, machine, replica, policy, accesses, report, self._loop)
         if limits.eviction is not Eviction.NOEVICTION:
-            self._links.accessed = evictor.merge
+            self._links.passed_on["accesses"] = evictor.merge
             evictor.start()
             self._undo.callback(evictor.stop)
         return memory, evictor, accesses

@@ -114,6 +114,10 @@ class GroupView:
         leader = self._replica.leader
         return leader is not None and (leader == self._myself.name or leader in self._linked())
 
+    def names(self) -> set[str]:
+        """Of all members that serve Redis clients."""
+        return {member.name for member in self._replica.configuration.members if member.resp}
+
     def group(self) -> Group:
         status, linked = self._replica.status(), {*self._linked(), self._myself.name}
         configuration = self._replica.configuration

@@ -119,6 +119,9 @@ ACCESSES_REPORTED_MAX: Final = 4096
 ACCESSES_REPORTED_SIZE_BYTES_MAX: Final = 256 << 10
 """Keys, and bytes of keys, that a node tells the leader in one report of what was read."""
 
+SUBSCRIBERS_TOLD_SIZE_BYTES_MAX: Final = 1 << 20
+"""Of names that a node asks another one who listens to, or is told."""
+
 TXN_OPERATIONS_MAX: Final = 128
 """Operations of a transaction, both branches together, as in etcd."""
 

@@ -29,9 +29,9 @@ values are no strings, their rows, and remembered replies to Redis commands; 4 h
 streams; 5 has consumer groups of these; 6 has clients that number their requests, 7 has both."""
 
 PROTOCOL_MIN: Final = 1
-PROTOCOL_MAX: Final = 2
+PROTOCOL_MAX: Final = 3
 """What is said between nodes (raft/messages.py): a link speaks the highest that both sides know. 2
-has reports of which keys were read."""
+has reports of which keys were read, 3 questions for who listens to what."""
 
 COMMANDS: Final = 6
 """The kinds of commands this node can apply (command/words.py); 3 has Redis' ones, 4 those

@@ -10,6 +10,7 @@ from raftcache.config.shape import (
     Limits,
     LogFormat,
     LostCalls,
+    PubSubCounts,
     Storage,
     Timing,
 )
@@ -24,6 +25,7 @@ __all__ = [
     "Limits",
     "LogFormat",
     "LostCalls",
+    "PubSubCounts",
     "Storage",
     "Timing",
     "advice",

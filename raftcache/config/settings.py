@@ -15,6 +15,7 @@ from raftcache.config.shape import (
     Limits,
     LogFormat,
     LostCalls,
+    PubSubCounts,
     Storage,
     Timing,
 )
@@ -155,6 +156,11 @@ SETTINGS: Final = (
         "resp-cluster-map",
         "Whom Redis Cluster clients take for the masters: leader, or spread over all voters.",
         _choice(ClusterMap),
+    ),
+    _top(
+        "resp-pubsub-counts",
+        "Whose subscribers PUBSUB tells of: those of the node that is asked, or of the cluster.",
+        _choice(PubSubCounts),
     ),
     Setting(
         "cluster",

@@ -36,6 +36,15 @@ class ClusterMap(StrEnum):
     """Every voter that this node has a link to, of its share."""
 
 
+class PubSubCounts(StrEnum):
+    """Of which nodes' subscribers PUBSUB tells."""
+
+    NODE = "node"
+    """Those of the node that is asked, as in Redis Cluster, whose clients add up. The default."""
+    CLUSTER = "cluster"
+    """Those of all nodes, as clients expect that know one Redis."""
+
+
 class LogFormat(StrEnum):
     HUMAN = "human"
     JSON = "json"
@@ -129,6 +138,7 @@ class Config:
     notify_keyspace_events: letters of Redis, without A, which stands for several.
     resp_password: what Redis clients must say first; "" for nothing.
     resp_cluster_map: what Redis Cluster clients are told; should be the same on all nodes.
+    resp_pubsub_counts: whom PUBSUB counts; the same.
     """
 
     name: str
@@ -142,6 +152,7 @@ class Config:
     notify_keyspace_events: str = ""
     resp_password: str = ""
     resp_cluster_map: ClusterMap = ClusterMap.LEADER
+    resp_pubsub_counts: PubSubCounts = PubSubCounts.NODE
     members: dict[str, Address] = field(default_factory=dict)
     peers: dict[str, Address] = field(default_factory=dict)
     join: str | None = None

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from raftcache.cluster.group import GroupView
-from raftcache.config import Config
+from raftcache.config import Config, PubSubCounts
 from raftcache.config.text import parse_key_events, show_key_events
 from raftcache.front import SHUTTING_DOWN
 from raftcache.metrics import RespCounters
@@ -30,6 +30,7 @@ from raftcache.server.resp.transactions import Transactions
 from raftcache.server.resp.users import Users
 from raftcache.server.resp.waiting import Waits
 from raftcache.service.blocking import Blocking
+from raftcache.service.census import Census, Peers
 from raftcache.service.kv import Kv
 from raftcache.service.lateness import Vigil
 from raftcache.service.pubsub import PubSub
@@ -52,16 +53,22 @@ class RedisFront:
         machine: Machine,
         replica: Replica,
         group: GroupView,
+        peers: Peers,
         clock: Clock,
         dice: Dice,
         loop: asyncio.AbstractEventLoop,
         note_read: Callable[[bytes], None] | None = None,
     ) -> None:
-        """note_read: told of keys that are read."""
+        """note_read: told of keys that are read. `passed_on` is for what peers say, by type."""
         self._config, self._group, self._loop = config, group, loop
         self._kv, self._machine, self._clock = kv, machine, clock
         self.counters, self._clients = RespCounters(), Clients()
         self._pubsub = PubSub(kv, machine, loop, config.notify_keyspace_events)
+        self._census = Census(self._pubsub, peers, group.names, loop)
+        self.passed_on = {
+            "subscribers_ask": self._census.asked,
+            "subscribers_reply": self._census.told,
+        }
         self._tracking = Tracking(machine, loop)
         self._blocking = Blocking(kv, machine, loop, config.limits.value_size_bytes_max)
         self._streams = StreamWaiting(kv, machine, loop, note_read)
@@ -96,6 +103,7 @@ class RedisFront:
     def _rooms(self) -> Sequence[Room]:
         redis, group = self._redis, self._group
         scripts = ScriptCalls(self._scripts)
+        counts_all = self._config.resp_pubsub_counts is PubSubCounts.CLUSTER
         return (
             Greetings(self._config.resp_password, lambda: group.group().leads).add_to,
             scripts.add_to,
@@ -103,7 +111,7 @@ class RedisFront:
             helps.add_to,
             reports.add_to,
             Users(self._config.resp_password).add_to,
-            Subscribing(self._pubsub).add_to,
+            Subscribing(self._pubsub, self._census if counts_all else None).add_to,
             Caching(self._tracking, self._clients).add_to,
             People(self._clients, self._clock.monotonic_s).add_to,
             Manners().add_to,

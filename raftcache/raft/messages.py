@@ -11,6 +11,7 @@ from typing import Annotated, Any, Final, Literal, NotRequired, TypeAlias, Typed
 
 from msgspec import Meta
 
+from raftcache.command.globs import GLOB_SIZE_BYTES_MAX
 from raftcache.command.limits import ACCESSES_REPORTED_MAX, KEY_SIZE_BYTES_MAX
 
 Message: TypeAlias = dict[str, Any]
@@ -82,6 +83,32 @@ class Accesses(TypedDict):
 
     type: Literal["accesses"]
     keys: Annotated[list[tuple[Key, Natural]], Meta(max_length=ACCESSES_REPORTED_MAX)]
+
+
+class SubscribersAsk(TypedDict):
+    """From protocol 3: how many listen at the receiver to each of these names."""
+
+    type: Literal["subscribers_ask"]
+    id: Natural
+    scope: Literal["channel", "pattern", "shard channel"]
+    names: list[bytes]
+
+
+class SubscribersSearch(TypedDict):
+    """From protocol 3: the same of all names that fit this."""
+
+    type: Literal["subscribers_ask"]
+    id: Natural
+    scope: Literal["channel", "pattern", "shard channel"]
+    pattern: Annotated[bytes, Meta(max_length=GLOB_SIZE_BYTES_MAX)]
+
+
+class SubscribersReply(TypedDict):
+    """From protocol 3. counts: without those that nobody listens to; None if they are too many."""
+
+    type: Literal["subscribers_reply"]
+    id: Natural
+    counts: list[tuple[bytes, Natural]] | None
 
 
 # -- what engines say to each other --------------------------------------------------------------
@@ -273,6 +300,8 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
     "refused": (Refused,),
     "alive": (Alive,),
     "accesses": (Accesses,),
+    "subscribers_ask": (SubscribersAsk, SubscribersSearch),
+    "subscribers_reply": (SubscribersReply,),
     "append_entries": (AppendEntries,),
     "next_node_idx": (NextNodeIdx,),
     "ping": (Ping,),
@@ -297,7 +326,8 @@ SHAPES: Final[dict[str, tuple[Any, ...]]] = {
 }
 """type -> the shapes it may have, the likeliest first."""
 
-ACCESSES_SINCE: Final = 2
-"""The protocol that brought `accesses`: a link of an older one must not get any."""
+PASSED_ON_SINCE: Final = {"accesses": 2, "subscribers_ask": 3, "subscribers_reply": 3}
+"""What the engine never sees, and the protocol that brought it: a link of an older one must not get
+any."""
 
 GREETINGS: Final = frozenset(("hello", "refused"))

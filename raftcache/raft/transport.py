@@ -21,7 +21,7 @@ from raftcache.raft.doorkeeper import Doorkeeper
 from raftcache.raft.frames import BadFrame, encode
 from raftcache.raft.greetings import Identity, Life, Refusal, member_of
 from raftcache.raft.members import Configuration, Member
-from raftcache.raft.messages import ACCESSES_SINCE, HOLDS_ALL, Message
+from raftcache.raft.messages import HOLDS_ALL, PASSED_ON_SINCE, Message
 from raftcache.raft.pace import USUAL, Pace
 from raftcache.raft.peer import Connection, LinkCounters
 from raftcache.raft.roll import Roll
@@ -38,7 +38,7 @@ late."""
 
 _ALIVE = encode({"type": "alive"})
 
-_BETWEEN_LINKS: Final = frozenset(("alive", "refused", "accesses"))
+_BETWEEN_LINKS: Final = frozenset(("alive", "refused", *PASSED_ON_SINCE))
 
 logger = logging.getLogger("raftcache.raft")
 
@@ -79,7 +79,7 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self.holds: Callable[[], int] = lambda: HOLDS_ALL
         self.acknowledged: Callable[[Node], int] = lambda node: 0
         self.takes_guests: Callable[[], bool] = lambda: False
-        self.accessed: Callable[[list[tuple[bytes, int]]], None] = lambda keys: None
+        self.passed_on: dict[str, Callable[[str, Message], None]] = {}
         self.gone: Callable[[Node], None] = lambda node: None
         self._connections: set[Connection] = set()
         self._half_open: dict[Connection, None] = {}  # accepted, not greeted; the oldest first
@@ -225,14 +225,16 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         self._unflushed.add(connection)
         return connection.queue(encode(message))
 
-    def report_accesses(self, name: str, keys: list[tuple[bytes, int]]) -> None:
-        """Tell a member which keys were read here, and how often; it may get lost, or be too old.
+    def pass_on(self, name: str, message: Message) -> bool:
+        """Send what engines never see to who has said what becomes of it (`passed_on`, by type).
 
-        ACCESSES_REPORTED_MAX at most.
+        It may get lost. False if it is not sent: there is no link, or it is too old.
         """
         connection = self._connection_to(name)
-        if connection is not None and connection.version >= ACCESSES_SINCE:
-            connection.send_now(encode({"type": "accesses", "keys": keys}))
+        if connection is None or connection.version < PASSED_ON_SINCE[message["type"]]:
+            return False
+        connection.send_now(encode(message))
+        return True
 
     def flush(self) -> None:
         """Write what was queued since the last flush: one write for each peer."""
@@ -283,8 +285,8 @@ class Links(Transport):  # type: ignore[misc]  # pysyncobj is untyped
         """What the engine never sees."""
         if message["type"] == "refused":
             self._refused(connection, message)
-        elif message["type"] == "accesses":
-            self.accessed(message["keys"])
+        elif (take := self.passed_on.get(message["type"])) is not None:
+            take(str(connection.name), message)
 
     def on_bad_frame(self, connection: Connection, error: BadFrame) -> None:
         self._counters.bad_frames += 1

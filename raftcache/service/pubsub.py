@@ -231,11 +231,6 @@ class PubSub:
         """How many listen to just this."""
         return len(self._names[scope].get(name, ()))
 
-    @property
-    def pattern_count(self) -> int:
-        """Different patterns."""
-        return len(self._globs)
-
     # Delivering.
 
     def _note(self, notes: list[Note] | None) -> None:

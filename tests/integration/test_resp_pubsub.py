@@ -6,7 +6,7 @@ import random
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import ExitStack, closing
 from typing import Any, Final
 
 import pytest
@@ -18,7 +18,10 @@ from tests.support.resp_wire import Reply, RespWire, packed, plain
 
 pytestmark = pytest.mark.cluster
 
-OPTIONS: Final = ("--notify-keyspace-events", "KEA", "--log-format", "json")
+OPTIONS: Final = (
+    *("--notify-keyspace-events", "KEA", "--log-format", "json"),
+    *("--resp-pubsub-counts", "cluster"),
+)
 NODES: Final = ("n1", "n2", "n3")
 
 
@@ -261,6 +264,24 @@ def _some_call(keys: list[bytes], dice: random.Random) -> list[bytes]:
             [b"EXISTS", key],
         ]
     )
+
+
+def test_every_node_tells_who_listens_at_all_of_them(cluster: Cluster) -> None:
+    asked = cluster.followers()[0]
+    with closing(client(cluster, asked)) as asking, ExitStack() as stack:
+        for name in NODES:
+            listener = stack.enter_context(closing(wire(cluster, name)))
+            listener.call(b"SUBSCRIBE", b"counted", name.encode())
+            listener.call(b"PSUBSCRIBE", b"counted*")
+        assert asking.pubsub_numsub("counted", "n2", "n9") == [
+            (b"counted", 3),
+            (b"n2", 1),
+            (b"n9", 0),
+        ]
+        assert sorted(asking.pubsub_channels("n?")) == [b"n1", b"n2", b"n3"]
+        assert asking.pubsub_numpat() == 1
+    with closing(client(cluster, asked)) as asking:
+        until(lambda: asking.pubsub_numsub("counted") == [(b"counted", 0)], "they have left")
 
 
 def test_a_slow_subscriber_is_cut_off_and_the_others_are_not(cluster: Cluster) -> None:

@@ -20,6 +20,7 @@ from raftcache.server.resp.scripts import ScriptCalls
 from raftcache.server.resp.server import RespServer
 from raftcache.server.resp.subscribing import Subscribing
 from raftcache.server.resp.transactions import Transactions
+from raftcache.service.census import Census, Peers
 from raftcache.service.pubsub import PubSub
 from raftcache.service.redis import RedisService
 from raftcache.service.scripting.acts import Player
@@ -49,14 +50,15 @@ class Door:
 
 @contextlib.asynccontextmanager
 async def redis_door(
-    key_events: str = "", kv: FakeKv | None = None, **limits: Any
+    key_events: str = "", kv: FakeKv | None = None, peers: Peers | None = None, **limits: Any
 ) -> AsyncIterator[Door]:
-    """A front door on a free port, with these Limits."""
+    """A front door on a free port, with these Limits. peers: whose subscribers PUBSUB counts."""
     here, loop, clients = Address("127.0.0.1", 0), asyncio.get_running_loop(), Clients()
     kv = FakeKv() if kv is None else kv
     config = Config("n1", Path("unused"), *[here] * 6, limits=Limits(**limits))
     pubsub, tracking = PubSub(kv, kv.machine, loop, key_events), Tracking(kv.machine, loop)
     tracking.start()
+    census = None if peers is None else Census(pubsub, peers, lambda: peers.linked, loop)
     redis = RedisService(kv, kv.machine, Dice(), loop, 1 << 20, {}, receivers=pubsub.receivers)
     player = Player(pubsub.receivers, kv, HandClock().monotonic_s)
     running = Scripts(kv, kv.machine, Dice(), loop, 1 << 20, player, gathers=True)
@@ -66,7 +68,7 @@ async def redis_door(
         Greetings("", lambda: True).add_to,
         scripts.add_to,
         Transactions(redis, scripts).add_to,
-        Subscribing(pubsub).add_to,
+        Subscribing(pubsub, census).add_to,
         Caching(tracking, clients).add_to,
         Manners().add_to,
         lambda table: table.add("CLIENT|ID", lambda client, call: client.id),

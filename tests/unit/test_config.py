@@ -17,6 +17,7 @@ from raftcache.config import (
     Eviction,
     LogFormat,
     LostCalls,
+    PubSubCounts,
     settings,
     text,
 )
@@ -81,6 +82,7 @@ def test_every_setting_lands_in_its_field() -> None:
             "notify-keyspace-events": "xEmEAKn",
             "resp-password": "secret",
             "resp-cluster-map": "spread",
+            "resp-pubsub-counts": "cluster",
             "log-format": "json",
             "log-level": "debug",
             "heartbeat": "10ms",
@@ -115,6 +117,7 @@ def test_every_setting_lands_in_its_field() -> None:
     assert got.resp_advertise == Address("cache.example", 6379)
     assert got.notify_keyspace_events == "g$lshzxetdnKEm"
     assert (got.resp_password, got.resp_cluster_map) == ("secret", ClusterMap.SPREAD)
+    assert got.resp_pubsub_counts is PubSubCounts.CLUSTER
     assert (got.log_format, got.log_level) == (LogFormat.JSON, "debug")
     assert got.timing == config.Timing(0.01, 0.1, 0.2, 60.0, 3.0)
     assert got.limits == config.Limits(

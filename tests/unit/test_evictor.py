@@ -41,7 +41,7 @@ class Rig:
             self,  # type: ignore[arg-type]
             self.policy,
             self.accesses,
-            lambda to, keys: self.reports.append((to, keys)),
+            lambda to, message: self.reports.append((to, message["keys"])),
             self,  # type: ignore[arg-type]
         )
 
@@ -159,7 +159,8 @@ def test_what_was_read_here_or_elsewhere_stays() -> None:
     rig.beat()
     rig.accesses.note(names[0].encode())
     rig.beat()
-    rig.evictor.merge([(names[2].encode(), 7), (b"unknown", 1)])
+    read = [(names[2].encode(), 7), (b"unknown", 1)]
+    rig.evictor.merge("n2", {"type": "accesses", "keys": read})
     rig.is_leader = True
     rig.beat()
     rig.settle()

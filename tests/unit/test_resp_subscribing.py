@@ -10,12 +10,14 @@ from pathlib import Path
 import pytest
 
 from raftcache.errors import NotLeader
+from raftcache.raft.messages import Message
+from raftcache.service import census
 from raftcache.service.pubsub import Scope
 from tests.support.raw_http import run, until
 from tests.support.redis_door import redis_door
 from tests.support.redis_server import redis_server
 from tests.support.resp_script import play
-from tests.support.resp_wire import Reply, RespWire, packed
+from tests.support.resp_wire import Reply, RespWire, packed, plain
 
 SCRIPTS = {
     "channels": """
@@ -172,6 +174,45 @@ def test_subscribers_are_sent_what_redis_sends(redis: Path, name: str) -> None:
             for our, their in zip(ours, theirs, strict=True):
                 assert our == their
             await until(lambda: door.pubsub.gauges()["subscriptions"] == 0)
+
+    run(test())
+
+
+class Peers:
+    """Of a node with links to these, of which none has listeners."""
+
+    def __init__(self, *linked: str) -> None:
+        self.linked, self.asked = set(linked), list[Message]()
+
+    def pass_on(self, name: str, message: Message) -> bool:
+        self.asked.append(message)
+        return True
+
+
+def test_who_listens_at_all_nodes_is_told_as_redis_tells_who_listens(redis: Path) -> None:
+    async def test() -> None:
+        async with redis_door(peers=Peers()) as door:
+            ours = await asyncio.to_thread(play, door.port, SCRIPTS["who listens"])
+            theirs = await asyncio.to_thread(play, redis, SCRIPTS["who listens"])
+            assert ours == theirs
+
+    run(test())
+
+
+def test_a_node_that_does_not_say_who_listens_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(census, "LOOKS_MAX", 1)
+
+    def ask(port: int) -> list[Reply]:
+        with contextlib.closing(RespWire(port)) as wire:
+            calls = [(b"MULTI",), (b"PUBSUB", b"NUMSUB", b"x"), (b"EXEC",)]
+            told = [wire.call(*call) for call in calls]
+            return [told[-1], wire.call(b"PUBSUB", b"NUMSUB", b"x")]
+
+    async def test() -> None:
+        async with redis_door(peers=Peers("n2", "n3")) as door:
+            here, refused = await asyncio.to_thread(ask, door.port)
+            assert plain(here) == [[b"x", 0]], "within MULTI nobody is waited for"
+            assert refused == ("-", b"TRYAGAIN no answer who listens at n2, n3")
 
     run(test())
 

@@ -249,9 +249,10 @@ async def test_sending_to_nobody_is_false() -> None:
 
 
 @on_both_loops
-async def test_what_was_read_is_told_only_to_who_speaks_protocol_2() -> None:
+async def test_what_is_passed_on_goes_only_to_who_speaks_its_protocol() -> None:
     n1, told = seat("n1"), list[object]()
-    n1.links.accessed = told.append
+    n1.links.passed_on["accesses"] = lambda *said: told.append(said)
+    report = {"type": "accesses", "keys": [(b"key", 3)]}
     async with started(n1):
         for version in (1, 2):
             n1.links.addNode(Node("n2"))
@@ -259,26 +260,29 @@ async def test_what_was_read_is_told_only_to_who_speaks_protocol_2() -> None:
                 await n2.greet(version_max=version)
                 assert (await n2.next())["type"] == "hello"
                 await until(lambda: bool(n1.up))
-                n1.links.report_accesses("n2", [(b"key", 3)])
-                n1.links.report_accesses("n9", [(b"key", 3)])
+                assert n1.links.pass_on("n2", report) is (version == 2)
+                assert not n1.links.pass_on("n9", report)
+                assert not n1.links.pass_on("n2", {"type": "subscribers_ask", "id": 1})
                 n1.links.send(Node("n2"), {"type": "term", "term": 1})
                 n1.links.flush()
                 if version == 2:
-                    assert await n2.next() == {"type": "accesses", "keys": [(b"key", 3)]}
+                    assert await n2.next() == report
                 assert (await n2.next())["type"] == "term"
                 n1.links.dropNode(Node("n2"))
         assert not told
 
 
 @on_both_loops
-async def test_what_others_read_goes_to_who_asked_for_it_and_not_to_the_engine() -> None:
+async def test_what_is_passed_on_goes_to_who_asked_for_it_and_not_to_the_engine() -> None:
     n1, n2, told = seat("n1"), seat("n2"), list[object]()
-    n1.links.accessed = told.append
+    n1.links.passed_on["accesses"] = lambda *said: told.append(said)
+    report = {"type": "accesses", "keys": [(b"a", 1), (b"b", 2)]}
     async with linked(n1, n2):
-        n2.links.report_accesses("n1", [(b"a", 1), (b"b", 2)])
+        assert n2.links.pass_on("n1", report)
+        assert n2.links.pass_on("n1", {"type": "subscribers_reply", "id": 1, "counts": None})
         assert n2.say("n1", 7)
         await until(lambda: len(n1.received) == 1)
-        assert told == [[(b"a", 1), (b"b", 2)]]
+        assert told == [("n2", report)], "nobody takes the other one here"
 
 
 # -- strangers -----------------------------------------------------------------------------------
@@ -287,7 +291,7 @@ async def test_what_others_read_goes_to_who_asked_for_it_and_not_to_the_engine()
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"version_min": 3, "version_max": 9}, Refusal.VERSION),
+        ({"version_min": 90, "version_max": 99}, Refusal.VERSION),
         ({"cluster_id": "dead"}, Refusal.CLUSTER),
         ({"name": "n1"}, Refusal.ITSELF),
         ({"to": "n3"}, Refusal.ADDRESSEE),

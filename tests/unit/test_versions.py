@@ -234,19 +234,19 @@ async def test_a_peer_of_another_version_gets_the_lower_one_or_a_reason() -> Non
     async with started(n1):
         n1.links.addNode(Node("n2"))
         async with wire(n1.address) as later:
-            await later.greet(version_min=3, version_max=4, commands_version=9)
+            await later.greet(version_min=90, version_max=91, commands_version=9)
             refused = await later.next()
             assert (refused["type"], refused["reason"]) == ("refused", Refusal.VERSION)
             await later.ends()
         assert greeted == []
         async with wire(n1.address) as newer_one:
-            await newer_one.greet(version_min=1, version_max=3, commands_version=5)
+            await newer_one.greet(version_min=1, version_max=90, commands_version=5)
             answer = await newer_one.next()
-            assert (answer["version_min"], answer["version_max"]) == (1, 2)
+            assert (answer["version_min"], answer["version_max"]) == (1, versions.PROTOCOL_MAX)
             assert answer["commands_version"] == versions.COMMANDS
             await until(lambda: n1.up)
             (connection,) = (c for c in n1.links._connections if c.name == "n2")
-            assert connection.version == 2
+            assert connection.version == versions.PROTOCOL_MAX
         assert [m.commands_version for m in greeted] == [5]
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Final, Protocol, TypeAlias
 
 from raftcache.command.globs import GLOB_SIZE_BYTES_MAX
 from raftcache.command.values import Failure, Value
@@ -14,6 +14,8 @@ from raftcache.server.resp.encode import Pushes, encode_push
 from raftcache.server.resp.reference import Request
 from raftcache.server.resp.table import CallTable, Done
 from raftcache.server.resp.words import wrong_subcommand
+from raftcache.service.census import Census, Counts
+from raftcache.service.census import Done as CountsDone
 from raftcache.service.pubsub import Delivery, PubSub, Scope
 from raftcache.service.wording import failure_of
 
@@ -79,8 +81,9 @@ class Listener:
 class Subscribing:
     """The room of these calls."""
 
-    def __init__(self, hub: PubSub) -> None:
-        self._hub = hub
+    def __init__(self, hub: PubSub, census: Census | None = None) -> None:
+        """census: if all nodes' subscribers are to be told of."""
+        self._hub, self._census = hub, census
         self._listeners: dict[Client, Listener] = {}
 
     def add_to(self, table: CallTable) -> None:
@@ -91,11 +94,10 @@ class Subscribing:
             table.add(
                 f"{name}UNSUBSCRIBE", partial(self._unsubscribe, scope), is_refused_in_multi=True
             )
-        table.add("PUBSUB|CHANNELS", partial(self._channels, Scope.CHANNEL))
-        table.add("PUBSUB|SHARDCHANNELS", partial(self._channels, Scope.SHARD))
-        table.add("PUBSUB|NUMSUB", partial(self._count, Scope.CHANNEL))
-        table.add("PUBSUB|SHARDNUMSUB", partial(self._count, Scope.SHARD))
-        table.add("PUBSUB|NUMPAT", lambda client, call: self._hub.pattern_count)
+        for prefix, scope in (("", Scope.CHANNEL), ("SHARD", Scope.SHARD)):
+            self._add(table, f"{prefix}CHANNELS", partial(_channels, scope))
+            self._add(table, f"{prefix}NUMSUB", partial(_count, scope))
+        self._add(table, "NUMPAT", _count_patterns)
         table.add("PUBSUB|HELP", lambda client, call: list(HELP))
 
     # Listening.
@@ -151,13 +153,73 @@ class Subscribing:
 
     # Who listens.
 
-    def _channels(self, scope: Scope, client: Client, call: Request) -> Value:
-        if len(call) > 3:
-            return wrong_subcommand(call)
-        pattern = call[2] if len(call) == 3 else b"*"
-        if len(pattern) > GLOB_SIZE_BYTES_MAX:
-            return Failure(f"ERR a pattern has at most {GLOB_SIZE_BYTES_MAX} bytes")
-        return self._hub.channels(scope, pattern)
+    def _add(self, table: CallTable, name: str, tell: Tell) -> None:
+        """A call that asks all nodes, if that is wanted; within MULTI it asks this one."""
+        here, census = _Here(self._hub), self._census
 
-    def _count(self, scope: Scope, client: Client, call: Request) -> Value:
-        return [each for name in call[2:] for each in (name, self._hub.listeners(scope, name))]
+        def answer(client: Client, call: Request) -> Value:
+            told: list[Value] = []
+            tell(here, call, told.append)
+            return told[0]
+
+        if census is None:
+            table.add(f"PUBSUB|{name}", answer)
+        else:
+            table.add_asking(
+                f"PUBSUB|{name}",
+                lambda client, call, done: tell(census, call, done),
+                within_multi=answer,
+            )
+
+
+# -- who listens -------------------------------------------------------------------------------
+
+
+class Counted(Protocol):
+    """Who tells how many listen to what (service/census.py)."""
+
+    def of_names(self, scope: Scope, names: Sequence[bytes], done: CountsDone) -> None: ...
+
+    def of_pattern(self, scope: Scope, pattern: bytes, done: CountsDone) -> None: ...
+
+
+Tell: TypeAlias = Callable[[Counted, Request, Done], None]
+
+
+class _Here:
+    """This node alone."""
+
+    def __init__(self, hub: PubSub) -> None:
+        self._hub = hub
+
+    def of_names(self, scope: Scope, names: Sequence[bytes], done: CountsDone) -> None:
+        done({name: self._hub.listeners(scope, name) for name in names})
+
+    def of_pattern(self, scope: Scope, pattern: bytes, done: CountsDone) -> None:
+        self.of_names(scope, self._hub.channels(scope, pattern), done)
+
+
+def _channels(scope: Scope, counted: Counted, call: Request, done: Done) -> None:
+    pattern = call[2] if len(call) == 3 else b"*"
+    if len(call) > 3:
+        done(wrong_subcommand(call))
+    elif len(pattern) > GLOB_SIZE_BYTES_MAX:
+        done(Failure(f"ERR a pattern has at most {GLOB_SIZE_BYTES_MAX} bytes"))
+    else:
+        counted.of_pattern(scope, pattern, _told(done, list))
+
+
+def _count(scope: Scope, counted: Counted, call: Request, done: Done) -> None:
+    def flat(counts: Counts) -> Value:
+        return [each for name in call[2:] for each in (name, counts.get(name, 0))]
+
+    counted.of_names(scope, call[2:], _told(done, flat))
+
+
+def _count_patterns(counted: Counted, call: Request, done: Done) -> None:
+    counted.of_pattern(Scope.PATTERN, b"*", _told(done, len))
+
+
+def _told(done: Done, shape: Callable[[Counts], Value]) -> CountsDone:
+    """What becomes of counts, or of why there are none."""
+    return lambda got: done(failure_of(got) if isinstance(got, RaftcacheError) else shape(got))

@@ -18,6 +18,7 @@ from raftcache.command.replies import Reply
 from raftcache.command.words import INTRODUCED, Evict
 from raftcache.config import Eviction
 from raftcache.ports import Loop, Timer
+from raftcache.raft.messages import Message
 from raftcache.raft.replica import Replica
 from raftcache.service.eviction.accesses import Accesses
 from raftcache.service.eviction.policies import Policy
@@ -36,8 +37,8 @@ EVENTS_PER_BEAT_MAX: Final = 4000
 KEYS_PER_BEAT_MAX: Final = 2000
 """Keys looked at in a beat while the keyspace is learned anew: a million in ten seconds."""
 
-Report = Callable[[str, list[tuple[bytes, int]]], None]
-"""To whom, and which keys were read how often."""
+Report = Callable[[str, Message], object]
+"""To whom, and the message (raft/messages.py)."""
 
 Victims = tuple[tuple[bytes, int], ...]
 
@@ -82,10 +83,10 @@ class Evictor:
         if self._timer is not None:
             self._timer.cancel()
 
-    def merge(self, keys: list[tuple[bytes, int]]) -> None:
+    def merge(self, peer: str, message: Message) -> None:
         """What another node reported."""
         if self._policy is not None:
-            for key, count in keys:
+            for key, count in message["keys"]:
                 self._policy.access(key, count)
 
     def gauges(self) -> dict[str, float]:
@@ -99,7 +100,7 @@ class Evictor:
     def _tell(self, keys: list[tuple[bytes, int]]) -> None:
         leader = self._replica.leader
         if keys and leader is not None and not self._replica.is_leader:
-            self._report(leader, keys)
+            self._report(leader, {"type": "accesses", "keys": keys})
 
     # -- learning ----------------------------------------------------------------------------------
 
