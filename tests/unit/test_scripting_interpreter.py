@@ -82,6 +82,8 @@ def run() -> Run:
         "return ('a'):rep(1000):find(('a*'):rep(30) .. 'b')",
         "return pcall(string.gsub, ('a'):rep(28), ('a?'):rep(28) .. ('a'):rep(28) .. 'b', '')",
         "return string.match(('a'):rep(1e5), '^(.-)(.-)b', '1')",
+        "return ('a'):rep(1e5):gsub(('a'):rep(1e4) .. 'b', '')",
+        "return ('('):rep(1e5):find('%b()')",
         "while true do pcall(function() while true do end end) end",
         "while true do pcall(error) end",
         "while true do xpcall(error, function() while true do end end) end",
@@ -625,6 +627,18 @@ def test_a_first_line_of_its_own() -> None:
     script = made(b"#!lua\nreturn 1")
     assert script.may_write
     assert made(b"#!lua") == Failure("ERR Invalid script shebang")
+
+
+@pytest.mark.parametrize("plain", ["true", "nil"])
+def test_a_text_is_found_in_no_time(run: Run, plain: str) -> None:
+    """C would compare 10^12 bytes."""
+    source = f"return {{ARGV[1]:find(ARGV[2], ARGV[3], {plain})}}"
+    subject, text = b"a" * 4_000_000 + b"b", b"a" * 2_000_000
+    assert run(source, subject, text + b"c", b"1") == []
+    assert run(source, subject, text + b"b", b"-3000000") == [2_000_001, 4_000_001]
+    assert run(source, subject, text, b"7.5") == [7, 2_000_006]
+    assert run(source, subject, text + b"\0b", b"1") == []
+    assert run("return #{('x'):find('x', 1, true)}") == 2
 
 
 def test_ordinary_patterns_are_lua_s_own_matter(run: Run) -> None:

@@ -9,7 +9,7 @@ local byte, find, gsub, log = string.byte, string.find, string.gsub, math.log
 local error, ipairs, pcall, select, tonumber, tostring, type, unpack =
   error, ipairs, pcall, select, tonumber, tostring, type, unpack
 
-local guards = {}  -- prelude.lua adds look_at_time
+local guards = {}  -- prelude.lua adds look_at_time and check_size
 
 -- Lua's matcher calls itself for each item of a pattern that may be repeated, and nothing bounds how
 -- often: many thousands of them would end the process.
@@ -35,21 +35,42 @@ local function matched(name, ok, problem, ...)
   error(told, is_argument == 1 and 3 or 0)
 end
 
--- How many steps the matcher may take at most, as a logarithm: each item that repeats may end
--- anywhere, but for one behind which nothing can fail, and the match may begin anywhere.
+-- How many steps the matcher may take at most, as a logarithm: each item that repeats, or looks
+-- for its end, may end anywhere, but for one behind which nothing can fail, and the match may begin
+-- anywhere. The length of a short pattern hardly matters.
 local function steps_log(subject, pattern)
   local size_log = log(#subject + 2)
   if #pattern * size_log < host.few_steps_log then return 0 end
   local _, repeats = gsub(pattern, "[*+-]", "")
   local _, options = gsub(pattern, "%?", "")
+  local _, searches = gsub(pattern, "%%[b1-9]", "")
   local begins, free = byte(pattern) == 94 and 0 or 1, find(pattern, "[*+-]%)*$") and 1 or 0
-  return (repeats - free + begins) * size_log + options * log(2)
+  local ends = repeats + searches - free + begins
+  return ends * size_log + options * log(2) + (#pattern > 64 and log(#pattern) or 0)
+end
+
+local specials = "[%^%$%*%+%?%.%(%[%%%-]"
+
+-- What string.find does with a text that is no pattern: C compares all of it at each place.
+local function find_text(subject, text, init)
+  local from = patterns.place_of(init, #subject)
+  if #subject * #text <= host.compared_bytes_max then return find(subject, text, from, true) end
+  guards.look_at_time()
+  guards.check_size(subject, text)
+  local at = host.find_text(subject, text, from - 1)
+  if at < 0 then return nil end
+  return at + 1, at + #text
 end
 
 -- The function for these arguments: one of C, unless it might take too long.
 local function matching(name, called, subject, pattern, third, fourth)
   if type(subject) == "number" then subject = tostring(subject) end
   if type(subject) ~= "string" or type(pattern) ~= "string" then return called end
+  if name == "find" and (third == nil or tonumber(third))
+      and #subject * #pattern > host.compared_bytes_max
+      and (fourth or not find(gsub(pattern, "%z.*", ""), specials)) then
+    return function(_, ...) return find_text(subject, ...) end
+  end
   local steps = steps_log(subject, pattern)
   if steps > host.few_steps_log then guards.look_at_time() end
   if steps <= host.steps_log_max then return called end

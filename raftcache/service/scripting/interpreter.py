@@ -68,6 +68,9 @@ MATCHER_STEPS_MAX: Final = 50_000_000
 """That Lua's own matcher may have to take: half a second. What may take more is matched in Lua, in
 steps that count (patterns.lua)."""
 
+COMPARED_BYTES_MAX: Final = 1_000_000_000
+"""That Lua's own search for a text may have to compare: a tenth of a second."""
+
 MATCHER_STEPS_FEW: Final = 500_000
 """Of those that take more, each looks at the time."""
 
@@ -171,6 +174,8 @@ class Interpreter:
             b"too_tangled": b"more than %d of and, or, elseif and break" % CHAINED_MAX,
             b"repeats_max": PATTERN_REPEATS_MAX,
             b"steps_log_max": math.log(MATCHER_STEPS_MAX),
+            b"compared_bytes_max": COMPARED_BYTES_MAX,
+            b"find_text": bytes.find,
             b"few_steps_log": math.log(MATCHER_STEPS_FEW),
             b"too_many_repeats": as_bytes(TOO_MANY_REPEATS.text),
             b"answered_size_bytes_max": ANSWERED_SIZE_BYTES_MAX,

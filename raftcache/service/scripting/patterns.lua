@@ -226,7 +226,7 @@ local function look(subject, pattern, init, finds)
   return nil
 end
 
-local patterns = {}
+local patterns = {place_of = place_of}
 
 function patterns.find(subject, pattern, init)
   return look(subject, pattern, init, true)

@@ -209,7 +209,7 @@ end
 local strings = without(string, "dump")
 for name, guarded in pairs(guards.strings) do strings[name] = guarded end
 local tables = without(table)
-tables.sort, guards.look_at_time = guards.sort, look_at_time
+tables.sort, guards.look_at_time, guards.check_size = guards.sort, look_at_time, check_size
 getmetatable("").__index = strings
 getmetatable("").__metatable = false
 
