@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from copy import copy
@@ -52,10 +53,40 @@ def _iterating(
     return call
 
 
+class _Runner:
+    """Of one process, and of code without an event loop; RuntimeError in any other.
+
+    A forked process would write to the same connections, and read the answers to the other's calls.
+    """
+
+    def __init__(self) -> None:
+        self._runner, self._process = asyncio.Runner(), os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether this is the process that made it."""
+        return os.getpid() == self._process
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """To its end."""
+        try:
+            if not self.is_ours:
+                raise RuntimeError("this client is another process's: make one after the fork")
+            return self._runner.run(work)
+        except RuntimeError:
+            work.close()  # it may not have begun
+            raise
+
+    def close(self) -> None:
+        """In a forked process nothing: what it would close is shared."""
+        if self.is_ours:
+            self._runner.close()
+
+
 class _Opened(Generic[A]):
     """Opens with `with` what opens with `async with`."""
 
-    def __init__(self, of: A, runner: asyncio.Runner) -> None:
+    def __init__(self, of: A, runner: _Runner) -> None:
         self._async, self._runner = of, runner
 
     def __enter__(self) -> Self:
@@ -68,7 +99,8 @@ class _Opened(Generic[A]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._runner.run(self._async.__aexit__(kind, error, trace))
+        if self._runner.is_ours:
+            self._runner.run(self._async.__aexit__(kind, error, trace))
 
 
 class BlockingWatch(_Opened[Watch]):
@@ -142,7 +174,7 @@ class SyncClient(_Opened[RaftcacheClient]):
         client = RaftcacheClient(
             endpoints, timeout_s=timeout_s, prefers_leader=prefers_leader, dice=dice
         )
-        super().__init__(client, asyncio.Runner())
+        super().__init__(client, _Runner())
 
     def within(self, timeout_s: float) -> SyncClient:
         """This open client, with calls that may take so long: `client.within(0.2).get(key)`."""

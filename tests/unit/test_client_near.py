@@ -231,7 +231,7 @@ def test_it_begins_anew_when_what_comes_next_is_forgotten(monkeypatch: pytest.Mo
         for i in range(9):
             await client.put(b"k", b"%d" % i)
         served.replica.state_age_s = 0
-        await until(lambda: near.revision == 10)
+        await until(lambda: near.revision >= 10)
         assert near.is_connected
         assert near.statistics.keys == 0
         assert value(await near.get(b"k")) == b"8"

@@ -184,6 +184,34 @@ def test_a_blocking_call_ends_in_time_too() -> None:
                 client.within(0)
 
 
+def test_a_forked_process_has_no_part_in_the_connections_of_a_blocking_client(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two processes would read each other's answers from them."""
+    with fake_cluster_aside(1) as (node,), SyncClient([node.url]) as client:
+        client.put(b"k", b"v")
+        asked = len(node.seen)
+        with monkeypatch.context() as child:
+            child.setattr("os.getpid", lambda: -1)
+            for call in (lambda: client.get(b"k"), lambda: list(client.range())):
+                with pytest.raises(RuntimeError, match="make one after the fork"):
+                    call()
+            client.__exit__(None, None, None)  # nor does its end reach them
+        assert len(node.seen) == asked
+        assert client.get(b"k") is not None
+
+
+def test_a_blocking_client_in_a_coroutine_is_refused_and_leaves_nothing() -> None:
+    with fake_cluster_aside(1) as (node,), SyncClient([node.url]) as client:
+
+        async def test() -> None:
+            with pytest.raises(RuntimeError, match="running event loop"):
+                client.get(b"k")
+
+        run(test())
+        assert client.get(b"k") is None
+
+
 def test_a_timeout_holds_over_retries_at_nodes_that_answer_with_nothing() -> None:
     async def test() -> None:
         async with fake_cluster() as nodes:
