@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S
 from raftcache.errors import LeaseLost, LockLost, RaftcacheError
 
 RENEWALS: Final = 3
 """In one time to live: two may be lost."""
+
+LINGER_S: Final = 1.0
+"""So long, who is cancelled while it asks waits for the answer, to give back what it was given."""
 
 
 class Held(ABC):
@@ -59,7 +62,12 @@ class Held(ABC):
 
     async def __aenter__(self) -> Self:
         self._owner = asyncio.current_task()
-        await self._begin()
+        begun = asyncio.create_task(self._begin())
+        try:
+            await asyncio.shield(begun)
+        except asyncio.CancelledError:
+            await _whole(self._take_back(begun))
+            raise
         self._keeper = asyncio.create_task(self._keep())
         return self
 
@@ -80,7 +88,7 @@ class Held(ABC):
             return
         self._keeper.cancel()
         try:
-            await self._end()
+            await _whole(self._end())
         except RaftcacheError:
             if error is None:
                 raise
@@ -115,6 +123,14 @@ class Held(ABC):
         await self._give_back()
         raise self._lost()
 
+    async def _take_back(self, begun: asyncio.Task[None]) -> None:
+        """Nobody wants it any more, but it may have been granted: only the answer says so."""
+        await asyncio.wait((begun,), timeout=LINGER_S)
+        begun.cancel()
+        await asyncio.wait((begun,))
+        if not begun.cancelled() and begun.exception() is None:
+            await self._give_back()
+
     async def _give_back(self) -> None:
         with contextlib.suppress(RaftcacheError):  # then it runs out
             await self._end()
@@ -142,6 +158,18 @@ class Held(ABC):
                 self.lost = self._lost()
                 self.lost.__cause__ = error
         self._owner.cancel()
+
+
+async def _whole(work: Coroutine[Any, Any, None]) -> None:
+    """Do it to its end, and raise a cancellation of the caller only then; a second one at once."""
+    task = asyncio.create_task(work)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait((task,))
+        if not task.cancelled():
+            task.exception()  # somebody has looked
+        raise
 
 
 def until(wait_ms: int | None) -> Callable[[], int]:

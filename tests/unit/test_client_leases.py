@@ -159,6 +159,45 @@ def test_a_node_that_lives_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> Non
     run(test)
 
 
+@pytest.mark.parametrize("what", ["lease", "lock"])
+@pytest.mark.parametrize("when", ["POST", "DELETE"])
+def test_who_is_cancelled_leaves_nothing_behind(what: str, when: str) -> None:
+    """While it is granted, or given back: a lock that nobody holds would stay for its ttl."""
+
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        asked, go_on, ended = asyncio.Event(), asyncio.Event(), list[str]()
+
+        async def grants(node: FakeNode, request: web.Request) -> web.StreamResponse:
+            if request.path == "/v1/clients":
+                return await says(404, "not found")(node, request)
+            if request.method == when:
+                asked.set()
+                await go_on.wait()
+            if request.method == "DELETE":
+                ended.append(request.path)
+                return web.json_response({"released": 1, "deleted": 0, "revision": 8})
+            return web.json_response({"token": 7, "lease": 7, "ttl_ms": 60_000, "key_count": 0})
+
+        for node in nodes:
+            node.always = grants
+
+        async def hold() -> None:
+            held = client.lease(60_000) if what == "lease" else client.lock(b"l", 60_000)
+            async with held:
+                pass
+
+        holding = asyncio.create_task(hold())
+        await asked.wait()
+        holding.cancel()
+        await asyncio.sleep(0)
+        go_on.set()
+        with pytest.raises(asyncio.CancelledError):
+            await holding
+        assert ended == ["/v1/leases/7" if what == "lease" else "/v1/locks/l"]
+
+    run(test)
+
+
 @pytest.mark.parametrize("wait_ms", [0, 60_000])
 def test_who_gives_up_has_gone(wait_ms: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attempts, "PULSE_S", 0.01)
