@@ -14,7 +14,7 @@ import pytest
 from raftcache.raft.engine import elections
 from raftcache.raft.engine.elections import LAG_WAIT_S, TURN_S
 from tests.sim.stock import as_installed
-from tests.support.sim_bench import TIMING, Bench, Ours, Stock
+from tests.support.sim_bench import TIMING, Bench, Ours, Stock, entry
 
 
 @pytest.fixture(autouse=True)
@@ -214,6 +214,18 @@ def test_a_message_of_a_lower_term_is_answered_with_the_current_one() -> None:
 
     assert play(Ours(term=5)) == [5]
     assert play(Stock(term=5)) == [], "stock is silent, and its sender stuck for ever"
+
+
+@pytest.mark.parametrize("kind", ["append_entries", "ping", "snapshot_chunk", "request_vote"])
+def test_nothing_else_comes_of_it(kind: str) -> None:
+    ours = Ours(term=5)
+    ours.connect()
+    entries = {"prevLogIdx": 1, "prevLogTerm": 0, "entries": [entry(2, 1)]}
+    chunk = {"index": 40, "index_term": 1, "offset": 0, "data": b"", "last": False}
+    vote = {"last_log_index": 9, "last_log_term": 9, "force": True}
+    ours.feed("n2", type=kind, term=1, **entries, **chunk, **vote)
+    assert [m["type"] for name, m in ours.links.sent if name == "n2"] == ["term"]
+    assert (ours.term, ours.terms, ours.engine.leader) == (5, [], None)
 
 
 @pytest.mark.parametrize("kind", ["term", "pong", "next_node_idx", "snapshot_ack"])
@@ -467,7 +479,7 @@ def test_a_leader_that_hears_another_one_of_its_term_stops(kind: str) -> None:
     entries = {"prevLogIdx": 1, "prevLogTerm": 0, "entries": []}
     chunk = {"index": 40, "index_term": 1, "offset": 0, "data": b"", "last": False}
     ours.feed("n2", type=kind, term=ours.term, **entries, **chunk)
-    assert "two leaders in term" in str(ours.fatal)
+    assert "and this node" in str(ours.fatal), "before anything comes of it"
 
 
 def test_a_leader_that_no_majority_answers_steps_down() -> None:
@@ -538,6 +550,19 @@ def test_a_read_waits_for_an_entry_of_the_leaders_own_term() -> None:
     assert answers == [3]
 
 
+def test_it_waits_for_that_also_where_it_is_known_who_answers_quickly() -> None:
+    ours = Ours(log=[1])
+    ours.connect()
+    ours.win()
+    for peer in ours.peers:
+        ours.feed(peer, type="pong", term=ours.term, seq=ours.last_seq)
+    answers: list[int | None] = []
+    ours.engine.read_index(answers.append)
+    for peer in ours.peers:
+        ours.feed(peer, type="pong", term=ours.term, seq=ours.last_seq)
+    assert answers == []
+
+
 def test_a_follower_reads_at_the_leaders_index_once_it_has_applied_it() -> None:
     """6.4: a follower may ask the leader "for a current readIndex", and waits for its state."""
     ours = Ours()
@@ -569,6 +594,19 @@ def test_who_asks_for_an_index_has_answered_itself() -> None:
     (reply,) = ours.sent("read_index_reply", "n3")
     assert (reply["id"], reply["index"]) == (2, 2)
     assert ours.sent("ping") == []
+
+
+def test_who_has_other_data_than_the_member_it_speaks_for_has_answered_nothing() -> None:
+    ours = Ours()
+    ours.connect()
+    ours.win()
+    ours.acknowledge("n2", ours.term, 3)
+    ours.turn()
+    ours.links.others = {"n3"}
+    ours.feed("n3", type="read_index", id=1, term=ours.term)
+    assert ours.sent("read_index_reply") == []
+    ours.feed("n2", type="pong", term=ours.term, seq=ours.last_seq)
+    assert [m["index"] for m in ours.sent("read_index_reply", "n3")] == [2]
 
 
 @pytest.mark.parametrize(
@@ -627,6 +665,18 @@ def test_a_lease_is_shorter_than_the_shortest_election_timeout() -> None:
     assert ours.replica.holds_lease()
     ours.advance(TIMING.election_min_s * 0.02)
     assert not ours.replica.holds_lease()
+
+
+def test_there_is_no_lease_before_an_entry_of_the_leaders_own_term_is_committed() -> None:
+    """Others may have been answered for what this leader does not know to be committed yet."""
+    ours = Ours(log=[1])
+    ours.connect()
+    ours.win()
+    ours.seek_lease()
+    assert not ours.replica.holds_lease()
+    ours.acknowledge("n2", ours.term, 4)
+    ours.turn()
+    assert ours.replica.holds_lease()
 
 
 @pytest.mark.parametrize(("size", "known"), [(3, True), (5, False)])

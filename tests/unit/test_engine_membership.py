@@ -293,6 +293,16 @@ def test_a_member_is_bound_to_its_data_when_it_is_first_heard() -> None:
     assert ours.replica.configuration.get("n3") == voter("n3"), "once, not twice"
 
 
+def test_what_a_member_says_is_written_down_when_the_leader_has_committed_in_its_term() -> None:
+    """As any change: see the erratum to 4.1."""
+    ours = leading(acks=())
+    ours.engine.greeted(replace(voter("n2"), http="n2:9999"))
+    ours.advance(TIMING.heartbeat_s)
+    assert ours.replica.configuration == MEMBERS
+    hold(ours, "n2", "n3")
+    assert ours.replica.configuration.get("n2") == replace(voter("n2"), http="n2:9999")
+
+
 @pytest.mark.parametrize("raft", ["n3:7500", "garbage", "n2:99999"])
 def test_no_greeting_can_stop_a_leader(raft: str) -> None:
     """An address that is taken, or is none, must never come into the log."""

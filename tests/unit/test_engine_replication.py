@@ -409,6 +409,17 @@ def test_a_stall_in_mid_step_does_not_stamp_a_proposal_twice() -> None:
     assert len(replies) == 3
 
 
+def test_a_leader_that_is_told_of_entries_it_does_not_have_stops() -> None:
+    """A follower that acknowledges more than it was sent lost count, or follows another one."""
+    ours = Ours()
+    ours.connect()
+    ours.win()
+    ours.acknowledge("n2", ours.term, ours.engine.last_index + 1)
+    assert ours.fatal == []
+    ours.acknowledge("n2", ours.term, ours.engine.last_index + 2)
+    assert "entries that this leader does not have" in str(ours.fatal)
+
+
 # -- 5.4.2 -----------------------------------------------------------------------------------------
 
 

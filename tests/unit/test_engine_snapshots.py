@@ -140,6 +140,14 @@ def test_entries_behind_a_snapshot_that_matches_are_kept() -> None:
     assert ours.engine.last_index == 45
 
 
+def test_entries_behind_a_snapshot_that_does_not_match_are_dropped() -> None:
+    """They follow an entry that was never committed, and so were none of them."""
+    ours = Ours(log=[1] * 44)
+    ours.connect()
+    send_chunk(ours, snapshot(MemoryDisk(), 40, 2), 0, last=True)
+    assert (ours.applied_index, ours.engine.last_index) == (40, 40)
+
+
 def test_a_damaged_snapshot_changes_nothing() -> None:
     """It is refused, and its sender begins anew."""
     ours = Ours(log=[1, 1, 1, 1])

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from raftcache.command.codec import batch, encode
 from raftcache.command.words import Delete, Put
 from raftcache.config import Storage
 from raftcache.raft.engine import REGULAR
 from raftcache.raft.room import LOOK_S, SNAPSHOT_AGAIN_S, SPARED_SEGMENTS, Room
 from tests.support.memory_disk import MemoryDisk
-from tests.support.sim_bench import SEGMENT_SIZE_BYTES, Ours
+from tests.support.sim_bench import SEGMENT_SIZE_BYTES, TIMING, Ours
 from tests.unit.seats import StoppedClock
 
 SEGMENT = 1000
@@ -47,6 +49,69 @@ def test_a_snapshot_may_take_what_is_left_once_a_minute() -> None:
     assert not room.wants_snapshot
     clock.now_s += SNAPSHOT_AGAIN_S
     assert room.wants_snapshot
+
+
+def told(ours: Ours, short: Collection[str]) -> bool:
+    """Whether a leader takes the cluster for full, when these of its peers say that they are."""
+    for peer in ours.peers:
+        says = {"short": peer in short}
+        ours.feed(peer, type="pong", term=ours.term, seq=ours.last_seq, **says)
+    ours.advance(TIMING.heartbeat_s)
+    return ours.replica.is_full
+
+
+def test_a_cluster_is_full_when_fewer_than_a_majority_have_room() -> None:
+    ours = Ours(size=5)
+    ours.connect()
+    ours.win()
+    assert not told(ours, ("n2", "n3"))
+    assert told(ours, ("n2", "n3", "n4"))
+    assert ours.sent("ping", "n2")[-1]["full"], "and all are told so"
+    assert not told(ours, ("n2",))
+    assert not ours.sent("ping", "n2")[-1]["full"]
+
+
+def test_half_of_an_even_number_is_no_majority() -> None:
+    ours = Ours(size=4)
+    ours.connect()
+    ours.win()
+    assert not told(ours, ("n2",))
+    assert told(ours, ("n2", "n3"))
+
+
+def test_who_is_not_there_has_no_room_once_somebody_is_short() -> None:
+    ours = Ours(size=5)
+    ours.connect()
+    ours.win()
+    ours.disconnect("n4")
+    assert not told(ours, ("n2",))
+    ours.connect("n4")
+    ours.disconnect("n3", "n4")
+    assert not told(ours, ()), "links alone say nothing of disks"
+    assert told(ours, ("n2",))
+
+
+def test_a_follower_is_told_and_forgets_it_when_the_leader_says_so_no_more() -> None:
+    ours = Ours()
+    ours.connect()
+    for full in (True, False, True):
+        ours.feed("n2", type="ping", term=3, full=full)
+        ours.advance(TIMING.heartbeat_s)
+        assert ours.replica.is_full == full
+    ours.feed("n2", type="ping", term=3)
+    ours.advance(TIMING.heartbeat_s)
+    assert not ours.replica.is_full, "a leader of an older version does not say"
+
+
+def test_a_new_leader_has_heard_of_nobody_who_is_short() -> None:
+    ours = Ours()
+    ours.connect()
+    ours.win()
+    assert told(ours, ("n2", "n3"))
+    ours.feed("n2", type="ping", term=ours.term + 1)
+    ours.win()
+    ours.advance(TIMING.heartbeat_s)
+    assert not ours.replica.is_full
 
 
 def test_a_node_whose_own_log_fills_its_disk_cuts_it_and_goes_on() -> None:
