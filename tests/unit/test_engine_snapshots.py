@@ -337,3 +337,18 @@ def test_a_transfer_of_a_snapshot_keeps_the_leader_in_office() -> None:
         ack = {"term": ours.term, "seq": ours.last_seq, "index": 40, "offset": 0}
         ours.feed("n2", type="snapshot_ack", **ack)
     assert ours.is_leader
+
+
+def test_a_leader_that_steps_down_lets_the_file_that_it_was_sending_go() -> None:
+    """A pruned one takes up space for as long as it is open; and the log would not be cut."""
+    disk = data_dir(Position(40, 2), [2], 2)
+    snapshot(disk, 40, 2)
+    ours = Ours(disk=disk)
+    ours.connect()
+    ours.win()
+    open_before = disk.open_files
+    ours.acknowledge("n2", ours.term, 2, success=False, reset=True)
+    assert ours.sent("snapshot_chunk", "n2")
+    assert disk.open_files == open_before + 1
+    ours.feed("n3", type="ping", term=ours.term + 1)
+    assert disk.open_files == open_before
