@@ -18,9 +18,16 @@ async def read_body(request: web.Request) -> bytes:
     connection, size_bytes_max = cast("Connection", request.protocol), request.client_max_size
     request.content.set_read_chunk_size(size_bytes_max)
     body = bytearray()
-    while chunk := await request.content.readany():
+    while chunk := await _more(request, connection):
         connection.keep_more()
         body += chunk
         if len(body) > size_bytes_max:
             raise web.HTTPRequestEntityTooLarge(size_bytes_max)
     return bytes(body)
+
+
+async def _more(request: web.Request, connection: Connection) -> bytes:
+    """Nothing at its end. ConnectionError, and not RuntimeError, if the client has left."""
+    if connection.transport is None:
+        raise ConnectionResetError("the client has gone")
+    return await request.content.readany()

@@ -169,7 +169,10 @@ class Connection(RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         self._port.connections.pop(self, None)
         self._port.counters.connections_open = len(self._port.connections)
+        task, waiter = self._task_handler, self._waiter
         super().connection_lost(exc)
+        if task is not None and waiter is not None and waiter.done():
+            task.cancel()  # it was given a request a moment ago, which is not there any more
         self._tell_of_the_end()
         self._requests.gone()
         self._body = None  # it knows its connection, as those below do: nobody would free them

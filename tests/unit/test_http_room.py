@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 
@@ -148,6 +149,33 @@ def test_answers_that_are_not_read_are_bounded_together() -> None:
                 assert {(await client.receive()).status for _ in range(count)} == {200}
             await until(lambda: held(served)[1] == 0)
             assert (await served.ask("GET", "/v1/kv/large")).status == 200
+
+    run(test())
+
+
+@pytest.mark.parametrize("asked", [request("GET", "/livez"), BODIES["of a known length"]])
+def test_a_client_that_leaves_the_moment_it_has_asked_is_no_mistake_of_the_node(
+    asked: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def test() -> None:
+        troubles = list[object]()
+        asyncio.get_running_loop().set_exception_handler(lambda _, what: troubles.append(what))
+        async with serving() as served:
+            assert served.server._port is not None
+            for turns in range(4):  # before its task has it, and while it begins
+                client = await served.connect()
+                assert (await client.ask(request("GET", "/livez"))).status == 200
+                (connection,) = served.server._port.connections
+                connection.data_received(asked)
+                for _ in range(turns):
+                    await asyncio.sleep(0)
+                connection.connection_lost(None)
+                for _ in range(9):
+                    await asyncio.sleep(0)
+            del connection
+            gc.collect()
+        assert troubles == []
+        assert caplog.records == []
 
     run(test())
 
