@@ -38,7 +38,7 @@ def test_a_log_that_is_not_on_the_disk_is_never_short() -> None:
     assert not looked(Room(disk, clock, 0), clock, disk, 0).is_short
 
 
-def test_a_snapshot_may_take_what_is_left_once_a_minute() -> None:
+def test_a_snapshot_may_take_what_is_left_at_once_and_then_each_minute() -> None:
     """What it lets go is all that makes room."""
     disk, clock = MemoryDisk(), StoppedClock()
     room = Room(disk, clock, SEGMENT)
@@ -49,6 +49,8 @@ def test_a_snapshot_may_take_what_is_left_once_a_minute() -> None:
     assert not room.wants_snapshot
     clock.now_s += SNAPSHOT_AGAIN_S
     assert room.wants_snapshot
+    looked(room, clock, disk, (SPARED_SEGMENTS + 1) * SEGMENT)
+    assert looked(room, clock, disk, 0).wants_snapshot, "it helped, and the next may, too"
 
 
 def told(ours: Ours, short: Collection[str]) -> bool:
