@@ -105,6 +105,7 @@ class Connection(RequestHandler):
         "_busy",
         "_deaf",
         "_ends",
+        "_lingers",
         "_partial",
         "_port",
         "_progress",
@@ -131,6 +132,8 @@ class Connection(RequestHandler):
         """The application has requests of ours that it has not answered whole."""
         self._body: StreamReader | None = None
         """The body that is still arriving."""
+        self._lingers = False
+        """That body is of a request that is answered; only its end is waited for."""
         self._partial = False
         """The last bytes ended no request: the headers of one have begun."""
         self._deaf = False
@@ -215,6 +218,12 @@ class Connection(RequestHandler):
         except Overloaded as error:
             return to_response(answer_error(error, write=False))
         return large
+
+    def body_ended(self) -> None:
+        """If its request was answered before, and the connection stays, nothing more is owed."""
+        if self._lingers:
+            self._lingers = False
+            self._busy = bool(self._messages) or not self._keepalive
 
     def hand_over(self, message: RawRequestMessage | _ErrInfo, payload: StreamReader) -> None:
         """Put a request into the queue of the application."""
@@ -325,7 +334,8 @@ class Connection(RequestHandler):
         resp, lost = await super().finish_response(request, resp, start_time)
         # Not when start() waits again, which is two turns of the loop later: by then the next
         # request is here, and one cold request would make all that follow it cold.
-        self._busy = bool(self._messages) or not resp.keep_alive or not request.content.is_eof()
+        self._lingers = not request.content.is_eof()
+        self._busy = bool(self._messages) or not resp.keep_alive or self._lingers
         return resp, lost
 
 

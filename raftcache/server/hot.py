@@ -294,6 +294,8 @@ class HotConnection(Connection):
         late, self._body, self._late = self._late, None, None
         if late is not None:
             self._serve_or_queue(late, body)
+        else:
+            self.body_ended()
 
     def _break_off(self, error: HttpProcessingError) -> None:
         """The parser refused the bytes: answer what came before them, then 400, then close."""

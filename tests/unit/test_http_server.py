@@ -562,6 +562,29 @@ def test_random_mixes_in_random_pieces_keep_their_order(seed: int) -> None:
 # Pipelining has limits.
 
 
+def test_a_request_that_was_answered_before_its_body_ended_leaves_an_idle_connection() -> None:
+    async def test() -> None:
+        async with serving(keepalive_timeout_s=5.0, header_timeout_s=1.0) as served:
+            client = await served.connect()
+            put = request("PUT", "/v1/kv/a", bytes(2 * MIB))
+            await client.send(put[:-1])
+            assert (await client.receive()).status == 413
+            await client.send(put[-1:])
+            (connection,) = served.server._port.connections
+            await until(lambda: connection.is_idle)
+            assert is_hot(await client.ask(request("GET", "/v1/kv/a")))
+            await client.send(put)
+            assert (await client.receive()).status == 413
+            await until(lambda: connection.is_idle)
+            served.clock.now_s += 1
+            for _ in range(9):  # a sweep sees it so
+                await asyncio.sleep(0.005)
+            served.clock.now_s += 6
+            assert await client.is_closed(), "as any that nobody uses"
+
+    run(test())
+
+
 @pytest.mark.parametrize("known", [False, True])
 @pytest.mark.parametrize(
     ("methods", "bodies"),
