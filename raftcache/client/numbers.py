@@ -3,13 +3,17 @@
 A client registers with its second write, in the background: whoever makes one only, like a command
 line, has no use for an id. Until then, and wherever a number will not do, a write goes with a key.
 An id is one process's: after a fork the child begins without one, for with the parent's its writes
-would have numbers that stand for the parent's.
+would have numbers that stand for the parent's. A client that outlives its cluster may have an id
+that a new cluster at the same addresses gives to another one; so each begins with a number by
+chance, and what one of them was answered never stands for the other's: both are refused, and ask
+for new ids.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import secrets
 from typing import Final
 
 import aiohttp
@@ -26,6 +30,9 @@ AGAIN_S: Final = 1.0
 
 UNABLE_S: Final = 60.0
 """... or so long, if a node of an older version is why."""
+
+FIRST_NUMBER_BITS: Final = 48
+"""Two that begin by chance come within reach of each other once in some billions."""
 
 
 class _Registered(Struct, frozen=True):
@@ -82,7 +89,7 @@ class Numbers:
             self._not_before_s = asyncio.get_running_loop().time() + wait_s
             return
         self._id, self._requests_max = registered.client, registered.requests_max
-        self._last, self._pending = 0, {}
+        self._last, self._pending = secrets.randbits(FIRST_NUMBER_BITS), {}
 
 
 class Pending:

@@ -37,11 +37,13 @@ each carries
 
     Idempotency-Key: client=7 number=3 pending-from=2
 
-wherever a key may stand: the id it was given; another number for each request, from 1 on; and the
-lowest number for which it still waits, which may be this one. A request that is sent again, to
-whatever node, has its number again. What is below `pending-from` is forgotten by the cluster, and
-refused from then on (410, "answered before"), so that no copy that comes late is done again; from
-there on {CLIENT_REQUESTS_MAX:,} numbers may be in use (429, "too many requests pending").
+wherever a key may stand: the id it was given; for each request the next number, from 1 or, better,
+from one by chance on (a cluster that is begun anew gives low ids again, and its clients should not
+be taken for those of the old one); and the lowest number for which it still waits, which may be
+this one. A request that is sent again, to whatever node, has its number again. What is below
+`pending-from` is forgotten by the cluster, and refused from then on (410, "answered before"), so
+that no copy that comes late is done again; from there on {CLIENT_REQUESTS_MAX:,} numbers may be in
+use (429, "too many requests pending").
 
 There may be {CLIENTS_MAX:,} clients. One that says nothing for ten minutes of cluster time is
 forgotten, and where there are too many, those that said nothing for a minute. A request of a client
@@ -63,7 +65,7 @@ REGISTER: Final = Route(
     (
         Response(
             201,
-            "It may number requests from 1 on, so many at a time.",
+            "It may number requests, so many at a time.",
             record(client=POSITIVE, idle_ms=COUNT, requests_max=COUNT),
             example={"client": 7, "idle_ms": CLIENT_IDLE_MS, "requests_max": CLIENT_REQUESTS_MAX},
         ),

@@ -48,12 +48,13 @@ def numbered(client: int, number: int, pending_from: int) -> str:
 
 
 async def registered(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
-    """Until it has an id; what was seen before is forgotten."""
+    """Until it has an id; what was seen before is forgotten, and its numbers begin with 1."""
     for _ in range(2):
         await client.put(b"a", b"1")
     task = client._place.numbers._registering
     assert task is not None
     await task
+    client._place.numbers._last = 0
     for node in nodes:
         node.seen.clear()
 
@@ -71,6 +72,22 @@ def test_a_client_registers_with_its_second_write_and_numbers_those_after_it() -
         for _ in range(3):
             await client.incr(b"n")
         assert marks(*nodes) == [numbered(1, n, n) for n in (1, 2, 3)]
+
+    play(test)
+
+
+def test_whoever_shares_an_id_is_far_away_in_numbers() -> None:
+    async def test(client: RaftcacheClient, nodes: list[FakeNode]) -> None:
+        firsts = []
+        for _ in range(2):
+            client._place.numbers.forget()
+            for _ in range(2):
+                await client.put(b"a", b"1")
+            task = client._place.numbers._registering
+            assert task is not None
+            await task
+            firsts.append(client._place.numbers._last)
+        assert abs(firsts[0] - firsts[1]) > 1 << 20
 
     play(test)
 
