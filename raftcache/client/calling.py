@@ -63,8 +63,8 @@ class _Place:
     full_until_s = 0.0
     """Until then the cluster is not asked whether it remembers idempotency keys again."""
 
-    def __init__(self) -> None:
-        self.numbers = Numbers()
+    def __init__(self, dice: Dice) -> None:
+        self.numbers = Numbers(dice)
 
 
 FULL_S: Final = 1.0
@@ -93,7 +93,7 @@ class Calling:
         self._timeout_s = _checked(timeout_s)
         self._prefers_leader = prefers_leader
         self._dice = dice or SystemDice()
-        self._place = _Place()
+        self._place = _Place(self._dice)
         self._session: aiohttp.ClientSession | None = None
 
     def twin(self) -> Self:

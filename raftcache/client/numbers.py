@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import secrets
 from typing import Final
 
 import aiohttp
@@ -22,6 +21,7 @@ from msgspec import Struct
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S, Request, attempt_at
 from raftcache.client.replies import Answer
+from raftcache.ports import Dice
 
 CLIENTS: Final = "/v1/clients"
 
@@ -31,7 +31,7 @@ AGAIN_S: Final = 1.0
 UNABLE_S: Final = 60.0
 """... or so long, if a node of an older version is why."""
 
-FIRST_NUMBER_BITS: Final = 48
+FIRST_NUMBER_BYTES: Final = 6
 """Two that begin by chance come within reach of each other once in some billions."""
 
 
@@ -43,7 +43,8 @@ class _Registered(Struct, frozen=True):
 class Numbers:
     """Those of one client, if it has an id."""
 
-    def __init__(self) -> None:
+    def __init__(self, dice: Dice) -> None:
+        self._dice = dice
         self._id = self._requests_max = self._last = 0
         self._pending: dict[int, None] = {}  # numbers whose answers are waited for, in order
         self._process = os.getpid()
@@ -89,7 +90,7 @@ class Numbers:
             self._not_before_s = asyncio.get_running_loop().time() + wait_s
             return
         self._id, self._requests_max = registered.client, registered.requests_max
-        self._last, self._pending = secrets.randbits(FIRST_NUMBER_BITS), {}
+        self._last, self._pending = int.from_bytes(self._dice.token(FIRST_NUMBER_BYTES)), {}
 
 
 class Pending:
