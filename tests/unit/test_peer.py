@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from raftcache.command.versions import PROTOCOL_MAX
 from raftcache.raft.frames import encode
 from raftcache.raft.greetings import common_version
 from raftcache.raft.pace import Backoff, Pace
@@ -13,8 +14,9 @@ from tests.unit.seats import SeededDice, hello
 
 def test_the_highest_common_version_is_spoken() -> None:
     assert common_version(hello(version_min=1, version_max=1)) == 1
-    assert common_version(hello(version_min=1, version_max=5)) == 2
-    assert common_version(hello(version_min=3, version_max=5)) is None
+    newer = PROTOCOL_MAX + 1
+    assert common_version(hello(version_min=1, version_max=newer)) == PROTOCOL_MAX
+    assert common_version(hello(version_min=newer, version_max=newer)) is None
 
 
 def test_redials_slow_down_within_bounds_and_start_afresh_after_a_link() -> None:
