@@ -21,7 +21,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from raftcache.server import refrains
-from raftcache.server.hot import PIPELINED_MAX, HotConnection
+from raftcache.server.hot import HotConnection
+from raftcache.server.outgoing import PIPELINED_MAX
 from raftcache.server.refrains import (
     BODY_SIZE_BYTES_MAX,
     HEAD_END,

@@ -9,16 +9,13 @@ import struct
 from dataclasses import replace
 
 import pytest
+from aiohttp.web_protocol import MAX_MSG_QUEUE_SIZE
 
 from raftcache.config import Address
 from raftcache.errors import BadConfig
-from raftcache.server import hot
-from raftcache.server.hot import (
-    PIPELINED_MAX,
-    UNSENT_SIZE_BYTES_MAX,
-    HotConnection,
-)
+from raftcache.server.hot import HotConnection
 from raftcache.server.http import HttpServer
+from raftcache.server.outgoing import PIPELINED_MAX, UNSENT_SIZE_BYTES_MAX
 from raftcache.server.plain import LATE_BODY_SIZE_BYTES_MAX
 from tests.support.raw_http import Client, Response, Served, request, run, serving, until
 
@@ -762,4 +759,4 @@ def test_stopping_takes_its_time_and_no_more() -> None:
 
 
 def test_limits_stand_in_relation() -> None:
-    assert PIPELINED_MAX < hot.MAX_MSG_QUEUE_SIZE, "we pause the socket before the parser stops"
+    assert PIPELINED_MAX < MAX_MSG_QUEUE_SIZE, "we pause the socket before the parser stops"
