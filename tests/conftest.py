@@ -2,9 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
 from typing import Any, Final
 
 import pytest
+
+from raftcache.cli import local
+
+PORTS_MIN: Final = 8_000
+PORTS_EACH: Final = 4_000
+"""Of each of three workers, below the ports that demos and chaos choose from."""
+
+
+@pytest.fixture(scope="session", autouse=True)
+def ports_of_its_own() -> Iterator[None]:
+    """Workers choose from ports that do not meet: a node that is down would lose its own."""
+    worker = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 3
+    first = PORTS_MIN + PORTS_EACH * worker
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "PORT_MIN", first)
+        patch.setattr(local, "PORT_MAX", first + PORTS_EACH)
+        yield
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
