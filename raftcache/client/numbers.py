@@ -20,7 +20,7 @@ import msgspec
 from msgspec import Struct
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S, Request, attempt_at
-from raftcache.client.replies import Answer
+from raftcache.client.replies import Answer, decoder_of
 from raftcache.ports import Dice
 
 CLIENTS: Final = "/v1/clients"
@@ -110,6 +110,6 @@ class Pending:
 
 def _read(answer: Answer) -> _Registered | None:
     try:
-        return msgspec.json.decode(answer.body, type=_Registered)
+        return decoder_of(_Registered).decode(answer.body)
     except msgspec.MsgspecError:
         return None

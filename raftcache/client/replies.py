@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from typing import Final, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 from msgspec import Struct
+from msgspec.json import Decoder
 
 from raftcache.command.replies import Status
 from raftcache.errors import (
@@ -264,9 +266,26 @@ def written(answer: Answer) -> Written:
 def decoded(answer: Answer, shape: type[T]) -> T:
     """The JSON body; a body of another shape is no raftcache's, so that nothing is known."""
     try:
-        return msgspec.json.decode(answer.body, type=shape)
+        return decoder_of(shape).decode(answer.body)
     except msgspec.MsgspecError as e:
         raise _stranger(answer, str(e)) from None
+
+
+_decoders: Final[dict[type, Decoder[Any]]] = {}
+_making: Final = threading.Lock()
+
+
+def decoder_of(shape: type[T]) -> Decoder[T]:
+    """Of a body; made once, by one thread at a time.
+
+    Whoever decodes a type first makes msgspec look at it, and where two threads do that at the same
+    time, each with a client of its own, the process ends (0.22.0: a segmentation fault).
+    """
+    decoder = _decoders.get(shape)
+    if decoder is None:
+        with _making:
+            decoder = _decoders.get(shape) or _decoders.setdefault(shape, Decoder(shape))
+    return decoder
 
 
 def _stranger(answer: Answer, why: str) -> Unknown:

@@ -87,7 +87,11 @@ class Growing(Cluster):
         A founder is then started as one that joined: its --cluster would name its old address.
         """
         self.founders = [founder for founder in self.founders if founder != name]
-        (new,) = anywhere(self.nodes[name].folder, 1)
+        taken = {node.raft_port for node in self.nodes.values()}  # by those that are down, too
+        taken |= {node.resp_port for node in self.nodes.values()}
+        taken |= {node.http_port for node in self.nodes.values()}
+        places = (anywhere(self.nodes[name].folder, 1)[0] for _ in range(100))
+        new = next(p for p in places if taken.isdisjoint((p.raft_port, p.resp_port)))
         ports = {"raft_port": new.raft_port, "resp_port": new.resp_port}
         self.nodes[name] = replace(self.nodes[name], **ports)
         return self.raft(name)

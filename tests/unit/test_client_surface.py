@@ -4,16 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import threading
+import time
 import tomllib
 from collections.abc import AsyncGenerator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.json import Decoder
 
 import raftcache
 from raftcache import client as door
-from raftcache.client import NearCache, NodeStatus, RaftcacheClient, SyncClient, Txn, Watch
+from raftcache.client import (
+    NearCache,
+    NodeStatus,
+    RaftcacheClient,
+    SyncClient,
+    Txn,
+    Watch,
+    replies,
+)
 from raftcache.errors import BadRequest, RaftcacheError, Refused, Unknown
 from tests.support.fake_node import fake_cluster, fake_cluster_aside, hangs, says
 from tests.support.raw_http import run
@@ -239,3 +252,27 @@ def test_a_client_with_another_timeout_is_the_same_client() -> None:
                         client.within(timeout_s)
 
     run(test())
+
+
+def test_what_bodies_look_like_is_learnt_by_one_thread_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """msgspec ends the process where two of them look at a type for the first time."""
+    alone, made = threading.Lock(), []
+
+    def make(shape: type) -> Decoder[Any]:
+        assert alone.acquire(blocking=False), "two threads at a time"
+        time.sleep(0.05)  # so that others would come in between, were they let in
+        made.append(shape)
+        alone.release()
+        return Decoder(shape)
+
+    monkeypatch.setattr(replies, "Decoder", make)
+
+    class Body(msgspec.Struct):
+        value: int
+
+    with ThreadPoolExecutor(8) as threads:
+        decoders = list(threads.map(lambda _: replies.decoder_of(Body), range(8)))
+    assert made == [Body]
+    assert {id(decoder) for decoder in decoders} == {id(replies.decoder_of(Body))}
