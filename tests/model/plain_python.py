@@ -17,6 +17,7 @@ from raftcache.command.replies import CallsReply
 from raftcache.command.values import Failure
 from raftcache.command.words import Tick
 from raftcache.state.machine import Machine
+from tests.support.images import image_of, restored
 from tests.unit.test_machine import do
 
 Args: TypeAlias = list[bytes]
@@ -120,15 +121,7 @@ def hold_against(
             do(each, Tick())  # frees the rows of what is gone
         if is_dumped:
             assert b"".join([begun, *dump]) == before
-            other = _copy(b"".join(machine.dump()))
+            other = restored(image_of(machine))
         assert machine.digest == other.digest
         holds(machine, reference)
     assert b"".join(machine.dump()) == b"".join(other.dump())
-
-
-def _copy(image: bytes) -> Machine:
-    machine = Machine()
-    loader = machine.loader()
-    loader.feed(image)
-    loader.install()
-    return machine

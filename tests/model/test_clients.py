@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from raftcache.command.clients import ClientLeave, ClientRegister
 from raftcache.command.replies import Reply, Status
 from raftcache.command.words import Append, Command, DeleteRange, Get, Number, Once, Put, Txn
-from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.machine import Machine
 from tests.model.state_reference import Reference
 from tests.model.test_state import (
@@ -22,11 +21,10 @@ from tests.model.test_state import (
     Log,
     batches,
     check_against_the_reference,
-    image_of,
-    restored,
     run,
 )
 from tests.model.test_state import _tiny_limits as _tiny_limits
+from tests.support.images import check_that_damage_shows, image_of, restored
 
 picks = st.integers(0, 2)
 """Which client: one that there is, the last one that is gone, or one that never was."""
@@ -142,14 +140,7 @@ def test_states_are_equal_exactly_when_their_digests_are(one: Log, two: Log) -> 
 def test_a_damaged_image_is_corrupt_or_the_same(log: Log, data: st.DataObject) -> None:
     machine = Machine()
     run(machine, log)
-    image = bytearray(image_of(machine))
-    at = data.draw(st.integers(0, len(image) - 1))
-    image[at] ^= data.draw(st.integers(1, 255))
-    try:
-        other = restored(bytes(image))
-    except (Corrupt, BadConfig):
-        return
-    assert image_of(other) == image_of(machine)
+    check_that_damage_shows(machine, data)
 
 
 sends = st.tuples(st.integers(0, 3), st.sampled_from([0, 0, 0, 0, 3, 12, 45]))

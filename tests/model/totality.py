@@ -33,6 +33,7 @@ from raftcache.state.machine import Machine
 from raftcache.state.redis.rehearsal import Rehearsal
 from raftcache.state.rows import Rows
 from tests.model.odd_words import OddWords
+from tests.support.images import image_of, restored
 
 LOOK_EVERY: Final = 8
 """Entries between two looks at the whole state."""
@@ -51,20 +52,6 @@ _ALL: Final = "".join(
 def fits(command: Command) -> bool:
     """Whether some of this kind travel together."""
     return len(codec.encode(command)) <= BATCH_SIZE_BYTES_MAX // 2
-
-
-def image_of(machine: Machine) -> bytes:
-    """All of its state."""
-    return b"".join(machine.dump())
-
-
-def restored(image: bytes) -> Machine:
-    """A node that begins with a snapshot."""
-    machine = Machine()
-    loader = machine.loader()
-    loader.feed(image)
-    loader.install()
-    return machine
 
 
 TINY: Final = {

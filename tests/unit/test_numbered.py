@@ -23,6 +23,7 @@ from raftcache.errors import BadConfig, Corrupt
 from raftcache.state.clients import Client
 from raftcache.state.machine import Machine
 from raftcache.state.remembered import encode
+from tests.support.images import image_of, restored
 
 K = b"n"
 START_MS = 1000
@@ -40,18 +41,6 @@ def do(machine: Machine, *commands: Command, at_ms: int = START_MS) -> Reply:
     """The reply to the last one."""
     batch = codec.batch([codec.encode(command) for command in commands])
     return machine.apply(at_ms, batch)[-1]
-
-
-def image_of(machine: Machine) -> bytes:
-    return b"".join(machine.dump())
-
-
-def restored(image: bytes) -> Machine:
-    machine = Machine()
-    loader = machine.loader()
-    loader.feed(image)
-    loader.install()
-    return machine
 
 
 @pytest.fixture
