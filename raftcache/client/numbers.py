@@ -16,11 +16,11 @@ import os
 from typing import Final
 
 import aiohttp
-import msgspec
 from msgspec import Struct
 
 from raftcache.client.attempts import ATTEMPT_TIMEOUT_S, Request, attempt_at
-from raftcache.client.replies import Answer, decoder_of
+from raftcache.client.replies import Answer, decoded
+from raftcache.errors import Unknown
 from raftcache.ports import Dice
 
 CLIENTS: Final = "/v1/clients"
@@ -110,6 +110,6 @@ class Pending:
 
 def _read(answer: Answer) -> _Registered | None:
     try:
-        return decoder_of(_Registered).decode(answer.body)
-    except msgspec.MsgspecError:
+        return decoded(answer, _Registered)
+    except Unknown:
         return None

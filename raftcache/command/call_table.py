@@ -278,6 +278,15 @@ def keys_of(argv: Sequence[bytes]) -> list[bytes]:
     return keys
 
 
+STORING: Final = frozenset((b"GEORADIUS", b"GEORADIUSBYMEMBER", b"SORT"))
+"""Writes that only read unless they name a second key, with STORE."""
+
+
+def stores(argv: Sequence[bytes]) -> bool:
+    """Whether a call is one of STORING, and writes."""
+    return argv[0] in STORING and len(keys_of(argv)) > 1
+
+
 def _counted(argv: Sequence[bytes], place: int, step: int) -> Sequence[bytes]:
     text = argv[place]
     following = argv[place + 1 :]

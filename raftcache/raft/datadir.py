@@ -47,12 +47,10 @@ _FILES: Final = {
 }
 """What a node has in its folders."""
 
-_UNFINISHED: Final = (
-    f"{WAL_FOLDER}/new.tmp",
-    f"{SNAPSHOTS_FOLDER}/own.tmp",
-    f"{SNAPSHOTS_FOLDER}/received.tmp",
-)
-"""What the last process was making of these when it ended."""
+NEW_SEGMENT: Final = f"{WAL_FOLDER}/new.tmp"
+OWN_SNAPSHOT: Final = f"{SNAPSHOTS_FOLDER}/own.tmp"
+RECEIVED_SNAPSHOT: Final = f"{SNAPSHOTS_FOLDER}/received.tmp"
+"""What a process is making of these, until it is whole."""
 
 _META: Final = "meta"
 _FENCED: Final = "fenced"
@@ -147,7 +145,7 @@ def open_data_dir(
             f" this node is to be in cluster {cluster_id}: say the --cluster that it began with,"
             " or --join"
         )
-    for path in _UNFINISHED:  # they may have taken the last room that there was
+    for path in (NEW_SEGMENT, OWN_SNAPSHOT, RECEIVED_SNAPSHOT):  # may have taken the last room
         if disk.exists(path):
             disk.remove(path)
     identity = msgspec.structs.replace(

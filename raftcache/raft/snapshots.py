@@ -18,7 +18,7 @@ from typing import Final
 
 from raftcache.errors import Corrupt
 from raftcache.ports import Disk, File, StateMachine
-from raftcache.raft.datadir import REJOIN, SNAPSHOTS_FOLDER
+from raftcache.raft.datadir import OWN_SNAPSHOT, RECEIVED_SNAPSHOT, REJOIN, SNAPSHOTS_FOLDER
 from raftcache.raft.snapshot_format import SnapshotEncoder, SnapshotMeta, SnapshotReader, name_of
 
 __all__ = ["RawReader", "Receiver", "SnapshotMeta", "SnapshotStore", "SnapshotWriter"]
@@ -231,12 +231,11 @@ class SnapshotStore:
 
     def writer(self, meta: SnapshotMeta, spared_size_bytes: int = 0) -> SnapshotWriter:
         """Begin a snapshot of this node's own state, which leaves so much free; one at a time."""
-        temporary = f"{SNAPSHOTS_FOLDER}/own.tmp"
-        return SnapshotWriter(self._disk, temporary, meta, spared_size_bytes)
+        return SnapshotWriter(self._disk, OWN_SNAPSHOT, meta, spared_size_bytes)
 
     def receive(self, index: int, term: int) -> Receiver:
         """Begin to receive the snapshot of this index and term; one at a time."""
-        return Receiver(self._disk, f"{SNAPSHOTS_FOLDER}/received.tmp", name_of(index, term))
+        return Receiver(self._disk, RECEIVED_SNAPSHOT, name_of(index, term))
 
     def prune(self) -> None:
         """Remove all snapshots but the newest."""

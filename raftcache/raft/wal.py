@@ -36,7 +36,7 @@ from raftcache.command import versions
 from raftcache.errors import Corrupt, Fatal
 from raftcache.ports import Disk, File
 from raftcache.raft import blocks
-from raftcache.raft.datadir import REJOIN, SNAPSHOTS_FOLDER, WAL_FOLDER
+from raftcache.raft.datadir import NEW_SEGMENT, REJOIN, SNAPSHOTS_FOLDER, WAL_FOLDER
 from raftcache.raft.entries import START, Block, Entry, Position, Recovered
 from raftcache.raft.places import Place, Places
 
@@ -44,7 +44,6 @@ SEGMENT_SIZE_BYTES_MIN: Final = 1024
 """A header and a little; real ones are MiBs."""
 
 _NAME: Final = re.compile(r"[0-9]{16}\.seg")
-_TEMPORARY: Final = f"{WAL_FOLDER}/new.tmp"
 
 
 @dataclass
@@ -96,8 +95,8 @@ class Wal:
         """
         wal = cls(disk, segment_size_bytes, sync)
         disk.make_folder(WAL_FOLDER)
-        if disk.exists(_TEMPORARY):
-            disk.remove(_TEMPORARY)
+        if disk.exists(NEW_SEGMENT):
+            disk.remove(NEW_SEGMENT)
         disk.sync_folder(WAL_FOLDER)
         try:
             recovered = wal._recover()
@@ -194,11 +193,11 @@ class Wal:
             number = self._segments[-1].number + 1 if self._segments else 1
             self._segments.append(_Segment(number))
         segment = self._segments[-1]
-        file = self._disk.create(_TEMPORARY, size_bytes)
+        file = self._disk.create(NEW_SEGMENT, size_bytes)
         self._use(file, size_bytes, first)
         file.write_at(0, blocks.encode_segment_header(segment.number, size_bytes))
         file.sync()
-        self._disk.replace(_TEMPORARY, segment.path)
+        self._disk.replace(NEW_SEGMENT, segment.path)
         self._disk.sync_folder(WAL_FOLDER)
         self._is_older = False
 
@@ -289,7 +288,7 @@ def segment_numbers(disk: Disk) -> list[int]:
 
     One that is being made, or was when a process ended, holds nothing yet and is none.
     """
-    names = [n for n in disk.names(WAL_FOLDER) if f"{WAL_FOLDER}/{n}" != _TEMPORARY]
+    names = [n for n in disk.names(WAL_FOLDER) if f"{WAL_FOLDER}/{n}" != NEW_SEGMENT]
     for name in names:
         if not _NAME.fullmatch(name):
             raise Corrupt(f"{WAL_FOLDER}/{name}", 0, "this is not a segment of the log")

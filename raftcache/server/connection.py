@@ -24,7 +24,6 @@ from aiohttp.web_protocol import RequestHandler, RequestPayloadError, _ErrInfo
 from multidict import CIMultiDict
 
 from raftcache.config import Limits
-from raftcache.errors import Overloaded
 from raftcache.metrics import HttpCounters
 from raftcache.server.replies import (
     WRITES,
@@ -81,8 +80,8 @@ class Port:
     ) -> None:
         self.loop, self.limits, self.counters = loop, limits, counters
         self.connections: dict[Connection, asyncio.Transport] = {}
-        self.requests = Room(limits.pending_size_bytes_max)
-        self.answers = Room(limits.pending_size_bytes_max)
+        self.requests = Room("requests", limits.pending_size_bytes_max)
+        self.answers = Room("answers that are not read", limits.pending_size_bytes_max)
         self.date = b""
 
     def set_date(self, wall_ms: int) -> None:
@@ -205,19 +204,12 @@ class Connection(RequestHandler):
         if requests.counted and room.is_full:
             requests.refused()
             requests.count()
-            raise room.refusal("requests")
+            raise room.refusal()
 
     def answer_more(self) -> None:
         """Overloaded where there is no room for a large answer."""
         if self._port.answers.is_full:
-            raise self._port.answers.refusal("answers that are not read")
-
-    def _if_room(self, large: web.StreamResponse) -> web.StreamResponse:
-        try:
-            self.answer_more()
-        except Overloaded as error:
-            return to_response(answer_error(error, write=False))
-        return large
+            raise self._port.answers.refusal()
 
     def body_ended(self) -> None:
         """If its request was answered before, and the connection stays, nothing more is owed."""
@@ -325,8 +317,9 @@ class Connection(RequestHandler):
             request._finish()
             return resp, True
         if not resp.prepared:
-            if request.method == "GET" and _size_bytes(resp) > FREE_SIZE_BYTES:
-                resp = self._if_room(resp)
+            answers = self._port.answers
+            if request.method == "GET" and answers.is_full and _size_bytes(resp) > FREE_SIZE_BYTES:
+                resp = to_response(answer_error(answers.refusal(), write=False))
             resp.headers["Server"] = SERVER
             if self._close or (self._deaf and not self._messages):
                 resp.force_close()

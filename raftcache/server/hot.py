@@ -97,7 +97,7 @@ class HotConnection(Outgoing):
 
     def _take_no_more(self) -> None:
         """The door holds too much, and more than a little of it is of this connection."""
-        error = self._port.requests.refusal("requests")
+        error = self._port.requests.refusal()
         if self._late is not None and self._body is not None:
             self._queue(self._late, self._body)
             self._late = None

@@ -20,10 +20,10 @@ FREE_SIZE_BYTES: Final = 16 << 10
 class Room:
     """Of one port: for what all of its connections hold of one kind."""
 
-    __slots__ = ("_size_bytes_max", "size_bytes")
+    __slots__ = ("_size_bytes_max", "_what", "size_bytes")
 
-    def __init__(self, size_bytes_max: int) -> None:
-        self._size_bytes_max = size_bytes_max
+    def __init__(self, what: str, size_bytes_max: int) -> None:
+        self._what, self._size_bytes_max = what, size_bytes_max
         self.size_bytes = 0
 
     @property
@@ -38,10 +38,10 @@ class Room:
         assert self.size_bytes >= 0, "more was given back than was taken"
         return now
 
-    def refusal(self, what: str) -> Overloaded:
-        """Of whoever wants more all the same; what: of which there is too much."""
+    def refusal(self) -> Overloaded:
+        """Of whoever wants more all the same."""
         size = f"{self._size_bytes_max} bytes"
-        return Overloaded(f"this node holds {size} of {what} already", retry_after_s=1.0)
+        return Overloaded(f"this node holds {size} of {self._what} already", retry_after_s=1.0)
 
 
 class Requests:

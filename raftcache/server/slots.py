@@ -85,7 +85,7 @@ class Slot:
         """The answer to a GET; called once."""
         room = self._port.answers
         if len(answer.body) > FREE_SIZE_BYTES and room.is_full:
-            answer = answer_error(room.refusal("answers that are not read"), write=False)
+            answer = answer_error(room.refusal(), write=False)
         self.fill(answer)
 
     def fill(self, answer: Answer) -> None:

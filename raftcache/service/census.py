@@ -8,7 +8,7 @@ the question; of these only who listens at one itself can tell.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterable, Sequence
 from itertools import count
 from typing import Final, Protocol, TypeAlias
@@ -72,7 +72,7 @@ class Census:
         self._pubsub, self._peers, self._serving, self._loop = pubsub, peers, serving, loop
         self._numbers = count(1)
         self._asked: dict[int, _Question] = {}
-        self._waiting: list[_Question] = []
+        self._waiting: deque[_Question] = deque()
         self._timer: Timer | None = None
 
     def of_names(self, scope: Scope, names: Sequence[bytes], done: Done) -> None:
@@ -95,7 +95,7 @@ class Census:
 
     def _go_on(self) -> None:
         while self._waiting and len(self._asked) < QUESTIONS_MAX:
-            question = self._waiting.pop(0)
+            question = self._waiting.popleft()
             question.counts.update(self._here(question.message))
             message = {**question.message, "id": question.number}
             others = set(self._serving()) & set(self._peers.linked)

@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import takewhile
 from typing import Final, Protocol
 
-from raftcache.command.call_table import SPECS, keys_of
+from raftcache.command.call_table import SPECS, STORING, stores
 from raftcache.command.calls import CALLS_MAX, LONG, NEWER_CALLS, WIDE, Call
 from raftcache.command.limits import BATCH_SIZE_BYTES_MAX
 from raftcache.command.replies import Collection, Item
@@ -40,27 +40,16 @@ client has taken that: it is all held for it, and there are many clients."""
 COMMON_WIDTH_MAX: Final = 100
 """Calls that look at no more elements go together with those of others (see gathering.Writing)."""
 
-_STORING: Final = frozenset((b"GEORADIUS", b"GEORADIUSBYMEMBER", b"SORT"))
-"""Writes that only read unless they name a second key, with STORE."""
-
 _WRITES: Final = frozenset(
     name for name, spec in SPECS.items() if spec.is_data and spec.is_write
-).difference(_STORING)
-"""All others."""
+).difference(STORING)
+"""But those that only read, unless they store."""
 
 logger = logging.getLogger("raftcache.redis")
 
 
-class Stages(Protocol):
-    """Shape of what does the stages: RedisService.
-
-    alone: calls that are stages of their own, by name.
-    """
-
-    kv: Kv
-    machine: Machine
-    loop: asyncio.AbstractEventLoop
-    alone: Mapping[bytes, Alone]
+class Proposing(Protocol):
+    """Shape of what makes a proposal of calls."""
 
     def write(
         self,
@@ -70,8 +59,24 @@ class Stages(Protocol):
         wrote: Wrote | None = None,
         width: int = 0,
     ) -> None:
-        """One proposal; see Redis.write."""
+        """One proposal; done with a value for each call: the same Failure if it was not made.
+
+        CALLS_MAX of them at most, and BATCH_SIZE_BYTES_MAX together unless there is only one; none
+        is a stage of its own. size_bytes: their size, or more. width: see Kv.write.
+        """
         ...
+
+
+class Stages(Proposing, Protocol):
+    """Shape of what does the stages: RedisService.
+
+    alone: calls that are stages of their own, by name.
+    """
+
+    kv: Kv
+    machine: Machine
+    loop: asyncio.AbstractEventLoop
+    alone: Mapping[bytes, Alone]
 
     def write_apart(
         self, calls: Sequence[Call], width: int, done: ValuesDone, wrote: Wrote | None = None
@@ -285,9 +290,7 @@ def _do_write(calls: Sequence[Call], names: set[bytes]) -> bool:
     """Whether one of these calls does, whose names these are."""
     if not names.isdisjoint(_WRITES):
         return True
-    return not names.isdisjoint(_STORING) and any(
-        call[0] in _STORING and len(keys_of(call)) > 1 for call in calls
-    )
+    return not names.isdisjoint(STORING) and any(map(stores, calls))
 
 
 def _alike(calls: Sequence[Call]) -> Sequence[Call]:

@@ -37,7 +37,7 @@ from raftcache.service.gathering import (
     Writing,
 )
 from raftcache.service.kv import LINEARIZABLE, Kv, Outcome, Want
-from raftcache.service.pipeline import Alone, Pipeline, Wrote
+from raftcache.service.pipeline import Alone, Pipeline, Proposing, Wrote
 from raftcache.service.width import width_of
 from raftcache.service.wording import failure_of, once_of, values_of
 from raftcache.state.items import plain_values
@@ -52,7 +52,7 @@ PUBLISHING: Final = frozenset((b"PUBLISH", b"SPUBLISH"))
 """Whom a message reaches, the door knows and not the log."""
 
 
-class Redis(Protocol):
+class Redis(Proposing, Protocol):
     """Shape of the service, for the front door and its tests.
 
     Calls have their names in capitals, are known, and have as many arguments as they need.
@@ -91,21 +91,6 @@ class Redis(Protocol):
 
     def plain_values(self, stored: Sequence[bytes | None]) -> list[bytes] | None:
         """See PlainValues."""
-        ...
-
-    def write(
-        self,
-        calls: Sequence[Call],
-        size_bytes: int,
-        done: ValuesDone,
-        wrote: Wrote | None = None,
-        width: int = 0,
-    ) -> None:
-        """One proposal; done with a value for each call: the same Failure if it was not made.
-
-        CALLS_MAX of them at most, and BATCH_SIZE_BYTES_MAX together unless there is only one; none
-        is a stage of its own. size_bytes: their size, or more. width: see Kv.write.
-        """
         ...
 
     @property

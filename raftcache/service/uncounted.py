@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from itertools import takewhile
 from typing import Final
 
-from raftcache.command.call_table import keys_of
+from raftcache.command.call_table import stores
 from raftcache.command.calls import Call
 from raftcache.command.integers import integer_or_none
 from raftcache.command.limits import VALUE_SIZE_BYTES_MAX
@@ -51,8 +51,7 @@ def apart(calls: Sequence[Call]) -> Sequence[Call]:
 
 
 def _is_read(call: Call) -> bool:
-    writes = call[0] == b"SPOP" or (call[0] == b"SORT" and len(keys_of(call)) > 1)
-    return is_uncounted(call) and not writes
+    return is_uncounted(call) and not (call[0] == b"SPOP" or stores(call))
 
 
 def _at_most_bytes(call: Call) -> int:

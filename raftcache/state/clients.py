@@ -48,18 +48,22 @@ class Client(Numbered, frozen=True):
 class Clients:
     """All clients of a state.
 
-    count: clients held, with those that are silent for too long and were not dropped yet.
     record_count and size_bytes are of all records, which are kept packed; digest is the sum of a
     hash over each client and each record (see Keyspace).
     """
 
-    __slots__ = ("_answers", "_digest", "_last", "count", "record_count", "size_bytes", "table")
+    __slots__ = ("_answers", "_digest", "_last", "record_count", "size_bytes", "table")
 
     def __init__(self) -> None:
         self.table = Table(Client, _SEED)
         self._answers: dict[int, dict[int, bytes]] = {}  # by client and number
-        self._digest = self.count = self.record_count = self.size_bytes = 0
+        self._digest = self.record_count = self.size_bytes = 0
         self._last = b""  # token that was loaded
+
+    @property
+    def count(self) -> int:
+        """Clients held, with those that are silent for too long and were not dropped yet."""
+        return len(self._answers)
 
     @property
     def digest(self) -> int:
@@ -77,7 +81,6 @@ class Clients:
         client = Client(id, now_ms + CLIENT_IDLE_MS, 1)
         self.table.put(client)
         self._answers[id] = {}
-        self.count += 1
         return client
 
     def knows(self, id: int, now_ms: int) -> bool:
@@ -164,7 +167,6 @@ class Clients:
         if client.pending_from < 1:
             return f"a client that waits from {client.pending_from} on"
         self._answers[client.number] = {}
-        self.count += 1
         return None
 
     def load_record(self, packed: bytes, revision: int) -> str | None:
@@ -202,7 +204,6 @@ class Clients:
         for packed in answers.values():
             self._uncount(packed)
         self.table.remove(client)
-        self.count -= 1
         return len(answers)
 
     def _drop_below(self, client: Client, number: int) -> None:

@@ -198,7 +198,7 @@ async def ask_until_it_waits(served: Served, client: Client) -> int:
 
 
 def test_every_byte_that_is_counted_is_given_back() -> None:
-    room = Room(100 * KIB)
+    room = Room("requests", 100 * KIB)
     a, b = Requests(room), Requests(room)
     a.came(40 * KIB)
     assert not a.count()
